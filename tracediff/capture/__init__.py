@@ -1,0 +1,1 @@
+"""Run a model under a profiler and write clean traces."""

@@ -1,0 +1,31 @@
+"""The command line: each command parses its arguments, calls one library function and prints."""
+
+import typer
+
+from tracediff import __version__
+from tracediff.cli.application import Commands
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Why the same prompt gives another text at another batch size: kernel → reduction order → bits → token.",
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"tracediff {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version."),
+) -> None:
+    pass
+
+
+# Each module below registers its command on `app`; the order is the order of `tracediff --help`.
+from tracediff.cli import name as name  # noqa: E402

@@ -1,0 +1,1 @@
+"""Measure what the trace predicts: bits of modules, logits and tokens."""

@@ -1,0 +1,1 @@
+"""Read a trace file into a kernel table: columns, not rows."""
