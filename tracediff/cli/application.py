@@ -27,7 +27,7 @@ class Commands(TyperGroup):
             raise typer.Exit(TROUBLE) from error
         except BrokenPipeError:
             # The reader of our output went away (`| head`): nothing is wrong, and Python must not complain at exit.
-            sys.stdout = None  # type: ignore[assignment]
+            sys.stdout = None
             raise typer.Exit(0) from None
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None

@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Types:
-    """Element types as far as the name states them, in the field's short words (`f16`, `bf16`, `f32`, `tf32`, `e4m3`, …)."""
+    """Element types as far as the name states them, in short words: `f16`, `bf16`, `f32`, `tf32`, `e4m3`, …"""
 
     a: str | None = None
     b: str | None = None
