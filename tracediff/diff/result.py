@@ -1,0 +1,159 @@
+"""The result of a diff: immutable, complete, and all that any report needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from tracediff.kernels import KernelName
+from tracediff.trace.algorithm import Algorithm
+from tracediff.trace.table import Coverage, TraceInfo
+
+
+class Verdict(StrEnum):
+    """What a change of kernels means for bits, predicted from the trace alone; later members are worse."""
+
+    SAME_KERNELS = "same-kernels"
+    SAME_ORDER = "same-order"
+    UNKNOWN = "unknown"
+    ORDER_CHANGED = "order-changed"
+
+
+SEVERITY = {verdict: rank for rank, verdict in enumerate(Verdict)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kernel:
+    """One executed kernel.
+
+    Attributes:
+        parsed: What its name says; `parsed.name` is the full demangled name.
+        split_k: Into how many parts k is cut; 1 unsplit, None unknown or not a GEMM.
+        split_k_source: `log` (cuBLASLt said it), `name`, `inferred` (from the launch) or None.
+        grid, block: Launch configuration.
+        registers: Registers per thread.
+        shared_memory_bytes: Static and dynamic shared memory per block.
+        duration_ns: Time on the GPU.
+        algorithm: What cuBLASLt logged for this launch.
+    """
+
+    parsed: KernelName
+    split_k: int | None
+    split_k_source: str | None
+    grid: tuple[int, int, int]
+    block: tuple[int, int, int]
+    registers: int
+    shared_memory_bytes: int
+    duration_ns: int
+    algorithm: Algorithm | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """Two kernels that stand for each other; one side is None where the other has no counterpart."""
+
+    a: Kernel | None
+    b: Kernel | None
+    verdict: Verdict
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One (phase, module): its kernels in both traces, in launch order.
+
+    Attributes:
+        phase: Outermost range; None outside every range.
+        layer: Block index; None outside the blocks.
+        module: Innermost range; empty directly under the phase.
+        a, b: Kernels in launch order; empty where the trace has none here.
+        pairs: The same kernels, aligned.
+        verdict: The worst verdict of the pairs.
+        reason: Why, in one phrase.
+        evidence: What was measured for this module at capture, as in the JSON report; None without a measurement.
+    """
+
+    phase: str | None
+    layer: int | None
+    module: str
+    a: tuple[Kernel, ...]
+    b: tuple[Kernel, ...]
+    pairs: tuple[Pair, ...]
+    verdict: Verdict
+    reason: str
+    evidence: dict[str, Any] | None = None
+
+    @property
+    def splitk_reduce(self) -> tuple[int, int]:
+        """Kernels on each side that only add the parts of a split-K GEMM."""
+        return _reduces(self.a), _reduces(self.b)
+
+    @property
+    def split_k(self) -> tuple[int | None, int | None]:
+        """The split-K factor of the first GEMM on each side."""
+        return _first_split(self.a), _first_split(self.b)
+
+    @property
+    def duration_ns(self) -> tuple[int, int]:
+        """GPU time on each side."""
+        return sum(kernel.duration_ns for kernel in self.a), sum(kernel.duration_ns for kernel in self.b)
+
+    @property
+    def names_differ(self) -> bool:
+        """Whether the sequences of kernel names differ."""
+        return [kernel.parsed.name for kernel in self.a] != [kernel.parsed.name for kernel in self.b]
+
+
+def _reduces(kernels: tuple[Kernel, ...]) -> int:
+    return sum(kernel.parsed.role == "splitk_reduce" for kernel in kernels)
+
+
+def _first_split(kernels: tuple[Kernel, ...]) -> int | None:
+    return next((kernel.split_k for kernel in kernels if kernel.parsed.role == "gemm"), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """One of the two traces.
+
+    Attributes:
+        info: Where it comes from.
+        coverage: What of it was attributed to ranges.
+        kernels: Kernels compared (one iteration of each phase).
+        splitk_reduce: Of these, kernels that only add the parts of a split-K GEMM.
+        duration_ns: Their GPU time.
+        notes: What the reader of the trace had to say, one sentence each.
+    """
+
+    info: TraceInfo
+    coverage: Coverage
+    kernels: int
+    splitk_reduce: int
+    duration_ns: int
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceDiff:
+    """Two traces compared.
+
+    Attributes:
+        a, b: The traces.
+        rows: Every (phase, module) that launched a kernel in either trace, in the order of the run.
+        warnings: Why the comparison may mislead (another GPU, another dtype, …), one sentence each.
+    """
+
+    a: Side
+    b: Side
+    rows: tuple[Row, ...]
+    warnings: tuple[str, ...] = ()
+    evidence: dict[str, Any] | None = None
+
+    @property
+    def verdicts(self) -> dict[Verdict, int]:
+        """How many rows have each verdict."""
+        counts = dict.fromkeys(Verdict, 0)
+        for row in self.rows:
+            counts[row.verdict] += 1
+        return counts

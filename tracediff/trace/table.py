@@ -1,0 +1,180 @@
+"""The kernel table: one entry per executed kernel, held as columns.
+
+Ten million kernels are normal, so nothing here is a Python object per kernel: strings are held once and columns hold
+codes into them. `KernelTable.to_frame` gives a pandas DataFrame for whoever wants rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tracediff.kernels import KernelName
+
+if TYPE_CHECKING:
+    import pandas
+
+Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceInfo:
+    """Where a trace comes from. What neither the trace nor its manifest says is None.
+
+    Attributes:
+        path: The file as the user named it.
+        profiler: `nsys` or `torch`.
+        profiler_version: Version of the profiler that wrote the trace.
+        schema_version: Version of the export's schema.
+        gpu: Name of the GPU that ran the kernels.
+        sm_count: Its streaming multiprocessors.
+        batch: Rows per forward.
+        dtype: Element type of the model's weights (`float16`, …).
+        model: Preset, directory or hub id.
+        tokens: Prompt tokens per row.
+        versions: Versions of driver, CUDA, cuBLAS, torch, … as far as known.
+        manifest: The manifest entry of this trace, as captured by tracediff; empty for anyone else's trace.
+    """
+
+    path: str
+    profiler: str
+    profiler_version: str | None = None
+    schema_version: str | None = None
+    gpu: str | None = None
+    sm_count: int | None = None
+    batch: int | None = None
+    dtype: str | None = None
+    model: str | None = None
+    tokens: int | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+    manifest: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RangeKey:
+    """Where in the run kernels belong.
+
+    Attributes:
+        phase: Text of the outermost range (`prefill`); None outside every range.
+        module: Text of the innermost range (`model.layers.5.mlp.down_proj`); empty directly under the phase.
+        layer: Index of the module's block, None outside the blocks.
+    """
+
+    phase: str | None
+    module: str
+    layer: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coverage:
+    """How many kernels were attributed to a range, and why the others were not. The counts add up to `kernels`.
+
+    Attributes:
+        kernels: Kernels in the trace.
+        in_module: Kernels launched inside a range below the phase.
+        in_phase_only: Kernels launched directly under a phase.
+        outside_ranges: Kernels launched while no range was open on their thread.
+        no_launch: Kernels whose launch call is not in the trace.
+    """
+
+    kernels: int
+    in_module: int
+    in_phase_only: int
+    outside_ranges: int
+    no_launch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelTable:
+    """Every executed kernel of a trace, in launch order, as columns of equal length.
+
+    Attributes:
+        info: Where the trace comes from.
+        coverage: What was attributed.
+        names: Distinct demangled kernel names; `name` holds indices into it.
+        parsed: What each of `names` says, same order.
+        keys: Distinct (phase, module) pairs in order of first launch; `key` holds indices into it.
+        algorithms: Distinct texts of cuBLASLt's algorithm log; `algorithm` holds indices into it, -1 without one.
+        name, key, algorithm: Codes, see above.
+        iteration: Which occurrence of its phase a kernel belongs to (0, 1, …); -1 outside every range.
+        launch_ns: Start of the launch call in ns; the kernel's own start where the trace has no launch.
+        start_ns, duration_ns: On the GPU, in ns.
+        grid, block: Thread blocks and threads, shape (kernels, 3).
+        registers: Registers per thread.
+        shared_memory_bytes: Static and dynamic shared memory per block.
+        device, stream: GPU and stream ids.
+        process: Index of the process, in order of appearance.
+        notes: What a reader of results must know (columns missing, ranges that cross), one sentence each.
+    """
+
+    info: TraceInfo
+    coverage: Coverage
+    names: tuple[str, ...]
+    parsed: tuple[KernelName, ...]
+    keys: tuple[RangeKey, ...]
+    algorithms: tuple[str, ...]
+    name: Int32
+    key: Int32
+    algorithm: Int32
+    iteration: Int32
+    launch_ns: Int64
+    start_ns: Int64
+    duration_ns: Int64
+    grid: Int32
+    block: Int32
+    registers: Int32
+    shared_memory_bytes: Int32
+    device: Int32
+    stream: Int32
+    process: Int32
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.name)
+
+    def to_frame(self) -> pandas.DataFrame:
+        """Return the table as a DataFrame: strings as categories, one row per executed kernel in launch order."""
+        import pandas  # noqa: PLC0415 -- 0.4 s that a diff does not need
+
+        def category(codes: Int32, values: list[Any]) -> pandas.Categorical:
+            # Several keys share a phase and several names a role: factorise, since categories must be distinct.
+            distinct: dict[Any, int] = {}
+            recode = np.array([distinct.setdefault(value, len(distinct)) for value in values] + [-1], dtype=np.int32)
+            if None in distinct:
+                recode[recode == distinct.pop(None)] = -1
+                order = {value: position for position, value in enumerate(distinct)}
+                recode = np.array([order.get(value, -1) for value in values] + [-1], dtype=np.int32)
+            return pandas.Categorical.from_codes(recode[codes], categories=list(distinct))  # type: ignore[arg-type]
+
+        return pandas.DataFrame(
+            {
+                "phase": category(self.key, [key.phase for key in self.keys]),
+                "layer": pandas.array([self.keys[code].layer for code in self.key], dtype="Int64")
+                if len(self) < 1
+                else pandas.Series(
+                    np.array([-1 if key.layer is None else key.layer for key in self.keys], dtype=np.int64)[self.key]
+                )
+                .astype("Int64")
+                .replace(-1, pandas.NA),
+                "module": category(self.key, [key.module for key in self.keys]),
+                "iteration": self.iteration,
+                "name": category(self.name, list(self.names)),
+                "family": category(self.name, [parsed.family for parsed in self.parsed]),
+                "role": category(self.name, [parsed.role for parsed in self.parsed]),
+                "launch_ns": self.launch_ns,
+                "start_ns": self.start_ns,
+                "duration_ns": self.duration_ns,
+                **{f"grid_{axis}": self.grid[:, position] for position, axis in enumerate("xyz")},
+                **{f"block_{axis}": self.block[:, position] for position, axis in enumerate("xyz")},
+                "registers": self.registers,
+                "shared_memory_bytes": self.shared_memory_bytes,
+                "device": self.device,
+                "stream": self.stream,
+                "process": self.process,
+                "algorithm": category(self.algorithm, list(self.algorithms)),
+            }
+        )
