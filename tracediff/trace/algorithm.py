@@ -1,12 +1,12 @@
 """What cuBLASLt says it chose for one matmul, as its log line stands in a trace (an NVTX mark before the launch).
 
-    cublasLtHSHMatmul A=… Adesc=[type=R_16F rows=4096 cols=4096 ld=4096] Bdesc=[… rows=4096 cols=6 …] Cdesc=[…] Ddesc=[…]
+    cublasLtHSHMatmul Adesc=[type=R_16F rows=4096 cols=4096 ld=4096] Bdesc=[… rows=4096 cols=6 …] Cdesc=[…] Ddesc=[…]
     computeDesc=[computeType=COMPUTE_32F scaleType=R_32F transa=OP_T …] algo=[algoId=66 tile=MATMUL_TILE_128x8
     stages=MATMUL_STAGES_64xAUTO reductionScheme=REDUCTION_SCHEME_COMPUTE_TYPE numSplitsK=3 customOption=1
-    clusterShape=CLUSTER_SHAPE_4x1x1] workSpace=… workSpaceSizeInBytes=294928 …
+    clusterShape=CLUSTER_SHAPE_4x1x1] workSpaceSizeInBytes=294928 …
 
-An unsplit algorithm omits `numSplitsK`; a launch without tile and stages (cuBLAS's own kernels) says an algoId alone, and
-then nothing is known about a split. Source: measured on cuBLAS 13.1, where all fields agree with the launched kernels.
+An unsplit algorithm omits `numSplitsK`; a launch without tile and stages (cuBLAS's own kernels) says an algoId alone,
+and then nothing is known about a split. Source: measured on cuBLAS 13.1, where all fields agree with the kernels.
 """
 
 import re

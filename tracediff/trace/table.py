@@ -6,6 +6,7 @@ codes into them. `KernelTable.to_frame` gives a pandas DataFrame for whoever wan
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -140,31 +141,16 @@ class KernelTable:
         """Return the table as a DataFrame: strings as categories, one row per executed kernel in launch order."""
         import pandas  # noqa: PLC0415 -- 0.4 s that a diff does not need
 
-        def category(codes: Int32, values: list[Any]) -> pandas.Categorical:
-            # Several keys share a phase and several names a role: factorise, since categories must be distinct.
-            distinct: dict[Any, int] = {}
-            recode = np.array([distinct.setdefault(value, len(distinct)) for value in values] + [-1], dtype=np.int32)
-            if None in distinct:
-                recode[recode == distinct.pop(None)] = -1
-                order = {value: position for position, value in enumerate(distinct)}
-                recode = np.array([order.get(value, -1) for value in values] + [-1], dtype=np.int32)
-            return pandas.Categorical.from_codes(recode[codes], categories=list(distinct))  # type: ignore[arg-type]
-
+        layers = np.array([-1 if key.layer is None else key.layer for key in self.keys], dtype=np.int64)[self.key]
         return pandas.DataFrame(
             {
-                "phase": category(self.key, [key.phase for key in self.keys]),
-                "layer": pandas.array([self.keys[code].layer for code in self.key], dtype="Int64")
-                if len(self) < 1
-                else pandas.Series(
-                    np.array([-1 if key.layer is None else key.layer for key in self.keys], dtype=np.int64)[self.key]
-                )
-                .astype("Int64")
-                .replace(-1, pandas.NA),
-                "module": category(self.key, [key.module for key in self.keys]),
+                "phase": _categorical(self.key, [key.phase for key in self.keys]),
+                "layer": pandas.arrays.IntegerArray(layers, layers < 0),
+                "module": _categorical(self.key, [key.module for key in self.keys]),
                 "iteration": self.iteration,
-                "name": category(self.name, list(self.names)),
-                "family": category(self.name, [parsed.family for parsed in self.parsed]),
-                "role": category(self.name, [parsed.role for parsed in self.parsed]),
+                "name": _categorical(self.name, self.names),
+                "family": _categorical(self.name, [parsed.family for parsed in self.parsed]),
+                "role": _categorical(self.name, [parsed.role for parsed in self.parsed]),
                 "launch_ns": self.launch_ns,
                 "start_ns": self.start_ns,
                 "duration_ns": self.duration_ns,
@@ -175,6 +161,16 @@ class KernelTable:
                 "device": self.device,
                 "stream": self.stream,
                 "process": self.process,
-                "algorithm": category(self.algorithm, list(self.algorithms)),
+                "algorithm": _categorical(self.algorithm, self.algorithms),
             }
         )
+
+
+def _categorical(codes: Int32, values: Sequence[str | None]) -> pandas.Categorical[Any]:
+    """Make a categorical of `values[codes]`; None and the code -1 are missing. Values may repeat."""
+    import pandas  # noqa: PLC0415
+
+    categories = list(dict.fromkeys(value for value in values if value is not None))
+    position = {value: index for index, value in enumerate(categories)}
+    recode = np.array([-1 if value is None else position[value] for value in values] + [-1], dtype=np.int32)
+    return pandas.Categorical.from_codes(recode[codes], dtype=pandas.CategoricalDtype(categories))

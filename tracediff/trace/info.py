@@ -1,0 +1,81 @@
+"""Where a trace comes from: the export's own metadata and the manifest beside it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tracediff.trace.columns import Export
+from tracediff.trace.table import TraceInfo
+
+MANIFEST = "manifest.json"
+#: Larger files are no manifest of ours.
+_MANIFEST_LIMIT_BYTES = 16 << 20
+
+
+def read_info(export: Export) -> TraceInfo:
+    """Return what the export and the manifest beside it say of the trace."""
+    meta = _export_metadata(export)
+    gpu, sm_count = _gpu(export)
+    manifest = read_manifest(export.path)
+    entry = next((each for each in _list(manifest.get("traces")) if _dict(each).get("file") == export.path.name), None)
+    described = manifest if entry is not None else {}
+    versions = {str(name): str(value) for name, value in _dict(described.get("versions")).items()}
+    return TraceInfo(
+        path=str(export.path),
+        profiler="nsys",
+        profiler_version=meta.get("EXPORT_PRODUCT_VERSION") or versions.get("nsys"),
+        schema_version=meta.get("EXPORT_SCHEMA_VERSION"),
+        gpu=gpu or _text(described.get("gpu")),
+        sm_count=sm_count or _integer(described.get("sm_count")),
+        batch=_integer(_dict(entry).get("batch")),
+        dtype=_text(described.get("dtype")),
+        model=_text(described.get("model")),
+        tokens=_integer(described.get("tokens")),
+        versions=versions,
+        manifest=_dict(entry),
+    )
+
+
+def read_manifest(trace: Path) -> dict[str, Any]:
+    """Return the manifest beside a trace, empty where there is none that can be read."""
+    path = trace.absolute().parent / MANIFEST
+    try:
+        if not path.is_file() or path.stat().st_size > _MANIFEST_LIMIT_BYTES:
+            return {}
+        return _dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, RecursionError):
+        return {}
+
+
+def _export_metadata(export: Export) -> dict[str, str]:
+    # 2022's exports call the table EXPORT_META_DATA.
+    for table in ("META_DATA_EXPORT", "EXPORT_META_DATA"):
+        if export.has(table, "name", "value"):
+            return {str(name): str(value) for name, value in export.query(f"SELECT name, value FROM {table}")}
+    return {}
+
+
+def _gpu(export: Export) -> tuple[str | None, int | None]:
+    if not export.has("TARGET_INFO_GPU", "name"):
+        return None, None
+    columns = "name, smCount" if export.has("TARGET_INFO_GPU", "smCount") else "name, NULL"
+    rows = export.query(f"SELECT {columns} FROM TARGET_INFO_GPU ORDER BY id LIMIT 1")
+    return (_text(rows[0][0]), _integer(rows[0][1])) if rows else (None, None)
+
+
+def _dict(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _integer(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -1,0 +1,79 @@
+"""Open an nsys SQLite export read-only, or say in one line why it is none."""
+
+import sqlite3
+import stat
+from pathlib import Path
+
+from tracediff.errors import TracediffError
+
+_SQLITE_MAGIC = b"SQLite format 3\x00"
+_EXPORT = "export the report again: nsys export --type sqlite --output trace.sqlite report.nsys-rep"
+
+
+def open_export(path: Path) -> sqlite3.Connection:
+    """Open the SQLite file `path`, unchanging and unchanged.
+
+    `immutable=1` keeps SQLite from making a journal beside the file or asking for locks; sqlite3's own `connect(path)`
+    would create a missing file.
+
+    Raises:
+        TracediffError: There is no such file, it is no SQLite database, it is cut short or damaged.
+    """
+    _check_readable(path)
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
+        # A trace is untrusted: views and triggers in it must not run functions or write anywhere.
+        connection.execute("PRAGMA trusted_schema = OFF")
+        connection.execute("PRAGMA query_only = ON")
+        connection.text_factory = _text
+        connection.execute("SELECT name FROM sqlite_master LIMIT 1").fetchone()
+    except sqlite3.Error as error:
+        raise damaged(path, error) from error
+    return connection
+
+
+def damaged(path: Path, error: sqlite3.Error) -> TracediffError:
+    """Say in one line what sqlite3 met in `path`."""
+    if error.sqlite_errorname == "SQLITE_NOTADB":
+        return TracediffError(f"{path} is no SQLite database", _EXPORT)
+    return TracediffError(f"{path} is damaged or cut short ({error})", _EXPORT)
+
+
+def _text(raw: bytes) -> str:
+    # nsys writes UTF-8, but a kernel name may hold anything.
+    return raw.decode("utf-8", errors="replace")
+
+
+def _check_readable(path: Path) -> None:
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise TracediffError(f"{path} is a directory", "name one trace in it, such as b1.sqlite")
+        if not stat.S_ISREG(mode):
+            raise TracediffError(f"{path} is no regular file", "name an nsys SQLite export")
+        with path.open("rb") as file:
+            head = file.read(len(_SQLITE_MAGIC))
+            size = file.seek(0, 2)
+    except FileNotFoundError:
+        raise TracediffError(f"{path}: no such file", "check the path") from None
+    except PermissionError:
+        raise TracediffError(f"{path}: permission denied", "make it readable for you") from None
+    except OSError as error:
+        raise TracediffError(f"{path} cannot be read", error.strerror or str(error)) from error
+    if size == 0:
+        raise TracediffError(f"{path} is empty", f"did the export fail? {_EXPORT}")
+    if head != _SQLITE_MAGIC:
+        raise _not_sqlite(path, head)
+
+
+def _not_sqlite(path: Path, head: bytes) -> TracediffError:
+    if path.suffix in {".nsys-rep", ".qdrep"}:
+        return TracediffError(
+            f"{path} is a report, not an export", f"nsys export --type sqlite --output trace.sqlite {path.name}"
+        )
+    if path.suffix == ".qdstrm":
+        return TracediffError(
+            f"{path} is an unfinished recording", "import it first: nsys-ui or QdstrmImporter makes an .nsys-rep of it"
+        )
+    kind = "a text file" if head.strip() and all(9 <= byte < 127 for byte in head) else "no SQLite database"
+    return TracediffError(f"{path} is {kind}, not an nsys export", _EXPORT)
