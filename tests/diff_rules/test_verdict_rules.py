@@ -1,0 +1,96 @@
+"""What a change of kernels means for the reduction order."""
+
+import pytest
+
+from tests.diff_rules.make import kernel, log, nvjet, splitk_reduce
+from tracediff.diff.result import Verdict
+from tracediff.diff.verdict import judge, judge_row
+
+
+def test_a_kernel_with_the_same_launch_is_the_same_kernel():
+    assert judge(nvjet(3), nvjet(3))[0] is Verdict.SAME_KERNELS
+
+
+def test_the_same_name_and_launch_with_another_split_k_factor_is_another_order():
+    name = "nvjet_sm90_hsh_64x16_64x16_2x1_v_bz_splitK_TNT"
+    assert judge(nvjet(3, name=name), nvjet(2, name=name)) == (Verdict.ORDER_CHANGED, "split-K 3 → 2")
+
+
+def test_another_tile_of_an_unsplit_product_is_the_same_order():
+    verdict, reason = judge(nvjet(1), nvjet(1, tile=(128, 16, 64)))
+    assert (verdict, reason) == (Verdict.SAME_ORDER, "tile only, unsplit, same k-step")
+
+
+def test_the_same_factor_across_tiles_is_the_same_order():
+    assert judge(nvjet(4), nvjet(4, tile=(128, 16, 64)))[0] is Verdict.SAME_ORDER
+
+
+def test_the_same_factor_with_another_k_step_is_unknown_unless_the_parts_are_equal():
+    coarse, fine = nvjet(3, tile=(128, 8, 128)), nvjet(3)
+    assert judge(coarse, fine)[0] is Verdict.UNKNOWN
+    equal = [nvjet(4, tile=(128, 8, step), algorithm=log(k=4096)) for step in (64, 128)]
+    assert judge(*equal)[0] is Verdict.SAME_ORDER
+    unequal = [nvjet(5, tile=(128, 8, step), algorithm=log(k=4096)) for step in (64, 128)]
+    assert judge(*unequal)[0] is Verdict.UNKNOWN
+
+
+def test_a_factor_that_nobody_knows_is_unknown():
+    assert judge(nvjet(None), nvjet(None, tile=(64, 16, 64)))[0] is Verdict.UNKNOWN
+
+
+def test_a_vector_kernel_against_a_matrix_kernel_is_another_order():
+    gemv = kernel("gemv2T_kernel_val", "cublas_gemv_misc", "gemm", kernel="gemv2T_kernel_val")
+    verdict, reason = judge(gemv, nvjet(1))
+    assert verdict is Verdict.ORDER_CHANGED
+    assert reason.startswith("gemv → ")
+
+
+def test_two_families_are_unknown():
+    cutlass = kernel("cutlass_80_simt_sgemm", "cutlass2x", "gemm", split_k=1)
+    xmma = kernel("sm80_xmma_gemm", "xmma", "gemm", split_k=1)
+    assert judge(cutlass, xmma)[0] is Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize("role", ["elementwise", "copy"])
+def test_kernels_that_never_reduce_keep_the_order_whatever_the_launch(role):
+    assert judge(kernel("x", role=role), kernel("y", role=role, grid=(9, 1, 1)))[0] is Verdict.SAME_ORDER
+
+
+def test_a_torch_reduction_with_the_same_threads_per_row_keeps_the_order():
+    name = "void at::native::reduce_kernel<512, 1, at::native::ReduceOp<float, at::native::MeanOps<float>>>(T3)"
+    first = kernel(name, role="reduction", block=(128, 4, 1), grid=(2, 1, 1))
+    assert judge(first, kernel(name, role="reduction", block=(128, 4, 1), grid=(4, 1, 1)))[0] is Verdict.SAME_ORDER
+    assert judge(first, kernel(name, role="reduction", block=(64, 8, 1), grid=(2, 1, 1)))[0] is Verdict.UNKNOWN
+    assert judge(first, kernel(name, role="reduction", block=(128, 4, 1), grid=(2, 8, 1)))[0] is Verdict.UNKNOWN
+
+
+def test_a_kernel_of_an_unknown_family_with_another_launch_is_unknown():
+    assert judge(kernel("x"), kernel("x", grid=(2, 1, 1)))[0] is Verdict.UNKNOWN
+
+
+def test_a_split_k_reduction_that_disappears_belongs_to_its_product():
+    pairs, verdict, reason = judge_row([(nvjet(3), nvjet(1)), (splitk_reduce(), None)])
+    assert verdict is Verdict.ORDER_CHANGED
+    assert reason == "split-K 3 → 1"
+    assert [pair.reason for pair in pairs] == ["split-K 3 → 1"] * 2
+
+
+def test_a_split_k_reduction_alone_is_unknown():
+    assert judge_row([(nvjet(1), nvjet(1)), (None, splitk_reduce())])[1] is Verdict.UNKNOWN
+
+
+def test_partial_sums_in_another_type_are_another_order():
+    pairs = [(nvjet(3), nvjet(3)), (splitk_reduce("f32"), splitk_reduce("f16"))]
+    assert judge_row(pairs)[1:] == (Verdict.ORDER_CHANGED, "partial sums f32 → f16")
+
+
+def test_kernels_that_the_alignment_left_alone_stand_for_each_other_by_role():
+    pairs, verdict, _ = judge_row([(nvjet(1), None), (None, nvjet(1, tile=(128, 16, 64)))])
+    assert len(pairs) == 1
+    assert verdict is Verdict.SAME_ORDER
+
+
+def test_a_row_takes_its_worst_kernel_and_the_reason_that_says_most():
+    elementwise = kernel("e", role="elementwise")
+    pairs = [(elementwise, kernel("e", role="elementwise", grid=(2, 1, 1))), (nvjet(1), nvjet(1, tile=(64, 8, 64)))]
+    assert judge_row(pairs)[1:] == (Verdict.SAME_ORDER, "tile only, unsplit, same k-step")

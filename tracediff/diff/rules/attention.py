@@ -1,0 +1,76 @@
+"""Attention: the sum over keys, cut into tiles of keys and, with split-KV, into parts that a second kernel combines."""
+
+from __future__ import annotations
+
+from tracediff.diff.result import Kernel, Verdict
+from tracediff.diff.rules.facts import change, differ, same_block, same_name
+from tracediff.diff.rules.rule import Rule, always
+
+FLASH = "FlashAttention flash_fwd_launch_template.h"
+
+
+def _is_split(kernel: Kernel) -> bool:
+    return kernel.parsed.split_k_form == "split-kv"
+
+
+def _family_of_both(a: Kernel, b: Kernel, family: str) -> bool:
+    return a.parsed.family == family and b.parsed.family == family
+
+
+ATTENTION = (
+    Rule(
+        name="split-KV appears or disappears",
+        when=lambda a, b: _is_split(a) != _is_split(b),
+        verdict=Verdict.ORDER_CHANGED,
+        reason=lambda a, b: "split-KV only in " + ("a" if _is_split(a) else "b"),
+        source=FLASH + ": with splits the parts are combined by a second kernel",
+    ),
+    Rule(
+        name="number of KV parts",
+        when=lambda a, b: same_name(a, b) and _is_split(a) and a.grid[1] != b.grid[1],
+        verdict=Verdict.ORDER_CHANGED,
+        reason=lambda a, b: change("split-KV", a.grid[1], b.grid[1]),
+        source=FLASH + ": grid is (query tiles, splits, batch x heads)",
+    ),
+    Rule(
+        name="same KV parts",
+        when=lambda a, b: same_name(a, b) and _is_split(a) and same_block(a, b) and a.grid[1] == b.grid[1],
+        verdict=Verdict.SAME_ORDER,
+        reason=lambda a, b: f"same kernel, split-KV {a.grid[1]} in both",
+        source=FLASH,
+    ),
+    Rule(
+        name="unsplit, more rows",
+        when=lambda a, b: (
+            same_name(a, b)
+            and same_block(a, b)
+            and (_family_of_both(a, b, "flash_attn2") or _family_of_both(a, b, "fmha_cutlass"))
+        ),
+        verdict=Verdict.SAME_ORDER,
+        reason="same kernel, one block per tile of queries, rows only",
+        source=FLASH + "; PyTorch mem_eff_attention kernel_forward.h: a block walks all keys of its queries",
+    ),
+    Rule(
+        name="key tile",
+        when=lambda a, b: (
+            a.parsed.tile is not None and b.parsed.tile is not None and differ(a.parsed.tile[1], b.parsed.tile[1])
+        ),
+        verdict=Verdict.UNKNOWN,
+        reason=lambda a, b: change("key tile", a.parsed.tile and a.parsed.tile[1], b.parsed.tile and b.parsed.tile[1]),
+        source="online softmax rescales once per tile of keys; with few keys both tiles hold all of them",
+    ),
+    Rule(
+        name="other kernel",
+        when=lambda a, b: not same_name(a, b),
+        verdict=Verdict.UNKNOWN,
+        reason="another attention kernel",
+        source="not measured",
+    ),
+    Rule(
+        name="other grid",
+        when=always,
+        verdict=Verdict.UNKNOWN,
+        reason=lambda a, b: change("same attention kernel, grid", a.grid, b.grid),
+        source="the grid may hold a split over keys",
+    ),
+)

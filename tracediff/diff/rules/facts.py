@@ -1,0 +1,75 @@
+"""What rules ask of a kernel, in the rules' own words. None is "the trace does not say", never "no"."""
+
+from __future__ import annotations
+
+from tracediff.diff.result import Kernel
+
+
+def same_name(a: Kernel, b: Kernel) -> bool:
+    """Whether both are the same code."""
+    return a.parsed.name == b.parsed.name
+
+
+def same_block(a: Kernel, b: Kernel) -> bool:
+    """Whether both run the same threads per block."""
+    return a.block == b.block
+
+
+def same_launch(a: Kernel, b: Kernel) -> bool:
+    """Whether both have the same launch configuration."""
+    return a.grid == b.grid and a.block == b.block and a.shared_memory_bytes == b.shared_memory_bytes
+
+
+def k_step(kernel: Kernel) -> int | None:
+    """Elements of k per main-loop step: from the name, else from cuBLASLt's log."""
+    if kernel.parsed.tile is not None and kernel.parsed.tile[2] is not None:
+        return kernel.parsed.tile[2]
+    return kernel.algorithm.k_step if kernel.algorithm is not None else None
+
+
+def problem_k(kernel: Kernel) -> int | None:
+    """Length of the sum, as cuBLASLt's log states it."""
+    return kernel.algorithm.k if kernel.algorithm is not None else None
+
+
+def reduction_scheme(kernel: Kernel) -> str | None:
+    """How cuBLASLt adds the parts of a split sum (`COMPUTE_TYPE`, `INPLACE`, `OUTPUT_TYPE`)."""
+    return kernel.algorithm.reduction_scheme if kernel.algorithm is not None else None
+
+
+def warps_along_k(kernel: Kernel) -> int | None:
+    """Warps of one block that share a sum; each adds its own part of k."""
+    if kernel.parsed.sliced_k is not None:
+        return kernel.parsed.sliced_k
+    warps = kernel.parsed.warps
+    return warps[2] if warps is not None and len(warps) == 3 else None
+
+
+def split_part(kernel: Kernel) -> int | None:
+    """Elements of k in one part of a split sum: whole k-steps, shared out evenly, rounded up."""
+    k, step, parts = problem_k(kernel), k_step(kernel), kernel.split_k
+    if k is None or step is None or parts is None:
+        return None
+    steps = -(-k // step)
+    return -(-steps // parts) * step
+
+
+def differ(a: object, b: object) -> bool:
+    """Whether two facts are both known and not the same."""
+    return a is not None and b is not None and a != b
+
+
+def agree(a: object, b: object) -> bool:
+    """Whether two facts are both known and the same."""
+    return a is not None and a == b
+
+
+def change(what: str, a: object, b: object) -> str:
+    """Write a change as readers see it everywhere: `split-K 3 → 2`."""
+    return f"{what} {_plain(a)} → {_plain(b)}"
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, tuple):
+        return "x".join(str(part) for part in value)
+    return "?" if value is None else str(value)

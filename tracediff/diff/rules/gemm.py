@@ -1,0 +1,233 @@
+"""Matrix products: which order one output element is summed in.
+
+An output element is a sum over k. Its bits can change only with the order of that sum: how k is cut into parts (the
+split-K factor and where the cuts are), how the parts are added, and how the unit that multiplies adds inside one step.
+Tile, cluster, stages and raster decide which block computes an element and when, never in which order.
+"""
+
+from __future__ import annotations
+
+from tracediff.diff.result import Kernel, Verdict
+from tracediff.diff.rules.facts import (
+    agree,
+    change,
+    differ,
+    k_step,
+    problem_k,
+    reduction_scheme,
+    split_part,
+    warps_along_k,
+)
+from tracediff.diff.rules.rule import Rule, always
+
+SWEEP = "scripts/sweep_reduction_order.py, table in docs/reduction-order.md"
+
+
+def _unsplit(a: Kernel, b: Kernel) -> bool:
+    return a.split_k == 1 and b.split_k == 1
+
+
+def _split_reason(a: Kernel, b: Kernel) -> str:
+    return change("split-K", a.split_k, b.split_k)
+
+
+def _unsplit_reason(a: Kernel, b: Kernel) -> str:
+    if a.parsed.name == b.parsed.name:
+        return "same kernel, unsplit"
+    if differ(k_step(a), k_step(b)):
+        return "unsplit, " + change("k-step", k_step(a), k_step(b))
+    return "tile only, unsplit, same k-step"
+
+
+def _types(kernel: Kernel) -> tuple[str | None, ...] | None:
+    types = kernel.parsed.types
+    return None if types is None else (types.a, types.b, types.accumulate, types.output)
+
+
+def _types_differ(a: Kernel, b: Kernel) -> bool:
+    first, second = _types(a), _types(b)
+    return first is not None and second is not None and any(map(differ, first, second))
+
+
+def _compute_type(kernel: Kernel) -> str | None:
+    return kernel.algorithm.compute_type if kernel.algorithm is not None else None
+
+
+# What holds for every family comes first.
+EVERY_FAMILY = (
+    Rule(
+        name="other problem",
+        when=lambda a, b: differ(problem_k(a), problem_k(b)),
+        verdict=Verdict.ORDER_CHANGED,
+        reason=lambda a, b: change("k", problem_k(a), problem_k(b)),
+        source="a sum of another length is another sum",
+    ),
+    Rule(
+        name="other types",
+        when=_types_differ,
+        verdict=Verdict.ORDER_CHANGED,
+        reason=lambda a, b: change("types", _types(a), _types(b)),
+        source="other operands or another accumulator round elsewhere",
+    ),
+    Rule(
+        name="other compute type",
+        when=lambda a, b: differ(_compute_type(a), _compute_type(b)),
+        verdict=Verdict.ORDER_CHANGED,
+        reason=lambda a, b: change("compute type", _compute_type(a), _compute_type(b)),
+        source="cuBLASLt's log: products are rounded or summed in another type",
+    ),
+    Rule(
+        name="split-K factor",
+        when=lambda a, b: differ(a.split_k, b.split_k),
+        verdict=Verdict.ORDER_CHANGED,
+        reason=_split_reason,
+        source=SWEEP,
+    ),
+    Rule(
+        name="epilogue",
+        when=lambda a, b: a.parsed.epilogue != b.parsed.epilogue and a.parsed.family == b.parsed.family == "nvjet",
+        verdict=Verdict.UNKNOWN,
+        reason=lambda a, b: change("epilogue", a.parsed.epilogue, b.parsed.epilogue),
+        source="not measured: an epilogue may round before it adds",
+    ),
+    Rule(
+        name="reduction scheme",
+        when=lambda a, b: differ(reduction_scheme(a), reduction_scheme(b)),
+        verdict=Verdict.UNKNOWN,
+        reason=lambda a, b: change("reduction scheme", reduction_scheme(a), reduction_scheme(b)),
+        source="parts may be rounded to another type before they are added",
+    ),
+)
+
+# Hopper's own kernels: wgmma adds k in steps of one instruction into one fp32 accumulator, whatever the tile.
+NVJET = (
+    Rule(
+        name="unsplit",
+        when=_unsplit,
+        verdict=Verdict.SAME_ORDER,
+        reason=_unsplit_reason,
+        source=SWEEP,
+    ),
+    Rule(
+        name="same parts",
+        when=lambda a, b: (
+            agree(a.split_k, b.split_k) and (agree(k_step(a), k_step(b)) or agree(split_part(a), split_part(b)))
+        ),
+        verdict=Verdict.SAME_ORDER,
+        reason=lambda a, b: f"split-K {a.split_k} in both",
+        source=SWEEP,
+    ),
+    Rule(
+        name="parts cut elsewhere",
+        when=lambda a, b: agree(a.split_k, b.split_k),
+        verdict=Verdict.UNKNOWN,
+        reason=lambda a, b: f"split-K {a.split_k} in both, " + change("k-step", k_step(a), k_step(b)),
+        source="a part is a whole number of k-steps, so another step may cut k elsewhere",
+    ),
+    Rule(
+        name="factor not known",
+        when=always,
+        verdict=Verdict.UNKNOWN,
+        reason=lambda a, b: change("split-K", a.split_k, b.split_k),
+        source="the name says that k is split, not into how many parts",
+    ),
+)
+
+# CUTLASS 2.x, xmma and cuBLAS's older kernels.
+CLASSIC = (
+    Rule(
+        name="other instruction",
+        when=lambda a, b: a.parsed.mma != b.parsed.mma or a.parsed.op_class != b.parsed.op_class,
+        verdict=Verdict.UNKNOWN,
+        reason=lambda a, b: change("instruction", a.parsed.mma, b.parsed.mma),
+        source="an instruction of another depth adds another number of products at once",
+    ),
+    Rule(
+        name="k sliced in the block",
+        when=lambda a, b: differ(warps_along_k(a), warps_along_k(b)),
+        verdict=Verdict.ORDER_CHANGED,
+        reason=lambda a, b: change("warps along k", warps_along_k(a), warps_along_k(b)),
+        source="CUTLASS sliced-K: each warp sums its own part of k",
+    ),
+    Rule(
+        name="unsplit",
+        when=lambda a, b: _unsplit(a, b) and agree(k_step(a), k_step(b)),
+        verdict=Verdict.SAME_ORDER,
+        reason=_unsplit_reason,
+        source=SWEEP,
+    ),
+    Rule(
+        name="same kernel, same parts",
+        when=lambda a, b: a.parsed.name == b.parsed.name and agree(a.split_k, b.split_k),
+        verdict=Verdict.SAME_ORDER,
+        reason=lambda a, b: f"same kernel, split-K {a.split_k} in both",
+        source=SWEEP,
+    ),
+    Rule(
+        name="same factor, other tile",
+        when=lambda a, b: agree(a.split_k, b.split_k),
+        verdict=Verdict.UNKNOWN,
+        reason=lambda a, b: f"split-K {a.split_k} in both, " + change("tile", a.parsed.tile, b.parsed.tile),
+        source="fp32: equal factors across tiles are usually, not always, bit-equal",
+    ),
+    Rule(
+        name="factor not known",
+        when=always,
+        verdict=Verdict.UNKNOWN,
+        reason=lambda a, b: change("split-K", a.split_k, b.split_k),
+        source="these names never say whether k is split",
+    ),
+)
+
+# gemv, gemmSN, dot, large-k: one order per kernel and launch.
+VECTOR = (
+    Rule(
+        name="vector kernel to matrix kernel",
+        when=lambda a, b: a.parsed.family != b.parsed.family or a.parsed.kernel != b.parsed.kernel,
+        verdict=Verdict.ORDER_CHANGED,
+        reason=lambda a, b: f"{label(a)} → {label(b)}",
+        source=SWEEP,
+    ),
+    Rule(
+        name="other launch",
+        when=always,
+        verdict=Verdict.UNKNOWN,
+        reason="vector kernel, other variant or launch",
+        source="these kernels cut k by their launch configuration",
+    ),
+)
+
+ACROSS_FAMILIES = (
+    Rule(
+        name="another algorithm",
+        when=always,
+        verdict=Verdict.UNKNOWN,
+        reason=lambda a, b: f"{label(a)} → {label(b)}",
+        source="two families may or may not sum in one order: not measured",
+    ),
+)
+
+VECTOR_FAMILY = "cublas_gemv_misc"
+
+
+def is_vector_kernel(kernel: Kernel) -> bool:
+    """Whether this is one of cuBLAS's kernels for very few rows or columns."""
+    return kernel.parsed.family == VECTOR_FAMILY
+
+
+def label(kernel: Kernel) -> str:
+    """Name the algorithm in a word or two: `gemv`, `gemmSN`, `GEMM`."""
+    function = (kernel.parsed.kernel or "").lower()
+    for word in ("gemv", "gemmsn", "gemmk1", "dot", "largek"):
+        if word in function or (is_vector_kernel(kernel) and word in kernel.parsed.name.lower()):
+            return {"gemmsn": "gemmSN", "largek": "large-k GEMM"}.get(word, word)
+    return f"{kernel.parsed.family} GEMM"
+
+
+def table(a: Kernel, b: Kernel) -> tuple[Rule, ...]:
+    """Return the rules for two GEMMs."""
+    if is_vector_kernel(a) or is_vector_kernel(b):
+        return EVERY_FAMILY[:3] + VECTOR
+    if a.parsed.family != b.parsed.family:
+        return EVERY_FAMILY + ACROSS_FAMILIES
+    return EVERY_FAMILY + (NVJET if a.parsed.family == "nvjet" else CLASSIC)

@@ -1,0 +1,40 @@
+"""One rule: when it applies to two kernels that stand for each other, what it says, and how we know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tracediff.diff.result import Kernel, Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """A line of a rule table.
+
+    Attributes:
+        name: What the rule is about, unique within its table.
+        when: Whether it applies to kernel a (first trace) and kernel b (second trace).
+        verdict: What it then says.
+        reason: One phrase for the reader, or a function of both kernels that gives it.
+        source: The measurement or the source code behind the rule.
+    """
+
+    name: str
+    when: Callable[[Kernel, Kernel], bool]
+    verdict: Verdict
+    reason: str | Callable[[Kernel, Kernel], str]
+    source: str
+
+
+def first_match(rules: Sequence[Rule], a: Kernel, b: Kernel) -> tuple[Verdict, str] | None:
+    """Return what the first rule that applies says, None where none does."""
+    for rule in rules:
+        if rule.when(a, b):
+            return rule.verdict, rule.reason if isinstance(rule.reason, str) else rule.reason(a, b)
+    return None
+
+
+def always(a: Kernel, b: Kernel) -> bool:
+    """Apply to every pair: the last line of a table."""
+    return True

@@ -1,0 +1,97 @@
+"""Judge one row: its kernels in both traces, aligned, against the rule tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tracediff.diff.result import SEVERITY, Kernel, Pair, Verdict
+from tracediff.diff.rules import decide
+
+# Where several pairs are equally bad, the one that says most about bits gives the row's reason.
+_TELLING = {"gemm": 0, "attention": 1, "reduction": 2, "splitk_reduce": 3, "other": 4, "elementwise": 5, "copy": 6}
+
+Aligned = tuple[Kernel | None, Kernel | None]
+
+
+def judge(a: Kernel | None, b: Kernel | None) -> tuple[Verdict, str]:
+    """Judge two kernels that stand for each other, without the rest of their row.
+
+    Args:
+        a: Kernel of the first trace, None where it has no counterpart.
+        b: Kernel of the second trace, None where it has no counterpart.
+
+    Returns:
+        What the change means for the reduction order, and why in one phrase.
+    """
+    return decide(a, b)
+
+
+def judge_row(pairs: Sequence[Aligned]) -> tuple[tuple[Pair, ...], Verdict, str]:
+    """Judge the aligned kernels of one (phase, module).
+
+    A kernel that only adds the parts of a split-K GEMM is judged with that GEMM. Two kernels of one role that the
+    alignment left without counterparts, one on each side, are taken to stand for each other.
+
+    Args:
+        pairs: Aligned kernels in launch order; one side may be None, not both.
+
+    Returns:
+        The judged pairs, the worst verdict among them, and the reason of the pair that decides.
+    """
+    judged: list[Pair] = []
+    product: Pair | None = None
+    for a, b in _counterparts(pairs):
+        kernel = a or b
+        role = kernel.parsed.role if kernel is not None else "other"
+        if role == "splitk_reduce" and product is not None and (b is None or a is None or b.parsed.role == role):
+            verdict, reason = _with_product(product, a, b)
+        else:
+            verdict, reason = decide(a, b)
+        pair = Pair(a=a, b=b, verdict=verdict, reason=reason)
+        if role == "gemm":
+            product = pair
+        judged.append(pair)
+    if not judged:
+        return (), Verdict.SAME_KERNELS, "no kernels"
+    worst = min(judged, key=lambda pair: (-SEVERITY[pair.verdict], _telling(pair)))
+    return tuple(judged), worst.verdict, worst.reason
+
+
+def _with_product(product: Pair, a: Kernel | None, b: Kernel | None) -> tuple[Verdict, str]:
+    """Judge a split-K reduction: its order is the split-K factor, which the GEMM's pair has settled."""
+    same = product.verdict in (Verdict.SAME_KERNELS, Verdict.SAME_ORDER)
+    if a is None or b is None:
+        # The factor did not change, yet the parts are added inside the GEMM on one side and after it on the other.
+        return decide(a, b) if same else (product.verdict, product.reason)
+    if _partial_type(a) != _partial_type(b):
+        return Verdict.ORDER_CHANGED, f"partial sums {_partial_type(a)} → {_partial_type(b)}"
+    verdict, reason = decide(a, b)
+    if verdict is Verdict.SAME_KERNELS and same:
+        return verdict, reason
+    return (Verdict.SAME_ORDER if same else product.verdict), product.reason
+
+
+def _partial_type(kernel: Kernel) -> str | None:
+    return kernel.parsed.types.partial if kernel.parsed.types is not None else None
+
+
+def _telling(pair: Pair) -> int:
+    kernel = pair.a or pair.b
+    return _TELLING.get(kernel.parsed.role, 4) if kernel is not None else 4
+
+
+def _counterparts(pairs: Sequence[Aligned]) -> list[Aligned]:
+    """Join one-sided kernels of one role where each side has exactly as many of them, in their order."""
+    lone_a = [(index, a) for index, (a, b) in enumerate(pairs) if a is not None and b is None]
+    lone_b = [(index, b) for index, (a, b) in enumerate(pairs) if b is not None and a is None]
+    if not lone_a or not lone_b:
+        return list(pairs)
+    joined: list[Aligned | None] = list(pairs)
+    for role in dict.fromkeys(kernel.parsed.role for _, kernel in lone_a):
+        first = [entry for entry in lone_a if entry[1].parsed.role == role]
+        second = [entry for entry in lone_b if entry[1].parsed.role == role]
+        if len(first) == len(second):
+            for (index_a, a), (index_b, b) in zip(first, second, strict=True):
+                joined[min(index_a, index_b)] = (a, b)
+                joined[max(index_a, index_b)] = None
+    return [pair for pair in joined if pair is not None]
