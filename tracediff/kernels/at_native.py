@@ -1,0 +1,126 @@
+"""PyTorch's own CUDA kernels (`at::native::…`): elementwise, reductions, norms, softmax, copies.
+
+    void at::native::vectorized_elementwise_kernel<4, at::native::CUDAFunctor_add<float>, std::array<char*, 3>>(…)
+    void at::native::reduce_kernel<512, 1, at::native::ReduceOp<float, at::native::MeanOps<float, …>, …>>(…)
+
+The function says the role; the functor or the host function that made it (`direct_copy_kernel_cuda`, `silu_kernel`,
+`MeanOps`) says what is computed, kept as `kind`. Source: PyTorch's ATen/native/cuda. Verified by the functions'
+names; a function in neither list has role `other`.
+
+Details: `vector` (elements per access of vectorized_elementwise_kernel).
+"""
+
+import re
+
+from tracediff.kernels.model import Detail, KernelName
+from tracediff.kernels.spelling import Spelling
+
+_REDUCTIONS = (
+    "reduce_kernel",
+    "softmax",
+    "layer_norm",
+    "layernorm",
+    "rms_norm",
+    "rmsnorm",
+    "batch_norm",
+    "groupnorm",
+    "rowwisemoments",
+    "cumsum",
+    "scan",
+    "nll_loss",
+    "average_pool",
+    "avg_pool",
+    "max_pool",
+    "argmax",
+    "topk",
+    "median",
+    "histogram",
+    "norm_kernel",
+    "weight_norm",
+    "reducegrad",
+    "gammabeta",
+    "embedding_bag",
+    "segment_reduce",
+    "bincount",
+    "cleanup",
+    "lpnorm",
+    "scatter_gather_elementwise",
+)
+_COPIES = (
+    "catarray",
+    "copy",
+    "indexselect",
+    "index_select",
+    "gather",
+    "transpose",
+    "permute",
+    "roll_cuda",
+    "flip",
+    "vectorized_gather",
+)
+_ELEMENTWISE = (
+    "elementwise",
+    "multi_tensor_apply",
+    "fused_dropout",
+    "dropout",
+    "distribution",
+    "index_put",
+    "index_copy",
+    "fill",
+    "triu_tril",
+    "upsample",
+    "embedding",
+    "prelu",
+    "glu",
+    "kernelpointwise",
+    "pointwise",
+    "arange",
+    "where",
+    "masked",
+    "range",
+    "fused_adam",
+    "amp_",
+)
+# The last word of a host function or functor: what the lambda inside it computes.
+_WHAT = re.compile(
+    r"(\w+(?:_kernel_cuda|_kernel_impl|_kernel|Functor|Ops|FunctorOnSelf_add|Functor_add|_cuda_out|_stub|_functor))\b"
+)
+_VECTOR = re.compile(r"<(?:\(int\)|int=)?(\d{1,2}),")
+_CONTAINERS = frozenset(
+    (
+        "gpu_kernel_impl",
+        "elementwise_kernel",
+        "vectorized_elementwise_kernel",
+        "unrolled_elementwise_kernel",
+        "reduce_kernel",
+        "ReduceOp",
+    )
+)
+
+
+def read(name: str, spelling: Spelling) -> KernelName | None:
+    """Read one name of PyTorch's kernels."""
+    kernel = spelling.path.rpartition("::")[2]
+    what = None
+    if spelling.open >= 0:
+        for word in _WHAT.finditer(spelling.text, spelling.open, min(len(spelling.text), spelling.open + 600)):
+            if word.group(1) not in _CONTAINERS:
+                what = word.group(1)
+                break
+    details: tuple[tuple[str, Detail], ...] = ()
+    if kernel == "vectorized_elementwise_kernel" and (width := _VECTOR.match(spelling.text, spelling.open)):
+        details = (("vector", int(width.group(1))),)
+    return KernelName(
+        name=name, family="at_native", role=_role(kernel, what or ""), kind=what, kernel=kernel, details=details
+    )
+
+
+def _role(kernel: str, what: str) -> str:
+    function = kernel.lower()
+    if "elementwise" in function and "copy" in what:
+        return "copy"
+    for role, words in (("reduction", _REDUCTIONS), ("copy", _COPIES), ("elementwise", _ELEMENTWISE)):
+        for word in words:
+            if word in function:
+                return role
+    return "other"

@@ -1,0 +1,204 @@
+"""CUTLASS 2.x procedural names, from CUTLASS itself and from the copies inside cuBLAS and cuDNN.
+
+    [cutlass_<cc>_|cutlass_]<op>_<ext>_<M>x<N>[_<K>x<S>]_<layout>[_align<a>]
+    <op>   = simt | tensorop | wmma_tensorop | sptensorop
+    <ext>  = [<C>_]<acc><inst><math>gemm[_planar_complex[_array]|_grouped][_relu][_forwardCompat][_<A>[_<B>]]
+    conv   = [<C>_]<acc><inst><math>{fprop|dgrad|wgrad}_<iterator>[_<A>]_…_nhwc[_unity_stride][_align<a>]
+
+Source: CUTLASS' generator (`GemmOperation.procedural_name`, `extended_name`, `core_name`,
+`Conv2dOperation.configuration_name`). Verified unless said otherwise:
+
+- `<cc>` 70, 75, 80: only in names embedded in cuBLAS and cuDNN: generation the code was written for; CUTLASS itself
+  does not print it.
+- `<C>`: output type, printed where it differs from the accumulator.
+- `<acc>` h, s, d, i, c, z; g before it: Gaussian complex: accumulator type.
+- `<inst>` 16816, 1688, …: shape of the matrix instruction, digits run together; absent for simt.
+- `<math>` tf32, bf16, f16: what operands are converted to; `xor`, `and`: binary operations.
+- `<A>`, `<B>`: input types, omitted where equal to the accumulator.
+- `<M>x<N>`, `<K>x<S>`: CTA tile; k-step × stages. `<K>x<S>` is missing in names from cuBLAS 10 and 11.
+- layout: n column-major, t row-major, c and h their conjugates.
+- `align<a>`: largest alignment of A and B, in elements.
+- `relu`: (inferred) an epilogue the embedded kernel can apply; printed also where none was asked for.
+- split-K: **never in the name**; a `splitKreduce_kernel` may follow.
+
+Family `cutlass2x`, for convolutions `cutlass2x_conv`.
+
+Details: `iterator`, `unity_stride`, `gaussian`, `forward_compat`, `group_mode`, `schedule_mode`.
+"""
+
+import re
+
+from tracediff.kernels.mma import mma_shape
+from tracediff.kernels.model import Detail, KernelName, Types
+from tracediff.kernels.spelling import Spelling
+from tracediff.kernels.words import ACCUMULATOR_LETTERS, integer, integers
+
+ELEMENT_TYPES = frozenset(
+    [
+        "void",
+        "b1",
+        "u2",
+        "u4",
+        "u8",
+        "u16",
+        "u32",
+        "u64",
+        "s2",
+        "s4",
+        "s8",
+        "s16",
+        "s32",
+        "s64",
+        "e4m3",
+        "e5m2",
+        "f8",
+        "f6",
+        "f4",
+        "e2m3",
+        "e3m2",
+        "e2m1",
+        "ue8m0",
+        "ue4m3",
+        "f16",
+        "bf16",
+        "f32",
+        "tf32",
+        "f64",
+        "cf16",
+        "cbf16",
+        "cf32",
+        "ctf32",
+        "cf64",
+        "cs8",
+        "cs16",
+        "cs32",
+        "cu8",
+        "cu16",
+        "cu32",
+    ]
+)
+OP_CLASSES = frozenset({"simt", "tensorop", "wmma", "sptensorop", "bstensorop", "bssptensorop"})
+_CORE = re.compile(
+    r"(g?)([hsdicz])(\d*)(tf32|bf16|f16|f32|xor|and|fastaccum|fastf32|)"
+    r"(gemm|spgemm|fprop|dgrad|wgrad|deconv|rank|trmm|symm|hemm|syrk|herk|syr2k|her2k)"
+)
+_LAYOUT = re.compile(r"[ntch](?:2|32|64)?[ntch](?:2|32|64)?|n(?:[dg]?hw|d?chw|w)c?|nc\d+hw\d+")
+_CONVOLUTIONS = frozenset({"fprop", "dgrad", "wgrad", "deconv"})
+_ITERATORS = frozenset({"analytic", "optimized", "fixed_channels", "few_channels", "fixed_stride_dilation"})
+
+
+def read(name: str, spelling: Spelling) -> KernelName | None:
+    """Read one CUTLASS 2.x procedural name; None where it is not one."""
+    tokens = spelling.procedural.split("_")
+    arch = None
+    position = 1
+    if len(tokens) > 1 and tokens[1].isdigit():
+        arch = f"sm{tokens[1]}"
+        position = 2
+    if len(tokens) <= position or tokens[position] not in OP_CLASSES:
+        return None
+    op_class = tokens[position]
+    position += 1
+    if op_class == "wmma":
+        op_class = "wmma_tensorop"
+        position += 1
+    output = None
+    if len(tokens) > position and tokens[position] in ELEMENT_TYPES:
+        output = tokens[position]
+        position += 1
+    core = _CORE.fullmatch(tokens[position]) if len(tokens) > position else None
+    if core is None:
+        return None
+    gaussian, letter, instruction, math, kind = core.groups()
+    tail = _Tail(tokens[position + 1 :], convolution=kind in _CONVOLUTIONS)
+    if gaussian:
+        tail.details.append(("gaussian", True))
+    accumulate = ACCUMULATOR_LETTERS[letter]
+    # Where the name ends before the tile, the input types may be among what is cut off.
+    default = accumulate if tail.tile else None
+    first = tail.inputs[0] if tail.inputs else default
+    second = tail.inputs[1] if len(tail.inputs) > 1 else first
+    return KernelName(
+        name=name,
+        family="cutlass2x_conv" if kind in _CONVOLUTIONS else "cutlass2x",
+        role="gemm",
+        arch=arch,
+        types=Types(a=first, b=second, accumulate=accumulate, output=output or accumulate, math=math or None),
+        tile=(tail.tile[0], tail.tile[1], tail.k_step) if tail.tile else None,
+        stages=tail.stages,
+        mma=mma_shape(instruction),
+        layout=tail.layout,
+        alignment=tail.alignment,
+        split_k_form=tail.split_k_form,
+        sliced_k=tail.sliced_k,
+        epilogue=tail.epilogue,
+        unparsed="_".join(tail.unparsed) or None,
+        kind="_".join([kind, *tail.kind]),
+        op_class=op_class,
+        details=tuple(tail.details),
+    )
+
+
+class _Tail:
+    """What stands behind the core name."""
+
+    def __init__(self, tokens: list[str], convolution: bool) -> None:
+        self.kind: list[str] = []
+        self.inputs: list[str] = []
+        self.tile: tuple[int, ...] | None = None
+        self.k_step: int | None = None
+        self.stages: int | None = None
+        self.layout: str | None = None
+        self.alignment: int | None = None
+        self.sliced_k: int | None = None
+        self.split_k_form: str | None = None
+        self.epilogue: str | None = None
+        self.details: list[tuple[str, Detail]] = []
+        self.unparsed: list[str] = []
+        position = 0
+        while position < len(tokens):
+            token = tokens[position]
+            if self.tile is None and token in ELEMENT_TYPES and len(self.inputs) < 2:
+                self.inputs.append(token)
+            elif "x" in token and (numbers := integers(token)) and len(numbers) == 2:
+                if self.tile is None:
+                    self.tile = numbers
+                elif self.stages is None:
+                    self.k_step, self.stages = numbers
+                else:
+                    self.unparsed.append(token)
+            elif token.startswith("align") and (number := integer(token[5:])) is not None:
+                self.alignment = number
+            elif self.tile is not None and self.layout is None and _LAYOUT.fullmatch(token):
+                self.layout = token
+            elif convolution and (length := self._iterator(tokens, position)):
+                position += length - 1
+            else:
+                self._word(token)
+            position += 1
+
+    def _iterator(self, tokens: list[str], position: int) -> int:
+        """Return how many tokens make an iterator's name (`few_channels`) here; 0 for none."""
+        for length in (1, 2, 3):
+            if "_".join(tokens[position : position + length]) in _ITERATORS:
+                self.details.append(("iterator", "_".join(tokens[position : position + length])))
+                return length
+        return 0
+
+    def _word(self, token: str) -> None:
+        if token in ("planar", "complex", "array", "grouped") and self.tile is None:
+            self.kind.append(token)
+        elif token == "relu":
+            self.epilogue = "relu"
+        elif token == "forwardCompat":
+            self.details.append(("forward_compat", True))
+        elif token == "unity":
+            self.details.append(("unity_stride", True))
+        elif token == "splitK":
+            self.split_k_form = "stated"
+        elif token in ("parallel", "serial") and self.split_k_form is not None:
+            self.split_k_form = token
+        elif token.startswith("sliced") and (numbers := integers(token[6:])) and len(numbers) == 2:
+            self.sliced_k = numbers[1]
+        elif token != "stride" or ("unity_stride", True) not in self.details:
+            self.unparsed.append(token)

@@ -1,0 +1,226 @@
+"""CUTLASS 3.x procedural names (sm90 and later), from CUTLASS itself and from the copies inside cuBLAS and cuDNN.
+
+    cutlass[3x]_sm<ar>_<op>_<ex>_<M>x<N>x<K>[_<cm>x<cn>x<ck>][_<S>]_<lll>_align<a>[_stream_k]
+        <kernel schedule>[<epilogue schedule>][<fusion>]
+    <op> = simt | tensorop | wmma_tensorop | sptensorop | bstensorop | bssptensorop
+    <ex> = [<acc><inst>]<kind>_<A>_<B>_<acc>_<C>_<D>[_cvt|_scl|_sclzr][_shfl]
+
+Source: CUTLASS' generator (`GemmOperation.procedural_name`, `KernelScheduleSuffixes`, `EpilogueScheduleSuffixes`)
+and its history. Verified unless said otherwise:
+
+- `<inst>` `s64x128x16`: accumulator letter and instruction shape; upstream dropped it in May 2025, embedded copies
+  keep it.
+- kind: `gemm`, `spgemm` (2:4 sparse), `gemm_grouped`, `moe_gemm`, `gemm_block_scaled`, `implicit_gemm_fprop`, ….
+- five types: A, B, accumulator, C, D (four in 3.0: without D, which is C's); `void`: there is no C.
+- `ue4m3xe2m1`: block-scaled: scale × data; `1x128f32xe4m3`: one f32 scale per 1×128 elements.
+- `<M>x<N>x<K>`: sm90: CTA tile. sm100: tile of one instruction; with `2sm` its M spans two CTAs.
+- `<cm>x<cn>x<ck>`: cluster; `0x0x1` and `dyn_cga`: chosen at run time. May be missing.
+- `<S>`: stages; 0: as many as fit (`stages_auto`).
+- `<lll>`: layouts of A, B and C/D: t row-major, n column-major.
+- `_stream_k`: stream-K tile scheduler; without it split-K is still unknown, since it is an argument at run time.
+- kernel schedule: `warpspecialized_cooperative`, `1sm`, `2sm`, `cpasync`, ….
+- `q`, `o`, `vs16`, `vs32`, `ultra`, `nopf`, `tmapf`: data format, scale vector size and prefetch of the
+  instruction: kept in `format`.
+- epilogue schedule: `_epi_tma`, `_epi_nosmem[_fastf32]`; `epiVs<n><layout>`: D is written block-scaled.
+- `_bias_<t>_relu`, `_aux_scalemax`, `_valpha`: (inferred) fusion of embedded copies; the last three are kept in
+  `fusion`.
+
+Details: `format`, `epilogue_scale`, `cluster_dynamic`, `ptr_array`, `mixed_input`, `fusion`, `fastaccum`,
+`stream_k`, `element_compute`.
+"""
+
+import re
+
+from tracediff.kernels.cutlass2x import ELEMENT_TYPES, OP_CLASSES
+from tracediff.kernels.mma import mma_shape
+from tracediff.kernels.model import Detail, KernelName, Types
+from tracediff.kernels.spelling import Spelling
+from tracediff.kernels.words import integer, integers
+
+_INSTRUCTION = re.compile(r"(g?[hsdicz])(\d+(?:x\d+x\d+)?)?(?=(?:moe_|bs)?(?:sp)?gemm|implicit|fprop|dgrad|wgrad|conv)")
+_LAYOUT = re.compile(r"(?:[ntch](?:2|32|64)?){2,3}|n(?:[dg]?hw|d?chw|w)c?")
+_SCHEDULE = frozenset(
+    ["cpasync", "unspecialized", "warpspecialized", "cooperative", "pingpong", "fp8", "fastaccum", "1sm", "2sm"]
+)
+_FORMAT = frozenset(["q", "o", "vs16", "vs32", "vs64", "ultra", "nopf", "tmapf", "mixed"])
+_FUSIONS = frozenset(["aux", "scalemax", "valpha", "vbeta", "amax", "absmax"])
+_ACTIVATIONS = frozenset(["relu", "gelu", "silu", "tanh", "sigmoid", "drelu", "dgelu"])
+_MIXED = frozenset(["cvt", "scl", "sclzr", "shfl"])
+
+
+def is_element(token: str) -> bool:
+    """Say whether a token is an element type, plain (`f16`) or block-scaled (`ue4m3xe2m1`, `1x128f32xe4m3`)."""
+    return token in ELEMENT_TYPES or ("x" in token and token.rpartition("x")[2] in ELEMENT_TYPES)
+
+
+def read(name: str, spelling: Spelling) -> KernelName | None:
+    """Read one CUTLASS 3.x procedural name; None where it is not one."""
+    tokens = spelling.procedural.split("_")
+    if len(tokens) < 3 or not tokens[1].startswith("sm") or tokens[2] not in OP_CLASSES:
+        return None
+    arch, op_class = tokens[1], tokens[2]
+    position = 3
+    if op_class == "wmma":
+        op_class = "wmma_tensorop"
+        position = 4
+    start = position
+    while position < len(tokens) and not is_element(tokens[position]):
+        position += 1
+    operation = "_".join(tokens[start:position])
+    instruction = _INSTRUCTION.match(operation)
+    kind = operation[instruction.end() :] if instruction else operation
+    elements: list[str] = []
+    while position < len(tokens) and is_element(tokens[position]):
+        elements.append(tokens[position])
+        position += 1
+    tail = _Tail(tokens[position:])
+    if len(elements) > 5:
+        tail.details.append(("element_compute", elements[5]))
+    output = elements[4] if len(elements) > 4 else elements[3] if len(elements) == 4 else None
+    if "vs" in spelling.procedural:
+        scale_a, scale_b = tail.scales(elements)
+    else:
+        scale_a = scale_b = None
+    return KernelName(
+        name=name,
+        family="cutlass3x",
+        role="gemm",
+        arch=arch,
+        types=Types(
+            a=elements[0] if elements else None,
+            b=elements[1] if len(elements) > 1 else None,
+            accumulate=elements[2] if len(elements) > 2 else None,
+            c=elements[3] if len(elements) > 3 else None,
+            output=output,
+            scale_a=scale_a,
+            scale_b=scale_b,
+        )
+        if elements
+        else None,
+        tile=tail.tile,
+        stages=tail.stages or None,
+        cluster=tail.cluster,
+        mma=mma_shape(instruction.group(2)) if instruction and instruction.group(2) else None,
+        layout="_".join(tail.layouts) or None,
+        alignment=tail.alignment,
+        split_k_form="stream-k" if tail.stream_k else None,
+        schedule="_".join(tail.schedule) or None,
+        epilogue=tail.epilogue(),
+        unparsed="_".join(tail.unparsed) or None,
+        kind=kind or None,
+        op_class=op_class,
+        stages_auto=True if tail.stages == 0 else None,
+        two_cta=tail.two_cta,
+        details=tuple(tail.details),
+    )
+
+
+class _Tail:
+    """What stands behind the types."""
+
+    def __init__(self, tokens: list[str]) -> None:
+        self.tile: tuple[int | None, int | None, int | None] | None = None
+        self.cluster: tuple[int, ...] | None = None
+        self.stages: int | None = None
+        self.layouts: list[str] = []
+        self.alignment: int | None = None
+        self.stream_k = False
+        self.two_cta: bool | None = None
+        self.schedule: list[str] = []
+        self.details: list[tuple[str, Detail]] = []
+        self.unparsed: list[str] = []
+        self._epilogue: list[str] = []
+        self._format: list[str] = []
+        self._fusion: list[str] = []
+        position = 0
+        while position < len(tokens) and self.alignment is None:
+            position += self._read_shape(tokens, position)
+        while position < len(tokens):
+            position += self._read_suffix(tokens, position)
+        if self._format:
+            self.details.append(("format", "_".join(self._format)))
+        if self._fusion:
+            self.details.append(("fusion", "+".join(self._fusion)))
+        if "fastaccum" in self.schedule:
+            self.details.append(("fastaccum", True))
+
+    def _read_shape(self, tokens: list[str], position: int) -> int:
+        """Read one token up to `align<a>`; return how many were taken."""
+        token = tokens[position]
+        if "x" in token and (numbers := integers(token)) and len(numbers) == 3:
+            if self.tile is None:
+                self.tile = (numbers[0], numbers[1], numbers[2])
+            elif self.cluster is None:
+                self.cluster = numbers
+                if 0 in numbers:
+                    self.details.append(("cluster_dynamic", True))
+            else:
+                self.unparsed.append(token)
+        elif token.startswith("align") and (number := integer(token[5:])) is not None:
+            self.alignment = number
+        elif (number := integer(token)) is not None and self.stages is None:
+            self.stages = number
+        elif token == "dyn" and tokens[position + 1 : position + 2] == ["cga"]:
+            self.details.append(("cluster_dynamic", True))
+            return 2
+        elif token in _MIXED:
+            self.details.append(("mixed_input", token))
+        elif token in _FORMAT:
+            self._format.append(token)
+        elif self.tile is not None and _LAYOUT.fullmatch(token):
+            self.layouts.append(token)
+        else:
+            return self._read_suffix(tokens, position)
+        return 1
+
+    def _read_suffix(self, tokens: list[str], position: int) -> int:  # noqa: PLR0912 - one branch per token
+        """Read one token behind `align<a>`; return how many were taken."""
+        token = tokens[position]
+        following = tokens[position + 1] if position + 1 < len(tokens) else ""
+        if token in _SCHEDULE:
+            self.schedule.append(token)
+            if token in ("1sm", "2sm"):
+                self.two_cta = token == "2sm"
+        elif token in _FORMAT:
+            self._format.append(token)
+        elif token == "stream" and following == "k":
+            self.stream_k = True
+            return 2
+        elif token == "epi" and following in ("tma", "nosmem"):
+            self._epilogue.append(following)
+            if tokens[position + 2 : position + 3] == ["fastf32"]:
+                self._epilogue[-1] += "_fastf32"
+                return 3
+            return 2
+        elif token.startswith("epiVs"):
+            self.details.append(("epilogue_scale", token[5:]))
+        elif token == "bias":
+            if is_element(following):
+                self._epilogue.append(f"bias({following})")
+                return 2
+            self._epilogue.append("bias")
+        elif token in _ACTIVATIONS:
+            self._epilogue.append(token)
+        elif token == "ptr" and following == "array":
+            self.details.append(("ptr_array", True))
+            return 2
+        elif token in _FUSIONS:
+            self._fusion.append(token)
+        else:
+            self.unparsed.append(token)
+        return 1
+
+    def epilogue(self) -> str | None:
+        """Return the epilogue's parts."""
+        return "+".join(self._epilogue) or None
+
+    def scales(self, elements: list[str]) -> tuple[str | None, str | None]:
+        """Return the block scales of A and B as `ue4m3/16`, where the name prints the vector size."""
+        sizes = [word[2:] for word in self._format if word.startswith("vs")]
+        if not sizes:
+            return None, None
+        found = [
+            f"{element.rpartition('x')[0]}/{sizes[0]}" if "x" in element else None
+            for element in [*elements, "", ""][:2]
+        ]
+        return found[0], found[1]

@@ -1,0 +1,59 @@
+"""One readable line per kernel name."""
+
+from tracediff.kernels.compare import split_k_words
+from tracediff.kernels.model import KernelName
+
+_ROLES = {
+    "gemm": "GEMM",
+    "splitk_reduce": "split-K reduction",
+    "attention": "attention",
+    "elementwise": "elementwise",
+    "reduction": "reduction",
+    "copy": "copy",
+}
+
+
+def describe(kernel: KernelName) -> str:
+    """Return one line: `nvjet f16 GEMM, tile 128×8×64, 12 stages, cluster 4×1, split-K (factor not in the name)`."""
+    head = [] if kernel.family == "other" else [kernel.family]
+    if kernel.types is not None and (element := kernel.types.a or kernel.types.partial):
+        head.append(element)
+    head.append(_ROLES.get(kernel.role, kernel.kernel or kernel.kind or "unknown kernel"))
+    named = kernel.kind or kernel.kernel
+    title = [" ".join(head)] + ([named] if kernel.role != "gemm" and named and named not in head else [])
+    parts = title + _configuration(kernel) + _split(kernel)
+    if kernel.unparsed is not None:
+        shown = kernel.unparsed if len(kernel.unparsed) <= 60 else f"{kernel.unparsed[:59]}…"
+        parts.append(f"not read: {shown}")
+    return ", ".join(parts)
+
+
+def _configuration(kernel: KernelName) -> list[str]:
+    parts = []
+    if kernel.tile is not None:
+        parts.append("tile " + "×".join(str(part) for part in kernel.tile if part is not None))
+    if kernel.head_dim is not None:
+        parts.append(f"head dimension {kernel.head_dim}")
+    if kernel.stages is not None:
+        parts.append(f"{kernel.stages} stage" + ("" if kernel.stages == 1 else "s"))
+    for label, numbers in (("cluster", kernel.cluster), ("warps", kernel.warps)):
+        if numbers is not None:
+            parts.append(f"{label} " + "×".join(str(part) for part in numbers))
+    if kernel.schedule is not None:
+        parts.append(kernel.schedule)
+    if kernel.epilogue is not None:
+        parts.append(f"epilogue {kernel.epilogue}")
+    if kernel.sliced_k is not None:
+        parts.append(f"sliced-K {kernel.sliced_k}")
+    return parts
+
+
+def _split(kernel: KernelName) -> list[str]:
+    """Return what the name says of split-K, as a list of none or one part."""
+    if kernel.split_k_form is None or kernel.role == "splitk_reduce":
+        return []
+    if kernel.split_k_form == "none":
+        return ["unsplit"]
+    if kernel.split_k_form == "stated" and kernel.split_k is None:
+        return ["split-K (factor not in the name)"]
+    return [f"split-K {split_k_words(kernel)}"]

@@ -1,0 +1,183 @@
+"""xmma: the kernel generator behind cuDNN, TensorRT and (fp32, and sm90 before nvjet) cuBLAS.
+
+    sm<XX>_xmma_[sparse_]<gemm|{fprop|dgrad|wgrad}_implicit_gemm>[_indexed]_<in><out>_<math><acc>_<epi>_<ab>_<c>_tilesize<M>x<N>x<K>
+        [_cgasize…][_stage<S>][_warpsize|_warpgroupsize<a>x<b>x<c>][_g<n>][_tensor<m>x<n>x<k>|_ffma][_aligna<a>][_alignc<c>][_t1r1s1]
+        [_algo<n>][_execute_{kernel|split_k_kernel|segment_k_off_kernel|segment_k_on_kernel}|_kernel|…][<library>]
+
+- `<in><out>_<math><acc>_<epi>`: input, output, multiply, accumulate and epilogue types. [inferred]
+- `<ab>_<c>`: layouts of A and B, and of C (n: column-major). [inferred]
+- `tilesize`: tile M×N×K. **Transposed against cuBLASLt's own tile**: 32x128 here is cuBLASLt's 128x32. [verified
+  (362 cases)]
+- `stage<S>`: pipeline stages. [verified (362 cases)]
+- `warpsize<a>x<b>x<c>`: warps along m, n, k; 32·a·b·c threads. [verified (measured launches)]
+- `warpgroupsize`: the same in warp groups (sm90); kept as `warpgroups`. [inferred]
+- `_execute_kernel`: the GEMM. Whether K is split is **not visible**: of 285 split cases 206 launch a reduction, 79
+  sum inside. [verified]
+- `_execute_split_k_kernel`: the **reduction** behind a split GEMM of the same tile, not a GEMM. [verified (measured
+  launches)]
+- `segment_k_on`, `segment_k_off`: work cut along k as stream-K does. [inferred]
+- `__5x_cublas`, `_trt`, `_cudnn_infer`: the library it is built into. [verified]
+
+Family `xmma` for gemm, `xmma_conv` for the implicit GEMMs of convolutions.
+
+Examples:
+`sm80_xmma_gemm_f32f32_f32f32_f32_tn_n_tilesize64x64x8_stage3_warpsize1x4x1_ffma_aligna4_alignc4_execute_kernel__5x_cublas`.
+
+Details: `warpgroups`, `align_a`, `align_c`, `segment_k`, `library`, `groups`, `cgasize`, `algo`, `indexed`,
+`sparse`, `filter`.
+"""
+
+import re
+
+from tracediff.kernels.mma import mma_shape
+from tracediff.kernels.model import Detail, KernelName, Types
+from tracediff.kernels.spelling import Spelling
+from tracediff.kernels.words import integer, integers
+
+_PAIR = re.compile(r"((?:tf|bf|f|i|u|e)\d+(?:m\d)?)((?:tf|bf|f|i|u|e)\d+(?:m\d)?)")
+_TYPE = re.compile(r"(?:tf|bf|f|i|u|e)\d+(?:m\d)?")
+_WORDS = {"i8": "s8", "i32": "s32", "i4": "s4"}
+_CONVOLUTIONS = frozenset({"fprop", "dgrad", "wgrad", "deconv", "conv"})
+
+
+def read(name: str, spelling: Spelling) -> KernelName | None:
+    """Read one xmma name; None where it is not one."""
+    head, found, tail = spelling.procedural.partition("_tilesize")
+    tokens = head.split("_")
+    if len(tokens) < 3 or tokens[1] != "xmma":
+        return None
+    details: list[tuple[str, Detail]] = []
+    position = 2
+    if tokens[2] == "sparse":
+        details.append(("sparse", True))
+        position = 3
+    operation: list[str] = []
+    while position < len(tokens) and _PAIR.fullmatch(tokens[position]) is None:
+        if tokens[position] == "indexed":
+            details.append(("indexed", True))
+        else:
+            operation.append(tokens[position])
+        position += 1
+    types, layout, unparsed = _types_and_layout(tokens[position:])
+    rest = _Tail(("tilesize" + tail).split("_") if found else [])
+    reduction = rest.execute == "split_k"
+    return KernelName(
+        name=name,
+        family="xmma_conv" if not _CONVOLUTIONS.isdisjoint(operation) else "xmma",
+        role="splitk_reduce" if reduction else "gemm",
+        arch=tokens[0],
+        types=types,
+        tile=rest.tile,
+        stages=rest.stages,
+        cluster=rest.cluster,
+        warps=rest.warps,
+        mma=rest.mma,
+        layout=layout,
+        alignment=rest.alignment,
+        split_k_form="parallel" if reduction else None,
+        unparsed="_".join(unparsed + rest.unparsed) or None,
+        kind="_".join(operation) or None,
+        op_class=rest.op_class,
+        details=tuple(details + rest.details),
+    )
+
+
+def _types_and_layout(tokens: list[str]) -> tuple[Types | None, str | None, list[str]]:
+    """Read `bf16f32_bf16f32_f32_tn_n`; the tokens that do not fit come back as unparsed."""
+    stored = _PAIR.fullmatch(tokens[0]) if tokens else None
+    if stored is None:
+        return None, None, tokens
+    computed = _PAIR.fullmatch(tokens[1]) if len(tokens) > 1 else None
+    position = 1 if computed is None else 2
+    if len(tokens) > position and _TYPE.fullmatch(tokens[position]):
+        position += 1  # the epilogue's type
+    operand = _word(stored.group(1))
+    types = Types(
+        a=operand,
+        b=operand,
+        output=_word(stored.group(2)),
+        math=_word(computed.group(1)) if computed else None,
+        accumulate=_word(computed.group(2)) if computed else None,
+    )
+    return types, "_".join(tokens[position:]) or None, []
+
+
+def _word(text: str) -> str:
+    return _WORDS.get(text, text)
+
+
+class _Tail:
+    """What stands behind the layouts: each token says what it is."""
+
+    def __init__(self, tokens: list[str]) -> None:
+        self.tile: tuple[int | None, int | None, int | None] | None = None
+        self.stages: int | None = None
+        self.cluster: tuple[int, ...] | None = None
+        self.warps: tuple[int, ...] | None = None
+        self.mma: tuple[int, ...] | None = None
+        self.op_class: str | None = None
+        self.alignment: int | None = None
+        self.execute: str | None = None
+        self.details: list[tuple[str, Detail]] = []
+        self.unparsed: list[str] = []
+        for position, token in enumerate(tokens):
+            if token in ("execute", "kernel", "fused", "by"):
+                self._read_end(tokens[position:])
+                break
+            if not self._read(token):
+                self.unparsed.append(token)
+
+    def _read(self, token: str) -> bool:  # noqa: PLR0911 - one line per token
+        if token.startswith("tilesize") and (numbers := integers(token[8:])) and len(numbers) == 3:
+            self.tile = (numbers[0], numbers[1], numbers[2])
+            return True
+        if token.startswith("stage") and (number := integer(token[5:])) is not None:
+            self.stages = number
+            return True
+        if token.startswith("warpsize") and (numbers := integers(token[8:])):
+            self.warps = numbers
+            return True
+        if token.startswith("warpgroupsize") and (numbers := integers(token[13:])):
+            self.details.append(("warpgroups", numbers))
+            return True
+        if token.startswith("tensor") and (shape := mma_shape(token[6:])):
+            self.mma = shape
+            self.op_class = "tensorop"
+            return True
+        if token == "ffma":
+            self.op_class = "ffma"
+            return True
+        if token.startswith("aligna") and (number := integer(token[6:])) is not None:
+            self.alignment = number
+            self.details.append(("align_a", number))
+            return True
+        if token.startswith("alignc") and (number := integer(token[6:])) is not None:
+            self.details.append(("align_c", number))
+            return True
+        if token.startswith("cgasize") and (numbers := integers(token[7:])):
+            self.cluster = numbers
+            return True
+        if token.startswith("algo") and (number := integer(token[4:])) is not None:
+            self.details.append(("algo", number))
+            return True
+        if token.startswith("g") and (number := integer(token[1:])) is not None:
+            self.details.append(("groups", number))
+            return True
+        if token.startswith("t") and re.fullmatch(r"t\d+r\d+s\d+", token):
+            self.details.append(("filter", token))
+            return True
+        return False
+
+    def _read_end(self, tokens: list[str]) -> None:
+        """Read `execute_split_k_kernel__5x_cublas`: which of the kernels it is, and whose."""
+        ending, found, library = "_".join(tokens).partition("kernel")
+        if not found:
+            self.unparsed += tokens
+            return
+        self.execute = ending.removeprefix("execute").strip("_")
+        if self.execute in ("segment_k_on", "segment_k_off"):
+            self.details.append(("segment_k", self.execute == "segment_k_on"))
+        elif self.execute not in ("", "split_k"):
+            self.unparsed.append(self.execute)
+        if library.strip("_"):
+            self.details.append(("library", library.strip("_")))
