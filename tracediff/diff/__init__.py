@@ -1,1 +1,6 @@
 """Align kernel tables by module and phase, compare them, and say what each change means."""
+
+from tracediff.diff.compare import diff_tables
+from tracediff.diff.result import Kernel, Pair, Row, Side, TraceDiff, Verdict
+
+__all__ = ["Kernel", "Pair", "Row", "Side", "TraceDiff", "Verdict", "diff_tables"]

@@ -1,0 +1,52 @@
+"""Options that several commands share, and where their output goes."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.console import Console
+
+
+class Format(StrEnum):
+    """How a result is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    MARKDOWN = "markdown"
+    CSV = "csv"
+
+
+def stdout_console() -> Console:
+    """Make the console for data: as wide as the terminal, 80 columns in a pipe; NO_COLOR is respected."""
+    from rich.console import Console
+
+    return Console(highlight=False, markup=False, soft_wrap=False)
+
+
+def say(text: str) -> None:
+    """Print talk, not data: to stderr."""
+    from tracediff.text import printable
+
+    typer.echo(printable(text), err=True)
+
+
+def emit(text: str) -> None:
+    """Print data to stdout exactly as it is, as UTF-8."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(text.encode("utf-8", errors="backslashreplace"))
+    sys.stdout.flush()
+
+
+def open_in_browser(path: Path) -> None:
+    """Open a report in the browser, or say where it is when none can be opened."""
+    import webbrowser
+
+    if not webbrowser.open(path.absolute().as_uri()):
+        say(f"No browser found; the report is {path}")

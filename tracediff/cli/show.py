@@ -1,0 +1,48 @@
+"""`tracediff show`: the kernel table of one trace."""
+
+from pathlib import Path
+
+import typer
+
+from tracediff.cli import app
+from tracediff.cli.options import emit, say, stdout_console
+
+
+@app.command()
+def show(
+    trace: Path = typer.Argument(help="An nsys SQLite export."),
+    output_format: str = typer.Option("table", "--format", help="table, json or csv."),
+    phase: list[str] = typer.Option([], help="Show only this phase; may be repeated."),
+    unfold: bool = typer.Option(False, help="One line per layer, repeated blocks too."),
+    save: Path | None = typer.Option(None, help="Also store the kernel table in this SQLite file."),
+    force: bool = typer.Option(False, help="Replace a file that exists."),
+) -> None:
+    """Show which kernels ran in each module of one trace, in launch order.
+
+    Example: tracediff show b1.sqlite --phase prefill
+    """
+    from tracediff.diff.show import show_table
+    from tracediff.errors import TracediffError
+    from tracediff.trace import read_trace
+
+    if output_format not in {"table", "json", "csv"}:
+        raise TracediffError(f"{output_format!r} is no format of show", "choose table, json or csv")
+    table = read_trace(trace)
+    side, rows = show_table(table, phase)
+    if save is not None:
+        from tracediff.report.sqlite_store import save_show
+
+        save_show(side, rows, save, force)
+        say(f"Wrote {save}")
+    if output_format == "json":
+        from tracediff.report.json_report import show_to_json
+
+        emit(show_to_json(table, side, rows))
+    elif output_format == "csv":
+        from tracediff.report.csv_report import show_to_csv
+
+        emit(show_to_csv(rows))
+    else:
+        from tracediff.report.terminal import print_show
+
+        print_show(side, rows, stdout_console(), unfold)

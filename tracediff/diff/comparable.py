@@ -1,0 +1,45 @@
+"""Whether two traces should be compared at all. They always are; what differs besides the batch is said first."""
+
+from __future__ import annotations
+
+from tracediff.trace import KernelTable
+from tracediff.trace.table import TraceInfo
+
+_FIELDS = (
+    ("gpu", "GPUs"),
+    ("sm_count", "numbers of multiprocessors"),
+    ("model", "models"),
+    ("dtype", "element types"),
+    ("tokens", "prompt lengths"),
+    ("profiler", "profilers"),
+    ("profiler_version", "profiler versions"),
+    ("schema_version", "export schemas"),
+)
+
+
+def comparability_warnings(a: KernelTable, b: KernelTable) -> tuple[str, ...]:
+    """Return one sentence for each thing that may mislead a reader of the comparison."""
+    warnings = [
+        f"The traces are of different {words}: {_value(a.info, field)} and {_value(b.info, field)}."
+        for field, words in _FIELDS
+        if _differs(a.info, b.info, field)
+    ]
+    for name in sorted(a.info.versions.keys() & b.info.versions.keys()):
+        if name != "nsys" and a.info.versions[name] != b.info.versions[name]:
+            warnings.append(f"{name} differs: {a.info.versions[name]} and {b.info.versions[name]}.")
+    for label, table in (("a", a), ("b", b)):
+        coverage = table.coverage
+        if coverage.in_module + coverage.in_phase_only == 0:
+            warnings.append(
+                f"No kernel of {label} was launched inside an NVTX range: there are no phases and modules to compare."
+            )
+    return tuple(warnings)
+
+
+def _differs(a: TraceInfo, b: TraceInfo, field: str) -> bool:
+    value_a, value_b = getattr(a, field), getattr(b, field)
+    return value_a is not None and value_b is not None and value_a != value_b
+
+
+def _value(info: TraceInfo, field: str) -> str:
+    return str(getattr(info, field))

@@ -1,0 +1,117 @@
+"""Compare two kernel tables: match modules by path and phase, align their kernels, judge every change."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+
+from tracediff.diff.align import align
+from tracediff.diff.comparable import comparability_warnings
+from tracediff.diff.result import Kernel, Row, Side, TraceDiff
+from tracediff.diff.select import Selection, select
+from tracediff.diff.split_k import infer
+from tracediff.diff.verdict import judge_row
+from tracediff.trace import KernelTable, RangeKey
+from tracediff.trace.algorithm import parse_algorithm
+
+Kernels = dict[RangeKey, tuple[Kernel, ...]]
+
+
+def diff_tables(a: KernelTable, b: KernelTable, phases: Collection[str] = ()) -> TraceDiff:
+    """Compare one iteration of every phase of two traces.
+
+    Args:
+        a, b: The kernel tables; `a` is the reference.
+        phases: Only these phases; all when empty.
+
+    Raises:
+        TracediffError: A named phase is in neither trace.
+    """
+    selected_a, selected_b = select(a, phases), select(b, phases)
+    kernels_a, kernels_b = kernels_by_range(a, selected_a), kernels_by_range(b, selected_b)
+    rows = tuple(_row(key, kernels_a.get(key, ()), kernels_b.get(key, ())) for key in _run_order(kernels_a, kernels_b))
+    return TraceDiff(
+        a=side_of(a, selected_a, kernels_a),
+        b=side_of(b, selected_b, kernels_b),
+        rows=rows,
+        warnings=comparability_warnings(a, b),
+    )
+
+
+def kernels_by_range(table: KernelTable, selection: Selection) -> Kernels:
+    """Return the selected kernels of each (phase, module), in launch order, modules in order of first launch."""
+    chosen = selection.kernels
+    order = chosen[np.argsort(table.key[chosen], kind="stable")]
+    codes = table.key[order]
+    algorithms = [parse_algorithm(text) for text in table.algorithms]
+    columns = [
+        table.name[order].tolist(),
+        table.algorithm[order].tolist(),
+        table.grid[order].tolist(),
+        table.block[order].tolist(),
+        table.registers[order].tolist(),
+        table.shared_memory_bytes[order].tolist(),
+        table.duration_ns[order].tolist(),
+    ]
+    kernels = [
+        Kernel(
+            parsed=table.parsed[name],
+            split_k=None,
+            split_k_source=None,
+            grid=(grid[0], grid[1], grid[2]),
+            block=(block[0], block[1], block[2]),
+            registers=registers,
+            shared_memory_bytes=shared_memory,
+            duration_ns=duration,
+            algorithm=algorithms[algorithm] if algorithm >= 0 else None,
+        )
+        for name, algorithm, grid, block, registers, shared_memory, duration in zip(*columns, strict=True)
+    ]
+    result: Kernels = {}
+    first_launch = np.flatnonzero(np.r_[True, codes[1:] != codes[:-1]]) if len(codes) else np.zeros(0, dtype=np.int64)
+    for start, end in zip(first_launch, np.r_[first_launch[1:], len(codes)], strict=True):
+        result[table.keys[codes[start]]] = infer(kernels[start:end], table.info.sm_count)
+    return result
+
+
+def side_of(table: KernelTable, selection: Selection, kernels: Kernels) -> Side:
+    """Return what a report says of one trace as a whole."""
+    every = [kernel for each in kernels.values() for kernel in each]
+    return Side(
+        info=table.info,
+        coverage=table.coverage,
+        kernels=len(every),
+        splitk_reduce=sum(kernel.parsed.role == "splitk_reduce" for kernel in every),
+        duration_ns=sum(kernel.duration_ns for kernel in every),
+        notes=(*table.notes, *selection.notes),
+    )
+
+
+def _run_order(a: Kernels, b: Kernels) -> list[RangeKey]:
+    """Return the keys of both in the order of the run: those of b alone stand after their predecessor in b."""
+    followers: dict[RangeKey | None, list[RangeKey]] = {}
+    previous: RangeKey | None = None
+    for key in b:
+        if key in a:
+            previous = key
+        else:
+            followers.setdefault(previous, []).append(key)
+    result = list(followers.get(None, []))
+    for key in a:
+        result += [key, *followers.get(key, [])]
+    return result
+
+
+def _row(key: RangeKey, a: tuple[Kernel, ...], b: tuple[Kernel, ...]) -> Row:
+    pairs, verdict, reason = judge_row(align(a, b))
+    return Row(
+        phase=key.phase,
+        layer=key.layer,
+        module=key.module,
+        a=a,
+        b=b,
+        pairs=pairs,
+        verdict=verdict,
+        reason=reason,
+    )

@@ -1,0 +1,74 @@
+"""Fold the repeated blocks of a model: rows that say the same of consecutive layers become one, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tracediff.diff.result import Kernel, Row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoldedRow:
+    """Rows that differ in their layer alone.
+
+    Attributes:
+        rows: The rows, in order of layers; the first stands for all.
+        module: The module's path inside its block (`mlp.down_proj`), or its whole path outside the blocks.
+    """
+
+    rows: tuple[Row, ...]
+    module: str
+
+    @property
+    def row(self) -> Row:
+        """The row that stands for all."""
+        return self.rows[0]
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Block indices, ascending; empty outside the blocks."""
+        return tuple(row.layer for row in self.rows if row.layer is not None)
+
+
+def fold(rows: Iterable[Row]) -> tuple[FoldedRow, ...]:
+    """Fold rows of the same phase and module that show the same kernels, launches, verdict and evidence state.
+
+    Times differ from layer to layer and do not keep rows apart.
+    """
+    groups: dict[object, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(_signature(row), []).append(row)
+    return tuple(FoldedRow(rows=tuple(group), module=module_in_block(group[0])) for group in groups.values())
+
+
+def module_in_block(row: Row) -> str:
+    """Return the module's path inside its block; the whole path outside the blocks."""
+    if row.layer is None:
+        return row.module
+    # After `layers.5.`; the block's own kernels (residual additions) have no path inside it.
+    _, _, inside = row.module.partition(f".{row.layer}")
+    return inside.lstrip(".]/") or "(block)"
+
+
+def layer_span(layers: tuple[int, ...]) -> str:
+    """Write layers as spans: `0–31`, `0, 2–4`."""
+    spans: list[list[int]] = []
+    for layer in layers:
+        if spans and layer == spans[-1][1] + 1:
+            spans[-1][1] = layer
+        else:
+            spans.append([layer, layer])
+    return ", ".join(str(first) if first == last else f"{first}–{last}" for first, last in spans)
+
+
+def _signature(row: Row) -> object:
+    state = row.evidence.get("state") if row.evidence else None
+    if row.layer is None:
+        return (row.phase, row.module)
+    sides = tuple(tuple(_launch(kernel) for kernel in side) for side in (row.a, row.b))
+    return (row.phase, module_in_block(row), sides, row.verdict, row.reason, state)
+
+
+def _launch(kernel: Kernel) -> object:
+    return kernel.parsed.name, kernel.grid, kernel.block, kernel.split_k

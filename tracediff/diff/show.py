@@ -1,0 +1,34 @@
+"""One trace as rows: what a diff shows of each side, without the other."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from tracediff.diff.compare import kernels_by_range, side_of
+from tracediff.diff.result import Row, Side, Verdict
+from tracediff.diff.select import select
+from tracediff.trace import KernelTable
+
+
+def show_table(table: KernelTable, phases: Collection[str] = ()) -> tuple[Side, tuple[Row, ...]]:
+    """Return one iteration of every phase of a trace: what it is, and its kernels per (phase, module) as `Row.a`.
+
+    Raises:
+        TracediffError: A named phase is not in the trace.
+    """
+    selection = select(table, phases)
+    kernels = kernels_by_range(table, selection)
+    rows = tuple(
+        Row(
+            phase=key.phase,
+            layer=key.layer,
+            module=key.module,
+            a=each,
+            b=(),
+            pairs=(),
+            verdict=Verdict.UNKNOWN,
+            reason="",
+        )
+        for key, each in kernels.items()
+    )
+    return side_of(table, selection, kernels), rows

@@ -1,0 +1,96 @@
+"""CSV: one line per aligned pair of kernels, for spreadsheets.
+
+A spreadsheet runs a cell that begins with `=`, `+`, `-` or `@` as a formula; such text gets a `'` before it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+
+from tracediff.diff.result import Kernel, Row, TraceDiff
+from tracediff.text import printable
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+_ROW = ("phase", "layer", "module", "position")
+_PAIR = ("verdict", "reason")
+_KERNEL = (
+    "name",
+    "family",
+    "role",
+    "tile",
+    "stages",
+    "cluster",
+    "split_k",
+    "split_k_source",
+    "grid",
+    "block",
+    "registers",
+    "shared_memory_bytes",
+    "duration_ns",
+)
+
+
+def diff_to_csv(diff: TraceDiff) -> str:
+    """Return the diff as CSV text; the side without a counterpart is empty."""
+    header = [*_ROW, *_PAIR, *(f"{field}_{side}" for field in _KERNEL for side in "ab")]
+    return _write(header, (line for row in diff.rows for line in _diff_lines(row)))
+
+
+def show_to_csv(rows: Iterable[Row]) -> str:
+    """Return one trace's kernels (the rows' `a` side) as CSV text."""
+    lines = ([*_place(row, position), *_cells(kernel)] for row in rows for position, kernel in enumerate(row.a))
+    return _write([*_ROW, *_KERNEL], lines)
+
+
+def _diff_lines(row: Row) -> Iterable[list[object]]:
+    for position, pair in enumerate(row.pairs):
+        sides = zip(_cells(pair.a), _cells(pair.b), strict=True)
+        yield [*_place(row, position), str(pair.verdict), pair.reason, *(cell for both in sides for cell in both)]
+
+
+def _place(row: Row, position: int) -> list[object]:
+    return [row.phase, row.layer, row.module, position]
+
+
+def _cells(kernel: Kernel | None) -> Sequence[object]:
+    if kernel is None:
+        return [None] * len(_KERNEL)
+    parsed = kernel.parsed
+    return [
+        parsed.name,
+        parsed.family,
+        parsed.role,
+        sizes(parsed.tile),
+        parsed.stages,
+        sizes(parsed.cluster),
+        kernel.split_k,
+        kernel.split_k_source,
+        sizes(kernel.grid),
+        sizes(kernel.block),
+        kernel.registers,
+        kernel.shared_memory_bytes,
+        kernel.duration_ns,
+    ]
+
+
+def sizes(numbers: Sequence[int | None] | None) -> str | None:
+    """Write sizes as `128x64x8`, an unknown one as `?`."""
+    return None if numbers is None else "x".join("?" if number is None else str(number) for number in numbers)
+
+
+def _write(header: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([_safe(cell) for cell in line] for line in lines)
+    return out.getvalue()
+
+
+def _safe(cell: object) -> object:
+    if not isinstance(cell, str):
+        return cell
+    text = printable(cell)
+    return f"'{text}" if text.startswith(_FORMULA) else text

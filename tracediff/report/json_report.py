@@ -1,0 +1,178 @@
+"""JSON: the whole result, never folded, for programs.
+
+Schema 1. Unknown values are null, never left out; kernels stand in launch order; times are in ns.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+from tracediff.diff.result import Kernel, Row, Side, TraceDiff
+from tracediff.trace.table import Coverage, KernelTable, TraceInfo
+
+SCHEMA = 1
+
+
+def diff_to_json(diff: TraceDiff) -> str:
+    """Return the diff as JSON text, one row per line."""
+    return _lines(diff_to_dict(diff))
+
+
+def diff_to_dict(diff: TraceDiff) -> dict[str, Any]:
+    """Return the diff as JSON values, as documented in the README."""
+    return {
+        "schema": SCHEMA,
+        "a": side_to_dict(diff.a),
+        "b": side_to_dict(diff.b),
+        "warnings": list(diff.warnings),
+        "summary": {
+            "kernels": [diff.a.kernels, diff.b.kernels],
+            "splitk_reduce": [diff.a.splitk_reduce, diff.b.splitk_reduce],
+            "duration_ns": [diff.a.duration_ns, diff.b.duration_ns],
+            "modules": len(diff.rows),
+            "verdicts": {str(verdict): count for verdict, count in diff.verdicts.items()},
+        },
+        "evidence": diff.evidence,
+        "rows": [row_to_dict(row) for row in diff.rows],
+    }
+
+
+def side_to_dict(side: Side) -> dict[str, Any]:
+    """Return one trace of a diff as JSON values."""
+    return {**info_to_dict(side.info), "coverage": coverage_to_dict(side.coverage), "notes": list(side.notes)}
+
+
+def info_to_dict(info: TraceInfo) -> dict[str, Any]:
+    """Return where a trace comes from."""
+    return {
+        "path": info.path,
+        "profiler": info.profiler,
+        "profiler_version": info.profiler_version,
+        "schema_version": info.schema_version,
+        "gpu": info.gpu,
+        "sm_count": info.sm_count,
+        "batch": info.batch,
+        "dtype": info.dtype,
+        "model": info.model,
+        "tokens": info.tokens,
+        "versions": info.versions,
+    }
+
+
+def coverage_to_dict(coverage: Coverage) -> dict[str, int]:
+    """Return how many kernels were attributed."""
+    return {
+        "kernels": coverage.kernels,
+        "in_module": coverage.in_module,
+        "in_phase_only": coverage.in_phase_only,
+        "outside_ranges": coverage.outside_ranges,
+        "no_launch": coverage.no_launch,
+    }
+
+
+def row_to_dict(row: Row) -> dict[str, Any]:
+    """Return one (phase, module): `aligned` holds [index in a or null, index in b or null, verdict, reason]."""
+    place = {id(kernel): index for side in (row.a, row.b) for index, kernel in enumerate(side)}
+    return {
+        "phase": row.phase,
+        "layer": row.layer,
+        "module": row.module,
+        "a": [kernel_to_dict(kernel) for kernel in row.a],
+        "b": [kernel_to_dict(kernel) for kernel in row.b],
+        "aligned": [
+            [
+                None if pair.a is None else place[id(pair.a)],
+                None if pair.b is None else place[id(pair.b)],
+                str(pair.verdict),
+                pair.reason,
+            ]
+            for pair in row.pairs
+        ],
+        "splitk_reduce": list(row.splitk_reduce),
+        "split_k": list(row.split_k),
+        "duration_ns": list(row.duration_ns),
+        "verdict": str(row.verdict),
+        "reason": row.reason,
+        "evidence": row.evidence,
+    }
+
+
+def kernel_to_dict(kernel: Kernel) -> dict[str, Any]:
+    """Return one executed kernel: what its name states, its launch, what cuBLASLt logged for it."""
+    parsed = kernel.parsed.to_dict()
+    algorithm = kernel.algorithm
+    return {
+        **parsed,
+        "split_k": kernel.split_k,
+        "split_k_source": kernel.split_k_source,
+        "grid": list(kernel.grid),
+        "block": list(kernel.block),
+        "registers": kernel.registers,
+        "shared_memory_bytes": kernel.shared_memory_bytes,
+        "duration_ns": kernel.duration_ns,
+        "algorithm": None
+        if algorithm is None
+        else {
+            "m": algorithm.m,
+            "n": algorithm.n,
+            "k": algorithm.k,
+            "types": [algorithm.type_a, algorithm.type_b, algorithm.type_d],
+            "compute_type": algorithm.compute_type,
+            "layout": algorithm.layout,
+            "algorithm_id": algorithm.algorithm_id,
+            "tile": algorithm.tile,
+            "stages": algorithm.stages,
+            "split_k": algorithm.split_k,
+            "reduction_scheme": algorithm.reduction_scheme,
+            "cluster": algorithm.cluster,
+            "custom_option": algorithm.custom_option,
+            "workspace_bytes": algorithm.workspace_bytes,
+        },
+    }
+
+
+def show_to_json(table: KernelTable, side: Side, rows: tuple[Row, ...]) -> str:
+    """Return one trace's kernel table as JSON text: per (phase, module) its kernels in launch order.
+
+    Args:
+        table: The whole trace.
+        side: What of it is shown.
+        rows: The rows shown, their `a` side filled.
+    """
+    roles = Counter(kernel.parsed.role for row in rows for kernel in row.a)
+    return _lines(
+        {
+            "schema": SCHEMA,
+            "trace": side_to_dict(side),
+            "summary": {
+                "kernels_in_trace": len(table),
+                "kernels": side.kernels,
+                "splitk_reduce": side.splitk_reduce,
+                "duration_ns": side.duration_ns,
+                "modules": len(rows),
+                "roles": dict(sorted(roles.items())),
+            },
+            "rows": [
+                {
+                    "phase": row.phase,
+                    "layer": row.layer,
+                    "module": row.module,
+                    "kernels": [kernel_to_dict(kernel) for kernel in row.a],
+                    "splitk_reduce": row.splitk_reduce[0],
+                    "split_k": row.split_k[0],
+                    "duration_ns": row.duration_ns[0],
+                }
+                for row in rows
+            ],
+        }
+    )
+
+
+def _lines(document: dict[str, Any]) -> str:
+    """Write the document with one row per line: a person can page through it, and line tools can diff it."""
+    rows = document.pop("rows")
+    head = json.dumps(document, ensure_ascii=False, indent=1)
+    body = ",\n  ".join(json.dumps(row, ensure_ascii=False, separators=(",", ":")) for row in rows)
+    return f'{head[:-2]},\n "rows": [\n  {body}\n ]\n}}\n' if rows else f'{head[:-2]},\n "rows": []\n}}\n'

@@ -1,0 +1,168 @@
+"""SQLite: kernel tables and the diff as tables that anyone can query.
+
+`traces`: one row per trace. label (`a`, `b`), path, profiler, profiler_version, schema_version, gpu, sm_count, batch,
+dtype, model, tokens.
+`kernels`: one row per compared kernel. trace → traces, phase, layer, module, position (launch order in the module), name,
+family, role, tile, stages, cluster, split_k, split_k_source, grid, block, registers, shared_memory_bytes, duration_ns.
+`modules` (of a diff): one row per (phase, module). For a and b: splitk_reduce, split_k, duration_ns; verdict, reason.
+`pairs` (of a diff): one row per aligned pair. module_id → modules, position, kernel_a and kernel_b → kernels, verdict,
+reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from tracediff.diff.result import Kernel, Row, Side, TraceDiff
+from tracediff.files import refuse_to_overwrite, replaced_when_complete
+from tracediff.report.csv_report import sizes
+from tracediff.report.json_report import info_to_dict
+
+_KERNEL_TYPES = {
+    "id": int,
+    "trace": str,
+    "phase": str,
+    "layer": int,
+    "module": str,
+    "position": int,
+    "name": str,
+    "family": str,
+    "role": str,
+    "tile": str,
+    "stages": int,
+    "cluster": str,
+    "split_k": int,
+    "split_k_source": str,
+    "grid": str,
+    "block": str,
+    "registers": int,
+    "shared_memory_bytes": int,
+    "duration_ns": int,
+}
+_MODULE_TYPES = {
+    "id": int,
+    "phase": str,
+    "layer": int,
+    "module": str,
+    "splitk_reduce_a": int,
+    "splitk_reduce_b": int,
+    "split_k_a": int,
+    "split_k_b": int,
+    "duration_ns_a": int,
+    "duration_ns_b": int,
+    "verdict": str,
+    "reason": str,
+}
+_PAIR_TYPES = {"module_id": int, "position": int, "kernel_a": int, "kernel_b": int, "verdict": str, "reason": str}
+
+
+def save_diff(diff: TraceDiff, path: Path, force: bool = False) -> None:
+    """Write the diff to the SQLite file `path`.
+
+    Raises:
+        TracediffError: The file exists and `force` is not given, or cannot be written.
+    """
+    kernels = dict(_numbered(diff.rows))
+    _save(path, force, {"a": diff.a, "b": diff.b}, kernels, diff.rows)
+
+
+def save_show(side: Side, rows: tuple[Row, ...], path: Path, force: bool = False) -> None:
+    """Write one trace's kernel table (the rows' `a` side) to the SQLite file `path`, without `modules` and `pairs`."""
+    _save(path, force, {"a": side}, dict(_numbered(rows)), ())
+
+
+def _save(
+    path: Path,
+    force: bool,
+    sides: dict[str, Side],
+    kernels: dict[int, tuple[int, dict[str, Any]]],
+    rows: tuple[Row, ...],
+) -> None:
+    import sqlite_utils  # noqa: PLC0415 -- imports pandas where it is installed: 0.4 s
+
+    refuse_to_overwrite(path, force)
+    with replaced_when_complete(path) as temporary:
+        database = sqlite_utils.Database(temporary)
+        with closing(database):
+            traces = ({"label": label, **_trace(side)} for label, side in sides.items())
+            database["traces"].insert_all(traces, pk="label")  # type: ignore[union-attr]
+            table = database.table("kernels")
+            table.create(_KERNEL_TYPES, pk="id", foreign_keys=[("trace", "traces", "label")])
+            table.insert_all(record for _, record in kernels.values())
+            table.create_index(["phase", "module"])
+            if rows:
+                modules = database.table("modules")
+                modules.create(_MODULE_TYPES, pk="id")
+                modules.insert_all(_module(number, row) for number, row in enumerate(rows))
+                pairs = database.table("pairs")
+                pairs.create(
+                    _PAIR_TYPES,
+                    foreign_keys=[
+                        ("module_id", "modules", "id"),
+                        ("kernel_a", "kernels", "id"),
+                        ("kernel_b", "kernels", "id"),
+                    ],
+                )
+                pairs.insert_all(_pairs(rows, kernels))
+
+
+def _trace(side: Side) -> dict[str, Any]:
+    return {key: value for key, value in info_to_dict(side.info).items() if key != "versions"}
+
+
+def _numbered(rows: tuple[Row, ...]) -> Iterator[tuple[int, tuple[int, dict[str, Any]]]]:
+    """Yield each kernel's identity with its number and record."""
+    number = 0
+    for row in rows:
+        for trace, side in (("a", row.a), ("b", row.b)):
+            for position, kernel in enumerate(side):
+                yield id(kernel), (number, _kernel(number, trace, row, position, kernel))
+                number += 1
+
+
+def _kernel(number: int, trace: str, row: Row, position: int, kernel: Kernel) -> dict[str, Any]:
+    parsed = kernel.parsed
+    return {
+        "id": number,
+        "trace": trace,
+        "phase": row.phase,
+        "layer": row.layer,
+        "module": row.module,
+        "position": position,
+        "name": parsed.name,
+        "family": parsed.family,
+        "role": parsed.role,
+        "tile": sizes(parsed.tile),
+        "stages": parsed.stages,
+        "cluster": sizes(parsed.cluster),
+        "split_k": kernel.split_k,
+        "split_k_source": kernel.split_k_source,
+        "grid": sizes(kernel.grid),
+        "block": sizes(kernel.block),
+        "registers": kernel.registers,
+        "shared_memory_bytes": kernel.shared_memory_bytes,
+        "duration_ns": kernel.duration_ns,
+    }
+
+
+def _module(number: int, row: Row) -> dict[str, Any]:
+    both = {"splitk_reduce": row.splitk_reduce, "split_k": row.split_k, "duration_ns": row.duration_ns}
+    values = {f"{name}_{side}": value for name, sides in both.items() for side, value in zip("ab", sides, strict=True)}
+    place = {"id": number, "phase": row.phase, "layer": row.layer, "module": row.module}
+    return {**place, **values, "verdict": str(row.verdict), "reason": row.reason}
+
+
+def _pairs(rows: tuple[Row, ...], kernels: dict[int, tuple[int, dict[str, Any]]]) -> Iterator[dict[str, Any]]:
+    for number, row in enumerate(rows):
+        for position, pair in enumerate(row.pairs):
+            yield {
+                "module_id": number,
+                "position": position,
+                "kernel_a": None if pair.a is None else kernels[id(pair.a)][0],
+                "kernel_b": None if pair.b is None else kernels[id(pair.b)][0],
+                "verdict": str(pair.verdict),
+                "reason": pair.reason,
+            }

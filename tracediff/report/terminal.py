@@ -1,0 +1,118 @@
+"""The terminal table: readable at 80 columns, in colour where the terminal has it."""
+
+from __future__ import annotations
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tracediff.diff.fold import fold, layer_span
+from tracediff.diff.result import Row, Side, TraceDiff, Verdict
+from tracediff.diff.summary import summarise
+from tracediff.kernels import describe
+from tracediff.report.folded import Line, lines, phases
+from tracediff.report.words import count, coverage_words, duration, trace_words
+from tracediff.text import printable
+
+_STYLE = {
+    Verdict.SAME_KERNELS: "dim",
+    Verdict.SAME_ORDER: "green",
+    Verdict.UNKNOWN: "yellow",
+    Verdict.ORDER_CHANGED: "bold red",
+}
+
+
+def print_diff(diff: TraceDiff, console: Console, everything: bool = False, unfold: bool = False) -> None:
+    """Print the diff.
+
+    Args:
+        diff: The result.
+        console: Where to; its width is respected.
+        everything: Also modules whose kernels and launches are the same.
+        unfold: One line per layer.
+    """
+    for warning in diff.warnings:
+        console.print(Text(f"! {printable(warning)}", style="bold yellow"))
+    for label, side in (("a", diff.a), ("b", diff.b)):
+        _print_side(label, side, console)
+    console.print()
+    for sentence in summarise(diff):
+        console.print(Text(printable(sentence)))
+    shown = lines(diff, everything, unfold)
+    for phase, group in phases(shown).items():
+        console.print(_table(phase, group))
+    hidden = diff.verdicts[Verdict.SAME_KERNELS]
+    if hidden and not everything:
+        console.print(
+            Text(f"{count(hidden, 'module')} with the same kernels not shown (--all shows them)", style="dim")
+        )
+
+
+def _print_side(label: str, side: Side, console: Console) -> None:
+    console.print(Text.assemble((f"{label}  ", "bold"), printable(side.info.path)))
+    console.print(Text(f"   {printable(trace_words(side.info))}", style="dim"))
+    words = f"   {coverage_words(side)}; compared: {side.kernels:,}, {duration(side.duration_ns)}"
+    console.print(Text(words, style="dim"))
+    for note in side.notes:
+        console.print(Text(f"   {printable(note)}", style="dim"))
+
+
+def _table(phase: str, group: list[Line]) -> Table:
+    table = Table(box=SIMPLE_HEAD, title=phase, title_justify="left", title_style="bold", pad_edge=False, expand=True)
+    table.add_column("layers", no_wrap=True, max_width=10)
+    table.add_column("module", overflow="fold", ratio=5, min_width=14)
+    table.add_column("what changed", overflow="fold", ratio=8)
+    table.add_column("split-K", no_wrap=True)
+    table.add_column("verdict", overflow="fold", ratio=5, min_width=13)
+    for line in group:
+        verdict = Text(line.verdict, style=_STYLE[line.verdict])
+        why = "\n".join(filter(None, [line.reason, line.bits]))
+        changed = Text(line.change)
+        changed.append(f"\n{line.time}" if line.change else line.time, style="dim")
+        if line.splitk_reduce:
+            changed.append(f"\nsplit-K reduces {line.splitk_reduce}", style="dim")
+        table.add_row(
+            Text(line.layers),
+            Text(line.module),
+            changed,
+            Text(line.split_k),
+            Text.assemble(verdict, (f"\n{why}", "dim") if why else ""),
+        )
+    return table
+
+
+def print_show(side: Side, rows: tuple[Row, ...], console: Console, unfold: bool = False) -> None:
+    """Print one trace's kernel table: per (phase, module) its kernels in launch order."""
+    _print_side("", side, console)
+    folded = [each for row in rows for each in fold([row])] if unfold else list(fold(rows))
+    grouped: dict[str | None, list[Table]] = {}
+    for each in folded:
+        row = each.row
+        tables = grouped.setdefault(row.phase, [])
+        if not tables:
+            title = "(outside every range)" if row.phase is None else printable(row.phase)
+            tables.append(_show_table(title))
+        for position, kernel in enumerate(row.a):
+            split = "" if kernel.split_k is None else str(kernel.split_k)
+            tables[0].add_row(
+                Text(layer_span(each.layers) if position == 0 else ""),
+                Text(printable(each.module) if position == 0 else ""),
+                Text(printable(describe(kernel.parsed))),
+                Text(split),
+                Text("×".join(map(str, kernel.grid))),
+                Text(duration(kernel.duration_ns)),
+            )
+    for tables in grouped.values():
+        console.print(tables[0])
+
+
+def _show_table(title: str) -> Table:
+    table = Table(box=SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False, expand=True)
+    table.add_column("layers", no_wrap=True, max_width=10)
+    table.add_column("module", overflow="fold", ratio=4, min_width=12)
+    table.add_column("kernel", overflow="fold", ratio=7)
+    table.add_column("split-K", no_wrap=True)
+    table.add_column("grid", overflow="fold", max_width=12)
+    table.add_column("time", no_wrap=True, justify="right")
+    return table
