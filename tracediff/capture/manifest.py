@@ -1,0 +1,96 @@
+"""`manifest.json`, written beside the traces: what was recorded, on what, and how to do it again.
+
+It holds no path, user or host name. Readers find a trace's entry by its file name.
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+FILE_NAME = "manifest.json"
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceEntry:
+    """One trace file.
+
+    Attributes:
+        file: Its name, in the manifest's own folder.
+        batch: Rows per forward.
+        kernels: How many kernels it holds.
+        repeat_identical: Whether a second recording of the same forward ran the same kernels (names and launch
+            configurations, in order).
+        repeat_difference: Where they differ: the first difference in one line; else null.
+        repeat_file: Where they differ: the second recording's file; else null.
+    """
+
+    file: str
+    batch: int
+    kernels: int
+    repeat_identical: bool
+    repeat_difference: str | None = None
+    repeat_file: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What one `tracediff capture` recorded.
+
+    Attributes:
+        model: Preset, hub id, or the last part of a local directory.
+        weights: `random` (presets) or `real`.
+        dtype: Of weights and activations.
+        attention: `sdpa` or `eager`.
+        layers: Blocks that ran.
+        geometry: The model's sizes: hidden_size, intermediate_size, num_attention_heads, num_key_value_heads,
+            vocab_size.
+        seed: Of random weights and prompt.
+        tokens: Tokens per row of the prompt.
+        prompt_tokens: Their ids; every row of a batch holds the same.
+        decode_tokens: The token fed in each decode step, the same at every batch size: batch 1's own choice.
+        gpu: The GPU's name; null without one.
+        sm_count: Its streaming multiprocessors; null without one.
+        algorithm_log: `on`, `off`, or `unavailable` (no cuBLASLt with a logger).
+        settings: Environment variables that change which kernels run or how they sum, where set.
+        versions: driver, cuda, cublas, torch, transformers, nvtx, nsys, python, tracediff, as far as there are any.
+        command: The command line that does it again.
+        traces: One entry per trace file.
+        schema: Version of this file's format.
+    """
+
+    model: str
+    weights: str
+    dtype: str
+    attention: str
+    layers: int
+    geometry: dict[str, int]
+    seed: int
+    tokens: int
+    prompt_tokens: list[int]
+    decode_tokens: list[int]
+    gpu: str | None
+    sm_count: int | None
+    algorithm_log: str
+    settings: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    command: str = ""
+    traces: list[TraceEntry] = field(default_factory=list)
+    schema: int = SCHEMA
+
+    def to_json(self) -> str:
+        """Return the file's text."""
+        return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
+
+
+def listed_files(directory: Path) -> list[str]:
+    """Return the trace files that a folder's manifest lists, none where there is no manifest to read."""
+    try:
+        entries: list[dict[str, Any]] = json.loads((directory / FILE_NAME).read_text(encoding="utf-8"))["traces"]
+        names = [entry[key] for entry in entries for key in ("file", "repeat_file") if entry.get(key)]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
+    # A name that leads out of the folder is none of ours.
+    return [name for name in names if isinstance(name, str) and Path(name).name == name]

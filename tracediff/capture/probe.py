@@ -1,0 +1,170 @@
+"""Whether an nsys can do the whole of it here: record, import, export, and see our ranges. Tried, not guessed.
+
+It takes seconds and no GPU, so a capture begins with it rather than finding out after the model has been loaded.
+"""
+
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from tracediff.capture.command import export_command, record_command, small_environment
+from tracediff.capture.find_nsys import (
+    HOW_TO_GET_NSYS,
+    Nsys,
+    how_to_get,
+    importer_of,
+    missing_libraries,
+    nsys_candidates,
+    read_version,
+)
+from tracediff.capture.machine import package_version
+from tracediff.capture.ranges import DOMAIN, RUN
+from tracediff.capture.scrub import scrub
+from tracediff.errors import TracediffError
+from tracediff.text import printable
+
+_PROGRAM = f"import nvtx\nwith nvtx.annotate({RUN!r}, domain={DOMAIN!r}): pass\n"
+_SECONDS = 120
+#: The last release of the Python package that nsys before 2025 sees, and the first such nsys (measured: 2023.4, 2024.2).
+LAST_NVTX_FOR_OLD_NSYS = "0.2.11"
+NEW_NSYS = (2025,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """What one nsys can do. A step after one that failed was not tried and counts as not working.
+
+    Attributes:
+        nsys: Which.
+        records: It starts a program and records it.
+        imports: It turns the recording into a report and the report into SQLite.
+        sees_ranges: The export holds the ranges of the installed nvtx package.
+        problem: What went wrong in one line, None where all works.
+        hint: What to do about it.
+    """
+
+    nsys: Nsys
+    records: bool
+    imports: bool
+    sees_ranges: bool
+    problem: str | None = None
+    hint: str | None = None
+
+    @property
+    def works(self) -> bool:
+        """Whether a capture will work, as far as the profiler goes."""
+        return self.problem is None
+
+
+def choose_nsys(environment: dict[str, str], named: Path | None = None) -> Probe:
+    """Return the first nsys here that works, or, where none does, what the first one lacks.
+
+    Args:
+        environment: The caller's (`os.environ`).
+        named: The nsys that the user named; no other is tried.
+
+    Raises:
+        TracediffError: There is no nsys, or none that runs.
+    """
+    failures: list[Probe | TracediffError] = []
+    for path in nsys_candidates(named):
+        try:
+            result = probe(read_version(path), environment)
+        except TracediffError as error:
+            failures.append(error)
+            continue
+        if result.works:
+            return result
+        failures.append(result)
+    if not failures:
+        raise TracediffError("nsys was not found", HOW_TO_GET_NSYS)
+    for failure in failures:
+        if isinstance(failure, Probe):
+            return failure
+    first = failures[0]
+    assert isinstance(first, TracediffError)
+    raise first
+
+
+def probe(nsys: Nsys, environment: dict[str, str]) -> Probe:
+    """Record, import and export a Python program that opens one range."""
+    with tempfile.TemporaryDirectory(prefix="tracediff-probe-") as folder:
+        temporary = Path(folder)
+        surroundings = small_environment(environment, temporary)
+        command = record_command(nsys.path, temporary / "probe", 1, "cpu", [sys.executable, "-c", _PROGRAM])
+        recorded = _run(command, temporary, surroundings)
+        if not sorted(temporary.glob("probe*.nsys-rep")) and not sorted(temporary.glob("**/*.qdstrm")):
+            return _cannot_record(nsys, recorded)
+        reports = sorted(temporary.glob("probe*.nsys-rep"))
+        if not reports:
+            problem, hint = why_no_import(nsys.path, recorded)
+            return Probe(nsys=nsys, records=True, imports=False, sees_ranges=False, problem=problem, hint=hint)
+        exported = _run(export_command(nsys.path, reports[0], temporary / "probe.sqlite"), temporary, surroundings)
+        if not (temporary / "probe.sqlite").is_file():
+            problem, hint = why_no_import(nsys.path, exported)
+            return Probe(nsys=nsys, records=True, imports=False, sees_ranges=False, problem=problem, hint=hint)
+        try:
+            scrub(temporary / "probe.sqlite", temporary / "clean.sqlite")
+        except TracediffError as error:
+            return Probe(
+                nsys=nsys, records=True, imports=True, sees_ranges=False, problem=error.message, hint=error.hint
+            )
+    return Probe(nsys=nsys, records=True, imports=True, sees_ranges=True)
+
+
+def why_no_import(nsys: Path, output: str) -> tuple[str, str]:
+    """Return why an nsys that records cannot import: what is wrong, and what to do about it.
+
+    Args:
+        nsys: The profiler.
+        output: What it printed.
+    """
+    importer = importer_of(nsys)
+    if importer is None:
+        beside = nsys.resolve().parent.parent
+        return (
+            f"nsys {nsys} records but cannot import: there is no QdstrmImporter in a folder of {beside}",
+            "install the whole of Nsight Systems (its host folder too), or name another nsys with --nsys",
+        )
+    libraries = missing_libraries(importer)
+    if libraries:
+        return f"nsys {nsys} records but cannot import: {', '.join(libraries)} not found", how_to_get(libraries)
+    return f"nsys {nsys} records but cannot import", last_words(output)
+
+
+def last_words(output: str) -> str:
+    """Return the last line that says something of what a program printed."""
+    lines = [line.strip() for line in output.replace("\r", "\n").splitlines() if line.strip()]
+    telling = [line for line in lines if "rror" in line or "not found" in line]
+    return printable((telling or lines or ["it printed nothing"])[-1])
+
+
+def _cannot_record(nsys: Nsys, output: str) -> Probe:
+    problem, hint = f"nsys {nsys.path} does not record", last_words(output)
+    libraries = missing_libraries(nsys.path)
+    if libraries:
+        problem, hint = f"{problem}: {', '.join(libraries)} not found", how_to_get(libraries)
+    elif package_version("nvtx") is None:
+        problem, hint = "the Python package nvtx is missing", "pip install 'nsys-tracediff[capture]'"
+    return Probe(nsys=nsys, records=False, imports=False, sees_ranges=False, problem=problem, hint=hint)
+
+
+def _run(command: list[str], folder: Path, environment: dict[str, str]) -> str:
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"error: still running after {_SECONDS} s"
+    return done.stdout

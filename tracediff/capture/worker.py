@@ -1,0 +1,169 @@
+"""The recorded process: `python -m tracediff.capture.worker JOB`, started by nsys.
+
+One model load, then per batch size: warm-ups outside the recording, and each forward recorded `repeats` times, every
+time as a capture range of its own.
+"""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tracediff.capture.algorithm_log import algorithm_log
+from tracediff.capture.job import Job, Report
+from tracediff.capture.machine import library_versions
+from tracediff.capture.models import load_model, out_of_memory, prompt_tokens
+from tracediff.capture.ranges import PREFILL, RUN, decode_phase, open_range, ranges_around_modules
+from tracediff.errors import TracediffError
+
+# The first forward at a shape loads kernels and picks algorithms; the second shows that this is over.
+WARM_UPS = 2
+_GEOMETRY = ("hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "vocab_size")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Record what the job says; what goes wrong for the user to mend is reported, not raised."""
+    job = Job.read(Path(arguments[0]))
+    report = job.reporter()
+    try:
+        report("loading")
+        model = load_model(job.spec, job.device)
+        prompt = prompt_tokens(job.spec, model, text=job.prompt, count=job.tokens)
+        record(job, model, prompt, report)
+    except TracediffError as error:
+        report("failed", message=error.message, hint=error.hint)
+        return 2
+    return 0
+
+
+def record(job: Job, model: Any, prompt: Any, report: Report) -> None:
+    """Record every batch size and report what a manifest says of it.
+
+    Args:
+        job: What to record.
+        model: A transformers causal language model on the job's device.
+        prompt: Token ids (1, tokens); every row of a batch holds the same prompt.
+        report: Takes the progress and the facts.
+
+    Raises:
+        TracediffError: A batch does not fit into memory.
+    """
+    decode_tokens = greedy_tokens(model, prompt, job.decode)
+    log_state = "off"
+    for batch in job.batches:
+        report("batch", batch=batch)
+        tokens = prompt.repeat(batch, 1)
+        with _out_of_memory_in_one_line(job, batch), algorithm_log(job.algorithm_log) as log_state:
+            for _ in range(WARM_UPS):
+                forward(model, tokens, decode_tokens)
+            for _ in range(job.repeats):
+                with ranges_around_modules(model), _recording(job.device):
+                    forward(model, tokens, decode_tokens, ranges=True)
+    report(
+        "recorded",
+        layers=model.config.num_hidden_layers,
+        geometry={name: getattr(model.config, name) for name in _GEOMETRY if hasattr(model.config, name)},
+        prompt_tokens=prompt[0].tolist(),
+        decode_tokens=decode_tokens,
+        algorithm_log=log_state,
+        versions=library_versions(),
+        **_gpu(job.device),
+    )
+
+
+def forward(model: Any, tokens: Any, decode_tokens: Sequence[int], *, ranges: bool = False) -> list[Any]:
+    """Run prefill and decode steps.
+
+    Args:
+        model: A transformers causal language model.
+        tokens: Token ids (batch, tokens).
+        decode_tokens: The token that every row is given in each decode step. It is given, not chosen, so that row 0
+            is the same work at every batch size even where a choice would flip.
+        ranges: Whether each phase gets its NVTX range.
+
+    Returns:
+        The logits of each phase: prefill (batch, tokens, vocabulary), then each step (batch, 1, vocabulary).
+    """
+    import torch  # noqa: PLC0415
+
+    steps = [tokens, *(torch.full_like(tokens[:, :1], token) for token in decode_tokens)]
+    logits, cache = [], None
+    with torch.inference_mode():
+        for position, step in enumerate(steps):
+            with _phase(PREFILL if position == 0 else decode_phase(position - 1), ranges):
+                output = model(input_ids=step, past_key_values=cache, use_cache=True)
+            cache = output.past_key_values
+            logits.append(output.logits)
+    return logits
+
+
+def greedy_tokens(model: Any, prompt: Any, count: int) -> list[int]:
+    """Return the `count` tokens that the model itself chooses after the prompt, at batch 1.
+
+    Args:
+        model: A transformers causal language model.
+        prompt: Token ids (1, tokens).
+        count: How many.
+    """
+    import torch  # noqa: PLC0415
+
+    chosen: list[int] = []
+    step, cache = prompt, None
+    with torch.inference_mode():
+        for _ in range(count):
+            output = model(input_ids=step, past_key_values=cache, use_cache=True)
+            step, cache = output.logits[:, -1:].argmax(-1), output.past_key_values
+            chosen.append(int(step))
+    return chosen
+
+
+@contextmanager
+def _phase(text: str, wanted: bool) -> Iterator[None]:
+    if not wanted:
+        yield
+        return
+    with open_range(text):
+        yield
+
+
+@contextmanager
+def _recording(device: str) -> Iterator[None]:
+    """Hold the range `run` open, inside one capture range of the profiler; no work of before or after is in it."""
+    if not device.startswith("cuda"):
+        with open_range(RUN):
+            yield
+        return
+    import torch  # noqa: PLC0415
+
+    torch.cuda.synchronize()
+    torch.cuda.cudart().cudaProfilerStart()
+    try:
+        with open_range(RUN):
+            yield
+            torch.cuda.synchronize()
+    finally:
+        torch.cuda.cudart().cudaProfilerStop()
+
+
+@contextmanager
+def _out_of_memory_in_one_line(job: Job, batch: int) -> Iterator[None]:
+    import torch  # noqa: PLC0415
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise out_of_memory(job.spec, batch) from error
+
+
+def _gpu(device: str) -> dict[str, Any]:
+    if not device.startswith("cuda"):
+        return {"gpu": None, "sm_count": None}
+    import torch  # noqa: PLC0415
+
+    properties = torch.cuda.get_device_properties(device)
+    return {"gpu": properties.name, "sm_count": properties.multi_processor_count}
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
