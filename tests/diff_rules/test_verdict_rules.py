@@ -84,12 +84,6 @@ def test_partial_sums_in_another_type_are_another_order():
     assert judge_row(pairs)[1:] == (Verdict.ORDER_CHANGED, "partial sums f32 → f16")
 
 
-def test_kernels_that_the_alignment_left_alone_stand_for_each_other_by_role():
-    pairs, verdict, _ = judge_row([(nvjet(1), None), (None, nvjet(1, tile=(128, 16, 64)))])
-    assert len(pairs) == 1
-    assert verdict is Verdict.SAME_ORDER
-
-
 def test_a_row_takes_its_worst_kernel_and_the_reason_that_says_most():
     elementwise = kernel("e", role="elementwise")
     pairs = [(elementwise, kernel("e", role="elementwise", grid=(2, 1, 1))), (nvjet(1), nvjet(1, tile=(64, 8, 64)))]

@@ -15,7 +15,7 @@ REDUCE_BLOCK = (32, 16, 1)
 def infer(kernels: Sequence[Kernel], sm_count: int | None) -> tuple[Kernel, ...]:
     """Fill in the split-K factor of every GEMM and where it comes from.
 
-    The log is believed before the name, the name before the launch. Where none of them settles the factor it stays None.
+    The log is believed before the name, the name before the launch. Where none settles the factor it stays None.
 
     Args:
         kernels: Kernels of one module, in launch order.

@@ -29,8 +29,7 @@ def judge(a: Kernel | None, b: Kernel | None) -> tuple[Verdict, str]:
 def judge_row(pairs: Sequence[Aligned]) -> tuple[tuple[Pair, ...], Verdict, str]:
     """Judge the aligned kernels of one (phase, module).
 
-    A kernel that only adds the parts of a split-K GEMM is judged with that GEMM. Two kernels of one role that the
-    alignment left without counterparts, one on each side, are taken to stand for each other.
+    A kernel that only adds the parts of a split-K GEMM is judged with that GEMM.
 
     Args:
         pairs: Aligned kernels in launch order; one side may be None, not both.
@@ -40,7 +39,7 @@ def judge_row(pairs: Sequence[Aligned]) -> tuple[tuple[Pair, ...], Verdict, str]
     """
     judged: list[Pair] = []
     product: Pair | None = None
-    for a, b in _counterparts(pairs):
+    for a, b in pairs:
         kernel = a or b
         role = kernel.parsed.role if kernel is not None else "other"
         if role == "splitk_reduce" and product is not None and (b is None or a is None or b.parsed.role == role):
@@ -78,20 +77,3 @@ def _partial_type(kernel: Kernel) -> str | None:
 def _telling(pair: Pair) -> int:
     kernel = pair.a or pair.b
     return _TELLING.get(kernel.parsed.role, 4) if kernel is not None else 4
-
-
-def _counterparts(pairs: Sequence[Aligned]) -> list[Aligned]:
-    """Join one-sided kernels of one role where each side has exactly as many of them, in their order."""
-    lone_a = [(index, a) for index, (a, b) in enumerate(pairs) if a is not None and b is None]
-    lone_b = [(index, b) for index, (a, b) in enumerate(pairs) if b is not None and a is None]
-    if not lone_a or not lone_b:
-        return list(pairs)
-    joined: list[Aligned | None] = list(pairs)
-    for role in dict.fromkeys(kernel.parsed.role for _, kernel in lone_a):
-        first = [entry for entry in lone_a if entry[1].parsed.role == role]
-        second = [entry for entry in lone_b if entry[1].parsed.role == role]
-        if len(first) == len(second):
-            for (index_a, a), (index_b, b) in zip(first, second, strict=True):
-                joined[min(index_a, index_b)] = (a, b)
-                joined[max(index_a, index_b)] = None
-    return [pair for pair in joined if pair is not None]
