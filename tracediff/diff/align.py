@@ -4,20 +4,31 @@ Within one module the order of launches is what it does, so kernels are never ma
 differ may still stand for each other (a GEMM for the GEMM at its place) where they have the same role; the alignment
 takes as many equal kernels as it can, then as many of the same family, then of the same role. What finds no
 counterpart is one-sided.
+
+Time and memory grow with the product of the lengths, so long sequences (a trace without ranges) are aligned window by
+window: linear in their length, and best within a window.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from difflib import SequenceMatcher
+
+import numpy as np
 
 from tracediff.diff.result import Kernel
+from tracediff.trace.table import Int64
 
-#: Above this many cells, sequences are first cut at their equal runs (memory and time grow with the product).
-_MOST_CELLS = 1_000_000
+Aligned = list[tuple[Kernel | None, Kernel | None]]
+
+#: Kernels of each side that are aligned at once; 32 MiB of weights.
+_WINDOW = 2048
+
+#: An equal kernel outweighs all lesser matches that a window could hold in its place; a role alone weighs least.
+_SAME_NAME, _SAME_FAMILY, _SAME_ROLE = 10_000_000, 2_049, 2_048
+_NO_ROLE = -1
 
 
-def align(a: Sequence[Kernel], b: Sequence[Kernel]) -> list[tuple[Kernel | None, Kernel | None]]:
+def align(a: Sequence[Kernel], b: Sequence[Kernel]) -> Aligned:
     """Return the aligned sequence of pairs: every kernel of both sides once, in launch order."""
     head = 0
     while head < min(len(a), len(b)) and _name(a[head]) == _name(b[head]):
@@ -25,59 +36,67 @@ def align(a: Sequence[Kernel], b: Sequence[Kernel]) -> list[tuple[Kernel | None,
     tail = 0
     while tail < min(len(a), len(b)) - head and _name(a[-1 - tail]) == _name(b[-1 - tail]):
         tail += 1
-    middle = _align_middle(a[head : len(a) - tail], b[head : len(b) - tail])
-    end = list(zip(a[len(a) - tail :], b[len(b) - tail :], strict=True))
-    return [*zip(a[:head], b[:head], strict=True), *middle, *end]
-
-
-def _align_middle(a: Sequence[Kernel], b: Sequence[Kernel]) -> list[tuple[Kernel | None, Kernel | None]]:
-    if len(a) * len(b) <= _MOST_CELLS:
-        return _weighted(a, b)
-    matcher = SequenceMatcher(None, [_name(each) for each in a], [_name(each) for each in b], autojunk=True)
-    result: list[tuple[Kernel | None, Kernel | None]] = []
-    done_a = done_b = 0
-    for start_a, start_b, length in matcher.get_matching_blocks():
-        gap_a, gap_b = a[done_a:start_a], b[done_b:start_b]
-        if len(gap_a) * len(gap_b) <= _MOST_CELLS:
-            result += _weighted(gap_a, gap_b)
-        else:
-            result += [(each, None) for each in gap_a] + [(None, each) for each in gap_b]
-        done_a, done_b = start_a + length, start_b + length
-        result += zip(a[start_a:done_a], b[start_b:done_b], strict=True)
+    result: Aligned = list(zip(a[:head], b[:head], strict=True))
+    result += _align_middle(a[head : len(a) - tail], b[head : len(b) - tail])
+    result += zip(a[len(a) - tail :], b[len(b) - tail :], strict=True)
     return result
 
 
-def _weighted(a: Sequence[Kernel], b: Sequence[Kernel]) -> list[tuple[Kernel | None, Kernel | None]]:
-    """Dynamic programme over both sequences, from their ends: the heaviest set of pairs that do not cross."""
-    best = [[0] * (len(b) + 1) for _ in range(len(a) + 1)]
+def _align_middle(a: Sequence[Kernel], b: Sequence[Kernel]) -> Aligned:
+    result: Aligned = []
+    while len(a) > _WINDOW or len(b) > _WINDOW:
+        # The second half of a window knows too little of what follows it: only the first half is kept.
+        window = _align_window(a[:_WINDOW], b[:_WINDOW])
+        done_a = done_b = 0
+        for left, right in window:
+            if max(done_a, done_b) >= _WINDOW // 2:
+                break
+            result.append((left, right))
+            done_a, done_b = done_a + (left is not None), done_b + (right is not None)
+        a, b = a[done_a:], b[done_b:]
+    return result + _align_window(a, b)
+
+
+def _align_window(a: Sequence[Kernel], b: Sequence[Kernel]) -> Aligned:
+    """Dynamic programme from the ends: the heaviest set of pairs that do not cross."""
+    if not a or not b:
+        return [*((each, None) for each in a), *((None, each) for each in b)]
+    weight = _weights(a, b)
+    best = np.zeros((len(a) + 1, len(b) + 1), dtype=np.int64)
     for i in range(len(a) - 1, -1, -1):
-        row, below = best[i], best[i + 1]
-        for j in range(len(b) - 1, -1, -1):
-            weight = _weight(a[i], b[j])
-            row[j] = max(below[j], row[j + 1], below[j + 1] + weight if weight else 0)
-    result: list[tuple[Kernel | None, Kernel | None]] = []
+        paired = np.where(weight[i] > 0, best[i + 1, 1:] + weight[i], 0)
+        best[i, :-1] = np.maximum.accumulate(np.maximum(best[i + 1, :-1], paired)[::-1])[::-1]
+    result: Aligned = []
     i = j = 0
-    while i < len(a) or j < len(b):
-        weight = _weight(a[i], b[j]) if i < len(a) and j < len(b) else 0
-        if weight and best[i][j] == best[i + 1][j + 1] + weight:
+    while i < len(a) and j < len(b):
+        if weight[i, j] and best[i, j] == best[i + 1, j + 1] + weight[i, j]:
             result.append((a[i], b[j]))
             i, j = i + 1, j + 1
-        elif j >= len(b) or (i < len(a) and best[i][j] == best[i + 1][j]):
+        elif best[i, j] == best[i + 1, j]:
             result.append((a[i], None))
             i += 1
         else:
             result.append((None, b[j]))
             j += 1
+    result += [(each, None) for each in a[i:]]
+    result += [(None, each) for each in b[j:]]
     return result
 
 
-def _weight(a: Kernel, b: Kernel) -> int:
-    """An equal kernel outweighs any number of lesser matches that a module could hold in its place."""
-    if _name(a) == _name(b):
-        return 1_000_000
-    if a.parsed.role != b.parsed.role or a.parsed.role == "other":
-        return 0
-    return 1_001 if a.parsed.family == b.parsed.family else 1_000
+def _weights(a: Sequence[Kernel], b: Sequence[Kernel]) -> Int64:
+    names: dict[object, int] = {}
+    sides = []
+    for side in (a, b):
+        name = [names.setdefault(each.parsed.name, len(names)) for each in side]
+        family = [names.setdefault(("family", each.parsed.family), len(names)) for each in side]
+        role = [names.setdefault(("role", each.parsed.role), len(names)) for each in side]
+        known = [each.parsed.role != "other" for each in side]
+        sides.append((np.array(name), np.array(family), np.where(known, role, _NO_ROLE)))
+    (name_a, family_a, role_a), (name_b, family_b, role_b) = sides
+    same_role = (role_a[:, None] == role_b) & (role_a[:, None] != _NO_ROLE)
+    same_family = family_a[:, None] == family_b
+    weight = np.where(same_role, np.where(same_family, _SAME_FAMILY, _SAME_ROLE), 0)
+    return np.where(name_a[:, None] == name_b, _SAME_NAME, weight).astype(np.int64)
 
 
 def _name(kernel: Kernel) -> str:

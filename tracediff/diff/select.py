@@ -10,11 +10,14 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from tracediff.errors import TracediffError
 from tracediff.text import shorten
 from tracediff.trace import KernelTable
 from tracediff.trace.table import Int64
+
+UInt64 = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +71,7 @@ def _steady(table: KernelTable, kernels: Int64, phase: str) -> tuple[Int64, list
         return kernels, []
     count = np.diff(np.r_[first, len(ordered)])
     place = np.arange(len(ordered)) - np.repeat(first, count)
-    signature = np.bitwise_xor.reduceat(_mix(table, ordered, place), first)
+    signature = np.bitwise_xor.reduceat(_sequence_hash(table, ordered, place), first)
     distinct, usual = np.unique(signature, return_counts=True)
     steady = np.flatnonzero(signature == distinct[usual.argmax()])
     last = int(steady[-1])
@@ -81,14 +84,17 @@ def _steady(table: KernelTable, kernels: Int64, phase: str) -> tuple[Int64, list
     return ordered[first[last] : first[last] + count[last]], [note]
 
 
-def _mix(table: KernelTable, kernels: Int64, place: Int64) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
+def _sequence_hash(table: KernelTable, kernels: Int64, place: Int64) -> UInt64:
     """Hash each kernel with its place, module and launch, so that the XOR over an iteration tells its sequence."""
-    value = place.astype(np.uint64)
-    parts = [table.name, table.key, *(table.grid[:, axis] for axis in range(3)), *(table.block[:, a] for a in range(3))]
+    value = _scatter(place.astype(np.uint64) + np.uint64(1))
+    parts = [table.name, table.key, *table.grid.T, *table.block.T]
     for part in parts:
-        # splitmix64's finaliser: neighbouring numbers land far apart.
-        value = (value ^ part[kernels].astype(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
-        value ^= value >> np.uint64(29)
-        value *= np.uint64(0xBF58476D1CE4E5B9)
-        value ^= value >> np.uint64(32)
+        value = _scatter(value ^ part[kernels].astype(np.uint64))
     return value
+
+
+def _scatter(value: UInt64) -> UInt64:
+    """Send neighbouring numbers far apart (the finaliser of splitmix64)."""
+    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return value ^ (value >> np.uint64(31))

@@ -92,7 +92,7 @@ def change_of_pair(pair: Pair) -> str:
         )
     if pair.a.parsed.name != pair.b.parsed.name:
         fields = differing_fields(pair.a.parsed, pair.b.parsed)
-        return ", ".join(printable(str(field)) for field in fields) or "another name"
+        return ", ".join(printable(field.text) for field in fields) or "another name"
     parts = [
         f"{words} {_numbers(a)} → {_numbers(b)}"
         for words, a, b in (("grid", pair.a.grid, pair.b.grid), ("block", pair.a.block, pair.b.block))
