@@ -1,0 +1,47 @@
+"""Kernel tables and diffs as SQLite tables that anyone can query."""
+
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from tests.report.test_json_report import A, B
+from tracediff.diff import diff_tables
+from tracediff.diff.show import show_table
+from tracediff.errors import TracediffError
+from tracediff.report.sqlite_store import save_diff, save_show
+
+
+def rows(path, sql):
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def test_a_diff_can_be_queried(tmp_path):
+    path = tmp_path / "diff.sqlite"
+    save_diff(diff_tables(A, B), path)
+    assert rows(path, "SELECT label, batch FROM traces ORDER BY label") == [("a", 1), ("b", 2)]
+    assert rows(path, "SELECT trace, count(*) FROM kernels GROUP BY trace") == [("a", 3), ("b", 2)]
+    joined = """SELECT ka.tile, kb.tile FROM pairs
+        JOIN modules ON modules.id = pairs.module_id AND modules.module LIKE '%q_proj'
+        JOIN kernels ka ON ka.id = kernel_a JOIN kernels kb ON kb.id = kernel_b"""
+    assert rows(path, joined) == [("64x8x64", "64x16x64")]
+    assert rows(path, "SELECT splitk_reduce_a, splitk_reduce_b FROM modules WHERE layer = 5") == [(0, 1)]
+    assert rows(path, "PRAGMA foreign_key_check") == []
+
+
+def test_a_single_trace_can_be_queried(tmp_path):
+    path = tmp_path / "show.sqlite"
+    save_show(*show_table(B), path)
+    assert rows(path, "SELECT role FROM kernels ORDER BY position") == [("gemm",), ("splitk_reduce",)]
+
+
+def test_an_existing_file_is_kept_unless_forced(tmp_path):
+    path = tmp_path / "mine.sqlite"
+    path.write_bytes(b"precious")
+    with pytest.raises(TracediffError, match="exists: add --force"):
+        save_diff(diff_tables(A, B), path)
+    assert path.read_bytes() == b"precious"
+    save_diff(diff_tables(A, B), path, force=True)
+    assert path.read_bytes().startswith(b"SQLite format 3")
+    assert list(tmp_path.iterdir()) == [path]
