@@ -1,0 +1,205 @@
+"""The diff in words: what changed, what of it can matter, what did, where it began, and whether it looks like a bug.
+
+One sentence per fact, most important last line first read: reports print them in this order. Without evidence the
+sentences say what the traces alone allow, and that no bits were measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from tracediff.diff.fold import layer_span, module_in_block
+from tracediff.diff.result import Row, TraceDiff, Verdict
+
+_SAME = (Verdict.SAME_KERNELS, Verdict.SAME_ORDER)
+# Groups named in one sentence; the rest is counted.
+_NAMED = 4
+
+
+def summarise(diff: TraceDiff) -> tuple[str, ...]:
+    """Return the diff as sentences, for every report alike.
+
+    Args:
+        diff: The diff, with evidence attached where there is some.
+    """
+    if not diff.rows:
+        return ("There is nothing to compare: no kernels in common phases.",)
+    sentences = [_changed(diff.rows), *_can_matter(diff.rows)]
+    measured = [row for row in diff.rows if _isolated_equal(row) is not None]
+    if measured:
+        sentences += _did_matter(measured)
+    if diff.evidence is not None:
+        sentences += _outcome(diff.evidence)
+        sentences += _controls(diff.evidence)
+    if not measured and diff.evidence is None:
+        sentences.append("No bits were measured: `tracediff capture` with --evidence replays every module.")
+    else:
+        sentences.append(_judgement(diff))
+    return tuple(sentences)
+
+
+def contradicted(row: Row) -> bool:
+    """Whether a module that was predicted to keep its bits gave others on equal inputs."""
+    return row.verdict in _SAME and _isolated_equal(row) is False
+
+
+def _isolated_equal(row: Row) -> bool | None:
+    return _equal((row.evidence or {}).get("isolated"))
+
+
+def _equal(measured: Any) -> bool | None:
+    return measured.get("equal") if isinstance(measured, dict) else None
+
+
+# -- what changed, and what of it can matter --------------------------------------------------------------------------
+
+
+def _changed(rows: Sequence[Row]) -> str:
+    changed = [row for row in rows if row.verdict is not Verdict.SAME_KERNELS]
+    if not changed:
+        return f"All {_modules(len(rows))} run the same kernels with the same launches."
+    names = sum(row.names_differ for row in changed)
+    other = f", {names} of them under other kernel names" if names else ", all under the same kernel names"
+    phases = len({row.phase for row in rows})
+    counted = f", counted in each of {phases} phases" if phases > 1 else ""
+    return f"{len(changed)} of {_modules(len(rows))}{counted}, launch otherwise{other}."
+
+
+def _can_matter(rows: Sequence[Row]) -> list[str]:
+    changed = [row for row in rows if row.verdict is Verdict.ORDER_CHANGED]
+    unknown = [row for row in rows if row.verdict is Verdict.UNKNOWN]
+    same = sum(row.verdict is Verdict.SAME_ORDER for row in rows)
+    sentences = []
+    if changed:
+        sentences.append(f"The order of a sum changed in {_modules(len(changed))}: {_places(changed, True)}.")
+    if unknown:
+        sentences.append(f"The trace cannot tell for {_modules(len(unknown))}: {_places(unknown, True)}.")
+    if same:
+        rest = "the others" if changed or unknown else "all of these"
+        sentences.append(f"In {rest} ({same}) every sum keeps its order, so their bits cannot change.")
+    return sentences
+
+
+# -- what did matter --------------------------------------------------------------------------------------------------
+
+
+def _did_matter(measured: Sequence[Row]) -> list[str]:
+    origins = [row for row in measured if _isolated_equal(row) is False]
+    if not origins:
+        return [f"Given equal inputs, all {_modules(len(measured))} that were replayed give equal bits."]
+    sentences = [
+        f"Given equal inputs, {len(origins)} of {_modules(len(measured))} give other bits: {_places(origins, False)}."
+    ]
+    first = origins[0]
+    sentences.append(f"The first is {_module_name(first)} in {_phase(first)}.")
+    passed_on = sum((row.evidence or {}).get("state") == "propagated" for row in measured)
+    if passed_on:
+        sentences.append(f"{passed_on} more only pass a difference on.")
+    wrong = [row for row in measured if contradicted(row)]
+    if wrong:
+        sentences.append(
+            f"PREDICTION CONTRADICTED in {_modules(len(wrong))}: predicted to keep their bits, measured otherwise: "
+            f"{_places(wrong, True)}. Please report this."
+        )
+    unmoved = [row for row in measured if row.verdict is Verdict.ORDER_CHANGED and _isolated_equal(row)]
+    if unmoved:
+        sentences.append(
+            f"In {_modules(len(unmoved))} the order changed and the bits came out equal: {_places(unmoved, False)}."
+        )
+    return sentences
+
+
+def _outcome(evidence: dict[str, Any]) -> list[str]:
+    sentences = []
+    logits = {phase: _equal(value) for phase, value in (evidence.get("logits") or {}).items()}
+    differing = [phase for phase, equal in logits.items() if equal is False]
+    if differing:
+        tokens = {phase: _equal(value) for phase, value in (evidence.get("tokens") or {}).items()}
+        flipped = [phase for phase, equal in tokens.items() if equal is False]
+        chosen = f"another token is chosen in {', '.join(flipped)}" if flipped else "the same tokens are chosen"
+        sentences.append(f"The logits differ in {', '.join(differing)}; {chosen}.")
+    elif logits:
+        sentences.append(f"The logits are bit-identical in {', '.join(logits)}.")
+    repair = evidence.get("repair")
+    if isinstance(repair, dict) and repair.get("minimal"):
+        kinds = _listed(repair["minimal"])
+        complement = repair.get("complement_logits_equal")
+        rest = "; all other modules so does not" if complement is False else ""
+        if repair.get("logits_equal"):
+            sentences.append(f"Computing {kinds} row by row makes the logits bit-identical{rest}.")
+    elif isinstance(repair, dict) and repair.get("logits_equal") is False:
+        sentences.append("Computing every module row by row does not make the logits bit-identical.")
+    return sentences
+
+
+_CONTROL_WORDS = {
+    "run_to_run": ("run to run", "THE SAME RUN TWICE GIVES OTHER BITS"),
+    "neighbours": ("other neighbours", "LEAK: a row's bits depend on what its neighbours hold"),
+    "position": ("row position", "a row's bits depend on its position in the batch"),
+    "profiler": ("with and without the profiler", "the profiler changes bits"),
+}
+
+
+def _controls(evidence: dict[str, Any]) -> list[str]:
+    controls = evidence.get("controls") or {}
+    clean = [words for name, (words, _) in _CONTROL_WORDS.items() if _equal(controls.get(name)) is True]
+    failed = [words for name, (_, words) in _CONTROL_WORDS.items() if _equal(controls.get(name)) is False]
+    sentences = [f"{words[0].upper()}{words[1:]}." for words in failed]
+    if clean:
+        sentences.append(f"Controls with equal bits: {', '.join(clean)}.")
+    return sentences
+
+
+def _judgement(diff: TraceDiff) -> str:
+    controls = (diff.evidence or {}).get("controls") or {}
+    failed = [name for name in _CONTROL_WORDS if _equal(controls.get(name)) is False]
+    if "neighbours" in failed:
+        return "This looks like a bug: data leaks between rows of a batch."
+    if "run_to_run" in failed:
+        return "This looks like a bug or a nondeterministic kernel: results change without any change of shape."
+    if any(contradicted(row) for row in diff.rows):
+        return "This needs a look: bits changed where no sum changed its order."
+    missing = [words for name, (words, _) in _CONTROL_WORDS.items() if _equal(controls.get(name)) is None]
+    if "position" in failed or "profiler" in failed:
+        return "This needs a look: see the control that failed."
+    if {"run to run", "other neighbours"} & set(missing):
+        return "Whether it is a bug cannot be said: the controls were not measured."
+    return "Nothing here looks like a bug: bits change only where a kernel sums in another order."
+
+
+# -- words ------------------------------------------------------------------------------------------------------------
+
+
+def _places(rows: Iterable[Row], with_reason: bool) -> str:
+    """Name rows by module, layers and phase, those that share all but the module together."""
+    layers: dict[tuple[str, str, str], list[int]] = {}
+    for row in rows:
+        key = (_phase(row), _module_name(row) if row.layer is None else module_in_block(row), row.reason)
+        layers.setdefault(key, []).extend([] if row.layer is None else [row.layer])
+    joined: dict[tuple[str, str, str], list[str]] = {}
+    for (phase, module, reason), found in layers.items():
+        where = f" in layers {layer_span(tuple(sorted(set(found))))}" if found else ""
+        joined.setdefault((where, phase, reason if with_reason else ""), []).append(module)
+    parts = [
+        f"{_listed(list(dict.fromkeys(modules)))}{where} of {phase}" + (f" ({reason})" if reason else "")
+        for (where, phase, reason), modules in joined.items()
+    ]
+    more = len(parts) - _NAMED
+    return "; ".join(parts[:_NAMED]) + (f"; and {more} more kinds" if more > 0 else "")
+
+
+def _module_name(row: Row) -> str:
+    return row.module or "kernels outside the modules"
+
+
+def _phase(row: Row) -> str:
+    return row.phase if row.phase is not None else "no phase"
+
+
+def _modules(number: int) -> str:
+    return f"{number:,} module{'' if number == 1 else 's'}"
+
+
+def _listed(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
