@@ -90,6 +90,12 @@ def record_command(nsys: Path, output: Path, captures: int, device: str, program
     ]
 
 
+def probe_command(nsys: Path, output: Path, program: list[str]) -> list[str]:
+    """Return the nsys command that records the ranges of a whole program into `output.nsys-rep`."""
+    quiet = ["--trace=nvtx", "--sample=none", "--cpuctxsw=none"]
+    return [str(nsys), "profile", *quiet, f"--output={output}", "--force-overwrite=true", *program]
+
+
 def export_command(nsys: Path, report: Path, output: Path) -> list[str]:
     """Return the nsys command that exports a report to SQLite."""
     return [str(nsys), "export", "--type=sqlite", f"--output={output}", "--force-overwrite=true", str(report)]

@@ -46,7 +46,7 @@ _PACKAGES = {
     "libdbus-1.so.3": "libdbus-1-3",
 }
 
-_VERSION = re.compile(r"(\d+(?:\.\d+)+)")
+_VERSION = re.compile(r"Nsight Systems version (\d+(?:\.\d+)+)")
 _SECONDS_FOR_VERSION = 30
 
 
@@ -82,11 +82,11 @@ def nsys_candidates(named: Path | None = None, root: Path = Path("/")) -> list[P
     if named is not None:
         if not _is_program(named):
             raise TracediffError(f"{named} is no program", "name the nsys program itself")
-        return [named]
+        return [named.absolute()]
     found: dict[Path, Path] = {}
     for path in _everywhere(root):
         if _is_program(path):
-            found.setdefault(path.resolve(), path)
+            found.setdefault(path.resolve(), path.absolute())
     return list(found.values())
 
 
@@ -108,7 +108,9 @@ def read_version(path: Path) -> Nsys:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise TracediffError(f"{path} does not run", str(error)) from error
     version = _VERSION.search(done.stdout)
-    if done.returncode != 0 or version is None:
+    if version is None and done.returncode == 0:
+        raise TracediffError(f"{path} is not nsys", HOW_TO_GET_NSYS)
+    if version is None:
         raise TracediffError(f"{path} does not run", _why_not(path, done.stdout + done.stderr))
     return Nsys(path=path, version=version[1])
 

@@ -40,6 +40,7 @@ class Manifest:
     """What one `tracediff capture` recorded.
 
     Attributes:
+        schema: Version of this file's format.
         model: Preset, hub id, or the last part of a local directory.
         weights: `random` (presets) or `real`.
         dtype: Of weights and activations.
@@ -58,9 +59,9 @@ class Manifest:
         versions: driver, cuda, cublas, torch, transformers, nvtx, nsys, python, tracediff, as far as there are any.
         command: The command line that does it again.
         traces: One entry per trace file.
-        schema: Version of this file's format.
     """
 
+    schema: int = SCHEMA
     model: str
     weights: str
     dtype: str
@@ -78,7 +79,6 @@ class Manifest:
     versions: dict[str, str] = field(default_factory=dict)
     command: str = ""
     traces: list[TraceEntry] = field(default_factory=list)
-    schema: int = SCHEMA
 
     def to_json(self) -> str:
         """Return the file's text."""

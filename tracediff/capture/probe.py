@@ -9,7 +9,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tracediff.capture.command import export_command, record_command, small_environment
+from tracediff.capture.command import export_command, probe_command, small_environment
 from tracediff.capture.find_nsys import (
     HOW_TO_GET_NSYS,
     Nsys,
@@ -21,13 +21,13 @@ from tracediff.capture.find_nsys import (
 )
 from tracediff.capture.machine import package_version
 from tracediff.capture.ranges import DOMAIN, RUN
-from tracediff.capture.scrub import scrub
+from tracediff.capture.scrub import OwnRangesMissingError, scrub
 from tracediff.errors import TracediffError
 from tracediff.text import printable
 
 _PROGRAM = f"import nvtx\nwith nvtx.annotate({RUN!r}, domain={DOMAIN!r}): pass\n"
 _SECONDS = 120
-#: The last release of the Python package that nsys before 2025 sees, and the first such nsys (measured: 2023.4, 2024.2).
+#: The last release of the Python package that nsys before 2025 sees (measured with nsys 2023.4 and 2024.2).
 LAST_NVTX_FOR_OLD_NSYS = "0.2.11"
 NEW_NSYS = (2025,)
 
@@ -90,12 +90,14 @@ def choose_nsys(environment: dict[str, str], named: Path | None = None) -> Probe
 
 def probe(nsys: Nsys, environment: dict[str, str]) -> Probe:
     """Record, import and export a Python program that opens one range."""
-    with tempfile.TemporaryDirectory(prefix="tracediff-probe-") as folder:
+    if package_version("nvtx") is None:
+        return _cannot(nsys, "the Python package nvtx is missing", "pip install 'nsys-tracediff[capture]'")
+    with tempfile.TemporaryDirectory(prefix="tracediff-probe-", ignore_cleanup_errors=True) as folder:
         temporary = Path(folder)
         surroundings = small_environment(environment, temporary)
-        command = record_command(nsys.path, temporary / "probe", 1, "cpu", [sys.executable, "-c", _PROGRAM])
+        command = probe_command(nsys.path, temporary / "probe", [sys.executable, "-c", _PROGRAM])
         recorded = _run(command, temporary, surroundings)
-        if not sorted(temporary.glob("probe*.nsys-rep")) and not sorted(temporary.glob("**/*.qdstrm")):
+        if not sorted(temporary.glob("probe*.nsys-rep")) and not sorted(temporary.glob("*.qdstrm")):
             return _cannot_record(nsys, recorded)
         reports = sorted(temporary.glob("probe*.nsys-rep"))
         if not reports:
@@ -107,10 +109,9 @@ def probe(nsys: Nsys, environment: dict[str, str]) -> Probe:
             return Probe(nsys=nsys, records=True, imports=False, sees_ranges=False, problem=problem, hint=hint)
         try:
             scrub(temporary / "probe.sqlite", temporary / "clean.sqlite")
-        except TracediffError as error:
-            return Probe(
-                nsys=nsys, records=True, imports=True, sees_ranges=False, problem=error.message, hint=error.hint
-            )
+        except OwnRangesMissingError:
+            problem, hint = why_no_ranges(nsys)
+            return Probe(nsys=nsys, records=True, imports=True, sees_ranges=False, problem=problem, hint=hint)
     return Probe(nsys=nsys, records=True, imports=True, sees_ranges=True)
 
 
@@ -134,6 +135,15 @@ def why_no_import(nsys: Path, output: str) -> tuple[str, str]:
     return f"nsys {nsys} records but cannot import", last_words(output)
 
 
+def why_no_ranges(nsys: Nsys) -> tuple[str, str]:
+    """Return why an export lacks the ranges that were opened: what is wrong, and what to do about it."""
+    nvtx = package_version("nvtx")
+    problem = f"nsys {nsys.version} does not see the ranges of the Python package nvtx {nvtx}"
+    if nsys.release < NEW_NSYS:
+        return problem, f"pip install 'nvtx<={LAST_NVTX_FOR_OLD_NSYS}', or use nsys {NEW_NSYS[0]} or later"
+    return problem, "try another release of either"
+
+
 def last_words(output: str) -> str:
     """Return the last line that says something of what a program printed."""
     lines = [line.strip() for line in output.replace("\r", "\n").splitlines() if line.strip()]
@@ -146,8 +156,10 @@ def _cannot_record(nsys: Nsys, output: str) -> Probe:
     libraries = missing_libraries(nsys.path)
     if libraries:
         problem, hint = f"{problem}: {', '.join(libraries)} not found", how_to_get(libraries)
-    elif package_version("nvtx") is None:
-        problem, hint = "the Python package nvtx is missing", "pip install 'nsys-tracediff[capture]'"
+    return _cannot(nsys, problem, hint)
+
+
+def _cannot(nsys: Nsys, problem: str, hint: str) -> Probe:
     return Probe(nsys=nsys, records=False, imports=False, sees_ranges=False, problem=problem, hint=hint)
 
 

@@ -56,6 +56,10 @@ _CAPTURE_NAMES = ("CAPTURE_EVENT_TYPE", "PROCESS_0:CUDA_GRAPH_TRACE_OPTIONS:MODE
 _STRINGS = ("demangledName", "shortName", "mangledName", "nameId", "textId")
 
 
+class OwnRangesMissingError(TracediffError):
+    """The export does not hold the range `run` in the domain `tracediff`: it cannot be attributed to anything."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scrubbed:
     """What the clean copy holds.
@@ -79,7 +83,8 @@ def scrub(source: Path, destination: Path) -> Scrubbed:
         destination: The new file; an empty one is replaced.
 
     Raises:
-        TracediffError: The export does not hold that range, or is no export.
+        OwnRangesMissingError: The export does not hold that range.
+        TracediffError: It is no export.
     """
     if destination.exists() and destination.stat().st_size > 0:
         raise TracediffError(f"{destination} exists", "name another file")
@@ -161,10 +166,7 @@ class _Copy:
                 ).fetchone()
                 if found is not None:
                     return own, int(found[0])
-        raise TracediffError(
-            "the recording lacks its own NVTX ranges",
-            "nvtx 0.2.12 and later are invisible to nsys before 2025: pip install 'nvtx<0.2.12', or a newer nsys",
-        )
+        raise OwnRangesMissingError("the recording lacks its own NVTX ranges")
 
     def _copy(self, table: str, columns: Iterable[str], where: str) -> None:
         if table not in self._tables:

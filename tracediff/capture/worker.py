@@ -50,11 +50,12 @@ def record(job: Job, model: Any, prompt: Any, report: Report) -> None:
         TracediffError: A batch does not fit into memory.
     """
     decode_tokens = greedy_tokens(model, prompt, job.decode)
-    log_state = "off"
+    log_states = set()
     for batch in job.batches:
         report("batch", batch=batch)
         tokens = prompt.repeat(batch, 1)
         with _out_of_memory_in_one_line(job, batch), algorithm_log(job.algorithm_log) as log_state:
+            log_states.add(log_state)
             for _ in range(WARM_UPS):
                 forward(model, tokens, decode_tokens)
             for _ in range(job.repeats):
@@ -66,7 +67,7 @@ def record(job: Job, model: Any, prompt: Any, report: Report) -> None:
         geometry={name: getattr(model.config, name) for name in _GEOMETRY if hasattr(model.config, name)},
         prompt_tokens=prompt[0].tolist(),
         decode_tokens=decode_tokens,
-        algorithm_log=log_state,
+        algorithm_log=" ".join(sorted(log_states)),
         versions=library_versions(),
         **_gpu(job.device),
     )

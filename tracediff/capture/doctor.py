@@ -1,0 +1,104 @@
+"""What a capture needs, and what of it this machine has: asked or tried, never guessed."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from tracediff.capture.find_nsys import HOW_TO_GET_NSYS, importer_of, missing_libraries
+from tracediff.capture.machine import cublas_version, driver_and_gpus, package_version
+from tracediff.capture.probe import Probe, choose_nsys
+from tracediff.errors import TracediffError
+
+OK, MISSING = "ok", "missing"
+_EXTRA = "pip install 'nsys-tracediff[capture]'"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One thing that a capture needs.
+
+    Attributes:
+        name: What.
+        status: `ok` or `missing` (absent, or here and not working).
+        found: The version or place, or what is wrong.
+        hint: How to get it; null where all is well.
+    """
+
+    name: str
+    status: str
+    found: str
+    hint: str | None = None
+
+
+def examine(nsys: Path | None = None) -> list[Check]:
+    """Return every check, in the order in which a capture needs them.
+
+    Args:
+        nsys: The nsys that the user named; None looks for one.
+    """
+    return [*_gpu_checks(), *_package_checks(), *_nsys_checks(nsys)]
+
+
+def _gpu_checks() -> list[Check]:
+    driver, gpus = driver_and_gpus()
+    no_driver = "install NVIDIA's driver (in a container: start it with --gpus all)"
+    return [
+        Check(name="GPU", status=OK, found=", ".join(gpus))
+        if gpus
+        else Check(
+            name="GPU",
+            status=MISSING,
+            found="none",
+            hint="capture on a machine with an NVIDIA GPU; diff, show and name need none",
+        ),
+        _present("driver", driver, no_driver),
+    ]
+
+
+def _package_checks() -> list[Check]:
+    checks = []
+    cuda = cublas = None
+    cpu_build = False
+    if package_version("torch") is not None:
+        import torch  # noqa: PLC0415 -- seconds, and it may not be installed
+
+        cuda, cublas, cpu_build = torch.version.cuda, cublas_version(), torch.version.cuda is None
+    build = "install a CUDA build of torch, see https://pytorch.org" if cpu_build else _EXTRA
+    checks.append(_present("CUDA", cuda, build, missing="this torch is a CPU build" if cpu_build else "not installed"))
+    checks.append(_present("cuBLAS", cublas, build, missing="not loaded by torch"))
+    checks += [_present(name, package_version(name), _EXTRA) for name in ("torch", "transformers", "nvtx")]
+    return checks
+
+
+def _nsys_checks(named: Path | None) -> list[Check]:
+    try:
+        tried = choose_nsys(dict(os.environ), named)
+    except TracediffError as error:
+        return [Check(name="nsys", status=MISSING, found=error.message, hint=error.hint or HOW_TO_GET_NSYS)]
+    path = tried.nsys.path
+    importer = importer_of(path)
+    programs = [path, *([importer] if importer is not None else [])]
+    libraries = sorted({library for program in programs for library in missing_libraries(program)})
+    checks = [Check(name="nsys", status=OK, found=f"{tried.nsys.version} at {path}")]
+    for name, works in (
+        ("nsys records", tried.records),
+        ("nsys imports and exports", tried.imports),
+        ("nsys sees the ranges of nvtx", tried.sees_ranges),
+    ):
+        checks.append(Check(name=name, status=OK, found="yes, tried") if works else _failed(name, tried))
+        if not works:
+            break  # later steps were not tried
+    if libraries and tried.works:
+        # It works all the same: some tools of nsys's, which tracediff does not call, would not.
+        checks.append(Check(name="nsys's libraries", status=OK, found=f"not needed here: {', '.join(libraries)}"))
+    return checks
+
+
+def _failed(name: str, tried: Probe) -> Check:
+    return Check(name=name, status=MISSING, found=tried.problem or "no", hint=tried.hint)
+
+
+def _present(name: str, version: str | None, hint: str, missing: str = "not installed") -> Check:
+    if version is None:
+        return Check(name=name, status=MISSING, found=missing, hint=hint)
+    return Check(name=name, status=OK, found=version)

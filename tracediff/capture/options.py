@@ -1,0 +1,78 @@
+"""What the user asked a capture for."""
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from tracediff.capture.models import ModelSpec
+from tracediff.errors import TracediffError
+
+DEFAULT_FOLDER = Path("tracediff-runs")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaptureOptions:
+    """What to capture.
+
+    Attributes:
+        spec: The model.
+        batches: Rows per forward, each a trace of its own.
+        prompt: The prompt's text; None makes a random one.
+        tokens: Length of a random prompt.
+        decode: Decode steps after the prefill.
+        out: Folder for the traces; None derives one below `tracediff-runs`.
+        algorithm_log: Whether cuBLASLt's chosen algorithms become marks in the trace.
+        keep_reports: Whether nsys's own reports are kept, environment and all.
+        force: Whether a folder that holds files may be written to.
+        nsys: The profiler; None looks for one.
+        device: `cuda`; `cpu` records ranges without kernels, to try the path on a machine without a GPU.
+    """
+
+    spec: ModelSpec
+    batches: tuple[int, ...]
+    prompt: str | None = None
+    tokens: int = 6
+    decode: int = 2
+    out: Path | None = None
+    algorithm_log: bool = True
+    keep_reports: bool = False
+    force: bool = False
+    nsys: Path | None = None
+    device: str = "cuda"
+
+    def __post_init__(self) -> None:
+        if not self.batches:
+            raise TracediffError("no batch size", "give --batch 1 2")
+        if len(set(self.batches)) < len(self.batches):
+            raise TracediffError("a batch size is given twice", "name each once")
+        for name, value, least in (
+            *(("--batch", batch, 1) for batch in self.batches),
+            ("--tokens", self.tokens, 1),
+            ("--decode", self.decode, 0),
+        ):
+            if value < least:
+                raise TracediffError(f"{name} {value} is too small", f"give {least} or more")
+
+    @property
+    def folder(self) -> Path:
+        """Where the traces go: `--out`, or a name that says what was recorded."""
+        if self.out is not None:
+            return self.out
+        prompt = f"tokens{self.tokens}" if self.prompt is None else "prompt"
+        layers = "" if self.spec.layers is None else f"-layers{self.spec.layers}"
+        return DEFAULT_FOLDER / f"{self.spec.label.replace('/', '--')}{layers}-{self.spec.dtype}-{prompt}"
+
+    @property
+    def command(self) -> str:
+        """The command line that does it again, without paths."""
+        text = [] if self.prompt is None else ["--prompt", self.prompt]
+        words = [
+            *("tracediff", "capture", "--batch", *map(str, self.batches)),
+            *("--model", self.spec.label, "--dtype", self.spec.dtype),
+            *(text or ["--tokens", str(self.tokens)]),
+            *("--decode", str(self.decode)),
+            *([] if self.spec.layers is None else ["--layers", str(self.spec.layers)]),
+            *("--attention", self.spec.attention, "--seed", str(self.spec.seed)),
+            *([] if self.algorithm_log else ["--no-algorithm-log"]),
+        ]
+        return shlex.join(words)

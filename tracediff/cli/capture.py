@@ -1,0 +1,64 @@
+"""`tracediff capture`: record a model at several batch sizes."""
+
+from pathlib import Path
+
+import typer
+
+from tracediff.cli import app
+from tracediff.cli.application import ManyValues
+
+
+class _Capture(ManyValues):
+    many = ("--batch",)
+
+
+@app.command(cls=_Capture)
+def capture(
+    batch: list[int] = typer.Option(..., help="Rows per forward; several: `--batch 1 2`, `--batch 1,2`."),
+    model: str = typer.Option(
+        "llama-3-8b",
+        help="llama-3-8b, llama-3.2-1b, llama-3.2-3b, llama-2-7b or tiny (random weights, nothing to download), "
+        "a local directory, or a hub id.",
+    ),
+    dtype: str = typer.Option("float16", help="float16, bfloat16 or float32."),
+    prompt: str | None = typer.Option(None, help="Text of the prompt; every row of a batch gets the same."),
+    tokens: int = typer.Option(6, help="Length of a random prompt, where no text is given."),
+    decode: int = typer.Option(2, help="Decode steps after the prefill."),
+    layers: int | None = typer.Option(None, help="Keep only the first so many blocks."),
+    attention: str = typer.Option("sdpa", help="sdpa or eager."),
+    seed: int = typer.Option(0, help="Seed of random weights and prompt."),
+    out: Path | None = typer.Option(None, help="Folder for the traces; derived below tracediff-runs/ by default."),
+    algorithm_log: bool = typer.Option(
+        True, "--algorithm-log/--no-algorithm-log", help="Mark in the trace which algorithm cuBLASLt chose."
+    ),
+    keep_reports: bool = typer.Option(
+        False, "--keep-reports", help="Keep nsys's own reports too; they hold the environment of the process."
+    ),
+    nsys: Path | None = typer.Option(None, help="The nsys to use; looked for by default."),
+    force: bool = typer.Option(False, "--force", help="Write into a folder that holds files."),
+) -> None:
+    """Record a model's forwards at several batch sizes under nsys, one clean trace per batch size."""
+    from tracediff.capture.models import ModelSpec
+    from tracediff.capture.options import CaptureOptions
+    from tracediff.capture.run import capture as record
+    from tracediff.cli.progress import steps_on_stderr
+
+    options = CaptureOptions(
+        spec=ModelSpec(name=model, dtype=dtype, layers=layers, attention=attention, seed=seed),
+        batches=tuple(batch),
+        prompt=prompt,
+        tokens=tokens,
+        decode=decode,
+        out=out,
+        algorithm_log=algorithm_log,
+        keep_reports=keep_reports,
+        force=force,
+        nsys=nsys,
+    )
+    with steps_on_stderr() as step:
+        captured = record(options, step)
+    for warning in captured.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    if captured.kept_reports:
+        typer.echo("warning: .nsys-rep files hold the environment of the recorded process: do not share them", err=True)
+    typer.echo(captured.summary())
