@@ -82,6 +82,8 @@ class AlgorithmLog:
     def start(self) -> None:
         """Switch the logs on."""
         if self.available:
+            # Without a file of its own the log is also printed on stdout, one long line per launch (measured, 13.1).
+            self._lt.cublasLtLoggerOpenFile(b"/dev/null")
             self._lt.cublasLtLoggerSetCallback(self._lt_callback)
             self._lt.cublasLtLoggerSetLevel(_TRACE_LEVEL)
         if self._cublas is not None and hasattr(self._cublas, "cublasSetLoggerCallback"):
