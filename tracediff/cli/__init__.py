@@ -34,3 +34,4 @@ from tracediff.cli import show as show  # noqa: E402 isort: skip
 from tracediff.cli import name as name  # noqa: E402 isort: skip
 from tracediff.cli import flips as flips  # noqa: E402 isort: skip
 from tracediff.cli import doctor as doctor  # noqa: E402 isort: skip
+from tracediff.cli import determinism as determinism  # noqa: E402 isort: skip

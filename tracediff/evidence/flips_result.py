@@ -77,7 +77,7 @@ class Flip:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchSteps:
-    """One prompt at one batch size against the base; every list has one entry per step.
+    """One prompt at one batch size against the base; every list has one entry per step, of four significant digits.
 
     Attributes:
         batch: The batch size.

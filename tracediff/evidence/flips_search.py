@@ -124,8 +124,8 @@ def compare_prompt(
         compared.append(
             BatchSteps(
                 batch=batch,
-                largest_change=tuple(change.tolist()),
-                changed_share=tuple(changed.double().mean(dim=-1).tolist()),
+                largest_change=_four_digits(change),
+                changed_share=_four_digits(changed.double().mean(dim=-1)),
                 to_reference=_distance(other.logits, exact),
                 rows_agree=bool(other.rows_agree),
             )
@@ -214,7 +214,13 @@ def _all_rows_agree(logits: Any) -> Any:
 def _distance(logits: Any, exact: Any) -> tuple[float, ...]:
     if exact is None:
         return ()
-    return tuple((logits.float() - exact).double().square().mean(dim=-1).sqrt().tolist())
+    # A reference never steers what is fed, so both runs stand on the same tokens.
+    return _four_digits((logits.float() - exact).double().square().mean(dim=-1).sqrt())
+
+
+def _four_digits(values: Any) -> tuple[float, ...]:
+    """Return statistics with four significant digits: more would only make the result file larger."""
+    return tuple(float(f"{value:.4g}") for value in values.tolist())
 
 
 def _refuse_nan(logits: Any, number: int, batch: int, dtype: str) -> None:

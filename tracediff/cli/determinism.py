@@ -1,0 +1,75 @@
+"""`tracediff determinism`: do the same operations on the same input give the same bits, run after run?"""
+
+from pathlib import Path
+
+import typer
+
+from tracediff.cli import app
+from tracediff.cli.application import ManyValues
+from tracediff.cli.options import emit, say, stdout_console
+from tracediff.cli.progress import default_device, running
+
+
+class _DeterminismCommand(ManyValues):
+    many = ("--dtypes", "--dtype")
+
+
+@app.command(cls=_DeterminismCommand)
+def determinism(
+    result_file: Path | None = typer.Argument(
+        None, metavar="[RESULT]", help="Show this finished result instead of measuring; needs no torch."
+    ),
+    device: str | None = typer.Option(None, help="cuda or cpu; default cuda where there is one."),
+    dtypes: list[str] = typer.Option(["float16", "bfloat16", "float32"], "--dtypes", "--dtype", help="Input dtypes."),
+    repeats: int = typer.Option(30, help="Runs of each operation."),
+    model: str | None = typer.Option(None, help="Preset, directory or hub id; default llama-3-8b, on the CPU tiny."),
+    no_model: bool = typer.Option(False, "--no-model", help="Operations only, no model."),
+    layers: int | None = typer.Option(None, help="Keep only the first blocks of the model."),
+    tokens: int = typer.Option(6, help="Tokens of the model's prompt."),
+    seed: int = typer.Option(0, help="Of inputs, random weights and prompt."),
+    out: Path | None = typer.Option(None, help="Also write the result as JSON."),
+    output_format: str = typer.Option("table", "--format", help="table or json."),
+    force: bool = typer.Option(False, help="Replace a file that exists."),
+) -> None:
+    """Repeat operations and a whole model's forward; say which vary, from which run on, by how much.
+
+    Default settings and torch's deterministic ones. Example: tracediff determinism --out determinism.json
+    """
+    import json
+
+    from tracediff.errors import TracediffError
+    from tracediff.files import refuse_to_overwrite, write_text
+
+    if output_format not in {"table", "json"}:
+        raise TracediffError(f"{output_format!r} is no format of determinism", "choose table or json")
+    if out is not None:
+        refuse_to_overwrite(out, force)
+    if result_file is not None:
+        from tracediff.evidence.determinism_result import read_determinism
+
+        result = read_determinism(result_file)
+    else:
+        from tracediff.capture.models import DEFAULT_MODEL
+        from tracediff.evidence.determinism import DeterminismRequest, measure_determinism
+
+        device = device or default_device()
+        request = DeterminismRequest(
+            device=device,
+            dtypes=tuple(dict.fromkeys(dtypes)),
+            repeats=repeats,
+            model=None if no_model else model or ("tiny" if device == "cpu" else DEFAULT_MODEL),
+            layers=layers,
+            tokens=tokens,
+            seed=seed,
+        )
+        with running() as status:
+            result = measure_determinism(request, status)
+    if out is not None:
+        write_text(out, json.dumps(result.to_dict(), ensure_ascii=False, indent=1) + "\n", force)
+        say(f"Wrote {out}")
+    if output_format == "json":
+        emit(json.dumps(result.to_dict(), ensure_ascii=False) + "\n")
+    else:
+        from tracediff.report.determinism_terminal import print_determinism
+
+        print_determinism(result, stdout_console())

@@ -1,0 +1,137 @@
+"""`tracediff flips`: when does another batch size choose another token, and how near was the tie?"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from tracediff.cli import app
+from tracediff.cli.application import ManyValues
+from tracediff.cli.options import emit, say, stdout_console
+from tracediff.cli.progress import counting, default_device
+
+if TYPE_CHECKING:
+    from tracediff.evidence.flips_result import FlipsResult
+
+
+class _FlipsCommand(ManyValues):
+    many = ("--batch", "--dtypes", "--dtype")
+
+
+@app.command(cls=_FlipsCommand)
+def flips(
+    result_file: Path | None = typer.Argument(
+        None, metavar="[RESULT]", help="Show this finished result instead of searching; needs no GPU and no torch."
+    ),
+    batch: list[int] = typer.Option([1, 2], help="Batch sizes; the first is compared with each of the others."),
+    dtypes: list[str] = typer.Option(
+        ["float16"], "--dtypes", "--dtype", help="Precisions to search: float16 bfloat16 float32."
+    ),
+    tf32: bool = typer.Option(False, "--tf32/--no-tf32", help="Also search float32 with TF32 products."),
+    reference: bool = typer.Option(True, help="Compare 16-bit logits with the same weights in float32."),
+    prompts: Path | None = typer.Option(None, help="Text file with one prompt per line."),
+    random: int = typer.Option(16, help="Without --prompts: how many random prompts."),
+    tokens: int = typer.Option(6, help="Tokens of each random prompt."),
+    decode: int = typer.Option(32, help="Decode steps after the prefill."),
+    mode: str = typer.Option("generate", help="generate, or prefill: every position of one forward is a step."),
+    find: int | None = typer.Option(None, help="Stop each precision after so many flips."),
+    model: str | None = typer.Option(
+        None, help="Preset, local directory or hub id; default llama-3-8b, on the CPU tiny."
+    ),
+    layers: int | None = typer.Option(None, help="Keep only the first blocks."),
+    attention: str = typer.Option("sdpa", help="sdpa or eager."),
+    seed: int = typer.Option(0, help="Of random weights and prompts."),
+    device: str | None = typer.Option(None, help="cuda or cpu; default cuda where there is one."),
+    out: Path | None = typer.Option(
+        None, help="Write the result here; the search can then be interrupted and resumed."
+    ),
+    html: Path | None = typer.Option(None, help="Also write the HTML page."),
+    figures: Path | None = typer.Option(None, help="Also write the figures as SVG and PNG into this directory."),
+    output_format: str = typer.Option("table", "--format", help="table or json."),
+    everything: bool = typer.Option(False, "--all", help="Show every flip's logits."),
+    force: bool = typer.Option(False, help="Replace files that exist; start an unfinished search over."),
+) -> None:
+    """Search for the steps where another batch size chooses another token.
+
+    Every batch size is fed the tokens that the first one chose; the choice is the largest raw logit.
+
+    Example: tracediff flips --batch 1 2 --dtypes float16 bfloat16 float32 --out flips.json
+    """
+    from tracediff.errors import TracediffError
+    from tracediff.files import refuse_to_overwrite
+
+    if output_format not in {"table", "json"}:
+        raise TracediffError(f"{output_format!r} is no format of flips", "choose table or json")
+    if html is not None:
+        refuse_to_overwrite(html, force)
+    if result_file is not None:
+        from tracediff.evidence.flips_result import read_flips
+
+        result = read_flips(result_file)
+    else:
+        from tracediff.capture.models import DEFAULT_MODEL, ModelSpec
+        from tracediff.evidence.flips import FlipRequest, search_flips
+
+        device = device or default_device()
+        for dtype in dtypes:
+            ModelSpec(name="tiny", dtype=dtype)  # refuses an unknown dtype before the first search, not after it
+        request = FlipRequest(
+            spec=ModelSpec(
+                name=model or ("tiny" if device == "cpu" else DEFAULT_MODEL),
+                dtype=dtypes[0],
+                layers=layers,
+                attention=attention,
+                seed=seed,
+            ),
+            device=device,
+            batches=tuple(batch),
+            dtypes=tuple(dict.fromkeys(dtypes)),
+            tf32=tf32,
+            reference=reference,
+            mode=mode,
+            texts=None if prompts is None else _lines(prompts),
+            random=random,
+            tokens=tokens,
+            decode=decode,
+            find=find,
+        )
+        with counting() as progress:
+            result = search_flips(request, out, force=force, progress=progress)
+        if out is not None:
+            say(f"Wrote {out}")
+    _write_pages(result, html, figures, force)
+    if output_format == "json":
+        import json
+
+        emit(json.dumps(result.to_dict(), ensure_ascii=False) + "\n")
+    else:
+        from tracediff.report.flips_terminal import print_flips
+
+        print_flips(result, stdout_console(), everything)
+    shown = result_file or out
+    if shown is not None and html is None and figures is None:
+        say(f"Next: tracediff flips {shown} --html flips.html --figures figures")
+
+
+def _write_pages(result: "FlipsResult", html: Path | None, figures: Path | None, force: bool) -> None:
+    if html is not None:
+        from tracediff.files import write_text
+        from tracediff.report.flips_html import flips_to_html
+
+        write_text(html, flips_to_html(result), force)
+        say(f"Wrote {html}")
+    if figures is not None:
+        from tracediff.report.figures import flip_figures, write_images
+
+        for path in write_images(flip_figures(result), figures, force=force):
+            say(f"Wrote {path}")
+
+
+def _lines(path: Path) -> tuple[str, ...]:
+    from tracediff.errors import TracediffError
+
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise TracediffError(f"cannot read {path}", "give a UTF-8 text file with one prompt per line") from error
+    return tuple(line for line in text.splitlines() if line.strip())
