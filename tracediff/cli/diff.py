@@ -22,7 +22,7 @@ def diff(
     open_report: bool = typer.Option(False, "--open", help="Open the HTML report in the browser."),
     save: Path | None = typer.Option(None, help="Also store kernels and diff as tables in this SQLite file."),
     phase: list[str] = typer.Option([], help="Compare only this phase (prefill, decode[0], …); may be repeated."),
-    everything: bool = typer.Option(False, "--all", help="Show modules with the same kernels too."),
+    everything: bool = typer.Option(False, "--all", help="Show modules with the same kernels and order of sums too."),
     unfold: bool = typer.Option(False, help="One line per layer, repeated blocks too."),
     exit_code: bool = typer.Option(False, "--exit-code", help="Exit 1 when any kernel or launch differs."),
     fail_on: list[str] = typer.Option(

@@ -11,6 +11,8 @@ from tracediff.kernels.compare import differing_fields
 from tracediff.report.words import change, count, duration, split_k_words
 from tracediff.text import printable, shorten
 
+_NO_SUM = frozenset({"elementwise", "copy"})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
@@ -46,12 +48,23 @@ def lines(diff: TraceDiff, everything: bool = False, unfold: bool = False) -> tu
 
     Args:
         diff: The result.
-        everything: Also rows whose kernels and launches are the same.
+        everything: Also rows that run the same kernels in the same order of sums.
         unfold: One line per row, repeated blocks too.
     """
-    rows = [row for row in diff.rows if everything or row.verdict is not Verdict.SAME_KERNELS]
+    rows = [row for row in diff.rows if everything or matters(row)]
     folded = (each for row in rows for each in fold([row])) if unfold else fold(rows)
     return tuple(_line(each) for each in folded)
+
+
+def matters(row: Row) -> bool:
+    """Whether a row is worth a line: other kernels ran, or its bits may change. Other grids alone are not."""
+    return row.names_differ or row.verdict in {Verdict.UNKNOWN, Verdict.ORDER_CHANGED}
+
+
+def hidden_in_words(diff: TraceDiff) -> str:
+    """Say how many rows `lines` leaves out, empty when none."""
+    hidden = sum(not matters(row) for row in diff.rows)
+    return f"{count(hidden, 'module')} with the same kernels and order of sums not shown" if hidden else ""
 
 
 def phases(shown: Iterable[Line]) -> dict[str, list[Line]]:
@@ -71,7 +84,7 @@ def _line(folded: FoldedRow) -> Line:
         phase="(outside every range)" if row.phase is None else printable(row.phase),
         layers=layer_span(folded.layers),
         module=printable(folded.module) or ("(directly in the phase)" if row.phase is not None else "(no range)"),
-        change="; ".join(dict.fromkeys(filter(None, map(change_of_pair, row.pairs)))),
+        change=change_in_words(row),
         split_k=_sides(split_k_words(row.a), split_k_words(row.b)),
         splitk_reduce=_sides(*map(str, reduces)) if any(reduces) else "",
         time=f"{duration(before)} → {duration(after)} ({change(before, after)})",
@@ -79,6 +92,20 @@ def _line(folded: FoldedRow) -> Line:
         reason=printable(row.reason),
         bits=bits_in_words(row),
     )
+
+
+def change_in_words(row: Row) -> str:
+    """Say what changed in a module; grids of kernels that never reduce are counted, not listed."""
+    told, grids = [], 0
+    for pair in row.pairs:
+        words = change_of_pair(pair)
+        if words and pair.a and pair.b and pair.a.parsed.name == pair.b.parsed.name and pair.a.parsed.role in _NO_SUM:
+            grids += 1
+        elif words:
+            told.append(words)
+    if grids:
+        told.append(f"launch of {count(grids, 'kernel')} without sums")
+    return "; ".join(dict.fromkeys(told))
 
 
 def change_of_pair(pair: Pair) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import html
 
-from tracediff.diff.result import TraceDiff, Verdict
+from tracediff.diff.result import TraceDiff
 from tracediff.diff.summary import summarise
-from tracediff.report.folded import lines, phases
-from tracediff.report.words import count, coverage_words, duration, trace_words
+from tracediff.report.folded import hidden_in_words, lines, phases
+from tracediff.report.words import coverage_words, duration, trace_words
 from tracediff.text import printable
 
 _HEADER = "| layers | module | what changed | split-K | split-K reduces | time | verdict | why |"
@@ -20,7 +20,7 @@ def diff_to_markdown(diff: TraceDiff, everything: bool = False, unfold: bool = F
 
     Args:
         diff: The result.
-        everything: Also modules whose kernels and launches are the same.
+        everything: Also modules that run the same kernels in the same order of sums.
         unfold: One line per layer.
     """
     text = ["## tracediff", ""]
@@ -48,9 +48,8 @@ def diff_to_markdown(diff: TraceDiff, everything: bool = False, unfold: bool = F
                 why,
             )
             text.append(f"| {' | '.join(map(_escape, cells))} |")
-    hidden = diff.verdicts[Verdict.SAME_KERNELS]
-    if hidden and not everything:
-        text += ["", f"{count(hidden, 'module')} with the same kernels not shown."]
+    if not everything and (hidden := hidden_in_words(diff)):
+        text += ["", f"{hidden}."]
     return "\n".join(text) + "\n"
 
 

@@ -2,7 +2,7 @@
 
 `traces`: one row per trace. label (`a`, `b`), path, profiler, profiler_version, schema_version, gpu, sm_count, batch,
 dtype, model, tokens.
-`kernels`: one row per compared kernel. trace → traces, phase, layer, module, position (launch order in the module), name,
+`kernels`: one row per compared kernel. trace → traces, phase, layer, module, position (launch order in it), name,
 family, role, tile, stages, cluster, split_k, split_k_source, grid, block, registers, shared_memory_bytes, duration_ns.
 `modules` (of a diff): one row per (phase, module). For a and b: splitk_reduce, split_k, duration_ns; verdict, reason.
 `pairs` (of a diff): one row per aligned pair. module_id → modules, position, kernel_a and kernel_b → kernels, verdict,

@@ -11,8 +11,8 @@ from tracediff.diff.fold import fold, layer_span
 from tracediff.diff.result import Row, Side, TraceDiff, Verdict
 from tracediff.diff.summary import summarise
 from tracediff.kernels import describe
-from tracediff.report.folded import Line, lines, phases
-from tracediff.report.words import count, coverage_words, duration, trace_words
+from tracediff.report.folded import Line, hidden_in_words, lines, phases
+from tracediff.report.words import coverage_words, duration, trace_words
 from tracediff.text import printable
 
 _STYLE = {
@@ -29,7 +29,7 @@ def print_diff(diff: TraceDiff, console: Console, everything: bool = False, unfo
     Args:
         diff: The result.
         console: Where to; its width is respected.
-        everything: Also modules whose kernels and launches are the same.
+        everything: Also modules that run the same kernels in the same order of sums.
         unfold: One line per layer.
     """
     for warning in diff.warnings:
@@ -41,12 +41,9 @@ def print_diff(diff: TraceDiff, console: Console, everything: bool = False, unfo
         console.print(Text(printable(sentence)))
     shown = lines(diff, everything, unfold)
     for phase, group in phases(shown).items():
-        console.print(_table(phase, group))
-    hidden = diff.verdicts[Verdict.SAME_KERNELS]
-    if hidden and not everything:
-        console.print(
-            Text(f"{count(hidden, 'module')} with the same kernels not shown (--all shows them)", style="dim")
-        )
+        console.print(_table(phase, group, console.width))
+    if not everything and (hidden := hidden_in_words(diff)):
+        console.print(Text(f"{hidden} (--all shows them)", style="dim"))
 
 
 def _print_side(label: str, side: Side, console: Console) -> None:
@@ -58,28 +55,26 @@ def _print_side(label: str, side: Side, console: Console) -> None:
         console.print(Text(f"   {printable(note)}", style="dim"))
 
 
-def _table(phase: str, group: list[Line]) -> Table:
+def _table(phase: str, group: list[Line], width: int) -> Table:
     table = Table(box=SIMPLE_HEAD, title=phase, title_justify="left", title_style="bold", pad_edge=False, expand=True)
     table.add_column("layers", no_wrap=True, max_width=10)
-    table.add_column("module", overflow="fold", ratio=5, min_width=14)
-    table.add_column("what changed", overflow="fold", ratio=8)
+    table.add_column("module", overflow="fold", max_width=max(12, width // 5))
+    table.add_column("what changed", overflow="fold", ratio=1)
     table.add_column("split-K", no_wrap=True)
-    table.add_column("verdict", overflow="fold", ratio=5, min_width=13)
+    table.add_column("verdict", no_wrap=True)
     for line in group:
+        told = Text(line.reason, style=_STYLE[line.verdict])
+        for words, style in ((line.bits, "bold"), (line.change, ""), (_cost(line), "dim")):
+            if words:
+                told.append("\n")
+                told.append(words, style=style)
         verdict = Text(line.verdict, style=_STYLE[line.verdict])
-        why = "\n".join(filter(None, [line.reason, line.bits]))
-        changed = Text(line.change)
-        changed.append(f"\n{line.time}" if line.change else line.time, style="dim")
-        if line.splitk_reduce:
-            changed.append(f"\nsplit-K reduces {line.splitk_reduce}", style="dim")
-        table.add_row(
-            Text(line.layers),
-            Text(line.module),
-            changed,
-            Text(line.split_k),
-            Text.assemble(verdict, (f"\n{why}", "dim") if why else ""),
-        )
+        table.add_row(Text(line.layers), Text(line.module), told, Text(line.split_k), verdict)
     return table
+
+
+def _cost(line: Line) -> str:
+    return line.time + (f", split-K reduces {line.splitk_reduce}" if line.splitk_reduce else "")
 
 
 def print_show(side: Side, rows: tuple[Row, ...], console: Console, unfold: bool = False) -> None:
