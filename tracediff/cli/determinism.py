@@ -7,7 +7,7 @@ import typer
 from tracediff.cli import app
 from tracediff.cli.application import ManyValues
 from tracediff.cli.options import emit, say, stdout_console
-from tracediff.cli.progress import default_device, running
+from tracediff.cli.progress import default_device, steps_on_stderr
 
 
 class _DeterminismCommand(ManyValues):
@@ -62,7 +62,7 @@ def determinism(
             tokens=tokens,
             seed=seed,
         )
-        with running() as status:
+        with steps_on_stderr() as status:
             result = measure_determinism(request, status)
     if out is not None:
         write_text(out, json.dumps(result.to_dict(), ensure_ascii=False, indent=1) + "\n", force)

@@ -4,6 +4,10 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import typer
+
+from tracediff.text import printable
+
 
 def default_device() -> str:
     """Return `cuda` where torch can use a GPU, else `cpu`.
@@ -33,9 +37,14 @@ def counting() -> Iterator[Callable[[int, int, str], None]]:
 
 
 @contextmanager
-def running() -> Iterator[Callable[[str], None]]:
-    """Yield a function that shows what is running, where stderr is a terminal."""
+def steps_on_stderr() -> Iterator[Callable[[str], None]]:
+    """Yield what is called with a line when a step begins: a changing line on a terminal, plain lines elsewhere."""
     from rich.console import Console
+    from rich.text import Text
 
-    with Console(file=sys.stderr).status("loading") as status:
-        yield status.update if sys.stderr.isatty() else lambda text: None
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda step: typer.echo(f"{printable(step)} …", err=True)
+        return
+    with console.status("") as status:
+        yield lambda step: status.update(Text(f"{printable(step)} …"))
