@@ -1,0 +1,101 @@
+// Which modules the filter admits, and what they add up to.
+
+const data = JSON.parse(document.getElementById("payload").textContent);
+const lowered = data.strings.map((text) => text.toLowerCase());
+const loweredPaths = data.modules.path.map((path) => path.toLowerCase());
+
+/** Return the indices of the modules that `filter` admits. */
+function admitted(filter) {
+  const { groups, modules, strings } = data;
+  const words = filter.text.toLowerCase().split(/\s+/).filter(Boolean);
+  const texts = new Map();
+  const found = [];
+  for (let module = 0; module < modules.anchor.length; module += 1) {
+    const group = modules.group[module];
+    if (filter.phase && strings[groups.phase[group]] !== filter.phase) continue;
+    if (filter.kind && strings[groups.kind[group]] !== filter.kind) continue;
+    if (filter.verdicts && !filter.verdicts.includes(strings[groups.verdict[group]])) continue;
+    if (filter.changed && !groups.changed[group]) continue;
+    if (words.length) {
+      if (!texts.has(group)) texts.set(group, groups.texts[group].map((code) => lowered[code]));
+      const among = texts.get(group);
+      const here = (word) => loweredPaths[module].includes(word) || among.some((text) => text.includes(word));
+      if (!words.every(here)) continue;
+    }
+    found.push(module);
+  }
+  return found;
+}
+
+/** Add up modules. */
+function addUp(found) {
+  const { groups, modules } = data;
+  const sum = { modules: found.length, kernels: [0, 0], reduce: [0, 0], ns: [0, 0] };
+  for (const module of found) {
+    const group = modules.group[module];
+    sum.kernels[0] += groups.kernels_a[group];
+    sum.kernels[1] += groups.kernels_b[group];
+    sum.reduce[0] += groups.reduce_a[group];
+    sum.reduce[1] += groups.reduce_b[group];
+    sum.ns[0] += modules.ns_a[module];
+    sum.ns[1] += modules.ns_b[module];
+  }
+  return sum;
+}
+
+const count = (number) => number.toLocaleString("en-US");
+
+function duration(nanoseconds) {
+  for (const [limit, divisor, unit] of [[1e3, 1, "ns"], [1e6, 1e3, "µs"], [1e9, 1e6, "ms"]]) {
+    if (nanoseconds < limit) return `${digits(nanoseconds / divisor)} ${unit}`;
+  }
+  return `${digits(nanoseconds / 1e9)} s`;
+}
+
+function digits(value) {
+  if (Number.isInteger(value) || value >= 100) return value.toFixed(0);
+  return value.toFixed(value >= 10 ? 1 : 2);
+}
+
+/** Say what the filter admits; changes are never rounded to none. */
+function totalsInWords(found) {
+  const sum = addUp(found);
+  const all = data.modules.anchor.length;
+  const both = ([a, b], words = count) => `${words(a)} → ${words(b)}`;
+  const which = found.length === all ? `All ${count(all)} modules` : `${count(found.length)} of ${count(all)} modules`;
+  return `${which}: kernels ${both(sum.kernels)}, splitK-reduce ${both(sum.reduce)}, GPU time ${both(sum.ns, duration)}`;
+}
+
+/** Show the admitted modules and hide the others, on every level. */
+function applyFilter(found) {
+  const shown = new Array(data.groups.anchor.length).fill(0);
+  const visible = new Set(found);
+  const every = new Array(shown.length).fill(0);
+  for (const module of data.modules.anchor.keys()) {
+    const group = data.modules.group[module];
+    const here = visible.has(module);
+    every[group] += 1;
+    shown[group] += here;
+    const row = document.getElementById(data.modules.anchor[module]);
+    if (row.localName === "tr") row.hidden = !here;
+    row.classList.toggle("filtered", !here);
+  }
+  for (const [group, anchor] of data.groups.anchor.entries()) {
+    const details = document.getElementById(anchor);
+    details.parentElement.hidden = shown[group] === 0;
+    const layers = details.querySelector("summary .layers");
+    if (layers) {
+      const part = shown[group] < every[group] ? `${shown[group]} of ${every[group]}, ` : "";
+      layers.textContent = part + layers.dataset.layers;
+    }
+  }
+  for (const phase of document.querySelectorAll("details.phase")) {
+    phase.hidden = !phase.querySelector(".groups > li:not([hidden])");
+  }
+  for (const cell of document.querySelectorAll(".heat a.cell")) {
+    const row = document.getElementById(decodeURIComponent(cell.hash.slice(1)));
+    cell.classList.toggle("faded", row.classList.contains("filtered"));
+  }
+  document.getElementById("nothing").hidden = found.length > 0;
+  document.getElementById("filter-totals").textContent = totalsInWords(found);
+}

@@ -1,0 +1,346 @@
+"""Everything the HTML report shows, as plain data: no markup here and none needed to check it.
+
+Strings from a trace have passed `tracediff.text.printable`; numbers meant for people are already words (`5.12 µs`), so
+that the page and its tests agree about rounding. Tuples `(a, b)` are the two traces in the order they were given.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamePart:
+    """A piece of a kernel's name.
+
+    Attributes:
+        text: The piece.
+        marked: Whether the other side's name has something else here.
+    """
+
+    text: str
+    marked: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelView:
+    """One kernel of a pair.
+
+    Attributes:
+        short: A name that fits one line.
+        parts: The full name; the pieces joined give it back.
+        family: The grammar that read it.
+        role: What the kernel does.
+    """
+
+    short: str
+    parts: tuple[NamePart, ...]
+    family: str
+    role: str
+
+    @property
+    def long(self) -> bool:
+        """Whether the full name deserves a fold of its own."""
+        return sum(len(part.text) for part in self.parts) > 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldView:
+    """One field of two kernels.
+
+    Attributes:
+        section: `name`, `launch`, `cuBLASLt log` or `time`: where the value comes from.
+        label: What it is.
+        a, b: The values; empty where unknown or where the side has no kernel.
+        changed: Whether they differ.
+        change: The difference of two numbers in words, else empty.
+    """
+
+    section: str
+    label: str
+    a: str
+    b: str
+    changed: bool
+    change: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairView:
+    """Two aligned kernels.
+
+    Attributes:
+        number: Position among the module's pairs, from 1.
+        a, b: The kernels; None where a side has no counterpart.
+        verdict, reason: The prediction for this pair.
+        fields: Every known field, the differing ones first.
+    """
+
+    number: int
+    a: KernelView | None
+    b: KernelView | None
+    verdict: str
+    reason: str
+    fields: tuple[FieldView, ...]
+
+    @property
+    def unchanged(self) -> tuple[FieldView, ...]:
+        """The fields that do not differ, without time."""
+        return tuple(field for field in self.fields if not field.changed and field.section != "time")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """Numbers that add up, each for (a, b)."""
+
+    modules: int
+    kernels: tuple[int, int]
+    splitk_reduce: tuple[int, int]
+    duration_ns: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bits:
+    """Whether two outputs agree in bits.
+
+    Attributes:
+        equal: All of them.
+        text: In words: `equal`, `differ: 12 % of elements, up to 2 ULP`.
+        share: Share of differing elements, where measured.
+        max_ulp: Largest difference in ULP of the output's dtype, where measured.
+    """
+
+    equal: bool
+    text: str
+    share: float | None = None
+    max_ulp: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What was measured for one module.
+
+    Attributes:
+        isolated: With equal inputs.
+        propagated: In the run itself.
+        state: `clean`, `origin`, `propagated` or whatever the evidence says; empty without a word.
+    """
+
+    isolated: Bits | None
+    propagated: Bits | None
+    state: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModuleView:
+    """One (phase, module): a row of the diff.
+
+    Attributes:
+        anchor: Its id in the page, the same for the same phase and module in every report.
+        layer: Block index; None outside the blocks.
+        module: Dotted path.
+        duration_ns: GPU time (a, b).
+        time: That in words: a, b, change.
+        measured: Evidence, None without.
+        contradiction: What the evidence says against the verdict, empty where nothing.
+    """
+
+    anchor: str
+    layer: int | None
+    module: str
+    duration_ns: tuple[int, int]
+    time: tuple[str, str, str]
+    measured: Measured | None
+    contradiction: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Modules of one phase and one kind that run the same kernels in the same way: one line of the report.
+
+    Attributes:
+        anchor: Its id in the page.
+        kind: The module's place in its block (`self_attn.q_proj`), or its path outside the blocks.
+        layers: `layers 0–31`, `layer 5`, or empty outside the blocks.
+        modules: The modules folded here, in layer order.
+        verdict, reason: The prediction, equal for all of them.
+        changed: Whether anything but time differs.
+        names_differ: Whether the kernel names differ.
+        one_sided: Whether a kernel has no counterpart.
+        chain: Short names of the leading kernels (a, b); empty where a side has none.
+        more_kernels: Further kernels not named in `chain`.
+        pairs: The aligned kernels; times are the mean over the modules.
+        split_k: Split-K factors (a, b) in words.
+        totals: Over all modules of the group.
+        time: GPU time of one module (mean): a, b, change.
+        isolated, propagated: Bits over the group in words; empty without evidence.
+        isolated_equal: None without evidence.
+        contradictions: How many modules' evidence contradicts the verdict.
+    """
+
+    anchor: str
+    kind: str
+    layers: str
+    modules: tuple[ModuleView, ...]
+    verdict: str
+    reason: str
+    changed: bool
+    names_differ: bool
+    one_sided: bool
+    chain: tuple[str, str]
+    more_kernels: int
+    pairs: tuple[PairView, ...]
+    split_k: tuple[str, str]
+    totals: Totals
+    time: tuple[str, str, str]
+    isolated: str
+    propagated: str
+    isolated_equal: bool | None
+    contradictions: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeatCell:
+    """One module in the heatmap.
+
+    Attributes:
+        anchor: The module it leads to.
+        verdict: Its verdict.
+        label: All of it in words, for whoever does not see the cell.
+        mark: `origin`, `contradiction` or empty.
+    """
+
+    anchor: str
+    verdict: str
+    label: str
+    mark: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeatRow:
+    """One kind of module over the layers; a layer without it has None."""
+
+    kind: str
+    cells: tuple[HeatCell | None, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phase:
+    """One phase of the run.
+
+    Attributes:
+        anchor: Its id in the page.
+        name: Its name; `outside every range` for kernels without one.
+        layers: Block indices, the heatmap's columns.
+        heat: The heatmap's rows inside the blocks.
+        outside: Its rows outside the blocks, one cell each.
+        groups: The folded modules in the order of the run.
+        totals: Over the phase.
+        summary: The phase in words.
+        verdicts: Rows per verdict, every verdict present.
+        time_change: Change of the GPU time in words.
+        same_as: Name of an earlier phase that runs the same kernels in the same way, else empty.
+    """
+
+    anchor: str
+    name: str
+    layers: tuple[int, ...]
+    heat: tuple[HeatRow, ...]
+    outside: tuple[HeatRow, ...]
+    groups: tuple[Group, ...]
+    totals: Totals
+    summary: str
+    verdicts: dict[str, int]
+    time_change: str
+    same_as: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One link of the chain kernel → order → bits → logits → token.
+
+    Attributes:
+        title: The link.
+        value: Its number or word.
+        text: What that means.
+        state: `changed`, `clear`, `open` (not known) or `missing` (not measured).
+    """
+
+    title: str
+    value: str
+    text: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """A line of the table of versions: label, both values, whether they differ."""
+
+    label: str
+    a: str
+    b: str
+    changed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerCount:
+    """splitK-reduce kernels per block, for neighbouring blocks of a phase that have the same number."""
+
+    phase: str
+    layers: str
+    splitk_reduce: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """The whole page.
+
+    Attributes:
+        title: For the browser's tab.
+        side_names: Short names of the traces (`batch 1`, `batch 2`).
+        subject: What was run, in one line.
+        headline: The result in one or two sentences.
+        sentences: What follows it.
+        warnings: Why the comparison may mislead.
+        contradictions: Predictions that the evidence contradicts, one sentence each.
+        chain: The links from kernel to token.
+        phases: In the order of the run.
+        totals: Over everything.
+        time_change: Change of the GPU time in words.
+        verdicts: Rows per verdict, every verdict present.
+        layer_counts: The figure's numbers, phase by phase.
+        facts: Versions and conditions of both sides.
+        notes: What the readers had to say, per side.
+        coverage: What of each trace was attributed, in words.
+        evidence: What was measured for the whole run, as (heading, lines).
+        measured: Whether any module has evidence.
+        version: Of tracediff.
+    """
+
+    title: str
+    side_names: tuple[str, str]
+    subject: str
+    headline: str
+    sentences: tuple[str, ...]
+    warnings: tuple[str, ...]
+    contradictions: tuple[str, ...]
+    chain: tuple[Step, ...]
+    phases: tuple[Phase, ...]
+    totals: Totals
+    time_change: str
+    verdicts: dict[str, int]
+    layer_counts: tuple[LayerCount, ...]
+    facts: tuple[Fact, ...]
+    notes: tuple[tuple[str, ...], tuple[str, ...]]
+    coverage: tuple[str, str]
+    evidence: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
+    measured: bool
+    version: str
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of modules, in the order of the run."""
+        return tuple(dict.fromkeys(group.kind for phase in self.phases for group in phase.groups))
+
+
+Json = dict[str, Any]

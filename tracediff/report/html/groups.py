@@ -1,0 +1,145 @@
+"""Rows of a phase, folded: modules that run the same kernels in the same way become one line of the report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tracediff.diff.fold import FoldedRow, fold
+from tracediff.diff.result import Row
+from tracediff.report.html import units
+from tracediff.report.html.data import Group, HeatCell, HeatRow, Measured, ModuleView, Totals
+from tracediff.report.html.kernels import leading, pair_view, short_name
+from tracediff.report.html.measured import contradiction, read_measured, together
+from tracediff.report.html.places import anchor, kind_of, phase_name
+from tracediff.report.html.words import row_changed
+from tracediff.text import printable
+
+
+def totals(rows: Sequence[Row]) -> Totals:
+    """Add up rows."""
+
+    def both(values: Sequence[tuple[int, int]]) -> tuple[int, int]:
+        return sum(a for a, _ in values), sum(b for _, b in values)
+
+    return Totals(
+        modules=len(rows),
+        kernels=both([(len(row.a), len(row.b)) for row in rows]),
+        splitk_reduce=both([row.splitk_reduce for row in rows]),
+        duration_ns=both([row.duration_ns for row in rows]),
+    )
+
+
+def group_rows(rows: Sequence[Row], labels: dict[str, str]) -> tuple[Group, ...]:
+    """Fold the rows of one phase, kind by kind in the order of the run."""
+    by_kind: dict[str, list[Row]] = {}
+    for row in rows:
+        by_kind.setdefault(kind_of(row), []).append(row)
+    return tuple(_group(folded, labels[kind]) for kind, members in by_kind.items() for folded in fold(members))
+
+
+def row_anchor(row: Row) -> str:
+    """Return the id of a row's module in the page."""
+    return anchor("m", phase_name(row.phase), row.module)
+
+
+def _group(folded: FoldedRow, label: str) -> Group:
+    rows, row = folded.rows, folded.row
+    measured = [read_measured(member.evidence) for member in rows]
+    modules = tuple(_module(member, one) for member, one in zip(rows, measured, strict=True))
+    layers = [member.layer for member in rows]
+    isolated = [one.isolated if one else None for one in measured]
+    known = [bits.equal for bits in isolated if bits is not None]
+    mean = totals(rows).duration_ns[0] / len(rows), totals(rows).duration_ns[1] / len(rows)
+    pairs = tuple(
+        pair_view(position + 1, pair, _mean_durations(rows, position), len(rows))
+        for position, pair in enumerate(row.pairs)
+    )
+    lead = leading(row.a), leading(row.b)
+    return Group(
+        anchor="g" + modules[0].anchor[1:],
+        kind=label,
+        layers=units.layer_ranges(folded.layers),
+        modules=modules,
+        verdict=row.verdict.value,
+        reason=printable(row.reason),
+        changed=row_changed(row),
+        names_differ=row.names_differ,
+        one_sided=any(pair.a is None or pair.b is None for pair in row.pairs),
+        chain=(short_name(lead[0].parsed) if lead[0] else "", short_name(lead[1].parsed) if lead[1] else ""),
+        more_kernels=max(len(row.a), len(row.b)) - 1,
+        pairs=pairs,
+        split_k=_split_words(row),
+        totals=totals(rows),
+        time=_time(*mean),
+        isolated=together(isolated, layers),
+        propagated=together([one.propagated if one else None for one in measured], layers),
+        isolated_equal=all(known) if known else None,
+        contradictions=sum(bool(module.contradiction) for module in modules),
+    )
+
+
+def _module(row: Row, measured: Measured | None) -> ModuleView:
+    return ModuleView(
+        anchor=row_anchor(row),
+        layer=row.layer,
+        module=printable(row.module),
+        duration_ns=row.duration_ns,
+        time=_time(*row.duration_ns),
+        measured=measured,
+        contradiction=contradiction(row.verdict.value, measured),
+    )
+
+
+def _time(a: float, b: float) -> tuple[str, str, str]:
+    return units.duration(a) if a else "–", units.duration(b) if b else "–", units.change(a, b)
+
+
+def _mean_durations(rows: Sequence[Row], position: int) -> tuple[float, float]:
+    """Mean GPU time of the pair at `position`; folded rows have the same pairs."""
+    pairs = [row.pairs[position] for row in rows]
+    a = sum(pair.a.duration_ns for pair in pairs if pair.a) / len(rows)
+    b = sum(pair.b.duration_ns for pair in pairs if pair.b) / len(rows)
+    return a, b
+
+
+def _split_words(row: Row) -> tuple[str, str]:
+    def words(factor: int | None) -> str:
+        return "–" if factor is None else str(factor)
+
+    return words(row.split_k[0]), words(row.split_k[1])
+
+
+def heat_rows(
+    rows: Sequence[Row], labels: dict[str, str], layers: Sequence[int]
+) -> tuple[tuple[HeatRow, ...], tuple[HeatRow, ...]]:
+    """Return the heatmap's rows inside the blocks (one cell per layer) and outside them (one cell)."""
+    column = {layer: position for position, layer in enumerate(layers)}
+    inside: dict[str, list[HeatCell | None]] = {}
+    outside: list[HeatRow] = []
+    for row in rows:
+        label = labels[kind_of(row)]
+        if row.layer is None:
+            outside.append(HeatRow(kind=label, cells=(_cell(row, label),)))
+        else:
+            cells: list[HeatCell | None] = inside.setdefault(kind_of(row), [None] * len(layers))
+            cells[column[row.layer]] = _cell(row, label)
+    return tuple(HeatRow(kind=labels[kind], cells=tuple(cells)) for kind, cells in inside.items()), tuple(outside)
+
+
+def _cell(row: Row, label: str) -> HeatCell:
+    measured = read_measured(row.evidence)
+    wrong = contradiction(row.verdict.value, measured)
+    origin = measured is not None and measured.isolated is not None and not measured.isolated.equal
+    words = [f"layer {row.layer} {label}" if row.layer is not None else label, f"{row.verdict.value}"]
+    if row.reason:
+        words[-1] += f", {printable(row.reason)}"
+    if measured is not None and measured.isolated is not None:
+        words.append(f"bits on equal inputs: {measured.isolated.text}")
+    if wrong:
+        words.append("the measurement contradicts the prediction")
+    return HeatCell(
+        anchor=row_anchor(row),
+        verdict=row.verdict.value,
+        label="; ".join(words),
+        mark="contradiction" if wrong else "origin" if origin else "",
+    )

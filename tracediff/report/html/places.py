@@ -1,0 +1,55 @@
+"""Names for places in a model: ids for links, and a module's place in its block."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from tracediff.diff.result import Row
+from tracediff.text import printable
+
+OUTSIDE = "outside every range"
+_UNSAFE = re.compile(r"[^A-Za-z0-9_.]+")
+_LONGEST = 96
+
+
+def phase_name(phase: str | None) -> str:
+    """Return a phase's name for people."""
+    return OUTSIDE if phase is None else printable(phase) or "(unnamed phase)"
+
+
+def anchor(prefix: str, *words: str) -> str:
+    """Return an id for `words`, readable and the same in every report; letters, digits, `_`, `.`, `:` and `-` only.
+
+    What had to be changed or cut is told apart by a hash, so that two places never share an id.
+    """
+    plain = [_UNSAFE.sub("-", word).strip("-") for word in words]
+    text = ":".join([prefix, *plain])
+    # decode[3] → decode-3 is common, and reads back without doubt.
+    faithful = all(re.fullmatch(r"[A-Za-z0-9_.]*(\[\d+\])?", word) for word in words) and len(text) <= _LONGEST
+    if faithful:
+        return text
+    digest = hashlib.blake2b("\0".join(words).encode("utf-8", "surrogatepass"), digest_size=5).hexdigest()
+    return f"{text[:_LONGEST]}-{digest}"
+
+
+def kind_of(row: Row) -> str:
+    """Return the module's path with its block index replaced by `*`: equal for the same place in every block."""
+    if row.layer is None:
+        return row.module
+    return ".".join("*" if part == str(row.layer) else part for part in row.module.split("."))
+
+
+def kind_labels(kinds: list[str]) -> dict[str, str]:
+    """Return a short label for every kind: its place in the block where that is clear, else the whole path."""
+    stacks = {kind.split("*", 1)[0] for kind in kinds if "*" in kind}
+    labels = {}
+    for kind in kinds:
+        inside = kind.split("*.", 1)[1] if "*." in kind else ""
+        if "*" not in kind:
+            labels[kind] = printable(kind) or "(directly in the phase)"
+        elif len(stacks) > 1:
+            labels[kind] = printable(kind)
+        else:
+            labels[kind] = printable(inside) or "(the block itself)"
+    return labels
