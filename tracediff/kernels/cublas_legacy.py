@@ -77,7 +77,10 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
     inputs = PRECISIONS.get(tokens[position]) if len(tokens) > position else None
     if inputs is not None:
         position += 1
-    if output is None and accumulate != "s32":
+    elif tokens[position : position + 1] and tokens[position].startswith("<"):
+        inputs = PRECISIONS.get(tokens[position][1:].partition(",")[0].lower(), "")
+        position += 1
+    if output is None and inputs != "" and accumulate != "s32":
         output = accumulate
     tail = _Tail(tokens[position:])
     return KernelName(

@@ -39,9 +39,7 @@ from tracediff.kernels.words import integer, integers
 
 _INSTRUCTION = re.compile(r"(g?[hsdicz])(\d+(?:x\d+x\d+)?)?(?=(?:moe_|bs)?(?:sp)?gemm|implicit|fprop|dgrad|wgrad|conv)")
 _LAYOUT = re.compile(r"(?:[ntch](?:2|32|64)?){2,3}|n(?:[dg]?hw|d?chw|w)c?")
-_SCHEDULE = frozenset(
-    ["cpasync", "unspecialized", "warpspecialized", "cooperative", "pingpong", "fp8", "fastaccum", "1sm", "2sm"]
-)
+_SCHEDULE = frozenset(["cpasync", "unspecialized", "warpspecialized", "cooperative", "pingpong", "1sm", "2sm"])
 _FORMAT = frozenset(["q", "o", "vs16", "vs32", "vs64", "ultra", "nopf", "tmapf", "mixed"])
 _FUSIONS = frozenset(["aux", "scalemax", "valpha", "vbeta", "amax", "absmax"])
 _ACTIVATIONS = frozenset(["relu", "gelu", "silu", "tanh", "sigmoid", "drelu", "dgelu"])
@@ -141,8 +139,6 @@ class _Tail:
             self.details.append(("format", "_".join(self._format)))
         if self._fusion:
             self.details.append(("fusion", "+".join(self._fusion)))
-        if "fastaccum" in self.schedule:
-            self.details.append(("fastaccum", True))
 
     def _read_shape(self, tokens: list[str], position: int) -> int:
         """Read one token up to `align<a>`; return how many were taken."""
@@ -173,7 +169,7 @@ class _Tail:
             return self._read_suffix(tokens, position)
         return 1
 
-    def _read_suffix(self, tokens: list[str], position: int) -> int:  # noqa: PLR0912 - one branch per token
+    def _read_suffix(self, tokens: list[str], position: int) -> int:  # noqa: PLR0911, PLR0912 - one branch per token
         """Read one token behind `align<a>`; return how many were taken."""
         token = tokens[position]
         following = tokens[position + 1] if position + 1 < len(tokens) else ""
@@ -183,6 +179,9 @@ class _Tail:
                 self.two_cta = token == "2sm"
         elif token in _FORMAT:
             self._format.append(token)
+        elif token == "fp8" and following == "fastaccum":
+            self.details.append(("fastaccum", True))
+            return 2
         elif token == "stream" and following == "k":
             self.stream_k = True
             return 2

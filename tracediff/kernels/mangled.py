@@ -1,6 +1,338 @@
-"""Mangled names (`_Z…`), as nvprof, Nsight Compute and Triton caches print them."""
+"""Mangled names (`_ZN7cutlass7Kernel2I…`), as nvprof, Nsight Compute, CUDA graphs and binaries print them.
+
+A reader of the Itanium C++ ABI's <name>: nested names, template arguments, literals, substitutions, pointers,
+packs, lambdas. Parameters are left out, since a kernel's identity is its template argument list. What it does not
+know (expressions, decltype) makes it stop: the rest of the name is then kept as it stands, behind the path that was
+read, so a cut name still shows whose function it is.
+
+Source: Itanium C++ ABI, section 5.1.
+"""
+
+_BUILTIN = {
+    "v": "void",
+    "b": "bool",
+    "c": "char",
+    "a": "signed char",
+    "h": "unsigned char",
+    "s": "short",
+    "t": "unsigned short",
+    "i": "int",
+    "j": "unsigned int",
+    "l": "long",
+    "m": "unsigned long",
+    "x": "long long",
+    "y": "unsigned long long",
+    "f": "float",
+    "d": "double",
+    "e": "long double",
+    "w": "wchar_t",
+    "z": "...",
+}
+_LITERAL_SUFFIX = {"j": "u", "l": "l", "m": "ul", "x": "ll", "y": "ull"}
+_STANDARD = {"St": "std", "Sa": "std::allocator", "Ss": "std::string", "Sb": "std::basic_string"}
+_QUALIFIERS = {"P": "*", "R": "&", "O": "&&", "K": " const", "V": " volatile"}
+_DEEPEST = 80
+# Substitutions can double a text at every step: what is built in all may be so many times the name's length.
+_GROWTH = 200
+
+
+class _StopError(Exception):
+    """The name ends early or holds what this reader does not know."""
 
 
 def demangle(name: str) -> str | None:
-    """Return None."""
-    return None
+    """Return a mangled name's function with its template arguments; None where not even a path can be read."""
+    if not name.startswith("_Z"):
+        return None
+    reader = _Reader(name)
+    try:
+        return reader.encoding()
+    except _StopError:
+        if not reader.path:
+            return None
+        return f"{reader.path}<{name[reader.path_end :]}"
+
+
+class _Reader:
+    """One mangled name and how far it is read."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.position = 2
+        self.path = ""
+        self.path_end = 2
+        self.known: list[str] = []
+        self.depth = 0
+        self.budget = _GROWTH * len(text) + 10_000
+
+    def encoding(self) -> str:
+        """Read the function's name."""
+        return self._name(outermost=True)
+
+    def _look(self, length: int = 1) -> str:
+        return self.text[self.position : self.position + length]
+
+    def _take(self, expected: str) -> bool:
+        if self.text.startswith(expected, self.position):
+            self.position += len(expected)
+            return True
+        return False
+
+    def _built(self, text: str) -> str:
+        self.budget -= len(text)
+        if self.budget < 0:
+            raise _StopError
+        return text
+
+    def _number(self) -> int:
+        start = self.position
+        while self._look() in "0123456789" and self._look():
+            self.position += 1
+        digits = self.text[start : self.position]
+        if not digits or len(digits) > 6:
+            raise _StopError
+        return int(digits)
+
+    def _source_name(self) -> str:
+        length = self._number()
+        start = self.position
+        if length == 0 or start + length > len(self.text):
+            raise _StopError
+        self.position += length
+        word = self.text[start : self.position]
+        return "(anonymous namespace)" if word.startswith("_GLOBAL__N_") else word
+
+    def _unqualified(self) -> str:
+        self._take("L")
+        if self._look().isdigit():
+            word = self._source_name()
+            while self._take("B"):
+                self._source_name()
+            return word
+        if self._take("Ul"):
+            while not self._take("E"):
+                self._type()
+            return self._discriminated("{lambda()#%d}")
+        if self._take("Ut"):
+            return self._discriminated("{unnamed type#%d}")
+        if self._look(2) in ("cl", "cv"):
+            conversion = self._look(2) == "cv"
+            self.position += 2
+            return f"operator {self._type()}" if conversion else "operator()"
+        if self._look(2) in ("C1", "C2", "D1", "D2"):
+            self.position += 2
+            return "{constructor}"
+        raise _StopError
+
+    def _discriminated(self, form: str) -> str:
+        number = 1 if self._look() == "_" else self._number() + 2
+        if not self._take("_"):
+            raise _StopError
+        return form % number
+
+    def _name(self, outermost: bool = False) -> str:
+        self.depth += 1
+        if self.depth > _DEEPEST:
+            raise _StopError
+        if self._take("N"):
+            found = self._nested(outermost)
+        elif self._take("Z"):
+            found = self._local()
+        else:
+            found = self._unscoped(outermost)
+        self.depth -= 1
+        return found
+
+    def _local(self) -> str:
+        """Read `Z <function> E <entity>`: a lambda or class inside a function."""
+        function = self._name()
+        while not self._take("E"):
+            self._type()
+        if self._take("s"):
+            return function
+        return self._built(f"{function}()::{self._name()}")
+
+    def _unscoped(self, outermost: bool) -> str:
+        if self._look() == "S" and self._look(2) != "St":
+            found = self._substitution()
+        else:
+            standard = self._take("St")
+            found = ("std::" if standard else "") + self._unqualified()
+            if self._look() == "I":
+                self.known.append(found)
+        if outermost:
+            self._at(found)
+        if self._look() == "I":
+            found = self._built(found + self._template_arguments())
+        return found
+
+    def _nested(self, outermost: bool) -> str:
+        while self._look() in ("K", "V", "r") and self._look():
+            self.position += 1
+        found = ""
+        while not self._take("E"):
+            substituted = False
+            if self._look() == "I":
+                if outermost and self.path == found:
+                    self.path_end = self.position
+                found += self._template_arguments()
+            elif self._look() == "S" and self._look(2) != "St":
+                found = self._substitution()
+                substituted = True
+            elif self._look(2) == "St":
+                self.position += 2
+                found = "std"
+                substituted = True
+            elif self._look() == "T":
+                found = self._template_parameter()
+            else:
+                word = self._unqualified()
+                found = f"{found}::{word}" if found else word
+                if outermost:
+                    self._at(found)
+            self._built(found)
+            if not substituted and self._look() != "E":
+                self.known.append(found)
+        return found
+
+    def _at(self, path: str) -> None:
+        """Remember the outermost path so far, for a name that ends early."""
+        self.path = path
+        self.path_end = self.position
+
+    def _substitution(self) -> str:
+        short = self._look(2)
+        if short in _STANDARD:
+            self.position += 2
+            return _STANDARD[short]
+        if not self._take("S"):
+            raise _StopError
+        return self._numbered(self.known)
+
+    def _template_parameter(self) -> str:
+        self.position += 1
+        start = self.position
+        end = self.text.find("_", start, start + 6)
+        if end < 0:
+            raise _StopError
+        self.position = end + 1
+        return f"T{self.text[start:end]}"
+
+    def _numbered(self, known: list[str]) -> str:
+        start = self.position
+        end = self.text.find("_", start, start + 6)
+        digits = self.text[start:end]
+        if end < 0 or not (digits == "" or (digits.isalnum() and digits.isascii())):
+            raise _StopError
+        place = 0 if not digits else int(digits, 36) + 1
+        if place >= len(known):
+            raise _StopError
+        self.position = end + 1
+        return known[place]
+
+    def _template_arguments(self) -> str:
+        if not self._take("I"):
+            raise _StopError
+        found = [argument for argument in self._arguments_until_end() if argument]
+        return self._built(f"<{', '.join(found)}{' ' if found and found[-1].endswith('>') else ''}>")
+
+    def _arguments_until_end(self) -> list[str]:
+        found: list[str] = []
+        while not self._take("E"):
+            if self._take("J"):
+                self.depth += 1
+                if self.depth > _DEEPEST:
+                    raise _StopError
+                found += self._arguments_until_end()
+                self.depth -= 1
+            elif self._take("L"):
+                found.append(self._literal())
+            else:
+                found.append(self._type())
+        return found
+
+    def _literal(self) -> str:
+        if self._take("_Z"):
+            found = f"&{self._name()}"
+            while not self._take("E"):
+                self._type()
+            return found
+        kind = self._look()
+        type_name = self._type()
+        negative = self._take("n")
+        end = self.text.find("E", self.position)
+        if end < 0 or end - self.position > 24:
+            raise _StopError
+        digits = self.text[self.position : end]
+        self.position = end + 1
+        value = f"{'-' if negative else ''}{digits}"
+        if kind == "b":
+            return "true" if digits == "1" else "false"
+        if kind in ("i", *_LITERAL_SUFFIX):
+            return value + _LITERAL_SUFFIX.get(kind, "")
+        return self._built(f"({type_name}){value}")
+
+    def _type(self) -> str:  # noqa: PLR0911, PLR0912 - one line per kind of type
+        self.depth += 1
+        if self.depth > _DEEPEST:
+            raise _StopError
+        try:
+            letter = self._look()
+            if letter in _BUILTIN:
+                self.position += 1
+                return _BUILTIN[letter]
+            if letter in _QUALIFIERS:
+                self.position += 1
+                inner = self._type()
+                return self._remember(inner + _QUALIFIERS[letter])
+            if letter == "T":
+                found = self._remember(self._template_parameter())
+                return self._remember(found + self._template_arguments()) if self._look() == "I" else found
+            if letter == "S" and self._look(2) != "St":
+                found = self._substitution()
+                return self._remember(found + self._template_arguments()) if self._look() == "I" else found
+            if letter == "D":
+                return self._special()
+            if letter == "F":
+                return self._function()
+            if letter == "A":
+                self.position += 1
+                size = self._number()
+                if not self._take("_"):
+                    raise _StopError
+                return self._remember(f"{self._type()} [{size}]")
+            if letter == "M":
+                self.position += 1
+                return self._remember(f"{self._type()}::* {self._type()}")
+            if letter == "u":
+                self.position += 1
+                return self._remember(self._source_name())
+            if letter and (letter in "NZ" or letter.isdigit() or self._look(2) == "St"):
+                return self._remember(self._name())
+            raise _StopError
+        finally:
+            self.depth -= 1
+
+    def _special(self) -> str:
+        if self._take("Dp"):
+            return self._remember(self._type())
+        if self._take("Dn"):
+            return "decltype(nullptr)"
+        if self._take("DF16b"):
+            return "__bf16"
+        if self._take("DF16_") or self._take("Dh"):
+            return "_Float16"
+        raise _StopError
+
+    def _function(self) -> str:
+        self.position += 1
+        parts: list[str] = []
+        while not self._take("E"):
+            parts.append(self._type())
+        if not parts:
+            raise _StopError
+        return self._remember(f"{parts[0]} ({', '.join(parts[1:])})")
+
+    def _remember(self, text: str) -> str:
+        self.known.append(self._built(text))
+        return text

@@ -39,10 +39,7 @@ class Spelling(NamedTuple):
 _PATH_END = re.compile(r"[<(\[ ]")
 _IDENTIFIER = re.compile(r"\w+")
 _BRACKETS = re.compile(r"[<>()\[\]{},]")
-_CAST = re.compile(r"\((?:unsigned |signed )?(?:int|bool|long|short|char|[A-Za-z_][\w:]*)\)")
-_UNNAMED = {"(anonymous namespace)": "<unnamed>", "_GLOBAL__N__": "<unnamed>"}
 _WRAPPERS = frozenset({"Kernel", "Kernel2", "device_kernel"})
-_DEEPEST = 4096
 
 
 def spelled(name: str) -> Spelling:
@@ -66,6 +63,9 @@ def spelled(name: str) -> Spelling:
             continue
         break
     path = text[:position]
+    if path.endswith("_"):
+        # `volta_h16gemm_<BF16,BF16,float>_nt_v1`: no template, but types inside a procedural name.
+        return Spelling(text, text, -1, text)
     if text[position] != "<":
         return Spelling(text, path, -1, path)
     if path.rpartition("::")[2] in _WRAPPERS:
@@ -122,6 +122,16 @@ def integer_literal(argument: str) -> int | None:
     return -int(digits) if negative else int(digits)
 
 
+def cute_shape(argument: str) -> tuple[int, ...] | None:
+    """Read a static CuTe shape, `cute::tuple<cute::C<128>, cute::C<(int)64>, …>`; None for any other argument."""
+    if not argument.startswith(("cute::tuple<", "tuple<", "cute::C<")):
+        return None
+    sizes: list[int] = []
+    for part in _SIZE.finditer(argument):
+        sizes.append(int(part.group(1)))
+    return tuple(sizes) if sizes and argument.count("C<") == len(sizes) == argument.count(",") + 1 else None
+
+
 def boolean_literal(argument: str) -> bool | None:
     """Read a template argument that is a truth value: `true`, `(bool)1`, `bool=1`, `1`."""
     text = argument
@@ -132,4 +142,5 @@ def boolean_literal(argument: str) -> bool | None:
     return _BOOLEANS.get(text)
 
 
+_SIZE = re.compile(r"C<(?:\(int\)|int=)?(\d{1,9})>")
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}

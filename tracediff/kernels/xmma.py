@@ -172,7 +172,10 @@ class _Tail:
         """Read `execute_split_k_kernel__5x_cublas`: which of the kernels it is, and whose."""
         ending, found, library = "_".join(tokens).partition("kernel")
         if not found:
-            self.unparsed += tokens
+            if ending == "by_fusion_tactic":
+                self.details.append(("library", "trt"))
+            else:
+                self.unparsed += tokens
             return
         self.execute = ending.removeprefix("execute").strip("_")
         if self.execute in ("segment_k_on", "segment_k_off"):
