@@ -120,7 +120,7 @@ def search_flips(
         for number in range(len(done), len(prompts)):
             if _found_enough(request.find, done):
                 break
-            progress(place * len(prompts) + number, total, f"{dtype}{' (TF32)' if tf32 else ''} prompt {number}")
+            progress(place * len(prompts) + number, total, f"{'tf32' if tf32 else dtype}, prompt {number}")
             model, exact = models.get(dtype), models.reference(dtype)
             tokens = torch.tensor([prompts[number]], dtype=torch.int64, device=model.device)
             runs = _runner(request, tokens)

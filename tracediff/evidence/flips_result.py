@@ -77,7 +77,7 @@ class Flip:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchSteps:
-    """One prompt at one batch size against the base; every list has one entry per step, of four significant digits.
+    """One prompt at one batch size against the base; every list has one entry per step, rounded to a few digits.
 
     Attributes:
         batch: The batch size.
@@ -146,8 +146,8 @@ class Search:
 
     @property
     def label(self) -> str:
-        """The precision as shown."""
-        return f"{self.dtype} (TF32)" if self.tf32 else self.dtype
+        """The precision as shown: the dtype, or `tf32` for float32 with TF32 products."""
+        return "tf32" if self.tf32 else self.dtype
 
     @property
     def flips(self) -> tuple[Flip, ...]:

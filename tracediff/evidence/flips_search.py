@@ -124,8 +124,8 @@ def compare_prompt(
         compared.append(
             BatchSteps(
                 batch=batch,
-                largest_change=_four_digits(change),
-                changed_share=_four_digits(changed.double().mean(dim=-1)),
+                largest_change=_rounded(change, 7),
+                changed_share=_rounded(changed.double().mean(dim=-1), 4),
                 to_reference=_distance(other.logits, exact),
                 rows_agree=bool(other.rows_agree),
             )
@@ -215,12 +215,12 @@ def _distance(logits: Any, exact: Any) -> tuple[float, ...]:
     if exact is None:
         return ()
     # A reference never steers what is fed, so both runs stand on the same tokens.
-    return _four_digits((logits.float() - exact).double().square().mean(dim=-1).sqrt())
+    return _rounded((logits.float() - exact).double().square().mean(dim=-1).sqrt(), 4)
 
 
-def _four_digits(values: Any) -> tuple[float, ...]:
-    """Return statistics with four significant digits: more would only make the result file larger."""
-    return tuple(float(f"{value:.4g}") for value in values.tolist())
+def _rounded(values: Any, digits: int) -> tuple[float, ...]:
+    """Return statistics with so many significant digits: more would only make the result file larger."""
+    return tuple(float(f"{value:.{digits}g}") for value in values.tolist())
 
 
 def _refuse_nan(logits: Any, number: int, batch: int, dtype: str) -> None:

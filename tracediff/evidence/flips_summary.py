@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tracediff.evidence.flips_result import FlipsResult, PromptSteps, Search
 
 # Upper ends of the margin bins in ULP; 0 is an exact tie.
-MARGIN_BINS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, math.inf)
+MARGIN_BINS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, math.inf)
 _NORMAL_QUANTILE_95 = 1.959963984540054
 
 
@@ -32,7 +32,7 @@ class Summary:
     """One precision at one batch size against the base.
 
     Attributes:
-        precision: As shown (`float16`, `float32 (TF32)`).
+        precision: As shown (`float16`, `tf32`).
         base, batch: The two batch sizes.
         prompts: Prompts compared.
         steps: Steps compared.

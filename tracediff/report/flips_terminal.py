@@ -10,11 +10,12 @@ from rich.table import Table
 from rich.text import Text
 
 from tracediff.evidence.flips_result import Choice, Flip, FlipsResult
-from tracediff.evidence.flips_summary import Summary, summarise
+from tracediff.evidence.flips_summary import MARGIN_BINS, Summary, summarise
+from tracediff.evidence.lattice import FORMATS
 from tracediff.report.flips_words import findings, flip_title, number, percent, setting_words, tie_words, token_words
 from tracediff.text import printable
 
-SHOWN_FLIPS = 5
+SHOWN_FLIPS = 3
 
 
 def print_flips(result: FlipsResult, console: Console, all_flips: bool = False) -> None:
@@ -34,22 +35,24 @@ def print_flips(result: FlipsResult, console: Console, all_flips: bool = False) 
     shown = flips if all_flips else flips[:SHOWN_FLIPS]
     for search, flip in shown:
         console.print(Text(flip_title(flip, result.settings.batches[0], search.label), style="bold"))
-        console.print(_side_by_side(flip, result.settings.batches[0]))
+        console.print(_side_by_side(flip, result.settings.batches[0], search.dtype))
     if len(shown) < len(flips):
-        console.print(Text(f"{len(flips) - len(shown)} more flips not shown (--all shows them)", style="dim"))
+        console.print(Text(f"{len(flips) - len(shown):,} more flips not shown (--all shows them)", style="dim"))
     for sentence in findings(result):
         console.print(Text(f"· {printable(sentence)}"))
 
 
 def _table(title: str, columns: Iterable[str]) -> Table:
-    table = Table(box=SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
+    table = Table(
+        box=SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False, padding=(0, 1)
+    )
     for place, column in enumerate(columns):
-        table.add_column(column, justify="left" if place == 0 else "right", overflow="fold")
+        table.add_column(column, justify="left" if place == 0 else "right", no_wrap=True)
     return table
 
 
 def _rates(summaries: tuple[Summary, ...]) -> Table:
-    columns = ("precision", "batch", "flips ÷ steps", "rate (95 %)", "first", "equal steps", "largest change")
+    columns = ("precision", "batch", "flips", "steps", "rate, 95 %", "prompts", "first", "equal", "change")
     table = _table("flips", columns)
     for summary in summaries:
         diverged = [step for step in summary.first_divergence if step is not None]
@@ -57,54 +60,70 @@ def _rates(summaries: tuple[Summary, ...]) -> Table:
         table.add_row(
             summary.precision,
             f"{summary.base} → {summary.batch}",
-            Text(f"{summary.flips} ÷ {summary.steps:,}", style="bold red" if summary.flips else ""),
-            f"{percent(low)} … {percent(high)}",
-            f"{min(diverged)} ({len(diverged)} of {summary.prompts} prompts)" if diverged else "none",
+            Text(str(summary.flips), style="bold red" if summary.flips else ""),
+            f"{summary.steps:,}",
+            f"{percent(low)}–{percent(high)}",
+            f"{len(diverged)}/{summary.prompts}",
+            str(min(diverged)) if diverged else "–",
             f"{summary.equal_steps:,}",
-            f"{number(summary.largest_change)} = {number(summary.largest_change_ulp)} ULP",
+            f"{summary.largest_change:.3g}",
         )
+    table.caption = (
+        "prompts: with a flip; first: earliest step; equal: steps with equal logits; change: of a logit, largest"
+    )
+    table.caption_justify = "left"
     return table
 
 
 def _margins(summaries: tuple[Summary, ...]) -> Table:
-    """Flips ÷ steps by the margin at the base batch size."""
-    ends = [margin_bin.up_to_ulp for margin_bin in summaries[0].by_margin]
-    names = ["tie", *(f"≤ {end:g}" for end in ends[1:-1] if end is not None), f"> {ends[-2]:g}"]
-    table = _table("flips ÷ steps by margin in ULP", ("precision", "batch", *names))
-    for summary in summaries:
-        cells = [
-            Text(f"{margin_bin.flips} ÷ {margin_bin.steps}", style="bold red" if margin_bin.flips else "dim")
-            for margin_bin in summary.by_margin
-        ]
-        table.add_row(summary.precision, f"{summary.base} → {summary.batch}", *cells)
+    """Steps, and flips at each batch size, by the margin at the base batch size."""
+    batches = list(dict.fromkeys(summary.batch for summary in summaries))
+    base = summaries[0].base
+    table = _table(
+        f"flips by margin at batch {base}",
+        ("precision", "margin in ULP", "steps", *(f"{base} → {batch}" for batch in batches)),
+    )
+    for precision in dict.fromkeys(summary.precision for summary in summaries):
+        columns = [summary.by_margin for summary in summaries if summary.precision == precision]
+        for bins in zip(*columns, strict=True):
+            if bins[0].steps:
+                flips = (Text(str(one.flips), style="bold red" if one.flips else "dim") for one in bins)
+                table.add_row(precision, bin_name(bins[0].up_to_ulp), f"{bins[0].steps:,}", *flips)
     return table
 
 
-def _side_by_side(flip: Flip, base: int) -> Table:
+def bin_name(up_to_ulp: float | None) -> str:
+    """Name a margin bin by its upper end."""
+    if up_to_ulp is None:
+        return f"> {MARGIN_BINS[-2]:g}"
+    return f"≤ {up_to_ulp:g}" if up_to_ulp else "exact tie"
+
+
+def _side_by_side(flip: Flip, base: int, dtype: str) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    ties = []
     for batch, choice in ((base, flip.base), (flip.batch, flip.other)):
-        table.add_column(f"batch {batch}: token", overflow="fold")
-        table.add_column("logit", justify="right")
-        table.add_column("below top (ULP)", justify="right")
-        tie = tie_words(choice)
-        if tie:
-            table.caption = f"{table.caption}; batch {batch}: {tie}" if table.caption else f"batch {batch}: {tie}"
-    for left, right in zip(_rows(flip.base), _rows(flip.other), strict=True):
+        table.add_column(f"batch {batch}", overflow="fold")
+        table.add_column("logit", justify="right", no_wrap=True)
+        table.add_column("ULP below", justify="right", no_wrap=True)
+        if choice.tied > 1:
+            ties.append(f"batch {batch}: {tie_words(choice)}")
+    table.caption = "; ".join(ties) or None
+    table.caption_justify = "left"
+    for left, right in zip(_rows(flip.base, dtype), _rows(flip.other, dtype), strict=True):
         table.add_row(*left, *right)
     return table
 
 
-def _rows(choice: Choice) -> list[tuple[Text, Text, Text]]:
+def _rows(choice: Choice, dtype: str) -> list[tuple[Text, Text, Text]]:
     """One row per logit; the chosen token stands in brackets, so that it shows without colour."""
     top = choice.top[0].logit
-    # The margin in ULP gives the unit; of a tie the next lower logit would not, so ULP are left out there.
-    unit = (top - choice.top[1].logit) / choice.margin_ulp if choice.margin_ulp else None
+    unit = float(FORMATS[dtype].spacing(top))
     rows = []
     for logit in choice.top:
         chosen = logit.token == choice.token
         name = token_words(logit.token, logit.text)
-        below = top - logit.logit
-        distance = number(below) if unit is None else f"{number(below)} ({number(below / unit)})"
-        style = "bold reverse" if chosen else "bold" if below == 0 else ""
-        rows.append((Text(f"[{name}]" if chosen else name, style=style), Text(number(logit.logit)), Text(distance)))
+        style = "bold reverse" if chosen else "bold" if logit.logit == top else ""
+        below = "0 (tie)" if logit.logit == top and not chosen else number((top - logit.logit) / unit)
+        rows.append((Text(f"[{name}]" if chosen else name, style=style), Text(number(logit.logit)), Text(below)))
     return rows

@@ -65,28 +65,35 @@ def token_words(token: int, text: str | None) -> str:
 
 def _about_flips(summaries: tuple[Summary, ...]) -> list[str]:
     sentences = []
+    equal: dict[str, list[Summary]] = {}
     for summary in summaries:
-        pair = f"{summary.precision}, batch {summary.base} against {summary.batch}"
-        low, high = summary.interval
         if not summary.steps:
-            sentences.append(f"{pair}: nothing was compared")
+            sentences.append(f"{_pair(summary)}: nothing was compared")
         elif summary.equal_steps == summary.steps:
-            sentences.append(
-                f"{pair}: every logit has the same bits in all {summary.steps:,} steps, so no token can flip"
-            )
+            equal.setdefault(summary.precision, []).append(summary)
         elif summary.flips == 0:
             sentences.append(
-                f"{pair}: no flip in {summary.steps:,} steps (rate below {percent(high)} with 95 % confidence), though "
-                f"{summary.steps - summary.equal_steps:,} steps have other logits"
+                f"{_pair(summary)}: no flip in {summary.steps:,} steps (rate below {percent(summary.interval[1])} with "
+                f"95 % confidence), though {summary.steps - summary.equal_steps:,} steps have other logits"
             )
         else:
             sentences.append(
-                f"{pair}: {summary.flips} of {summary.steps:,} steps flip ({percent(summary.rate or 0)}, 95 % interval "
-                f"{percent(low)} to {percent(high)}), every one with a margin of at most "
-                f"{number(summary.largest_flip_margin or 0)} = {number(summary.largest_flip_margin_ulp or 0)} ULP; the "
-                f"largest change of any logit is {number(summary.largest_change)}"
+                f"{_pair(summary)}: {summary.flips} of {summary.steps:,} steps flip, every one with a margin of at "
+                f"most {number(summary.largest_flip_margin or 0)} = {number(summary.largest_flip_margin_ulp or 0)} ULP; the "
+                f"largest change of any logit is {number(summary.largest_change)} = "
+                f"{number(summary.largest_change_ulp)} ULP at the top logit"
             )
+    for precision, same in equal.items():
+        batches = ", ".join(str(summary.batch) for summary in same)
+        sentences.append(
+            f"{precision}, batch {same[0].base} against {batches}: every logit has the same bits in all "
+            f"{same[0].steps:,} steps, so no token can flip"
+        )
     return sentences
+
+
+def _pair(summary: Summary) -> str:
+    return f"{summary.precision}, batch {summary.base} against {summary.batch}"
 
 
 def _about_controls(result: FlipsResult, summaries: tuple[Summary, ...]) -> list[str]:
@@ -108,40 +115,35 @@ def _about_precision(summaries: tuple[Summary, ...]) -> list[str]:
     """Compare float32 with the 16-bit precisions, batch size by batch size: does it remove flips?"""
     sentences = []
     for exact in summaries:
-        if exact.precision != "float32":
+        coarse = [one for one in summaries if one.batch == exact.batch and one.precision in {"float16", "bfloat16"}]
+        if exact.precision != "float32" or not any(one.flips for one in coarse):
             continue
-        for coarse in summaries:
-            if coarse.batch != exact.batch or coarse.precision not in {"float16", "bfloat16"} or not coarse.flips:
-                continue
-            what = f"batch {exact.batch}: {coarse.flips} flips in {coarse.precision}, {exact.flips} in float32"
-            if exact.equal_steps == exact.steps:
-                sentences.append(f"{what}, whose logits are equal in bits")
-            elif exact.flips == 0:
-                sentences.append(
-                    f"{what}; float32 changes logits too (by up to {number(exact.largest_change)}), so a nearer tie "
-                    "would flip there: fewer flips, not none by construction"
-                )
-            elif exact.flips < coarse.flips:
-                sentences.append(f"{what}: float32 reduces flips and does not remove them")
-            else:
-                sentences.append(f"{what}: float32 does not reduce flips here")
+        counts = ", ".join(f"{one.flips} flips in {one.precision}" for one in coarse)
+        what = f"batch {exact.batch}: {counts}, {exact.flips} in float32"
+        if exact.equal_steps == exact.steps:
+            sentences.append(f"{what}, whose logits are equal in bits")
+        elif exact.flips == 0:
+            sentences.append(
+                f"{what}, whose logits change too (by up to {number(exact.largest_change)}): a nearer tie would flip "
+                "there, so float32 makes flips rarer and does not rule them out"
+            )
+        elif exact.flips < min(one.flips for one in coarse):
+            sentences.append(f"{what}: float32 reduces flips and does not remove them")
+        else:
+            sentences.append(f"{what}: float32 does not reduce flips here")
     return sentences
 
 
 def _about_reference(summaries: tuple[Summary, ...]) -> list[str]:
     sentences = []
     for summary in summaries:
-        if summary.nearer_base is None or summary.nearer_other is None:
-            continue
-        if summary.equal_steps == summary.steps:
+        if summary.error_base is None or summary.error_other is None or summary.equal_steps == summary.steps:
             continue
         sentences.append(
-            f"{summary.precision}: batch {summary.base} is nearer to a float32 run of the same weights in "
+            f"{_pair(summary)}: nearer to a float32 run of the same weights is batch {summary.base} in "
             f"{summary.nearer_base:,} steps, batch {summary.batch} in {summary.nearer_other:,} "
-            f"(mean distance {number(summary.error_base or 0)} and {number(summary.error_other or 0)})"
+            f"(mean distance {number(summary.error_base)} and {number(summary.error_other)})"
         )
     if sentences:
-        sentences.append(
-            "being nearer at one step makes neither batch size the right one: both are roundings of one sum"
-        )
+        sentences.append("being nearer makes neither batch size the right one: both are roundings of the same sums")
     return sentences
