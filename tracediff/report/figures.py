@@ -156,9 +156,9 @@ def ulp_growth(modules: Sequence[ModuleChange], title: str = "From the first ori
     """
     figure = _rows_of_plots(["largest distance in ULP", "share of differing elements"])
     names = [module.module for module in modules]
-    for row, values in enumerate(
-        ([module.max_ulp or None for module in modules], [module.share or None for module in modules]), start=1
-    ):
+    ulps: list[float | None] = [module.max_ulp or None for module in modules]
+    shares: list[float | None] = [module.share or None for module in modules]
+    for row, values in enumerate((ulps, shares), start=1):
         origins = [place for place, module in enumerate(modules) if module.is_origin]
         figure.add_scatter(
             x=list(range(len(modules))),

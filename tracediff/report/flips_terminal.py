@@ -44,7 +44,7 @@ def print_flips(result: FlipsResult, console: Console, all_flips: bool = False) 
 
 def _table(title: str, columns: Iterable[str]) -> Table:
     table = Table(
-        box=SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False, padding=(0, 1)
+        box=SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False, padding=(0, 1, 0, 0)
     )
     for place, column in enumerate(columns):
         table.add_column(column, justify="left" if place == 0 else "right", no_wrap=True)
@@ -52,7 +52,7 @@ def _table(title: str, columns: Iterable[str]) -> Table:
 
 
 def _rates(summaries: tuple[Summary, ...]) -> Table:
-    columns = ("precision", "batch", "flips", "steps", "rate, 95 %", "prompts", "first", "equal", "change")
+    columns = ("dtype", "batch", "flips", "steps", "rate, 95 %", "prompts", "first", "equal", "change")
     table = _table("flips", columns)
     for summary in summaries:
         diverged = [step for step in summary.first_divergence if step is not None]
@@ -81,7 +81,7 @@ def _margins(summaries: tuple[Summary, ...]) -> Table:
     base = summaries[0].base
     table = _table(
         f"flips by margin at batch {base}",
-        ("precision", "margin in ULP", "steps", *(f"{base} → {batch}" for batch in batches)),
+        ("dtype", "margin in ULP", "steps", *(f"{base} → {batch}" for batch in batches)),
     )
     for precision in dict.fromkeys(summary.precision for summary in summaries):
         columns = [summary.by_margin for summary in summaries if summary.precision == precision]
