@@ -23,7 +23,11 @@ Source: CUTLASS' generator (`GemmOperation.procedural_name`, `extended_name`, `c
 
 Family `cutlass2x`, for convolutions `cutlass2x_conv`.
 
-Details: `iterator`, `unity_stride`, `gaussian`, `forward_compat`, `group_mode`, `schedule_mode`.
+BLAS-3 kernels (`syrk`, `trmm`, …) print side, fill and diagonal behind the layout; depthwise ones an output tile
+and a filter.
+
+Details: `iterator`, `unity_stride`, `gaussian`, `forward_compat`, `group_mode`, `schedule_mode`, `blas3`,
+`output_tile`, `filter`, `stride`, `dilation`.
 """
 
 import re
@@ -80,10 +84,13 @@ ELEMENT_TYPES = frozenset(
 OP_CLASSES = frozenset({"simt", "tensorop", "wmma", "sptensorop", "bstensorop", "bssptensorop"})
 _CORE = re.compile(
     r"(g?)([hsdicz])(\d*)(tf32|bf16|f16|f32|xor|and|fastaccum|fastf32|)"
-    r"(gemm|spgemm|fprop|dgrad|wgrad|deconv|rank|trmm|symm|hemm|syrk|herk|syr2k|her2k)"
+    r"(gemm|spgemm|fprop|dgrad|wgrad|deconv|fprop3d|dgrad3d|wgrad3d|trmm|symm|hemm|syrk|herk|syr2k|her2k)"
 )
 _LAYOUT = re.compile(r"[ntch](?:2|32|64)?[ntch](?:2|32|64)?|n(?:[dg]?hw|d?chw|w)c?|nc\d+hw\d+")
-_CONVOLUTIONS = frozenset({"fprop", "dgrad", "wgrad", "deconv"})
+_CONVOLUTIONS = frozenset({"fprop", "dgrad", "wgrad", "deconv", "fprop3d", "dgrad3d", "wgrad3d"})
+_SYMMETRIC = frozenset({"trmm", "symm", "hemm", "syrk", "herk", "syr2k", "her2k"})
+# Side, fill and diagonal of BLAS-3 kernels, and the single layout letter of the ones with one operand.
+_BLAS3 = frozenset({"ls", "rs", "l", "u", "nu", "un"})
 _ITERATORS = frozenset({"analytic", "optimized", "fixed_channels", "few_channels", "fixed_stride_dilation"})
 
 
@@ -110,7 +117,7 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
     if core is None:
         return None
     gaussian, letter, instruction, math, kind = core.groups()
-    tail = _Tail(tokens[position + 1 :], convolution=kind in _CONVOLUTIONS)
+    tail = _Tail(tokens[position + 1 :], convolution=kind in _CONVOLUTIONS, symmetric=kind in _SYMMETRIC)
     if gaussian:
         tail.details.append(("gaussian", True))
     accumulate = ACCUMULATOR_LETTERS[letter]
@@ -126,6 +133,7 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
         types=Types(a=first, b=second, accumulate=accumulate, output=output or accumulate, math=math or None),
         tile=(tail.tile[0], tail.tile[1], tail.k_step) if tail.tile else None,
         stages=tail.stages,
+        cluster=tail.cluster,
         mma=mma_shape(instruction),
         layout=tail.layout,
         alignment=tail.alignment,
@@ -142,12 +150,13 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
 class _Tail:
     """What stands behind the core name."""
 
-    def __init__(self, tokens: list[str], convolution: bool) -> None:
+    def __init__(self, tokens: list[str], convolution: bool, symmetric: bool) -> None:
         self.kind: list[str] = []
         self.inputs: list[str] = []
         self.tile: tuple[int, ...] | None = None
         self.k_step: int | None = None
         self.stages: int | None = None
+        self.cluster: tuple[int, ...] | None = None
         self.layout: str | None = None
         self.alignment: int | None = None
         self.sliced_k: int | None = None
@@ -160,22 +169,37 @@ class _Tail:
             token = tokens[position]
             if self.tile is None and token in ELEMENT_TYPES and len(self.inputs) < 2:
                 self.inputs.append(token)
-            elif "x" in token and (numbers := integers(token)) and len(numbers) == 2:
-                if self.tile is None:
-                    self.tile = numbers
-                elif self.stages is None:
-                    self.k_step, self.stages = numbers
-                else:
-                    self.unparsed.append(token)
+            elif "x" in token and (numbers := integers(token)):
+                self._shape(token, numbers)
+            elif self.tile is not None and self.stages is None and (number := integer(token)) is not None:
+                self.stages = number
             elif token.startswith("align") and (number := integer(token[5:])) is not None:
                 self.alignment = number
             elif self.tile is not None and self.layout is None and _LAYOUT.fullmatch(token):
+                self.layout = token
+            elif symmetric and token in _BLAS3:
+                self.details.append(("blas3", token))
+            elif symmetric and self.layout is None and token in ("n", "t", "c", "h"):
                 self.layout = token
             elif convolution and (length := self._iterator(tokens, position)):
                 position += length - 1
             else:
                 self._word(token)
             position += 1
+
+    def _shape(self, token: str, numbers: tuple[int, ...]) -> None:
+        """Take `128x64`, `32x6`; of the forms for sm90 and depthwise kernels `128x64x32`, `2x1x1`, `1x8x8x32`."""
+        if self.tile is None and len(numbers) in (2, 3):
+            self.tile = numbers[:2]
+            self.k_step = numbers[2] if len(numbers) == 3 else None
+        elif self.stages is None and self.k_step is None and len(numbers) == 2:
+            self.k_step, self.stages = numbers
+        elif self.cluster is None and len(numbers) == 3:
+            self.cluster = numbers
+        elif len(numbers) == 4:
+            self.details.append(("output_tile", numbers))
+        else:
+            self.unparsed.append(token)
 
     def _iterator(self, tokens: list[str], position: int) -> int:
         """Return how many tokens make an iterator's name (`few_channels`) here; 0 for none."""
@@ -192,6 +216,10 @@ class _Tail:
             self.epilogue = "relu"
         elif token == "forwardCompat":
             self.details.append(("forward_compat", True))
+        elif token in ("scheduleDevice", "scheduleHost"):
+            self.details.append(("schedule_mode", token.removeprefix("schedule").lower()))
+        elif token in ("single", "multiple", "depthwise"):
+            self.details.append(("group_mode", token))
         elif token == "unity":
             self.details.append(("unity_stride", True))
         elif token == "splitK":
@@ -200,5 +228,7 @@ class _Tail:
             self.split_k_form = token
         elif token.startswith("sliced") and (numbers := integers(token[6:])) and len(numbers) == 2:
             self.sliced_k = numbers[1]
-        elif token != "stride" or ("unity_stride", True) not in self.details:
+        elif token.startswith(("filter", "stride", "dilation")) and token[-1:].isdigit():
+            self.details.append((token.rstrip("0123456789x"), token.lstrip("abcdefghijklmnopqrstuvw")))
+        elif not (token == "group" or (token == "stride" and ("unity_stride", True) in self.details)):
             self.unparsed.append(token)

@@ -39,6 +39,8 @@ from tracediff.kernels.words import integer, integers
 
 _INSTRUCTION = re.compile(r"(g?[hsdicz])(\d+(?:x\d+x\d+)?)?(?=(?:moe_|bs)?(?:sp)?gemm|implicit|fprop|dgrad|wgrad|conv)")
 _LAYOUT = re.compile(r"(?:[ntch](?:2|32|64)?){2,3}|n(?:[dg]?hw|d?chw|w)c?")
+# Convolutions print each operand's layout behind its type: `f16nhwc`, `f32kcsr`.
+_CONVOLUTION_ELEMENT = re.compile(r"([a-z]+\d+(?:m\d)?)(nwc|nhwc|ndhwc|kcs|kcsr|kcsrt)")
 _SCHEDULE = frozenset(["cpasync", "unspecialized", "warpspecialized", "cooperative", "pingpong", "1sm", "2sm"])
 _FORMAT = frozenset(["q", "o", "vs16", "vs32", "vs64", "ultra", "nopf", "tmapf", "mixed"])
 _FUSIONS = frozenset(["aux", "scalemax", "valpha", "vbeta", "amax", "absmax"])
@@ -48,7 +50,18 @@ _MIXED = frozenset(["cvt", "scl", "sclzr", "shfl"])
 
 def is_element(token: str) -> bool:
     """Say whether a token is an element type, plain (`f16`) or block-scaled (`ue4m3xe2m1`, `1x128f32xe4m3`)."""
-    return token in ELEMENT_TYPES or ("x" in token and token.rpartition("x")[2] in ELEMENT_TYPES)
+    if token in ELEMENT_TYPES or ("x" in token and token.rpartition("x")[2] in ELEMENT_TYPES):
+        return True
+    return token.endswith(("c", "s", "r", "t")) and _CONVOLUTION_ELEMENT.fullmatch(token) is not None
+
+
+def _without_layout(element: str, layouts: list[str]) -> str:
+    """Return an operand's type; its layout, where one is printed behind it, goes to `layouts`."""
+    found = _CONVOLUTION_ELEMENT.fullmatch(element)
+    if found is None or element in ELEMENT_TYPES:
+        return element
+    layouts.append(found.group(2))
+    return found.group(1)
 
 
 def read(name: str, spelling: Spelling) -> KernelName | None:
@@ -72,6 +85,8 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
         elements.append(tokens[position])
         position += 1
     tail = _Tail(tokens[position:])
+    if not tail.layouts:
+        elements = [_without_layout(element, tail.layouts) for element in elements]
     if len(elements) > 5:
         tail.details.append(("element_compute", elements[5]))
     output = elements[4] if len(elements) > 4 else elements[3] if len(elements) == 4 else None

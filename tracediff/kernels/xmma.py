@@ -23,7 +23,7 @@ Family `xmma` for gemm, `xmma_conv` for the implicit GEMMs of convolutions.
 Examples:
 `sm80_xmma_gemm_f32f32_f32f32_f32_tn_n_tilesize64x64x8_stage3_warpsize1x4x1_ffma_aligna4_alignc4_execute_kernel__5x_cublas`.
 
-Details: `warpgroups`, `align_a`, `align_c`, `segment_k`, `library`, `groups`, `cgasize`, `algo`, `indexed`,
+Details: `warpgroups`, `align_a`, `align_c`, `segment_k`, `library`, `launched`, `groups`, `algo`, `indexed`,
 `sparse`, `filter`.
 """
 
@@ -173,7 +173,7 @@ class _Tail:
         ending, found, library = "_".join(tokens).partition("kernel")
         if not found:
             if ending == "by_fusion_tactic":
-                self.details.append(("library", "trt"))
+                self.details.append(("launched", ending))
             else:
                 self.unparsed += tokens
             return
