@@ -17,8 +17,6 @@ from tracediff.capture.models import load_model, out_of_memory, prompt_tokens
 from tracediff.capture.ranges import PREFILL, RUN, decode_phase, open_range, ranges_around_modules
 from tracediff.errors import TracediffError
 
-# The first forward at a shape loads kernels and picks algorithms; the second shows that this is over.
-WARM_UPS = 2
 _GEOMETRY = ("hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "vocab_size")
 
 
@@ -54,13 +52,16 @@ def record(job: Job, model: Any, prompt: Any, report: Report) -> None:
     for batch in job.batches:
         report("batch", batch=batch)
         tokens = prompt.repeat(batch, 1)
-        with _out_of_memory_in_one_line(job, batch), algorithm_log(job.algorithm_log) as log_state:
-            log_states.add(log_state)
-            for _ in range(WARM_UPS):
+        with _out_of_memory_in_one_line(job, batch):
+            # The first forward at a shape loads libraries and kernels and picks algorithms; the second, with the log
+            # switched on, runs as the recorded ones will.
+            forward(model, tokens, decode_tokens)
+            with algorithm_log(job.algorithm_log) as log_state:
+                log_states.add(log_state)
                 forward(model, tokens, decode_tokens)
-            for _ in range(job.repeats):
-                with ranges_around_modules(model), _recording(job.device):
-                    forward(model, tokens, decode_tokens, ranges=True)
+                for _ in range(job.repeats):
+                    with ranges_around_modules(model), _recording(job.device):
+                        forward(model, tokens, decode_tokens, ranges=True)
     report(
         "recorded",
         layers=model.config.num_hidden_layers,

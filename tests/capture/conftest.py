@@ -1,0 +1,23 @@
+"""The nsys of this machine, for tests marked `nsys`."""
+
+import os
+
+import pytest
+
+from tracediff.capture.probe import choose_nsys
+from tracediff.errors import TracediffError
+
+
+@pytest.fixture(scope="session")
+def nsys():
+    """An nsys that records, imports, exports and sees our ranges: required in CI, else a reason to skip."""
+    try:
+        tried = choose_nsys(dict(os.environ))
+        why_not = None if tried.works else f"{tried.problem}: {tried.hint}"
+    except TracediffError as error:
+        why_not = str(error)
+    if why_not is None:
+        return tried.nsys
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"CI must have a working nsys: {why_not}")
+    pytest.skip(why_not)
