@@ -47,7 +47,7 @@ def print_diff(diff: TraceDiff, console: Console, everything: bool = False, unfo
 
 
 def _print_side(label: str, side: Side, console: Console) -> None:
-    console.print(Text.assemble((f"{label}  ", "bold"), printable(side.info.path)))
+    console.print(Text.assemble((f"{label:3}", "bold"), printable(side.info.path)))
     console.print(Text(f"   {printable(trace_words(side.info))}", style="dim"))
     words = f"   {coverage_words(side)}; compared: {side.kernels:,}, {duration(side.duration_ns)}"
     console.print(Text(words, style="dim"))
@@ -87,7 +87,7 @@ def print_show(side: Side, rows: tuple[Row, ...], console: Console, unfold: bool
         tables = grouped.setdefault(row.phase, [])
         if not tables:
             title = "(outside every range)" if row.phase is None else printable(row.phase)
-            tables.append(_show_table(title))
+            tables.append(_show_table(title, console.width))
         for position, kernel in enumerate(row.a):
             split = "" if kernel.split_k is None else str(kernel.split_k)
             tables[0].add_row(
@@ -102,11 +102,11 @@ def print_show(side: Side, rows: tuple[Row, ...], console: Console, unfold: bool
         console.print(tables[0])
 
 
-def _show_table(title: str) -> Table:
+def _show_table(title: str, width: int) -> Table:
     table = Table(box=SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False, expand=True)
     table.add_column("layers", no_wrap=True, max_width=10)
-    table.add_column("module", overflow="fold", ratio=4, min_width=12)
-    table.add_column("kernel", overflow="fold", ratio=7)
+    table.add_column("module", overflow="fold", max_width=max(12, width // 5 + 2))
+    table.add_column("kernel", overflow="fold", ratio=1)
     table.add_column("split-K", no_wrap=True)
     table.add_column("grid", overflow="fold", max_width=12)
     table.add_column("time", no_wrap=True, justify="right")

@@ -1,0 +1,153 @@
+"""`tracediff diff` and `show` as a user meets them: output, exit codes, files."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from tests.profiles import FLOAT16
+from tracediff.cli import app
+
+B1, B2 = str(FLOAT16 / "b1.sqlite"), str(FLOAT16 / "b2.sqlite")
+
+
+@pytest.fixture(autouse=True)
+def _plain_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_the_table_fits_80_columns_and_tells_what_matters():
+    result = run("diff", B1, B2)
+    assert result.exit_code == 0, result.stderr
+    assert max(map(len, result.stdout.splitlines())) <= 80
+    assert "order-changed" in result.stdout
+    assert "\x1b" not in result.stdout
+
+
+def test_one_modules_cells_say_what_changed():
+    result = run("diff", B1, B2, "--phase", "prefill", "--format", "markdown")
+    line = next(line for line in result.stdout.splitlines() if "q\\_proj" in line and line.startswith("|"))
+    assert line.startswith("| 0–31 | self\\_attn.q\\_proj |")
+    assert "tile 128×8×64 → 64×16×64" in line
+    assert "| 3 → 2 |" in line
+    assert "order-changed" in line
+
+
+def test_json_is_clean_on_stdout_and_talk_is_on_stderr(tmp_path):
+    result = run("diff", B1, B2, "--format", "json", "--html", tmp_path / "r.html")
+    assert json.loads(result.stdout)["schema"] == 1
+    assert "Wrote" in result.stderr
+
+
+def test_csv_can_be_read_back():
+    lines = list(csv.DictReader(io.StringIO(run("diff", B1, B2, "--format", "csv").stdout)))
+    assert sum(line["role_a"] == "splitk_reduce" and line["phase"] == "prefill" for line in lines) == 5 * 32
+
+
+def test_only_the_phase_asked_for_is_compared():
+    rows = json.loads(run("diff", B1, B2, "--phase", "decode[0]", "--format", "json").stdout)["rows"]
+    assert {row["phase"] for row in rows} == {"decode[0]"}
+
+
+def test_a_trace_against_itself_has_the_same_kernels_everywhere():
+    result = run("diff", B1, B1, "--format", "json", "--exit-code")
+    assert result.exit_code == 0
+    verdicts = json.loads(result.stdout)["summary"]["verdicts"]
+    assert verdicts["same-kernels"] == sum(verdicts.values()) > 0
+
+
+def test_gates_exit_1_only_when_asked_and_failed():
+    assert run("diff", B1, B2).exit_code == 0
+    assert run("diff", B1, B2, "--exit-code").exit_code == 1
+    failed = run("diff", B1, B2, "--fail-on", "order-changed,unknown")
+    assert failed.exit_code == 1
+    assert "order-changed" in failed.stderr
+    assert run("diff", B1, B1, "--fail-on", "order-changed").exit_code == 0
+
+
+def test_a_gate_on_no_verdict_is_trouble_not_a_pass():
+    result = run("diff", B1, B2, "--fail-on", "order_changed")
+    assert result.exit_code == 2
+    assert "is no verdict" in result.stderr
+
+
+@pytest.mark.parametrize("option", ["--html", "--save"])
+def test_an_existing_file_is_kept_unless_forced(tmp_path, option):
+    path = tmp_path / "mine"
+    path.write_text("precious")
+    refused = run("diff", B1, B2, option, path)
+    assert refused.exit_code == 2
+    assert "add --force" in refused.stderr
+    assert path.read_text() == "precious"
+    assert run("diff", B1, B2, option, path, "--force").exit_code == 0
+    assert path.read_bytes()[:8] != b"precious"
+
+
+@pytest.mark.parametrize("command", [["diff", B1], ["show"]])
+def test_trouble_is_one_line_and_exit_code_2(tmp_path, command):
+    missing = tmp_path / "none.sqlite"
+    result = run(*command, missing)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == 1
+    assert str(missing) in result.stderr
+    assert not missing.exists()
+
+
+def test_show_prints_the_kernel_table():
+    result = run("show", B1, "--phase", "prefill")
+    assert result.exit_code == 0, result.stderr
+    assert max(map(len, result.stdout.splitlines())) <= 80
+    assert "self_attn.q_proj" in result.stdout
+
+
+def test_show_as_json_counts_every_kernel_once():
+    shown = json.loads(run("show", B1, "--format", "json").stdout)
+    assert sum(len(row["kernels"]) for row in shown["rows"]) == shown["trace"]["coverage"]["kernels"]
+
+
+def test_an_unknown_format_of_show_is_trouble():
+    assert run("show", B1, "--format", "xml").exit_code == 2
+
+
+@pytest.mark.parametrize("start", [["-m", "tracediff"], ["-c", "from tracediff.__main__ import main; main()"]])
+def test_a_reader_that_stops_reading_is_no_trouble(start):
+    process = subprocess.Popen(
+        [sys.executable, *start, "diff", B1, B2, "--format", "json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    process.stdout.read(10)
+    process.stdout.close()
+    assert b"Traceback" not in process.stderr.read()
+    process.stderr.close()
+    process.wait()
+
+
+def test_reading_and_diffing_import_neither_torch_nor_pandas():
+    code = (
+        "import sys; from typer.testing import CliRunner; from tracediff.cli import app;"
+        f"assert CliRunner().invoke(app, ['diff', {B1!r}, {B2!r}]).exit_code == 0;"
+        "print([name for name in ('torch', 'transformers', 'pandas', 'plotly', 'nvtx') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_help_lists_every_command_and_each_has_an_example_or_says_what_it_does():
+    overview = run("--help").stdout
+    for command in ("capture", "diff", "show", "name", "doctor"):
+        assert command in overview
+        assert run(command, "--help").exit_code == 0

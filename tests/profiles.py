@@ -1,0 +1,8 @@
+"""The real captures that tests read."""
+
+from pathlib import Path
+
+PROFILES = Path(__file__).parents[1] / "profiles"
+FLOAT16 = PROFILES / "llama-3-8b-float16"
+BFLOAT16 = PROFILES / "llama-3-8b-bfloat16"
+FLOAT32 = PROFILES / "llama-3-8b-float32"
