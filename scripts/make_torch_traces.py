@@ -121,7 +121,7 @@ def record(path: Path, run: Callable[[], object], device: str, **options: bool) 
     profiler.export_chrome_trace(str(raw))
     trace = json.loads(raw.read_text())
     raw.unlink()
-    for name in ("host", "traceName", "trace_id"):
+    for name in ("host_name", "traceName", "trace_id"):
         trace.pop(name, None)
     for event in trace["traceEvents"]:
         if event.get("cat") == "python_function" and not event["name"].startswith("nn.Module"):

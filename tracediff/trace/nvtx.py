@@ -2,35 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
-from tracediff.trace.columns import NULL, Export
-from tracediff.trace.ranges import NONE, OWN_PHASE, innermost, key_of, occurrences, parents, phases
-from tracediff.trace.table import Int32, Int64, RangeKey
+from tracediff.trace.columns import NULL, Codes, Export, Texts, distinct_of
+from tracediff.trace.launches import THREAD_BITS
+from tracediff.trace.ranges import NONE, OWN_PHASE, Nesting, nest, occurrences, phases
+from tracediff.trace.table import Int32, Int64
 
 NVTX = "NVTX_EVENTS"
-PUSH_POP, MARK, DOMAIN = 59, 34, 75
+PUSH_POP, START_END, MARK, DOMAIN = 59, 60, 34, 75
 OWN_DOMAIN = "tracediff"
+
+_COLUMNS = ("start", "end", "eventType", "globalTid", "endGlobalTid", "textId", "domainId")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Events:
+    """Rows of NVTX_EVENTS. `text` is a code in `texts`."""
+
+    start: Int64
+    end: Int64
+    kind: Int64
+    thread: Int64
+    end_thread: Int64
+    domain: Int64
+    text: Int32
+    texts: tuple[str, ...]
+
+    def take(self, rows: Int64) -> Events:
+        """Return some rows, in that order."""
+        return Events(
+            start=self.start[rows],
+            end=self.end[rows],
+            kind=self.kind[rows],
+            thread=self.thread[rows],
+            end_thread=self.end_thread[rows],
+            domain=self.domain[rows],
+            text=self.text[rows],
+            texts=self.texts,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranges:
-    """All push/pop ranges, sorted by thread, then start, the longer first.
+    """Ranges, sorted by lane, then start, the longer first.
+
+    A lane is what ranges nest in: a thread, or, for start/end ranges that end on another thread, a process.
 
     Attributes:
-        thread, start, end: Of each range.
+        start, end: Of each range.
         parent: Index of the range around it, -1 for none.
         text: Code of its text in `texts`.
         phase: Index of its phase's range.
         iteration: Which occurrence of its phase it belongs to.
         texts: Distinct texts.
+        lanes: globalTid (or globalPid) → index of the lane's first range and its nesting.
         notes: What a reader of the result must know.
     """
 
-    thread: Int64
     start: Int64
     end: Int64
     parent: Int64
@@ -38,37 +70,35 @@ class Ranges:
     phase: Int64
     iteration: Int64
     texts: tuple[str, ...]
+    lanes: dict[int, tuple[int, Nesting]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
-    def innermost(self, thread: Int64, moment: Int64) -> Int64:
-        """Return the index of the innermost range open on a thread at a moment, -1 for none."""
+    def innermost(self, thread: Int32, threads: list[int], moment: Int64) -> Int64:
+        """Return the index of the innermost range open on a thread at a moment, -1 for none.
+
+        Args:
+            thread: Code of the thread of each moment, -1 for none.
+            threads: globalTid of each code.
+            moment: In ns.
+        """
+        if len(threads) == 1 and len(thread) and thread.min() == 0:
+            return self.open_in(threads[0], moment)
         found = np.full(len(moment), NONE, dtype=np.int64)
-        for each in np.unique(self.thread).tolist():
-            first, last = np.searchsorted(self.thread, [each, each + 1])
-            wanted = np.flatnonzero((thread == each) & (moment != NULL))
-            part = slice(int(first), int(last))
-            local = np.where(self.parent[part] < 0, NONE, self.parent[part] - first)
-            inside = innermost(self.start[part], self.end[part], local, moment[wanted])
-            found[wanted] = np.where(inside < 0, NONE, inside + first)
+        by_thread = np.argsort(thread, kind="stable")
+        bounds = np.searchsorted(thread[by_thread], np.arange(len(threads) + 1))
+        for code, tid in enumerate(threads):
+            if tid in self.lanes and bounds[code] < bounds[code + 1]:
+                mine = by_thread[bounds[code] : bounds[code + 1]]
+                found[mine] = self.open_in(tid, moment[mine])
         return found
 
-    def iteration_of(self, innermost_range: Int64) -> Int32:
-        """Return the iteration of each kernel, -1 outside every range."""
-        return np.append(self.iteration, NONE)[innermost_range].astype(np.int32)
-
-    def key_code_of(self, innermost_range: Int64) -> Int64:
-        """Return a number per distinct (phase text, module text); -1 outside every range."""
-        width = len(self.texts) + 1
-        module = np.where(self.phase == np.arange(len(self.phase)), len(self.texts), self.text)
-        code = self.text[self.phase].astype(np.int64) * width + module if len(self.phase) else self.phase
-        return np.append(code, NONE)[innermost_range]
-
-    def key(self, code: int) -> RangeKey:
-        """Return the key of a number made by `key_code_of`."""
-        if code < 0:
-            return key_of(None, None)
-        phase, module = divmod(code, len(self.texts) + 1)
-        return key_of(self.texts[phase], self.texts[module] if module < len(self.texts) else None)
+    def open_in(self, lane: int, moment: Int64) -> Int64:
+        """Return the index of the innermost range open in one lane at each moment, -1 for none."""
+        if lane not in self.lanes:
+            return np.full(len(moment), NONE, dtype=np.int64)
+        first, nesting = self.lanes[lane]
+        inside = nesting.innermost(moment)
+        return np.where(inside == NONE, NONE, inside + first) if first else inside
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,79 +111,96 @@ class Marks:
     texts: tuple[str, ...]
 
 
-def read_ranges(export: Export) -> Ranges:
-    """Read every push/pop range; a range left open ends with the trace."""
-    events = _events(export, PUSH_POP)
-    last = int(max(events["end"].max(initial=0), events["start"].max(initial=0)))
-    open_ended = events["end"] == NULL
-    end = np.where(open_ended, np.int64(last), events["end"])
-    order = np.lexsort((-end, events["start"], events["globalTid"]))
-    thread, start, end = events["globalTid"][order], events["start"][order], end[order]
-    texts, text = _texts(export, events, order)
+def read_events(export: Export) -> Events:
+    """Read every range, mark and domain."""
+    parts: dict[str, list[npt.NDArray[np.int64]]] = {column: [] for column in (*_COLUMNS, "text")}
+    texts = Texts()
+    ids: dict[int, int] = {}
+    if export.has(NVTX, "start", "end", "eventType", "globalTid"):
+        for rows in export.chunks(NVTX, _COLUMNS, "text"):
+            columns = rows.integers
+            keep = np.flatnonzero(np.isin(columns["eventType"], (PUSH_POP, START_END, MARK, DOMAIN)))
+            keep = keep[columns["start"][keep] != NULL]
+            for column in _COLUMNS:
+                parts[column].append(columns[column][keep])
+            # A text stands in the event, or its id does; ids get codes below zero until their strings are read.
+            inline = texts.of_bytes([rows.text[index] for index in keep.tolist()] if rows.text else [None] * len(keep))
+            distinct = distinct_of(columns["textId"][keep])
+            codes = np.array([ids.setdefault(value, len(ids)) for value in distinct.tolist()], dtype=np.int64)
+            by_id = codes[np.searchsorted(distinct, columns["textId"][keep])] if len(keep) else inline
+            parts["text"].append(np.where(inline >= 0, inline, -1 - by_id).astype(np.int64))
+    whole = {name: np.concatenate(part) if part else np.zeros(0, dtype=np.int64) for name, part in parts.items()}
+    of_id = np.array([texts.code(text) for text in export.strings(list(ids))] or [0], dtype=np.int64)
+    text = np.where(whole["text"] >= 0, whole["text"], of_id[-1 - np.minimum(whole["text"], -1)])
+    return Events(
+        start=whole["start"],
+        end=whole["end"],
+        kind=whole["eventType"],
+        thread=whole["globalTid"],
+        end_thread=whole["endGlobalTid"],
+        domain=whole["domainId"],
+        text=text.astype(np.int32),
+        texts=texts.values,
+    )
+
+
+def find_ranges(events: Events) -> Ranges:
+    """Nest every range; one left open ends with the trace, one that ends no later than it starts covers nothing."""
+    events = events.take(np.flatnonzero((events.kind == PUSH_POP) | (events.kind == START_END)))
+    last = int(max(events.end.max(initial=0), events.start.max(initial=0)))
+    open_ended = events.end == NULL
+    end = np.where(open_ended, np.int64(last), events.end)
+    # A start/end range may end on another thread; it then belongs to no thread, but to the process.
+    astray = (events.kind == START_END) & (events.end_thread != NULL) & (events.end_thread != events.thread)
+    lane = np.where(astray, events.thread & ~THREAD_BITS, events.thread)
+    keep = np.flatnonzero(end > events.start)
+    lanes = Codes()
+    code = lanes.of(lane[keep])
+    order = keep[_order(code, events.start[keep], end[keep])]
+    code = np.sort(code)
+    start, end, text = events.start[order], end[order], events.text[order]
 
     parent = np.full(len(start), NONE, dtype=np.int64)
-    for each in np.unique(thread).tolist():
-        first, past = np.searchsorted(thread, [each, each + 1])
-        part = slice(int(first), int(past))
-        inside = parents(start[part], end[part])
-        parent[part] = np.where(inside < 0, NONE, inside + first)
-    own = _own_domain(export, events["domainId"][order])
-    own_phase = np.array([OWN_PHASE.fullmatch(each) is not None for each in texts] + [False], dtype=bool)[text] & own
-    phase = phases(parent, own_phase)
-    per_thread = np.unique(np.stack([thread, text.astype(np.int64)]), axis=1, return_inverse=True)[1]
+    bounds = np.searchsorted(code, np.arange(len(lanes.values) + 1)).tolist()
+    nestings: dict[int, tuple[int, Nesting]] = {}
+    for each, first, past in zip(lanes.values, bounds, bounds[1:], strict=False):
+        nesting = nest(start[first:past], end[first:past])
+        nestings[each] = (first, nesting)
+        parent[first:past] = np.where(nesting.parent == NONE, NONE, nesting.parent + first)
+    own_texts = np.array([OWN_PHASE.fullmatch(each) is not None for each in events.texts] + [False], dtype=bool)
+    phase = phases(parent, own_texts[text] & np.isin(events.domain[order], _own_domains(events)))
     notes = (f"{int(open_ended.sum())} NVTX ranges were still open at the end",) if open_ended.any() else ()
     return Ranges(
-        thread=thread,
         start=start,
         end=end,
         parent=parent,
         text=text,
         phase=phase,
-        iteration=occurrences(phase, per_thread.astype(np.int32), start),
-        texts=texts,
+        iteration=occurrences(phase, code * np.int64(len(events.texts) + 1) + text, start),
+        texts=events.texts,
+        lanes=nestings,
         notes=notes,
     )
 
 
-def read_marks(export: Export, wanted: Callable[[str], bool]) -> Marks:
-    """Read the marks whose text is `wanted`."""
-    events = _events(export, MARK)
-    texts, text = _texts(export, events, np.arange(len(events["start"])))
-    keep = np.array([wanted(each) for each in texts], dtype=bool)[text] if texts else np.zeros(0, dtype=bool)
-    return Marks(thread=events["globalTid"][keep], time=events["start"][keep], text=text[keep], texts=texts)
+def find_marks(events: Events, wanted: npt.NDArray[np.bool_]) -> Marks:
+    """Return the marks whose text's code is `wanted`."""
+    marks = np.flatnonzero(events.kind == MARK)
+    marks = marks[wanted[events.text[marks]]]
+    return Marks(thread=events.thread[marks], time=events.start[marks], text=events.text[marks], texts=events.texts)
 
 
-_COLUMNS = ("start", "end", "globalTid", "textId", "domainId")
+def _order(lane: Int32, start: Int64, end: Int64) -> Int64:
+    """Sort by lane, then start, the longer range first; nsys writes ranges sorted by start already."""
+    if not lane.any() and (np.diff(start) > 0).all():
+        return np.arange(len(start))
+    return np.lexsort((-end, start, lane))
 
 
-def _events(export: Export, kind: int) -> dict[str, Int64]:
-    if not export.has(NVTX, "start", "end", "eventType", "globalTid"):
-        return {column: np.zeros(0, dtype=np.int64) for column in (*_COLUMNS, "rowid")}
-    return export.integers(NVTX, (*_COLUMNS, "rowid"), f"eventType = {kind} AND start IS NOT NULL")
-
-
-def _texts(export: Export, events: dict[str, Int64], order: Int64) -> tuple[tuple[str, ...], Int32]:
-    """Return distinct texts and each event's: by id (`textId`) or written out in the event (`text`)."""
-    ids = events["textId"][order]
-    distinct, codes = np.unique(ids, return_inverse=True)
-    texts = export.strings(distinct)
-    inline = np.flatnonzero(ids == NULL)
-    if len(inline) and export.has(NVTX, "text"):
-        position = {text: code for code, text in enumerate(texts)}
-        query = f"SELECT rowid, text FROM {NVTX} WHERE textId IS NULL AND text IS NOT NULL"
-        written = {rowid: str(text) for rowid, text in export.query(query)}
-        codes = codes.copy()
-        rows = events["rowid"][order]
-        for index in inline.tolist():
-            inline_text = written.get(rows[index], "")
-            codes[index] = position.setdefault(inline_text, len(position))
-        texts = list(position)
-    return tuple(texts), codes.astype(np.int32)
-
-
-def _own_domain(export: Export, domain: Int64) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Whether each range stands in tracediff's own NVTX domain."""
-    events = _events(export, DOMAIN)
-    texts, text = _texts(export, events, np.arange(len(events["start"])))
-    own = {int(events["domainId"][index]) for index, code in enumerate(text.tolist()) if texts[code] == OWN_DOMAIN}
-    return np.isin(domain, list(own))
+def _own_domains(events: Events) -> list[int]:
+    """Return the ids of tracediff's own NVTX domain."""
+    return [
+        int(events.domain[index])
+        for index in np.flatnonzero(events.kind == DOMAIN).tolist()
+        if events.texts[events.text[index]] == OWN_DOMAIN
+    ]

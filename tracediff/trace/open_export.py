@@ -7,6 +7,7 @@ from pathlib import Path
 from tracediff.errors import TracediffError
 
 _SQLITE_MAGIC = b"SQLite format 3\x00"
+_HEADER_BYTES = 100
 _EXPORT = "export the report again: nsys export --type sqlite --output trace.sqlite report.nsys-rep"
 
 
@@ -52,7 +53,7 @@ def _check_readable(path: Path) -> None:
         if not stat.S_ISREG(mode):
             raise TracediffError(f"{path} is no regular file", "name an nsys SQLite export")
         with path.open("rb") as file:
-            head = file.read(len(_SQLITE_MAGIC))
+            header = file.read(_HEADER_BYTES)
             size = file.seek(0, 2)
     except FileNotFoundError:
         raise TracediffError(f"{path}: no such file", "check the path") from None
@@ -62,8 +63,19 @@ def _check_readable(path: Path) -> None:
         raise TracediffError(f"{path} cannot be read", error.strerror or str(error)) from error
     if size == 0:
         raise TracediffError(f"{path} is empty", f"did the export fail? {_EXPORT}")
-    if head != _SQLITE_MAGIC:
-        raise _not_sqlite(path, head)
+    if not header.startswith(_SQLITE_MAGIC):
+        raise _not_sqlite(path, header[: len(_SQLITE_MAGIC)])
+    # SQLite reads the missing part of a last page as zeros.
+    if size < _stated_size(header):
+        raise TracediffError(f"{path} is damaged or cut short", _EXPORT)
+
+
+def _stated_size(header: bytes) -> int:
+    """Return the size in bytes that an SQLite header states, 0 where it does not."""
+    if len(header) < _HEADER_BYTES or header[24:28] != header[92:96]:  # written by an SQLite that keeps no count
+        return 0
+    page_size = int.from_bytes(header[16:18], "big")
+    return (65536 if page_size == 1 else page_size) * int.from_bytes(header[28:32], "big")
 
 
 def _not_sqlite(path: Path, head: bytes) -> TracediffError:

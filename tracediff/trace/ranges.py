@@ -1,18 +1,22 @@
-"""NVTX ranges: which one was innermost at a moment, and to which phase and module it belongs.
+"""Nested ranges: which one was innermost at a moment, and to which phase and module it belongs.
 
-Ranges pushed and popped on one thread nest. A sweep over them in order of their starts, with a stack, gives each one's
-parent in linear time; the innermost range at a moment is the last one started, or the nearest of its parents that is
-still open. Nothing joins intervals with intervals.
+Ranges pushed and popped on one thread nest. Sorted by their starts, the depth of each is the number of ranges that
+began before it less those that ended, so parents follow from one sort and one search; nothing joins intervals with
+intervals, and the cost stays linear in ranges and kernels whatever the depth. Ranges that cross (two clocks, start/end
+ranges) are walked with a stack instead.
+
+A range covers the moments from its start up to, not including, its end.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from tracediff.trace.table import Int32, Int64, RangeKey
+from tracediff.trace.table import Int64, RangeKey
 
 #: What tracediff's own captures name their phases; in those the phases stand inside an outer `run` range.
 OWN_PHASE = re.compile(r"prefill|decode\[\d+\]")
@@ -21,53 +25,89 @@ _BLOCK = re.compile(r"(?:^|[./])(?:layers?|blocks?|h)[.\[/](\d{1,9})(?:[.\]/]|$)
 NONE = -1
 
 
-def parents(start: Int64, end: Int64) -> Int64:
-    """Return for each range of one thread the index of the range around it, -1 for none.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nesting:
+    """The ranges of one thread, and which was innermost when.
+
+    Attributes:
+        parent: Index of the range around each range, -1 for none.
+        starts, ends: Each in ascending order.
+        innermost_after: Innermost range after each start and end, these merged in order of time; -1 for none.
+    """
+
+    parent: Int64
+    starts: Int64
+    ends: Int64
+    innermost_after: Int64
+
+    def innermost(self, moment: Int64) -> Int64:
+        """Return for each moment the index of the innermost range open then, -1 for none."""
+        passed = np.searchsorted(self.starts, moment, side="right")
+        passed += np.searchsorted(self.ends, moment, side="right")
+        return np.append(NONE, self.innermost_after)[passed]
+
+
+def nest(start: Int64, end: Int64) -> Nesting:
+    """Nest the ranges of one thread.
 
     Args:
         start: Starts in ns, ascending; of equal starts the longer range first.
-        end: Ends in ns, same order.
+        end: Ends in ns, same order, each after its start.
     """
-    result = np.full(len(start), NONE, dtype=np.int64)
-    starts, ends = start.tolist(), end.tolist()
-    stack: list[int] = []
-    for index, (begin, finish) in enumerate(zip(starts, ends, strict=True)):
-        # A range that ends where this one starts has ended; one that ends before this one ends only crosses it.
-        while stack and ends[stack[-1]] <= begin and (ends[stack[-1]] < finish or starts[stack[-1]] < begin):
-            stack.pop()
-        result[index] = stack[-1] if stack else NONE
-        stack.append(index)
-    return result
+    count = len(start)
+    index = np.arange(count)
+    # Of ranges that end together the inner one, which began later, ends first.
+    by_end = count - 1 - np.argsort(end[::-1], kind="stable")
+    ends = end[by_end]
+    begun = index + np.searchsorted(ends, start, side="right")
+    ended = index + np.searchsorted(start, ends, side="left")
+    parent = _parents_by_depth(index, 2 * index - begun)
+    inside = parent != NONE
+    after = np.empty(2 * count, dtype=np.int64)
+    if (end[inside] <= end[parent[inside]]).all():
+        after[begun] = index
+        after[ended] = parent[by_end]
+        return Nesting(parent=parent, starts=start, ends=ends, innermost_after=after)
+    after[begun] = index
+    after[ended] = ~by_end
+    return Nesting(parent=_walk(after, count), starts=start, ends=ends, innermost_after=after)
 
 
-def innermost(start: Int64, end: Int64, parent: Int64, moment: Int64) -> Int64:
-    """Return for each moment of one thread the innermost range open then, -1 for none.
+def _parents_by_depth(index: Int64, depth: Int64) -> Int64:
+    """Return for each range the last one before it that is one level shallower; -1 at depth 0."""
+    count = len(index)
+    parent = np.full(count, NONE, dtype=np.int64)
+    inside = np.flatnonzero(depth > 0)
+    if len(inside):
+        by_depth = np.argsort(depth, kind="stable")
+        place = depth[by_depth] * count + by_depth
+        above = (depth[inside] - 1) * count
+        found = np.searchsorted(place, above + inside) - 1
+        parent[inside] = np.maximum(place[found] - above, NONE)
+    return parent
+
+
+def _walk(events: Int64, count: int) -> Int64:
+    """Return parents of ranges that cross, and overwrite the events with the innermost range after each.
 
     Args:
-        start, end, parent: The thread's ranges as `parents` takes and returns them.
-        moment: Moments in ns, any order.
+        events: Starts (index of the range) and ends (its complement) in order of time.
+        count: Number of ranges.
     """
-    found = np.searchsorted(start, moment, side="right") - 1
-    if len(start) == 0:
-        return found
-    while True:
-        # Index -1 reads the last range; those moments are already settled.
-        ended = (found >= 0) & (end[found] < moment)
-        if not ended.any():
-            return found
-        found[ended] = parent[found[ended]]
-
-
-def depths(parent: Int64) -> Int64:
-    """Return each range's nesting depth, 0 for outermost. Parents stand before their children."""
-    result = np.zeros(len(parent), dtype=np.int64)
-    chain = parent.copy()
-    while True:
-        inside = chain >= 0
-        if not inside.any():
-            return result
-        result[inside] += 1
-        chain[inside] = parent[chain[inside]]
+    parent = np.full(count, NONE, dtype=np.int64)
+    is_open = [True] * count
+    stack: list[int] = []
+    for place, event in enumerate(events.tolist()):
+        if event >= 0:
+            if stack:
+                parent[event] = stack[-1]
+            stack.append(event)
+        else:
+            is_open[~event] = False
+            while stack and not is_open[stack[-1]]:
+                stack.pop()
+        events[place] = stack[-1] if stack else NONE
+    return parent
 
 
 def phases(parent: Int64, is_own_phase: npt.NDArray[np.bool_]) -> Int64:
@@ -75,13 +115,26 @@ def phases(parent: Int64, is_own_phase: npt.NDArray[np.bool_]) -> Int64:
 
     Where a range around it is one of tracediff's own phases, that one is the phase, though `run` is around it.
     """
-    result = np.arange(len(parent), dtype=np.int64)
-    depth = depths(parent)
-    for level in range(1, int(depth.max(initial=0)) + 1):
-        here = np.flatnonzero(depth == level)
-        above = result[parent[here]]
-        result[here] = np.where(is_own_phase[here] & ~is_own_phase[above], here, above)
-    return result
+    count = len(parent)
+    itself = np.arange(count + 1)
+    above = np.append(np.where(parent == NONE, itself[:-1], parent), count)
+    outermost = _last_of_chain(above)
+    own = np.append(is_own_phase, True)  # behind the last range: the end of a chain without an own phase
+    nearest = _last_of_chain(np.where(own, itself, np.append(np.where(parent == NONE, count, parent), count)))
+    own_above = np.where(own[:-1] & (parent != NONE), nearest[parent], itself[:-1])
+    own_above = np.where(own_above == count, itself[:-1], own_above)
+    phase = _last_of_chain(np.append(own_above, count))[nearest]
+    return np.where(phase == count, outermost, phase)[:-1]
+
+
+def _last_of_chain(step: Int64) -> Int64:
+    """Follow `step` from every index to where it leads to itself, in as many rounds as the longest chain has bits."""
+    for _ in range(max(len(step).bit_length(), 1)):
+        further = step[step]
+        if (further == step).all():
+            break
+        step = further
+    return step
 
 
 def layer_of(module: str) -> int | None:
@@ -96,19 +149,19 @@ def key_of(phase: str | None, module: str | None) -> RangeKey:
     return RangeKey(phase=phase, module=name, layer=layer_of(name))
 
 
-def occurrences(phase_range: Int64, name: Int32, start: Int64) -> Int64:
+def occurrences(phase: Int64, name: Int64, start: Int64) -> Int64:
     """Return for each range how often its phase's name had begun before its phase did: its iteration.
 
     Args:
-        phase_range: As `phases` returns it.
-        name: Code of each range's text, one code per (process, thread, text) so that ranks do not mix.
+        phase: As `phases` returns it.
+        name: A number per (thread, text) of each range, so that threads and ranks do not mix.
         start: Starts in ns.
     """
-    result = np.full(len(phase_range), NONE, dtype=np.int64)
-    instances = np.unique(phase_range)
+    result = np.full(len(phase), NONE, dtype=np.int64)
+    instances = np.flatnonzero(phase == np.arange(len(phase)))
     order = instances[np.lexsort((start[instances], name[instances]))]
     codes = name[order]
     first = np.flatnonzero(np.r_[True, codes[1:] != codes[:-1]]) if len(order) else np.zeros(0, dtype=np.int64)
     count = np.diff(np.r_[first, len(order)])
     result[order] = np.arange(len(order)) - np.repeat(first, count)
-    return result[phase_range]
+    return result[phase]

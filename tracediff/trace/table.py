@@ -80,6 +80,8 @@ class Coverage:
         in_phase_only: Kernels launched directly under a phase.
         outside_ranges: Kernels launched while no range was open on their thread.
         no_launch: Kernels whose launch call is not in the trace.
+        captured: Of all these, kernels of CUDA graphs whose module is the one that was captured.
+        from_other_threads: Of all these, kernels whose range was open on another thread than the launching one.
     """
 
     kernels: int
@@ -87,6 +89,8 @@ class Coverage:
     in_phase_only: int
     outside_ranges: int
     no_launch: int
+    captured: int = 0
+    from_other_threads: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

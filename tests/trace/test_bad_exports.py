@@ -1,0 +1,263 @@
+"""Whatever is wrong with a file, the user gets one line that says so, and the file stays as it is."""
+
+import hashlib
+import os
+import shutil
+import sqlite3
+
+import pytest
+from small_exports import DATA, PROCESS, THREAD, SmallExport, modules, one_module
+
+from tracediff.errors import TracediffError
+from tracediff.trace import read_trace
+
+LLAMA = DATA / "llama-two-blocks-b1.sqlite"
+NUMBERS = [-1, 0, 2**31, -(2**31), 2**63 - 1, -(2**63), 2**62, -(2**62)]
+
+
+def refusal(path):
+    """Return the one line that reading `path` ends with."""
+    with pytest.raises(TracediffError) as caught:
+        read_trace(path)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def without(tmp_path, *statements):
+    """Return a copy of a real export after some SQL."""
+    path = tmp_path / "trace.sqlite"
+    shutil.copy(LLAMA, path)
+    with sqlite3.connect(path) as connection:
+        for statement in statements:
+            connection.execute(statement)
+    connection.close()
+    return path
+
+
+def test_missing_file_is_not_made(tmp_path):
+    path = tmp_path / "trace.sqlite"
+    assert "no such file" in refusal(path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("trace.sqlite", b"", "is empty"),
+        ("trace.sqlite", b"kernel,start,end\n", "text file"),
+        ("trace.sqlite", bytes(range(256)) * 20, "no SQLite database"),
+        ("trace.sqlite", b"SQLite format 3\x00", "no SQLite database"),
+        ("trace.sqlite", b"SQLite format 3\x00" + b"\xff" * 5000, "damaged or cut short"),
+        ("run.qdstrm", b"\x01\x02\x03\x04", "unfinished recording"),
+    ],
+)
+def test_what_is_no_export_is_named(tmp_path, name, content, says):
+    path = tmp_path / name
+    path.write_bytes(content)
+    assert says in refusal(path)
+
+
+def test_directory(tmp_path):
+    assert "directory" in refusal(tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_unreadable_file(tmp_path):
+    path = one_module().write(tmp_path / "trace.sqlite")
+    path.chmod(0)
+    assert "permission denied" in refusal(path)
+
+
+def test_fifo_does_not_hang(tmp_path):
+    path = tmp_path / "trace.sqlite"
+    os.mkfifo(path)
+    assert "no regular file" in refusal(path)
+
+
+def test_symlink_is_followed(tmp_path):
+    path = tmp_path / "link.sqlite"
+    path.symlink_to(LLAMA)
+    assert len(read_trace(path)) == 112
+
+
+def test_name_with_characters_that_mean_something_in_a_uri(tmp_path):
+    path = tmp_path / "a b?mode=rw&%41#x.sqlite"
+    shutil.copy(LLAMA, path)
+    assert len(read_trace(path)) == 112
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
+def test_file_cut_short(tmp_path, share):
+    path = tmp_path / "trace.sqlite"
+    content = LLAMA.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    assert "damaged or cut short" in refusal(path) or "no SQLite database" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("statement", "says"),
+    [
+        ("DROP TABLE CUPTI_ACTIVITY_KIND_KERNEL", "no CUDA kernels"),
+        ("DELETE FROM CUPTI_ACTIVITY_KIND_KERNEL", "no CUDA kernels"),
+        ("DROP TABLE CUPTI_ACTIVITY_KIND_RUNTIME", "no CUDA API calls"),
+        ("DROP TABLE StringIds", "no strings"),
+        ("ALTER TABLE CUPTI_ACTIVITY_KIND_KERNEL RENAME COLUMN demangledName TO title", "no known nsys version"),
+    ],
+)
+def test_export_without_what_a_kernel_table_needs(tmp_path, statement, says):
+    assert says in refusal(without(tmp_path, statement))
+
+
+def test_other_database(tmp_path):
+    path = tmp_path / "other.sqlite"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE customers (name)")
+    connection.close()
+    assert "no nsys export" in refusal(path)
+
+
+def test_without_ranges_kernels_stand_outside(tmp_path):
+    table = read_trace(without(tmp_path, "DROP TABLE NVTX_EVENTS"))
+    assert table.coverage.outside_ranges == len(table) == 112
+
+
+def test_calls_without_rows_leave_kernels_without_launch(tmp_path):
+    table = read_trace(without(tmp_path, "DELETE FROM CUPTI_ACTIVITY_KIND_RUNTIME"))
+    assert table.coverage.no_launch == len(table) == 112
+    assert (table.launch_ns == table.start_ns).all()
+
+
+def test_view_in_place_of_a_table_reads_like_the_table(tmp_path):
+    path = without(
+        tmp_path,
+        "ALTER TABLE CUPTI_ACTIVITY_KIND_KERNEL RENAME TO hidden",
+        "CREATE VIEW CUPTI_ACTIVITY_KIND_KERNEL AS SELECT * FROM hidden",
+    )
+    assert modules(read_trace(path)) == modules(read_trace(LLAMA))
+
+
+@pytest.mark.parametrize("table", ["CUPTI_ACTIVITY_KIND_RUNTIME", "NVTX_EVENTS", "StringIds"])
+def test_every_table_may_be_a_view(tmp_path, table):
+    path = without(
+        tmp_path, f"ALTER TABLE {table} RENAME TO hidden", f"CREATE VIEW {table} AS SELECT rowid, * FROM hidden"
+    )
+    assert modules(read_trace(path)) == modules(read_trace(LLAMA))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "\x00",
+        "a\x00b",
+        "\x1b[2J\x1b]0;title\x07",
+        "<script>alert(1)</script>",
+        '=cmd|"/C calc"!A0',
+        "'; DROP TABLE x; --",
+        "\u202egnp.exe",
+        "🧨" * 1000,
+        "x" * (1 << 20),
+        "",
+        " ",
+    ],
+)
+def test_names_are_kept_as_they_are(tmp_path, name):
+    export = SmallExport().range(name, 0, 100).range(name + "/inner", 1, 99).kernel(name, 1, 20)
+    table = read_trace(export.write(tmp_path / "trace.sqlite"))
+    assert modules(table) == [(name, name, name + "/inner")]
+
+
+def test_bytes_that_are_no_text_become_replacement_characters(tmp_path):
+    path = one_module().write(tmp_path / "trace.sqlite")
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE StringIds SET value = CAST(x'61ff62' AS TEXT) WHERE value = 'first'")
+        connection.execute("UPDATE NVTX_EVENTS SET text = CAST(x'ff' AS TEXT) WHERE text = 'prefill'")
+    connection.close()
+    assert modules(read_trace(path))[0] == ("a\ufffdb", "\ufffd", "model.layers.0.mlp")
+
+
+@pytest.mark.parametrize("column", sorted(one_module().rows["CUPTI_ACTIVITY_KIND_KERNEL"][0]))
+@pytest.mark.parametrize("value", [*NUMBERS, None, 1.5, "text", b"blob"])
+def test_no_value_of_a_kernel_brings_the_reader_down(tmp_path, column, value):
+    export = one_module()
+    export.schema = export.schema.replace(" NOT NULL", "")
+    export.rows["CUPTI_ACTIVITY_KIND_KERNEL"][1][column] = value
+    table = read_trace(export.write(tmp_path / "trace.sqlite"))
+    assert len(table) == 2
+    assert (table.duration_ns >= 0).all()
+    assert "first" in table.names
+
+
+@pytest.mark.parametrize("table", ["NVTX_EVENTS", "CUPTI_ACTIVITY_KIND_RUNTIME"])
+@pytest.mark.parametrize("column", ["start", "end", "globalTid", "textId", "domainId", "correlationId", "eventType"])
+@pytest.mark.parametrize("value", [*NUMBERS, None, 1.5, "text", b"blob"])
+def test_no_value_of_a_range_or_call_brings_the_reader_down(tmp_path, table, column, value):
+    export = one_module()
+    export.schema = export.schema.replace(" NOT NULL", "")
+    for row in export.rows[table]:
+        if column in row or (table == "NVTX_EVENTS" and column == "textId"):
+            row[column] = value
+    assert len(read_trace(export.write(tmp_path / "trace.sqlite"))) == 2
+
+
+def test_kernel_that_ends_before_it_starts_lasts_no_time_and_is_noted(tmp_path):
+    export = SmallExport().kernel("backwards", 1, 20, start=30, end=10)
+    table = read_trace(export.write(tmp_path / "trace.sqlite"))
+    assert table.duration_ns.tolist() == [0]
+    assert any("end before their start" in note for note in table.notes)
+
+
+def test_id_without_a_string_is_shown_as_missing(tmp_path):
+    path = one_module().write(tmp_path / "trace.sqlite")
+    with sqlite3.connect(path) as connection:
+        connection.execute("DELETE FROM StringIds WHERE value = 'first'")
+    connection.close()
+    assert modules(read_trace(path))[0][0] == "<string 2 missing>"
+
+
+def test_of_calls_with_one_correlation_id_the_first_counts(tmp_path):
+    export = one_module().call(1, 500)
+    table = read_trace(export.write(tmp_path / "trace.sqlite"))
+    assert table.launch_ns.tolist() == [20, 30]
+
+
+def test_correlation_ids_repeat_between_processes(tmp_path):
+    other = PROCESS + 0x1000000
+    export = one_module().range("decode[0]", 15, 80, thread=other + 42).kernel("theirs", 1, 20, process=other)
+    table = read_trace(export.write(tmp_path / "trace.sqlite"))
+    assert modules(table) == [
+        ("first", "prefill", "model.layers.0.mlp"),
+        ("theirs", "decode[0]", ""),
+        ("second", "prefill", "model.layers.0.mlp"),
+    ]
+    assert table.process.tolist() == [0, 1, 0]
+
+
+def test_ten_thousand_nested_ranges(tmp_path):
+    depth = 10_000
+    export = SmallExport()
+    for level in range(depth):
+        export.range(f"level {level}", level, 1_000_000 - level, thread=THREAD)
+    export.kernel("deep", 1, 500_000).kernel("shallow", 2, 999_999)
+    export.kernel("middle", 3, 1_000_000 - 5000)
+    table = read_trace(export.write(tmp_path / "trace.sqlite"))
+    assert modules(table) == [
+        ("deep", "level 0", "level 9999"),
+        ("middle", "level 0", "level 4999"),
+        ("shallow", "level 0", ""),
+    ]
+
+
+def test_reading_leaves_the_file_and_its_directory_alone(tmp_path):
+    path = tmp_path / "trace.sqlite"
+    shutil.copy(LLAMA, path)
+    path.chmod(0o444)
+    before = hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns
+    read_trace(path)
+    assert (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns) == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["trace.sqlite"]
+
+
+def test_a_database_left_in_wal_mode_is_read_without_touching_it(tmp_path):
+    path = without(tmp_path, "PRAGMA journal_mode=WAL")
+    assert len(read_trace(path)) == 112
+    assert [entry.name for entry in tmp_path.iterdir()] == ["trace.sqlite"]

@@ -1,0 +1,113 @@
+"""Give kernels to ranges: the phase and module each was launched, or captured, for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tracediff.trace.columns import NULL, Codes
+from tracediff.trace.graphs import Capture
+from tracediff.trace.launches import THREAD_BITS
+from tracediff.trace.nvtx import Ranges
+from tracediff.trace.ranges import NONE, key_of
+from tracediff.trace.table import Int32, Int64, RangeKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attribution:
+    """What each kernel was launched for.
+
+    Attributes:
+        innermost: Index of the innermost range around the launch, -1 for none.
+        key: Code of each kernel's key in `keys`.
+        keys: Distinct keys.
+        iteration: Which occurrence of its phase, -1 outside every range.
+        captured: Kernels whose module is that of their graph's capture.
+        from_other_threads: Kernels whose range was open on another thread than the launching one.
+    """
+
+    innermost: Int64
+    key: Int32
+    keys: tuple[RangeKey, ...]
+    iteration: Int32
+    captured: int
+    from_other_threads: int
+
+
+def attribute(ranges: Ranges, thread: Int32, threads: list[int], launch: Int64, capture: Capture) -> Attribution:
+    """Attribute kernels.
+
+    Args:
+        ranges: The trace's ranges.
+        thread: Code of the thread that launched each kernel, -1 for none.
+        threads: globalTid of each code.
+        launch: Start of the launch call in ns, `NULL` for none.
+        capture: Where kernels of graphs were captured.
+    """
+    innermost = ranges.innermost(thread, threads, launch)
+    from_other_threads = _look_beyond_the_thread(ranges, thread, threads, launch, innermost)
+    width = len(ranges.texts) + 1
+    outside = np.int64(width * width)
+    itself = np.arange(len(ranges.phase))
+    # The text of a phase is no module: kernels directly under it have none, written as the code behind the last text.
+    module = np.where(ranges.phase == itself, width - 1, ranges.text)
+    phase_text = ranges.text[ranges.phase].astype(np.int64) if len(itself) else itself
+    distinct = Codes()
+    distinct.of(np.array([outside]))
+    of_range = distinct.of(phase_text * width + module)
+    key = np.append(of_range, np.int32(0))[innermost]
+    iteration = np.append(ranges.iteration, NONE).astype(np.int32)[innermost]
+
+    in_graph = np.flatnonzero(capture.moment != NULL)
+    inside = np.full(len(in_graph), NONE, dtype=np.int64)
+    if len(in_graph):
+        codes = Codes()
+        inside = ranges.innermost(codes.of(capture.thread[in_graph]), codes.values, capture.moment[in_graph])
+        in_graph, inside = in_graph[inside != NONE], inside[inside != NONE]
+        replayed = innermost[in_graph]
+        # The replay says which phase this is, the capture which module; without the one, the other says both.
+        around = np.where(replayed == NONE, inside, replayed)
+        name = np.where(replayed == NONE, module[inside], ranges.text[inside])
+        key[in_graph] = distinct.of(phase_text[around] * width + name)
+        iteration[in_graph] = ranges.iteration[around]
+    keys = tuple(
+        key_of(None, None)
+        if code == outside
+        else key_of(ranges.texts[code // width], ranges.texts[code % width] if code % width < width - 1 else None)
+        for code in distinct.values
+    )
+    return Attribution(
+        innermost=innermost,
+        key=key,
+        keys=keys,
+        iteration=iteration,
+        captured=len(in_graph),
+        from_other_threads=from_other_threads,
+    )
+
+
+def _look_beyond_the_thread(ranges: Ranges, thread: Int32, threads: list[int], launch: Int64, innermost: Int64) -> int:
+    """Fill in ranges that are open on no thread, or on the one other thread that has any open.
+
+    A start/end range that ends on another thread belongs to the whole process. And a thread that never opens a range
+    (autograd's, a stream's worker) works for the one that does, as long as that is a single one.
+    """
+    left = np.flatnonzero((innermost == NONE) & (thread >= 0))
+    if not len(left) or not ranges.lanes:
+        return 0
+    filled = 0
+    for code in np.unique(thread[left]).tolist():
+        tid = threads[code]
+        process = tid & ~int(THREAD_BITS)
+        mine = left[thread[left] == code]
+        innermost[mine] = ranges.open_in(process, launch[mine])
+        if tid not in ranges.lanes:
+            others = [lane for lane in ranges.lanes if lane & ~int(THREAD_BITS) == process and lane != process]
+            mine = mine[innermost[mine] == NONE]
+            answers = [ranges.open_in(lane, launch[mine]) for lane in others[:64]]
+            if answers:
+                one = (np.stack(answers) != NONE).sum(axis=0) == 1
+                innermost[mine] = np.where(one, np.max(answers, axis=0), NONE)
+        filled += int((innermost[left[thread[left] == code]] != NONE).sum())
+    return filled

@@ -1,0 +1,95 @@
+"""CUDA graphs: where in the run a replayed kernel was captured.
+
+A kernel of a replayed graph is launched by `cudaGraphLaunch`, all of a graph's kernels by one call. What it computes
+was said when the graph was captured: the kernel's graph node was made then, or is a copy (of the instantiated graph) of
+one made then, through any number of copies. `CUDA_GRAPH_NODE_EVENTS` holds a row for each making and each copying.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tracediff.trace.columns import NULL, Export
+from tracediff.trace.launches import THREAD_BITS
+from tracediff.trace.table import Int64
+
+NODES = "CUDA_GRAPH_NODE_EVENTS"
+WHOLE_GRAPHS = "CUPTI_ACTIVITY_KIND_GRAPH_TRACE"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capture:
+    """Where each kernel's graph node was made; `NULL` for a kernel of no graph, and where the trace does not say.
+
+    Attributes:
+        thread: globalTid of the thread that captured it.
+        moment: When, in ns.
+    """
+
+    thread: Int64
+    moment: Int64
+
+
+def read_captures(export: Export, process: Int64, node: Int64) -> Capture:
+    """Find the making of graph nodes.
+
+    Args:
+        export: The open export.
+        process: globalPid of each kernel, `NULL` where the export does not state it.
+        node: Its graph node id, `NULL` for none.
+    """
+    thread, moment = np.full(len(node), NULL, dtype=np.int64), np.full(len(node), NULL, dtype=np.int64)
+    in_graph = np.flatnonzero(node != NULL)
+    if not len(in_graph) or not export.has(NODES, "start", "globalTid", "graphNodeId", "originalGraphNodeId"):
+        return Capture(thread=thread, moment=moment)
+    events = export.integers(NODES, ("start", "globalTid", "graphNodeId", "originalGraphNodeId"))
+    event_process = events["globalTid"] & ~THREAD_BITS
+    if (process == NULL).any():  # one process, as far as anyone can tell
+        process, event_process = np.zeros_like(process), np.zeros_like(event_process)
+    copied = np.flatnonzero(events["originalGraphNodeId"] != NULL)
+    # All nodes that are named anywhere, one number per (process, id).
+    ids = _Numbers(
+        np.concatenate([event_process, event_process[copied], process[in_graph]]),
+        np.concatenate([events["graphNodeId"], events["originalGraphNodeId"][copied], node[in_graph]]),
+    )
+    count, event_node, original, kernel_node = ids.count, *ids.split(len(event_process), len(copied), len(in_graph))
+    came_from = np.arange(count)
+    came_from[event_node[copied][::-1]] = original[::-1]
+    # Copies of copies: double the stride until every chain has reached its end; one that never does is a cycle.
+    for _ in range(count.bit_length() + 1):
+        came_from = came_from[came_from]
+    made = np.full(count, -1, dtype=np.int64)
+    makings = np.flatnonzero((events["originalGraphNodeId"] == NULL) & (events["start"] != NULL))
+    makings = makings[np.argsort(events["start"][makings], kind="stable")]
+    made[event_node[makings[::-1]]] = makings[::-1]
+    ended = came_from[came_from] == came_from
+    making = np.where(ended, made[came_from], -1)[kernel_node]
+    known = making >= 0
+    thread[in_graph[known]] = events["globalTid"][making[known]]
+    moment[in_graph[known]] = events["start"][making[known]]
+    return Capture(thread=thread, moment=moment)
+
+
+class _Numbers:
+    """One number per distinct pair."""
+
+    def __init__(self, first: Int64, second: Int64) -> None:
+        order = np.lexsort((second, first))
+        new = np.r_[True, (np.diff(first[order]) != 0) | (np.diff(second[order]) != 0)]
+        self._numbers = np.empty(len(order), dtype=np.int64)
+        self._numbers[order] = np.cumsum(new) - 1
+        self.count = int(new.sum())
+
+    def split(self, *lengths: int) -> list[Int64]:
+        """Return the numbers of the parts that were joined."""
+        return np.split(self._numbers, np.cumsum(lengths)[:-1])
+
+
+def whole_graphs(export: Export) -> int:
+    """Return how many graph launches were recorded whole, without the kernels inside."""
+    if not export.has(WHOLE_GRAPHS):
+        return 0
+    count = export.query(f"SELECT count(*) FROM {WHOLE_GRAPHS}")[0][0]
+    return count if isinstance(count, int) else 0
