@@ -7,9 +7,14 @@ from dataclasses import replace
 
 from tracediff.diff.result import Kernel
 
-# cuBLASLt's splitKreduce_kernel: blocks of 32 x 16 threads; 32 columns of the output per block along x, 16 along y.
-# Measured on cuBLAS 13.1: m = 4096 gives grid.x = 128, m = 1024 gives 32.
-REDUCE_BLOCK = (32, 16, 1)
+# cuBLASLt's splitKreduce_kernel: blocks of 32 x 16 threads, grid (m ÷ 32, n ÷ 16) rounded up, as long as it has fewer
+# than 512 blocks; then its blocks loop (measured on cuBLAS 13.1: 315 of 315 smaller grids).
+_REDUCE_BLOCK = (32, 16, 1)
+_REDUCE_LOOPS_FROM = 512
+
+# Kernels that put the parts of a split sum side by side along grid.z: CUTLASS 2.x by its source
+# (GemmIdentityThreadblockSwizzle: z counts slices of k), xmma as measured (768 of 768 launches).
+_PARTS_ALONG_Z = ("cutlass2x", "xmma")
 
 
 def infer(kernels: Sequence[Kernel], sm_count: int | None) -> tuple[Kernel, ...]:
@@ -43,20 +48,29 @@ def _factor(kernel: Kernel, reduce: Kernel | None, sm_count: int | None) -> tupl
         return kernel.parsed.split_k, "name"
     if kernel.parsed.split_k_form == "none":
         return 1, "name"
-    inferred = _from_launch(kernel, reduce, sm_count) if reduce is not None else None
+    inferred = _from_launch(kernel, reduce, sm_count)
     return (inferred, "inferred") if inferred is not None else (None, None)
 
 
-def _from_launch(kernel: Kernel, reduce: Kernel, sm_count: int | None) -> int | None:
+def _from_launch(kernel: Kernel, reduce: Kernel | None, sm_count: int | None) -> int | None:
+    if kernel.parsed.family in _PARTS_ALONG_Z and kernel.parsed.detail("segment_k") is not True:
+        # More than one layer without a reduction after it may be a batch of products as well.
+        return kernel.grid[2] if kernel.grid[2] == 1 or reduce is not None else None
+    if kernel.parsed.family == "nvjet" and reduce is not None:
+        return _blocks_per_tile(kernel, reduce, sm_count)
+    return None
+
+
+def _blocks_per_tile(kernel: Kernel, reduce: Kernel, sm_count: int | None) -> int | None:
     """Return blocks ÷ output tiles of an nvjet kernel, None unless exactly one factor of two or more fits.
 
     The reduction's grid tells how many rows and, within 16, how many columns the output has. Tiles are rounded up to
-    whole clusters. Kernels whose blocks loop over tiles fill the GPU; a grid that large says nothing.
+    whole clusters. Blocks that loop over tiles fill the GPU; a grid that large says nothing.
     """
     tile, cluster = kernel.parsed.tile, kernel.parsed.cluster
-    if kernel.parsed.family != "nvjet" or tile is None or tile[0] is None or tile[1] is None or cluster is None:
+    if tile is None or tile[0] is None or tile[1] is None or cluster is None or len(cluster) < 2:
         return None
-    if reduce.block != REDUCE_BLOCK or len(cluster) < 2:
+    if reduce.block != _REDUCE_BLOCK or reduce.grid[0] * reduce.grid[1] >= _REDUCE_LOOPS_FROM:
         return None
     blocks = kernel.grid[0] * kernel.grid[1] * kernel.grid[2]
     if sm_count is None or blocks > sm_count - cluster[0] * cluster[1]:

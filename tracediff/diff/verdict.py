@@ -60,14 +60,18 @@ def _with_product(product: Pair, a: Kernel | None, b: Kernel | None) -> tuple[Ve
     """Judge a split-K reduction: its order is the split-K factor, which the GEMM's pair has settled."""
     same = product.verdict in (Verdict.SAME_KERNELS, Verdict.SAME_ORDER)
     if a is None or b is None:
-        # The factor did not change, yet the parts are added inside the GEMM on one side and after it on the other.
-        return decide(a, b) if same else (product.verdict, product.reason)
+        # Where k is split alike, the GEMM's rules have settled that it does not matter which kernel adds the parts.
+        return decide(a, b) if same and not _is_split(product) else (product.verdict, product.reason)
     if _partial_type(a) != _partial_type(b):
         return Verdict.ORDER_CHANGED, f"partial sums {_partial_type(a)} → {_partial_type(b)}"
     verdict, reason = decide(a, b)
     if verdict is Verdict.SAME_KERNELS and same:
         return verdict, reason
     return (Verdict.SAME_ORDER if same else product.verdict), product.reason
+
+
+def _is_split(product: Pair) -> bool:
+    return all(kernel is not None and (kernel.split_k or 1) > 1 for kernel in (product.a, product.b))
 
 
 def _partial_type(kernel: Kernel) -> str | None:

@@ -7,6 +7,8 @@ Tile, cluster, stages and raster decide which block computes an element and when
 
 from __future__ import annotations
 
+import re
+
 from tracediff.diff.result import Kernel, Verdict
 from tracediff.diff.rules.facts import (
     agree,
@@ -15,6 +17,7 @@ from tracediff.diff.rules.facts import (
     k_step,
     problem_k,
     reduction_scheme,
+    same_block,
     split_part,
     warps_along_k,
 )
@@ -54,7 +57,7 @@ def _compute_type(kernel: Kernel) -> str | None:
 
 
 # What holds for every family comes first.
-EVERY_FAMILY = (
+WHATEVER_FAMILY = (
     Rule(
         name="other problem",
         when=lambda a, b: differ(problem_k(a), problem_k(b)),
@@ -99,6 +102,49 @@ EVERY_FAMILY = (
     ),
 )
 
+# Code whose multiplying unit may differ under one family's name.
+OTHER_UNIT = (
+    Rule(
+        name="other instruction",
+        when=lambda a, b: a.parsed.mma != b.parsed.mma or a.parsed.op_class != b.parsed.op_class,
+        verdict=Verdict.UNKNOWN,
+        reason=lambda a, b: change("instruction", a.parsed.mma or a.parsed.op_class, b.parsed.mma or b.parsed.op_class),
+        source="an instruction of another depth adds another number of products at once",
+    ),
+    Rule(
+        name="k sliced in the block",
+        when=lambda a, b: differ(warps_along_k(a), warps_along_k(b)),
+        verdict=Verdict.ORDER_CHANGED,
+        reason=lambda a, b: change("warps along k", warps_along_k(a), warps_along_k(b)),
+        source="CUTLASS sliced-K: each warp sums its own part of k, and the parts are added",
+    ),
+)
+
+# What is left where k is split.
+SPLIT_UNSETTLED = (
+    Rule(
+        name="same kernel, same factor",
+        when=lambda a, b: a.parsed.name == b.parsed.name and agree(a.split_k, b.split_k),
+        verdict=Verdict.SAME_ORDER,
+        reason=lambda a, b: f"same kernel, split-K {a.split_k} in both",
+        source=SWEEP + ": fp32 1286 of 1286 pairs equal",
+    ),
+    Rule(
+        name="same factor, other tile",
+        when=lambda a, b: agree(a.split_k, b.split_k),
+        verdict=Verdict.UNKNOWN,
+        reason=lambda a, b: f"split-K {a.split_k} in both, " + change("tile", a.parsed.tile, b.parsed.tile),
+        source="where the parts are cut and how they are added is not known",
+    ),
+    Rule(
+        name="factor not known",
+        when=always,
+        verdict=Verdict.UNKNOWN,
+        reason=lambda a, b: change("split-K", a.split_k, b.split_k),
+        source="these names never say whether k is split",
+    ),
+)
+
 # Hopper's own kernels: wgmma adds k in steps of one instruction into one fp32 accumulator, whatever the tile.
 NVJET = (
     Rule(
@@ -133,66 +179,94 @@ NVJET = (
     ),
 )
 
-# CUTLASS 2.x, xmma and cuBLAS's older kernels.
-CLASSIC = (
+# cuBLAS's xmma kernels: sm80 code for fp32 (FFMA), sm90 code for TF32.
+XMMA = (
     Rule(
-        name="other instruction",
-        when=lambda a, b: a.parsed.mma != b.parsed.mma or a.parsed.op_class != b.parsed.op_class,
+        name="k cut into segments",
+        when=lambda a, b: a.parsed.detail("segment_k") is True or b.parsed.detail("segment_k") is True,
         verdict=Verdict.UNKNOWN,
-        reason=lambda a, b: change("instruction", a.parsed.mma, b.parsed.mma),
-        source="an instruction of another depth adds another number of products at once",
+        reason="k is cut into segments by the launch (segment_k_on)",
+        source=SWEEP + ": segment_k_on against off 608 pairs equal, 2056 not; on against on with other grids both too",
+    ),
+    *OTHER_UNIT,
+    Rule(
+        name="unsplit",
+        when=lambda a, b: _unsplit(a, b) and agree(k_step(a), k_step(b)),
+        verdict=Verdict.SAME_ORDER,
+        reason=_unsplit_reason,
+        source=SWEEP + ": FFMA 2811 of 2811 pairs equal, TF32 segment_k_off 10662 of 10662",
     ),
     Rule(
-        name="k sliced in the block",
-        when=lambda a, b: differ(warps_along_k(a), warps_along_k(b)),
+        name="parts added in turn",
+        when=lambda a, b: agree(a.split_k, b.split_k) and a.split_k != 2 and _adds_in_turn(a) != _adds_in_turn(b),
         verdict=Verdict.ORDER_CHANGED,
-        reason=lambda a, b: change("warps along k", warps_along_k(a), warps_along_k(b)),
-        source="CUTLASS sliced-K: each warp sums its own part of k",
+        reason=lambda a, b: f"split-K {a.split_k} in both, parts added in another order",
+        source=SWEEP
+        + ": customOption 1 against 2 or none, 808 of 808 pairs differ; two parts have one order of adding,"
+        " 486 of 486 pairs equal",
+    ),
+    Rule(
+        name="same parts",
+        when=lambda a, b: agree(a.split_k, b.split_k) and _is_ffma(a) and agree(split_part(a), split_part(b)),
+        verdict=Verdict.SAME_ORDER,
+        reason=lambda a, b: f"split-K {a.split_k} in both, parts of equal length",
+        source=SWEEP + ": 2070 of 2070 pairs equal, whether the parts are added inside the kernel or after it",
+    ),
+    *SPLIT_UNSETTLED,
+)
+
+# CUTLASS 2.x and 3.x and cuBLAS's older kernels.
+CLASSIC = (
+    *OTHER_UNIT,
+    Rule(
+        name="stream-K",
+        when=lambda a, b: "stream-k" in (a.parsed.split_k_form, b.parsed.split_k_form),
+        verdict=Verdict.UNKNOWN,
+        reason="stream-K cuts k by the launch",
+        source="CUTLASS media/docs: stream-K shares whole tiles' k-steps out over the blocks of the launch",
     ),
     Rule(
         name="unsplit",
         when=lambda a, b: _unsplit(a, b) and agree(k_step(a), k_step(b)),
         verdict=Verdict.SAME_ORDER,
         reason=_unsplit_reason,
-        source=SWEEP,
+        source="CUTLASS threadblock/mma_multistage.h: one accumulator walks k in steps of one instruction",
     ),
-    Rule(
-        name="same kernel, same parts",
-        when=lambda a, b: a.parsed.name == b.parsed.name and agree(a.split_k, b.split_k),
-        verdict=Verdict.SAME_ORDER,
-        reason=lambda a, b: f"same kernel, split-K {a.split_k} in both",
-        source=SWEEP,
-    ),
-    Rule(
-        name="same factor, other tile",
-        when=lambda a, b: agree(a.split_k, b.split_k),
-        verdict=Verdict.UNKNOWN,
-        reason=lambda a, b: f"split-K {a.split_k} in both, " + change("tile", a.parsed.tile, b.parsed.tile),
-        source="fp32: equal factors across tiles are usually, not always, bit-equal",
-    ),
-    Rule(
-        name="factor not known",
-        when=always,
-        verdict=Verdict.UNKNOWN,
-        reason=lambda a, b: change("split-K", a.split_k, b.split_k),
-        source="these names never say whether k is split",
-    ),
+    *SPLIT_UNSETTLED,
 )
 
-# gemv, gemmSN, dot, large-k: one order per kernel and launch.
+# gemv, gemmSN, dot, large-k: each kernel has its own order.
 VECTOR = (
     Rule(
-        name="vector kernel to matrix kernel",
+        name="vector kernel to matrix kernel, or to another",
         when=lambda a, b: a.parsed.family != b.parsed.family or a.parsed.kernel != b.parsed.kernel,
         verdict=Verdict.ORDER_CHANGED,
         reason=lambda a, b: f"{label(a)} → {label(b)}",
-        source=SWEEP,
+        source=SWEEP + ": fp32 and TF32, 3738 of 3738 pairs differ",
     ),
     Rule(
-        name="other launch",
+        name="gemmSN, other number of rows",
+        when=lambda a, b: (
+            (a.parsed.kernel or "").startswith("gemmSN")
+            and same_block(a, b)
+            and _leading_numbers(a) == _leading_numbers(b)
+        ),
+        verdict=Verdict.SAME_ORDER,
+        reason="gemmSN in both, rows only",
+        source=SWEEP + ": 83 of 83 pairs equal; of the template's numbers only those that count rows differ",
+    ),
+    Rule(
+        name="large-k, same factor",
+        when=lambda a, b: (a.parsed.kernel or "").startswith("sgemm_largek") and agree(a.split_k, b.split_k),
+        verdict=Verdict.SAME_ORDER,
+        reason=lambda a, b: f"large-k GEMM, split-K {a.split_k} in both",
+        source=SWEEP + ": 4 of 4 pairs equal, other factors 3 of 3 not",
+    ),
+    Rule(
+        name="other variant or launch",
         when=always,
         verdict=Verdict.UNKNOWN,
-        reason="vector kernel, other variant or launch",
+        reason=lambda a, b: f"{label(a)} in both, other variant or launch",
         source="these kernels cut k by their launch configuration",
     ),
 )
@@ -210,6 +284,20 @@ ACROSS_FAMILIES = (
 VECTOR_FAMILY = "cublas_gemv_misc"
 
 
+def _is_ffma(kernel: Kernel) -> bool:
+    return kernel.parsed.op_class == "ffma"
+
+
+def _adds_in_turn(kernel: Kernel) -> bool:
+    """Whether cuBLASLt's customOption says that an xmma kernel's blocks add their parts by themselves, in turn."""
+    return kernel.algorithm is not None and kernel.algorithm.custom_option == 1
+
+
+def _leading_numbers(kernel: Kernel) -> list[str]:
+    """The first four numbers of gemmSN's template list; the two after them count the rows that one block takes."""
+    return re.findall(r"[<,]\s*(?:\(int\))?(\d+)(?=\s*,)", kernel.parsed.name)[:4]
+
+
 def is_vector_kernel(kernel: Kernel) -> bool:
     """Whether this is one of cuBLAS's kernels for very few rows or columns."""
     return kernel.parsed.family == VECTOR_FAMILY
@@ -224,10 +312,13 @@ def label(kernel: Kernel) -> str:
     return f"{kernel.parsed.family} GEMM"
 
 
+_TABLES = {"nvjet": NVJET, "xmma": XMMA}
+
+
 def table(a: Kernel, b: Kernel) -> tuple[Rule, ...]:
     """Return the rules for two GEMMs."""
     if is_vector_kernel(a) or is_vector_kernel(b):
-        return EVERY_FAMILY[:3] + VECTOR
+        return WHATEVER_FAMILY[:3] + VECTOR
     if a.parsed.family != b.parsed.family:
-        return EVERY_FAMILY + ACROSS_FAMILIES
-    return EVERY_FAMILY + (NVJET if a.parsed.family == "nvjet" else CLASSIC)
+        return WHATEVER_FAMILY + ACROSS_FAMILIES
+    return WHATEVER_FAMILY + _TABLES.get(a.parsed.family, CLASSIC)

@@ -58,6 +58,14 @@ REDUCTION = (
         source="PyTorch layer_norm_kernel.cu, SoftMax.cu: a block (or warp) sums whole rows",
     ),
     Rule(
+        name="attention parts combined",
+        when=lambda a, b: same_name(a, b) and a.parsed.split_k_form == "split-kv" and same_block(a, b),
+        verdict=Verdict.SAME_ORDER,
+        reason="combines the parts of split-KV, rows only",
+        source="FlashAttention flash_fwd_kernel.h, combine_attn_seqk_parallel: a block adds all parts of its rows in"
+        " order; how many parts there are is judged at the attention kernel",
+    ),
+    Rule(
         name="other kernel",
         when=lambda a, b: not same_name(a, b),
         verdict=Verdict.UNKNOWN,
