@@ -2,8 +2,8 @@
 
     python scripts/benchmark_names.py [--names 200000] [--rounds 5] [--by-family]
 
-The names are those of the tests' corpus, made distinct by counting up one of their numbers. `parse` has no cache. Times are of the process's CPU, the
-best round counts.
+The names are those of the tests' corpus, made distinct by counting up one of their numbers. `parse` has no cache. Times
+are of the process's CPU, the best round counts.
 """
 
 import argparse

@@ -12,7 +12,7 @@ Details: `vector` (elements per access of vectorized_elementwise_kernel).
 
 import re
 
-from tracediff.kernels.model import Detail, KernelName
+from tracediff.kernels.model import Detail, KernelName, make_kernel_name
 from tracediff.kernels.spelling import Spelling
 
 _REDUCTIONS = (
@@ -81,10 +81,21 @@ _ELEMENTWISE = (
     "fused_adam",
     "amp_",
 )
-# The last word of a host function or functor: what the lambda inside it computes.
-_WHAT = re.compile(
-    r"(\w+(?:_kernel_cuda|_kernel_impl|_kernel|Functor|Ops|FunctorOnSelf_add|Functor_add|_cuda_out|_stub|_functor))\b"
+# How the names of host functions and functors end: they say what the lambda inside them computes.
+_WHAT = (
+    "_kernel_cuda",
+    "_kernel_impl",
+    "_kernel",
+    "Functor",
+    "Ops",
+    "_cuda_out",
+    "_functor",
+    "FunctorOnSelf_add",
+    "Functor_add",
 )
+_WORD = re.compile(r"\w+")
+# Where to look for them: behind that come the argument types of nested lambdas.
+_WHAT_WITHIN = 600
 _VECTOR = re.compile(r"<(?:\(int\)|int=)?(\d{1,2}),")
 _CONTAINERS = frozenset(
     (
@@ -103,14 +114,14 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
     kernel = spelling.path.rpartition("::")[2]
     what = None
     if spelling.open >= 0:
-        for word in _WHAT.finditer(spelling.text, spelling.open, min(len(spelling.text), spelling.open + 600)):
-            if word.group(1) not in _CONTAINERS:
-                what = word.group(1)
+        for word in _WORD.findall(spelling.text, spelling.open, spelling.open + _WHAT_WITHIN):
+            if word.endswith(_WHAT) and word not in _CONTAINERS:
+                what = word
                 break
     details: tuple[tuple[str, Detail], ...] = ()
     if kernel == "vectorized_elementwise_kernel" and (width := _VECTOR.match(spelling.text, spelling.open)):
         details = (("vector", int(width.group(1))),)
-    return KernelName(
+    return make_kernel_name(
         name=name, family="at_native", role=_role(kernel, what or ""), kind=what, kernel=kernel, details=details
     )
 

@@ -18,7 +18,7 @@ How each one orders its sums is not in the name, so `split_k_form` is None.
 Details: `threads_log2`, `bools` (the truth values as printed), `numbers`.
 """
 
-from tracediff.kernels.model import Detail, KernelName, Types
+from tracediff.kernels.model import Detail, KernelName, Types, make_kernel_name, make_types
 from tracediff.kernels.spelling import Spelling, arguments, boolean_literal, integer_literal
 from tracediff.kernels.words import cpp_type
 
@@ -52,7 +52,7 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
         details.append(("bools", tuple(bools[:4])))
     elif function.startswith(_THREADS_FIRST) and numbers:
         threads = numbers[0]
-    return KernelName(
+    return make_kernel_name(
         name=name,
         family="cublas_gemv_misc",
         role=_role(function),
@@ -71,11 +71,11 @@ def _truth(argument: str) -> bool | None:
 
 def _types(kernel: str, types: list[str]) -> Types | None:
     if not types:
-        return Types(a="f32", accumulate="f32") if kernel.startswith("sgemm") else None
+        return make_types(a="f32", accumulate="f32") if kernel.startswith("sgemm") else None
     a = types[0]
     if kernel.startswith(("gemvx", "gemv2", "gemvNSP")) and len(types) >= 4:
-        return Types(a=a, b=types[1], output=types[2], accumulate=types[3])
-    return Types(a=a)
+        return make_types(a=a, b=types[1], output=types[2], accumulate=types[3])
+    return make_types(a=a)
 
 
 def _layout(kernel: str, bools: list[bool]) -> str | None:

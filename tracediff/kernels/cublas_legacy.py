@@ -28,7 +28,7 @@ Details: `ldg`, `options` (`f2f`, `raggedMn`), `version`, `gaussian`, `library`.
 import re
 
 from tracediff.kernels.mma import mma_shape
-from tracediff.kernels.model import Detail, KernelName, Types
+from tracediff.kernels.model import Detail, KernelName, make_kernel_name, make_types
 from tracediff.kernels.spelling import Spelling
 from tracediff.kernels.words import ACCUMULATOR_LETTERS, integer, integers
 
@@ -83,12 +83,12 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
     if output is None and inputs != "" and accumulate != "s32":
         output = accumulate
     tail = _Tail(tokens[position:])
-    return KernelName(
+    return make_kernel_name(
         name=name,
         family="cublas_legacy",
         role="gemm",
         arch=arch,
-        types=Types(a=inputs or accumulate, b=inputs or accumulate, accumulate=accumulate, output=output),
+        types=make_types(a=inputs or accumulate, b=inputs or accumulate, accumulate=accumulate, output=output),
         tile=(tail.tile[0], tail.tile[1], tail.k_step) if tail.tile else None,
         stages=tail.stages,
         mma=mma_shape(core.group(3)),

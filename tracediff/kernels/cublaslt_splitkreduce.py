@@ -25,7 +25,7 @@ and None in the other forms.
 Details: `block`, `template_arguments`.
 """
 
-from tracediff.kernels.model import Detail, KernelName, Types
+from tracediff.kernels.model import Detail, KernelName, Types, make_kernel_name, make_types
 from tracediff.kernels.spelling import Spelling, arguments, integer_literal
 from tracediff.kernels.words import cpp_type
 
@@ -39,7 +39,7 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
         return _result(name, None, None, (), unparsed=spelling.text[spelling.open :])
     details: list[tuple[str, Detail]] = [("template_arguments", len(listed))]
     if len(listed) == 7:
-        return _result(name, Types(partial=cpp_type(listed[0])), None, tuple(details), unparsed=None)
+        return _result(name, make_types(partial=cpp_type(listed[0])), None, tuple(details), unparsed=None)
     if len(listed) < 7:
         return _result(name, None, None, tuple(details), unparsed=spelling.text[spelling.open : end])
     block = (integer_literal(listed[0]), integer_literal(listed[1]))
@@ -47,7 +47,7 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
     if block[0] is not None and block[1] is not None:
         details.append(("block", (block[0], block[1])))
         threads = block[0] * block[1]
-    types = Types(
+    types = make_types(
         partial=cpp_type(listed[3]),
         accumulate=cpp_type(listed[5]),
         output=cpp_type(listed[4]) if len(listed) == 15 else None,
@@ -58,7 +58,7 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
 def _result(
     name: str, types: Types | None, threads: int | None, details: tuple[tuple[str, Detail], ...], unparsed: str | None
 ) -> KernelName:
-    return KernelName(
+    return make_kernel_name(
         name=name,
         family="cublaslt_splitkreduce",
         role="splitk_reduce",

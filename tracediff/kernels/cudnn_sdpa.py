@@ -18,7 +18,7 @@ Example: `cudnn_generated_fort_native_sdpa_sm90_flash_fprop_wgmma_f16_knob_7_64x
 Details: `direction`, `width_class`, `knob`, `kernel_index`.
 """
 
-from tracediff.kernels.model import Detail, KernelName
+from tracediff.kernels.model import Detail, KernelName, make_kernel_name
 from tracediff.kernels.spelling import Spelling
 from tracediff.kernels.words import integer, integers
 
@@ -66,7 +66,7 @@ def read(name: str, spelling: Spelling) -> KernelName | None:  # noqa: PLR0912 -
         else:
             unparsed.append(token)
         position += 1
-    return KernelName(
+    return make_kernel_name(
         name=name,
         family="cudnn_sdpa",
         role="attention",

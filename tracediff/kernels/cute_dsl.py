@@ -10,11 +10,11 @@ are not in the name.
 
 import re
 
-from tracediff.kernels.model import KernelName
+from tracediff.kernels.model import KernelName, make_kernel_name
 from tracediff.kernels.spelling import Spelling
 
 _ARCH = re.compile(r"Sm(\d{2,3})")
-_CLASS = re.compile(r"[A-Z]\w*?(?=_object_at|$)")
+_CAPITAL = re.compile(r"[A-Z]")
 
 
 def read(name: str, spelling: Spelling) -> KernelName | None:
@@ -25,13 +25,13 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
     lowered = head.lower()
     combine = "combine" in lowered
     attention = "attention" in lowered or "attn" in lowered or "fmha" in lowered or "mla" in lowered
-    word = _CLASS.search(head)
-    return KernelName(
+    capital = _CAPITAL.search(head)
+    return make_kernel_name(
         name=name,
         family="cute_dsl",
         role="reduction" if combine else "attention" if attention else "gemm" if "gemm" in lowered else "other",
         arch=f"sm{arch.group(1)}" if arch else None,
         split_k_form="split-kv" if combine and attention else None,
-        kernel=word.group() if word else head,
+        kernel=head[capital.start() :] if capital else head,
         unparsed=rest or None if found else None,
     )

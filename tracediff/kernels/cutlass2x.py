@@ -33,7 +33,7 @@ Details: `iterator`, `unity_stride`, `gaussian`, `forward_compat`, `group_mode`,
 import re
 
 from tracediff.kernels.mma import mma_shape
-from tracediff.kernels.model import Detail, KernelName, Types
+from tracediff.kernels.model import Detail, KernelName, make_kernel_name, make_types
 from tracediff.kernels.spelling import Spelling
 from tracediff.kernels.words import ACCUMULATOR_LETTERS, integer, integers
 
@@ -125,12 +125,12 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
     default = accumulate if tail.tile else None
     first = tail.inputs[0] if tail.inputs else default
     second = tail.inputs[1] if len(tail.inputs) > 1 else first
-    return KernelName(
+    return make_kernel_name(
         name=name,
         family="cutlass2x_conv" if kind in _CONVOLUTIONS else "cutlass2x",
         role="gemm",
         arch=arch,
-        types=Types(a=first, b=second, accumulate=accumulate, output=output or accumulate, math=math or None),
+        types=make_types(a=first, b=second, accumulate=accumulate, output=output or accumulate, math=math or None),
         tile=(tail.tile[0], tail.tile[1], tail.k_step) if tail.tile else None,
         stages=tail.stages,
         cluster=tail.cluster,

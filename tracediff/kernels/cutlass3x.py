@@ -33,7 +33,7 @@ import re
 
 from tracediff.kernels.cutlass2x import ELEMENT_TYPES, OP_CLASSES
 from tracediff.kernels.mma import mma_shape
-from tracediff.kernels.model import Detail, KernelName, Types
+from tracediff.kernels.model import Detail, KernelName, make_kernel_name, make_types
 from tracediff.kernels.spelling import Spelling
 from tracediff.kernels.words import integer, integers
 
@@ -94,12 +94,12 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
         scale_a, scale_b = tail.scales(elements)
     else:
         scale_a = scale_b = None
-    return KernelName(
+    return make_kernel_name(
         name=name,
         family="cutlass3x",
         role="gemm",
         arch=arch,
-        types=Types(
+        types=make_types(
             a=elements[0] if elements else None,
             b=elements[1] if len(elements) > 1 else None,
             accumulate=elements[2] if len(elements) > 2 else None,

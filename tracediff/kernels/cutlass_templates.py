@@ -25,26 +25,26 @@ Details: `wrapper`, `policy`, `scheduler_stages`, `accumulator_stages`, `split_k
 
 import re
 
-from tracediff.kernels.model import Detail, KernelName, Types
+from tracediff.kernels.model import Detail, KernelName, make_kernel_name, make_types
 from tracediff.kernels.spelling import Spelling, arguments, cute_shape, integer_literal
 from tracediff.kernels.words import cpp_type
 
-_POLICY = re.compile(r"Mainloop(Sm\d+)(\w*)<")
+_POLICY = re.compile(r"Mainloop(Sm\d{2,4})(\w{0,100})<")
 _SCHEDULE = re.compile(
     r"Kernel(?:PtrArray|Array)?(Tma|CpAsync)?(WarpSpecialized)?(Pingpong|Cooperative)?(FP8FastAccum)?(?:[<,> ]|$)"
 )
 _SM90_ATOM = re.compile(r"(?:SM90_|MMA_)(\d+)x(\d+)x(\d+)_([FSU]\d+|F16|F32|S32)([A-Z]+\d*[A-Z]*\d*)")
-_SM100_ATOM = re.compile(r"SM1\d\d_MMA_\w+?_(2x1SM_)?(?:SS|TS)\b")
+_SM100_ATOM = re.compile(r"SM1\d\d_MMA_\w{1,40}?_(2x1SM_)?(?:SS|TS)\b")
 _STAGED = re.compile(r"Mma(Multistage|Pipelined|Singlestage)\w*<")
 _SHAPE = re.compile(r"GemmShape<([^<>]{1,60})>")
-_WRAPPER = re.compile(r"(\w+::)*(\w+)<")
+_WRAPPER = re.compile(r"\b(\w{1,80})<")
 
 
 def read(name: str, spelling: Spelling) -> KernelName | None:
     """Read one CUTLASS kernel given as a C++ template; None where it is none."""
     text = spelling.text
     if "ReduceSplitK" in text:
-        return KernelName(
+        return make_kernel_name(
             name=name, family="cutlass2x", role="splitk_reduce", kernel="ReduceSplitK", split_k_form="parallel"
         )
     if (policy := _POLICY.search(text)) is not None:
@@ -53,7 +53,7 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
         return _read_2x(name, text, staged)
     if "GemmUniversal" in text or "gemm::kernel::" in text or "cutlass_3x_gemm" in text:
         family = "cutlass2x" if "threadblock" in text or "enable_sm8" in text else "cutlass3x"
-        return KernelName(
+        return make_kernel_name(
             name=name,
             family=family,
             role="gemm",
@@ -77,12 +77,12 @@ def _read_3x(name: str, text: str, policy: re.Match[str]) -> KernelName:
     tile = (shape[0], shape[1], shape[2]) if shape is not None and len(shape) == 3 else None
     mma, two_cta = _instruction(text)
     a, b = _elements(rest)
-    return KernelName(
+    return make_kernel_name(
         name=name,
         family="machete" if "machete" in text else "cutlass3x",
         role="gemm",
         arch=policy.group(1).lower(),
-        types=Types(a=a, b=b) if a or b else None,
+        types=make_types(a=a, b=b) if a or b else None,
         tile=tile,
         stages=numbers[0] if numbers else None,
         cluster=cluster,
@@ -99,7 +99,7 @@ def _read_3x(name: str, text: str, policy: re.Match[str]) -> KernelName:
 def _wrapper(text: str, before: int) -> list[tuple[str, Detail]]:
     """Return the first template around the kernel that is not CUTLASS' own."""
     for found in _WRAPPER.finditer(text, 0, before):
-        word = found.group(2)
+        word = found.group(1)
         if word not in ("device_kernel", "Kernel", "Kernel2", "GemmUniversal", "CollectiveMma", "tuple"):
             return [("wrapper", word)]
     return []
@@ -140,7 +140,7 @@ def _read_2x(name: str, text: str, staged: re.Match[str]) -> KernelName:
     if staged.group(1) == "Multistage":
         numbers = [number for argument in listed[1:] if (number := integer_literal(argument)) is not None]
         stages = numbers[0] if numbers else None
-    return KernelName(
+    return make_kernel_name(
         name=name,
         family="cutlass2x",
         role="gemm",

@@ -17,7 +17,7 @@ so `split` and `append_kv` are counted from the end. Verified.
 Details: `dropout`, `causal`, `append_kv`, `split`, `max_splits_log2`, `direction`.
 """
 
-from tracediff.kernels.model import Detail, KernelName, Types
+from tracediff.kernels.model import Detail, KernelName, make_kernel_name, make_types
 from tracediff.kernels.spelling import Spelling, arguments, boolean_literal, integer_literal
 from tracediff.kernels.words import cpp_type
 
@@ -44,7 +44,7 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
             tile = (numbers[1], numbers[2], None)
             warps = (numbers[3] or 0,)
         element = next((word for part in parts[4:8] if (word := cpp_type(part.rpartition("::")[2]))), None)
-        types = Types(a=element, b=element) if element else None
+        types = make_types(a=element, b=element) if element else None
         flags = [boolean_literal(argument) for argument in listed[traits_at + 1 :]]
         # A list cut short by a truncated name cannot be counted from its end.
         whole = end < len(spelling.text) or spelling.text.endswith(">")
@@ -60,7 +60,7 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
             details += [
                 (word, flag) for word, flag in zip(("dropout", "causal"), flags, strict=False) if flag is not None
             ]
-    return KernelName(
+    return make_kernel_name(
         name=name,
         family="flash_attn2",
         role="reduction" if combine else "elementwise" if "convert" in kernel else "attention",

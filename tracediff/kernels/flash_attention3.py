@@ -22,13 +22,13 @@ Details: `direction`, `causal`, `local`, `head_dim_v`, `max_splits_log2`, `sched
 
 import re
 
-from tracediff.kernels.model import Detail, KernelName, Types
+from tracediff.kernels.model import Detail, KernelName, Types, make_kernel_name, make_types
 from tracediff.kernels.spelling import Spelling, arguments, boolean_literal, cute_shape, integer_literal
 from tracediff.kernels.words import cpp_type
 
 _ARCH = re.compile(r"cutlass::arch::Sm(\d+)")
 _CLASS = re.compile(r"FlashAttn\w+")
-_SCHEDULER = re.compile(r"flash::(\w*TileScheduler\w*)<")
+_SCHEDULER = re.compile(r"flash::(\w{0,60}TileScheduler\w{0,20})<")
 _ROLES = {
     "FlashAttnFwdCombine": "reduction",
     "FlashAttnBwdPreprocess": "reduction",
@@ -51,7 +51,7 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
         _read_combine(text, found.end(), fields, details)
     elif kernel.startswith("FlashAttnFwd"):
         _read_forward(text, fields, details)
-    return KernelName(
+    return make_kernel_name(
         name=name,
         family="flash_attn3",
         role=role,
@@ -95,7 +95,7 @@ def _read_combine(text: str, opening: int, fields: _Fields, details: list[tuple[
         fields.threads = integer_literal(listed[2])
     elements = [word for argument in listed[3:] if (word := cpp_type(argument))]
     if len(elements) > 1:
-        fields.types = Types(output=elements[0], accumulate=elements[1])
+        fields.types = make_types(output=elements[0], accumulate=elements[1])
 
 
 def _read_forward(text: str, fields: _Fields, details: list[tuple[str, Detail]]) -> None:
@@ -116,7 +116,7 @@ def _read_forward(text: str, fields: _Fields, details: list[tuple[str, Detail]])
     if (values := integer_literal(listed[3])) is not None:
         details.append(("head_dim_v", values))
     element = cpp_type(listed[4])
-    fields.types = Types(a=element, b=element, accumulate=cpp_type(listed[5]))
+    fields.types = make_types(a=element, b=element, accumulate=cpp_type(listed[5]))
     for word, argument in (("causal", listed[7]), ("local", listed[8])):
         if (flag := boolean_literal(argument)) is not None:
             details.append((word, flag))
@@ -137,7 +137,7 @@ def read_beta(name: str, spelling: Spelling) -> KernelName | None:
     traits = arguments(listed[0], listed[0].index("<"))[0] if listed and "<" in listed[0] else []
     numbers = [integer_literal(part) for part in traits[:5]]
     whole = len(numbers) == 5 and None not in numbers
-    return KernelName(
+    return make_kernel_name(
         name=name,
         family="flash_attn3",
         role="attention",

@@ -12,7 +12,7 @@ in the name. The combine kernel sums them: role `reduction`.
 Details: `head_dim_v`, `causal`, `max_splits`.
 """
 
-from tracediff.kernels.model import Detail, KernelName, Types
+from tracediff.kernels.model import Detail, KernelName, make_kernel_name, make_types
 from tracediff.kernels.spelling import Spelling, arguments, boolean_literal, integer_literal
 from tracediff.kernels.words import cpp_type
 
@@ -27,7 +27,7 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
     read_any = False
     if combine and len(listed) >= 5:
         read_any = True
-        types = Types(output=cpp_type(listed[0]), accumulate=cpp_type(listed[1]))
+        types = make_types(output=cpp_type(listed[0]), accumulate=cpp_type(listed[1]))
         for word, argument in (("head_dim_v", listed[3]), ("max_splits", listed[4])):
             if (number := integer_literal(argument)) is not None:
                 details.append((word, number))
@@ -40,12 +40,12 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
             tile = (numbers[1], numbers[2], None)
             warps = (numbers[3] or 0,)
             element = cpp_type(traits[4])
-            types = Types(a=element, b=element)
+            types = make_types(a=element, b=element)
             if (values := integer_literal(traits[5])) is not None:
                 details.append(("head_dim_v", values))
         if len(listed) > 1 and (causal := boolean_literal(listed[1])) is not None:
             details.append(("causal", causal))
-    return KernelName(
+    return make_kernel_name(
         name=name,
         family="flashmla",
         role="reduction" if combine else "attention",

@@ -12,7 +12,7 @@ Sm80, true, 64, 128, …>)`.
 Details: `direction`, `aligned`, `max_k`, `accum_in`, `dropout`, `seq_aligned`.
 """
 
-from tracediff.kernels.model import Detail, KernelName, Types
+from tracediff.kernels.model import Detail, KernelName, make_kernel_name, make_types
 from tracediff.kernels.spelling import Spelling
 from tracediff.kernels.words import integer, integers
 
@@ -45,12 +45,12 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
             arch = token
         else:
             unparsed.append(token)
-    return KernelName(
+    return make_kernel_name(
         name=name,
         family="fmha_cutlass",
         role="attention",
         arch=arch,
-        types=Types(a=element, b=element) if element else None,
+        types=make_types(a=element, b=element) if element else None,
         tile=tile,
         unparsed="_".join(unparsed) or None,
         kind="fmha",

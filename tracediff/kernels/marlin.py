@@ -12,7 +12,7 @@ How Marlin cuts k over CTAs is decided at run time: `split_k_form` is None.
 Details: `group_size` (elements of k per scale; -1 one per column), `scale_type`, `m_block_size_8`.
 """
 
-from tracediff.kernels.model import Detail, KernelName, Types
+from tracediff.kernels.model import Detail, KernelName, Types, make_kernel_name, make_types
 from tracediff.kernels.spelling import Spelling, arguments, boolean_literal, integer_literal
 
 _ARGUMENTS = 12
@@ -25,7 +25,7 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
     listed = arguments(spelling.text, spelling.open)[0] if spelling.open >= 0 else []
     found = _read_list(listed) if len(listed) == _ARGUMENTS else None
     if found is None:
-        return KernelName(
+        return make_kernel_name(
             name=name,
             family="marlin",
             role="gemm",
@@ -34,7 +34,7 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
         )
     types, numbers, details = found
     threads, m_blocks, n_blocks, k_blocks, stages = numbers
-    return KernelName(
+    return make_kernel_name(
         name=name,
         family="marlin",
         role="gemm",
@@ -63,7 +63,7 @@ def _read_list(
         ("scale_type", words[3] or ""),
         ("m_block_size_8", half_block),
     )
-    types = Types(a=words[0], b=words[1], output=words[2])
+    types = make_types(a=words[0], b=words[1], output=words[2])
     return types, (threads, m_blocks, n_blocks, k_blocks, stages), details
 
 

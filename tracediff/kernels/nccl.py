@@ -11,7 +11,7 @@ does: `other`.
 Details: `algorithm`, `protocol`, `operation`.
 """
 
-from tracediff.kernels.model import Detail, KernelName, Types
+from tracediff.kernels.model import Detail, KernelName, make_kernel_name, make_types
 from tracediff.kernels.spelling import Spelling
 
 _ROLES = {
@@ -71,11 +71,11 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
             element = _TYPES[token]
         elif token not in ("t", "DIRECT", "CHAIN") and not (collective == "Generic" and token.isdigit()):
             unparsed.append(token)
-    return KernelName(
+    return make_kernel_name(
         name=name,
         family="nccl",
         role=_ROLES.get(collective or "", "other"),
-        types=Types(a=element, output=element) if element else None,
+        types=make_types(a=element, output=element) if element else None,
         unparsed="_".join(unparsed) or None,
         kind=collective,
         details=tuple(details),

@@ -35,7 +35,7 @@ Examples: `nvjet_sm90_hsh_128x8_64x12_4x1_v_bz_splitK_TNT`,
 Details: `dtype_code`, `cluster_flag`, `algo`, `warp_tile`, `tma`, `align_cd`.
 """
 
-from tracediff.kernels.model import Detail, KernelName, Types
+from tracediff.kernels.model import Detail, KernelName, Types, make_kernel_name, make_types
 from tracediff.kernels.spelling import Spelling
 from tracediff.kernels.words import integer, integers
 
@@ -91,7 +91,7 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
                 details.append(("cluster_flag", "f"))
         taken += 1
     tail = _Tail(tokens[position + taken :], letters=3)
-    return KernelName(
+    return make_kernel_name(
         name=name,
         family="nvjet",
         role="gemm",
@@ -132,7 +132,7 @@ def _read_mma(
                 details.append(("warp_tile", warp_tile))
                 taken = 3
     tail = _Tail(tokens[taken:], letters=4)
-    return KernelName(
+    return make_kernel_name(
         name=name,
         family="nvjet",
         role="gemm",
@@ -220,7 +220,7 @@ class _Tail:
         """Return the types with the block scales that the tail states."""
         if types is None or (self.scale_a is None and self.scale_b is None):
             return types
-        return Types(
+        return make_types(
             a=types.a,
             b=types.b,
             c=types.c,
@@ -235,7 +235,7 @@ def _types(code: str) -> tuple[Types | None, bool]:
     """Read the type letters; also say whether every letter is known."""
     words = [_LETTERS.get(letter) for letter in code]
     if len(words) == 3:
-        return Types(a=words[0], b=words[0], accumulate=words[1], output=words[2]), None not in words
+        return make_types(a=words[0], b=words[0], accumulate=words[1], output=words[2]), None not in words
     if len(words) == 5:
-        return Types(a=words[0], b=words[1], c=words[2], accumulate=words[3], output=words[4]), None not in words
+        return make_types(a=words[0], b=words[1], c=words[2], accumulate=words[3], output=words[4]), None not in words
     return None, False

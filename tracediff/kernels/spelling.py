@@ -44,6 +44,8 @@ _WRAPPERS = frozenset({"Kernel", "Kernel2", "device_kernel"})
 
 def spelled(name: str) -> Spelling:
     """Take the wrappers off a kernel's name."""
+    if name.isidentifier() and not name.startswith("_Z"):
+        return Spelling(name, name, -1, name)
     text = name
     if text.startswith("_Z"):
         text = demangle(text) or text

@@ -12,7 +12,7 @@ The other few dozen tuning words are AMD's own and are not read; they are not li
 Details: `foreign` (always true).
 """
 
-from tracediff.kernels.model import KernelName
+from tracediff.kernels.model import KernelName, make_kernel_name
 from tracediff.kernels.spelling import Spelling
 from tracediff.kernels.words import integers
 
@@ -33,7 +33,7 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
         elif arch is None and token.startswith("ISA") and token[3:].isalnum():
             arch = f"gfx{token[3:]}"
     second = _TRANSPOSED.get(tokens[1])
-    return KernelName(
+    return make_kernel_name(
         name=name,
         family="tensile",
         role="gemm",

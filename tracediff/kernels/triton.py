@@ -20,7 +20,7 @@ Details: `ops` (fused operations as printed), `index`.
 import re
 
 from tracediff.kernels.function_words import role_of
-from tracediff.kernels.model import Detail, KernelName
+from tracediff.kernels.model import Detail, KernelName, make_kernel_name
 from tracediff.kernels.spelling import Spelling
 
 _ROLES = {
@@ -72,7 +72,7 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
         return _inductor(name, tokens)
     kind = tokens[1] if len(tokens) > 1 and tokens[1] in ("mm", "bmm", "tem") else None
     rest = spelling.procedural[len("triton_") :]
-    return KernelName(
+    return make_kernel_name(
         name=name,
         family="triton_inductor",
         role=_ROLES[kind] if kind else "other",
@@ -93,7 +93,7 @@ def _inductor(name: str, tokens: list[str]) -> KernelName:
     role = _ROLES[kind]
     if role == "gemm" and "attention" in fused:
         role = "attention"
-    return KernelName(name=name, family="triton_inductor", role=role, kind=kind, details=tuple(details))
+    return make_kernel_name(name=name, family="triton_inductor", role=role, kind=kind, details=tuple(details))
 
 
 def read_user(name: str, spelling: Spelling) -> KernelName | None:
@@ -101,7 +101,7 @@ def read_user(name: str, spelling: Spelling) -> KernelName | None:
     function = spelling.procedural
     for beginning, role in USER_KERNELS.items():
         if function.startswith(beginning):
-            return KernelName(name=name, family="triton_user", role=role, kernel=function)
+            return make_kernel_name(name=name, family="triton_user", role=role, kernel=function)
     if _PYTHON_KERNEL.fullmatch(function):
-        return KernelName(name=name, family="triton_user", role=role_of(function), kernel=function)
+        return make_kernel_name(name=name, family="triton_user", role=role_of(function), kernel=function)
     return None

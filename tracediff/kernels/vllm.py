@@ -13,7 +13,7 @@ Details: none.
 """
 
 from tracediff.kernels.function_words import role_of
-from tracediff.kernels.model import KernelName, Types
+from tracediff.kernels.model import KernelName, make_kernel_name, make_types
 from tracediff.kernels.spelling import Spelling, arguments
 from tracediff.kernels.words import cpp_type
 
@@ -26,11 +26,11 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
     listed = arguments(spelling.text, spelling.open)[0] if spelling.open >= 0 else []
     element = cpp_type(listed[0]) if listed else None
     role = role_of(function)
-    return KernelName(
+    return make_kernel_name(
         name=name,
         family="vllm",
         role=role,
-        types=Types(a=element) if element else None,
+        types=make_types(a=element) if element else None,
         split_k_form="split-kv" if function.startswith(_SPLIT_KV) else None,
         kernel=function,
         unparsed=spelling.text[spelling.open :] if role in ("gemm", "attention") and spelling.open >= 0 else None,

@@ -1,5 +1,7 @@
 """Words that several families share: element types, C++ type names, integer pairs such as `128x64`."""
 
+import re
+
 # Element types as cuBLAS spells them with one letter (CUTLASS `dtype_to_cublas`, and cuBLAS' own s/d/h/i/c/z prefixes).
 ACCUMULATOR_LETTERS = {"h": "f16", "s": "f32", "d": "f64", "i": "s32", "c": "cf32", "z": "cf64"}
 
@@ -67,20 +69,16 @@ def cpp_type(text: str) -> str | None:
     return found
 
 
+# At most nine digits: no field of a kernel name needs more, and Python's int() is quadratic and refuses above 4,300.
+_INTEGERS = re.compile(r"[0-9]{1,9}(?:x[0-9]{1,9})*")
+_MOST_DIGITS = 9
+
+
 def integers(text: str) -> tuple[int, ...] | None:
     """Read `128x64` or `16x8x16`; None where any part is not a plain decimal number of at most nine digits."""
-    numbers = []
-    for part in text.split("x"):
-        if not (part.isdigit() and part.isascii() and len(part) <= _MOST_DIGITS):
-            return None
-        numbers.append(int(part))
-    return tuple(numbers)
+    return tuple(map(int, text.split("x"))) if _INTEGERS.fullmatch(text) else None
 
 
 def integer(text: str) -> int | None:
     """Read a plain decimal number of at most nine digits."""
     return int(text) if text.isdigit() and text.isascii() and len(text) <= _MOST_DIGITS else None
-
-
-# No field of a kernel name needs more; Python's int() is quadratic and refuses above 4,300 digits.
-_MOST_DIGITS = 9

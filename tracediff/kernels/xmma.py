@@ -30,7 +30,7 @@ Details: `warpgroups`, `align_a`, `align_c`, `segment_k`, `library`, `launched`,
 import re
 
 from tracediff.kernels.mma import mma_shape
-from tracediff.kernels.model import Detail, KernelName, Types
+from tracediff.kernels.model import Detail, KernelName, Types, make_kernel_name, make_types
 from tracediff.kernels.spelling import Spelling
 from tracediff.kernels.words import integer, integers
 
@@ -61,7 +61,7 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
     types, layout, unparsed = _types_and_layout(tokens[position:])
     rest = _Tail(("tilesize" + tail).split("_") if found else [])
     reduction = rest.execute == "split_k"
-    return KernelName(
+    return make_kernel_name(
         name=name,
         family="xmma_conv" if not _CONVOLUTIONS.isdisjoint(operation) else "xmma",
         role="splitk_reduce" if reduction else "gemm",
@@ -92,7 +92,7 @@ def _types_and_layout(tokens: list[str]) -> tuple[Types | None, str | None, list
     if len(tokens) > position and _TYPE.fullmatch(tokens[position]):
         position += 1  # the epilogue's type
     operand = _word(stored.group(1))
-    types = Types(
+    types = make_types(
         a=operand,
         b=operand,
         output=_word(stored.group(2)),
