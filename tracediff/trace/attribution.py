@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tracediff.trace.columns import NULL, Codes
+from tracediff.trace.columns import Codes, distinct_of
 from tracediff.trace.graphs import Capture
 from tracediff.trace.launches import THREAD_BITS
 from tracediff.trace.nvtx import Ranges
@@ -59,11 +59,10 @@ def attribute(ranges: Ranges, thread: Int32, threads: list[int], launch: Int64, 
     key = np.append(of_range, np.int32(0))[innermost]
     iteration = np.append(ranges.iteration, NONE).astype(np.int32)[innermost]
 
-    in_graph = np.flatnonzero(capture.moment != NULL)
-    inside = np.full(len(in_graph), NONE, dtype=np.int64)
+    in_graph = capture.kernel
     if len(in_graph):
         codes = Codes()
-        inside = ranges.innermost(codes.of(capture.thread[in_graph]), codes.values, capture.moment[in_graph])
+        inside = ranges.innermost(codes.of(capture.thread), codes.values, capture.moment)
         in_graph, inside = in_graph[inside != NONE], inside[inside != NONE]
         replayed = innermost[in_graph]
         # The replay says which phase this is, the capture which module; without the one, the other says both.
@@ -97,7 +96,7 @@ def _look_beyond_the_thread(ranges: Ranges, thread: Int32, threads: list[int], l
     if not len(left) or not ranges.lanes:
         return 0
     filled = 0
-    for code in np.unique(thread[left]).tolist():
+    for code in distinct_of(thread[left].astype(np.int64)).tolist():
         tid = threads[code]
         process = tid & ~int(THREAD_BITS)
         mine = left[thread[left] == code]

@@ -24,6 +24,8 @@ __all__ = ["NULL", "Codes", "Export", "Texts", "distinct_of"]
 
 #: Rows that SQLite hands over before they become arrays.
 _ROWS_PER_CHUNK = 65536
+#: Numbers below this are coded by a table instead of a search.
+_DIRECT_CODES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +49,9 @@ def distinct_of(values: Int64) -> Int64:
     if not len(values) or values.min() == values.max():
         return values[:1]
     ordered = np.sort(values)
-    return ordered[np.append(True, ordered[1:] != ordered[:-1])]
+    new = np.append(True, ordered[1:] != ordered[:-1])
+    distinct: Int64 = ordered[new]
+    return distinct
 
 
 class Codes:
@@ -55,6 +59,8 @@ class Codes:
 
     def __init__(self) -> None:
         self._codes: dict[int, int] = {}
+        #: Code of each small number that was seen, -1 of others.
+        self._direct = np.full(0, -1, dtype=np.int32)
 
     @property
     def values(self) -> list[int]:
@@ -63,11 +69,26 @@ class Codes:
 
     def of(self, values: Int64) -> Int32:
         """Return the code of each value."""
+        if not len(values):
+            return np.zeros(0, dtype=np.int32)
+        lowest, highest = int(values.min()), int(values.max())
+        if lowest >= 0 and lowest < highest < _DIRECT_CODES:
+            return self._of_small(values, highest)
         distinct = distinct_of(values)
         codes = [self._codes.setdefault(value, len(self._codes)) for value in distinct.tolist()]
         if len(codes) == 1:
             return np.full(len(values), codes[0], dtype=np.int32)
         return np.array(codes, dtype=np.int32)[np.searchsorted(distinct, values)]
+
+    def _of_small(self, values: Int64, highest: int) -> Int32:
+        if highest >= len(self._direct):
+            self._direct = np.append(self._direct, np.full(highest + 1 - len(self._direct), -1, dtype=np.int32))
+        codes = self._direct[values]
+        if (codes < 0).any():
+            for value in distinct_of(values[codes < 0]).tolist():
+                self._direct[value] = self._codes.setdefault(value, len(self._codes))
+            codes = self._direct[values]
+        return codes
 
 
 class Texts:

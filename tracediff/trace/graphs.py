@@ -21,29 +21,31 @@ WHOLE_GRAPHS = "CUPTI_ACTIVITY_KIND_GRAPH_TRACE"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capture:
-    """Where each kernel's graph node was made; `NULL` for a kernel of no graph, and where the trace does not say.
+    """Where the graph nodes of kernels were made, as far as the trace says.
 
     Attributes:
-        thread: globalTid of the thread that captured it.
+        kernel: Indices of the kernels.
+        thread: globalTid of the thread that captured each.
         moment: When, in ns.
     """
 
+    kernel: Int64
     thread: Int64
     moment: Int64
 
 
-def read_captures(export: Export, process: Int64, node: Int64) -> Capture:
+def read_captures(export: Export, kernel: Int64, process: Int64, node: Int64) -> Capture:
     """Find the making of graph nodes.
 
     Args:
         export: The open export.
-        process: globalPid of each kernel, `NULL` where the export does not state it.
-        node: Its graph node id, `NULL` for none.
+        kernel: Indices of the kernels that ran in graphs.
+        process: globalPid of each, `NULL` where the export does not state it.
+        node: Graph node id of each.
     """
-    thread, moment = np.full(len(node), NULL, dtype=np.int64), np.full(len(node), NULL, dtype=np.int64)
-    in_graph = np.flatnonzero(node != NULL)
-    if not len(in_graph) or not export.has(NODES, "start", "globalTid", "graphNodeId", "originalGraphNodeId"):
-        return Capture(thread=thread, moment=moment)
+    if not len(kernel) or not export.has(NODES, "start", "globalTid", "graphNodeId", "originalGraphNodeId"):
+        nothing = np.zeros(0, dtype=np.int64)
+        return Capture(kernel=nothing, thread=nothing, moment=nothing)
     events = export.integers(NODES, ("start", "globalTid", "graphNodeId", "originalGraphNodeId"))
     event_process = events["globalTid"] & ~THREAD_BITS
     if (process == NULL).any():  # one process, as far as anyone can tell
@@ -51,25 +53,25 @@ def read_captures(export: Export, process: Int64, node: Int64) -> Capture:
     copied = np.flatnonzero(events["originalGraphNodeId"] != NULL)
     # All nodes that are named anywhere, one number per (process, id).
     ids = _Numbers(
-        np.concatenate([event_process, event_process[copied], process[in_graph]]),
-        np.concatenate([events["graphNodeId"], events["originalGraphNodeId"][copied], node[in_graph]]),
+        np.concatenate([event_process, event_process[copied], process]),
+        np.concatenate([events["graphNodeId"], events["originalGraphNodeId"][copied], node]),
     )
-    count, event_node, original, kernel_node = ids.count, *ids.split(len(event_process), len(copied), len(in_graph))
-    came_from = np.arange(count)
+    event_node, original, kernel_node = ids.split(len(event_process), len(copied), len(kernel))
+    came_from = np.arange(ids.count)
     came_from[event_node[copied][::-1]] = original[::-1]
     # Copies of copies: double the stride until every chain has reached its end; one that never does is a cycle.
-    for _ in range(count.bit_length() + 1):
+    for _ in range(ids.count.bit_length() + 1):
         came_from = came_from[came_from]
-    made = np.full(count, -1, dtype=np.int64)
+    made = np.full(ids.count, -1, dtype=np.int64)
     makings = np.flatnonzero((events["originalGraphNodeId"] == NULL) & (events["start"] != NULL))
     makings = makings[np.argsort(events["start"][makings], kind="stable")]
     made[event_node[makings[::-1]]] = makings[::-1]
     ended = came_from[came_from] == came_from
     making = np.where(ended, made[came_from], -1)[kernel_node]
     known = making >= 0
-    thread[in_graph[known]] = events["globalTid"][making[known]]
-    moment[in_graph[known]] = events["start"][making[known]]
-    return Capture(thread=thread, moment=moment)
+    return Capture(
+        kernel=kernel[known], thread=events["globalTid"][making[known]], moment=events["start"][making[known]]
+    )
 
 
 class _Numbers:

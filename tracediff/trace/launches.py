@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tracediff.trace.columns import NULL, Codes
+from tracediff.trace.columns import NULL, Codes, distinct_of
 from tracediff.trace.table import Int32, Int64
 
 #: The low 24 bits of nsys's globalTid are the thread; above them stands the process (globalPid).
@@ -54,7 +54,7 @@ class Launches:
         correlation, start = calls["correlationId"][keep], calls["start"][keep]
         codes = self._process_codes()
         of_call = codes[thread]
-        for code in np.unique(of_call).tolist():
+        for code in distinct_of(of_call).tolist():
             if code < 0:
                 continue
             mine = slice(None) if len(codes) == 1 or (of_call == code).all() else np.flatnonzero(of_call == code)
@@ -89,7 +89,7 @@ class _Ids:
         self._lowest = int(ids.min(initial=NULL if not len(ids) else ids[0]))
         self._highest = int(ids.max(initial=NULL if not len(ids) else ids[0]))
         span = self._highest - self._lowest + 1
-        self._sorted = None if span <= _PLACES_PER_KERNEL * len(ids) + 1 else np.unique(ids)
+        self._sorted = None if span <= _PLACES_PER_KERNEL * len(ids) + 1 else distinct_of(ids)
         self.places = span if self._sorted is None else len(self._sorted)
 
     def place(self, ids: Int64) -> Int64:

@@ -17,7 +17,7 @@ from tracediff.kernels import parse
 from tracediff.trace.algorithm import is_algorithm_log
 from tracediff.trace.attribution import Attribution, attribute
 from tracediff.trace.columns import NULL, Codes, Export, Texts
-from tracediff.trace.graphs import NODES, read_captures, whole_graphs
+from tracediff.trace.graphs import NODES, Capture, read_captures, whole_graphs
 from tracediff.trace.info import read_info
 from tracediff.trace.launches import Launches
 from tracediff.trace.nvtx import find_marks, find_ranges, read_events
@@ -89,11 +89,13 @@ def _read(export: Export) -> KernelTable:
     ranges = find_ranges(events)
     notes += ranges.notes
     node = columns.pop("node")
-    capture = read_captures(export, np.array(kernels.processes)[columns["process"]], node)
+    in_graph = np.flatnonzero(node != NULL)
+    process = np.array(kernels.processes)[columns["process"][in_graph]]
+    capture = read_captures(export, in_graph, process, node[in_graph])
     found = attribute(ranges, thread, threads, launch, capture)
-    notes += _graph_notes(export, node, capture.moment, found)
+    notes += _graph_notes(export, len(in_graph), len(capture.kernel), found)
     launch_ns = np.where(launch == NULL, columns["start_ns"], launch)
-    order = _launch_order(launch_ns, np.where(capture.moment == NULL, 0, capture.moment), columns["start_ns"])
+    order = _launch_order(launch_ns, capture, columns["start_ns"])
     innermost, key, iteration = found.innermost, found.key, found.iteration
     if order is not None:
         kernels.reorder(order)
@@ -198,12 +200,11 @@ def _read_kernels(export: Export) -> _Kernels:
     return _Kernels(columns=columns, processes=processes.values, texts=texts.values, notes=notes)
 
 
-def _graph_notes(export: Export, node: Int64, captured_at: Int64, found: Attribution) -> list[str]:
+def _graph_notes(export: Export, in_graph: int, captured: int, found: Attribution) -> list[str]:
     notes = []
-    in_graph = int((node != NULL).sum())
     if found.captured:
         notes.append(f"{found.captured:,} kernels of replayed CUDA graphs stand in the modules that were captured")
-    unknown = in_graph - int((captured_at != NULL).sum())
+    unknown = in_graph - captured
     if unknown and not export.has(NODES):
         notes.append(
             f"{unknown:,} kernels ran in CUDA graphs whose capture is not in the trace: their modules are unknown"
@@ -222,21 +223,21 @@ def _graph_notes(export: Export, node: Int64, captured_at: Int64, found: Attribu
     return notes
 
 
-def _launch_order(launch_ns: Int64, captured: Int64, start: Int64) -> Int64 | None:
+def _launch_order(launch_ns: Int64, capture: Capture, start: Int64) -> Int64 | None:
     """Return the order of launch, None where the rows have it already.
 
-    Kernels of one graph have one launch; they stand in the order of capture.
+    Kernels of one graph have one launch; they stand in the order of capture, whatever order they ran in.
     """
     steps = np.diff(launch_ns)
     ties = np.flatnonzero(steps == 0)
-    if (steps >= 0).all() and (captured[ties + 1] >= captured[ties]).all():
-        ties = ties[captured[ties + 1] == captured[ties]]
-        if (start[ties + 1] >= start[ties]).all():
-            return None
+    if not len(capture.kernel) and (steps >= 0).all() and (start[ties + 1] >= start[ties]).all():
+        return None
     order = np.argsort(start, kind="stable")
-    for key in (captured, launch_ns):
-        order = order[np.argsort(key[order], kind="stable")]
-    return order
+    if len(capture.kernel):
+        captured = np.zeros_like(start)
+        captured[capture.kernel] = capture.moment
+        order = order[np.argsort(captured[order], kind="stable")]
+    return order[np.argsort(launch_ns[order], kind="stable")]
 
 
 def _in_order_of_launch(keys: tuple[RangeKey, ...], key: Int32) -> tuple[tuple[RangeKey, ...], Int32]:

@@ -10,7 +10,9 @@ instead.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +28,7 @@ NULL = np.iinfo(np.int64).min
 _INTERIOR, _LEAF = 5, 13
 _LEAF_HEADER, _INTERIOR_HEADER = 8, 12
 _PAGES_PER_CHUNK = 256
+_THREADS = 2
 #: Bytes of zeros around a chunk, so that eight bytes may be read anywhere near its ends.
 _PADDING = 16
 #: Bytes a value of each serial type takes; 10 and 11 are reserved.
@@ -140,10 +143,13 @@ class PageFile:
         if text is not None and not self.is_utf8:
             raise UnusualPageError
         leaves = self.leaves(root)
+        chunks = [leaves[first : first + _PAGES_PER_CHUNK] for first in range(0, len(leaves), _PAGES_PER_CHUNK)]
+
+        def decode(numbers: Int64) -> Rows:
+            return self._decode(self.read(numbers), len(numbers), columns, text)
+
         before: int | None = None
-        for first in range(0, len(leaves), _PAGES_PER_CHUNK):
-            numbers = leaves[first : first + _PAGES_PER_CHUNK]
-            rows = self._decode(self.read(numbers), len(numbers), columns, text)
+        for rows in map(decode, chunks) if len(chunks) < _THREADS else _ahead(decode, chunks):
             if len(rows.rowid):
                 # Rows out of order are a damaged tree, and the caller goes on behind the last rowid it saw.
                 if (np.diff(rows.rowid) <= 0).any() or (before is not None and rows.rowid[0] <= before):
@@ -193,6 +199,22 @@ class PageFile:
         if (place < np.repeat(_LEAF_HEADER + 2 * count, count)).any() or (place > self.usable - 4).any():
             raise UnusualPageError
         return page + place, page + self.usable
+
+
+def _ahead(decode: Callable[[Int64], Rows], chunks: list[Int64]) -> Iterator[Rows]:
+    """Decode chunks in order, a few ahead of the reader: numpy lets threads run side by side."""
+    with ThreadPoolExecutor(_THREADS) as pool:
+        waiting: deque[Future[Rows]] = deque()
+        try:
+            for chunk in chunks:
+                waiting.append(pool.submit(decode, chunk))
+                if len(waiting) > _THREADS:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
 def _varint(raw: Bytes, at: Int64) -> tuple[Int64, Int64]:
