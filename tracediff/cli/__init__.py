@@ -35,3 +35,5 @@ from tracediff.cli import name as name  # noqa: E402 isort: skip
 from tracediff.cli import flips as flips  # noqa: E402 isort: skip
 from tracediff.cli import doctor as doctor  # noqa: E402 isort: skip
 from tracediff.cli import determinism as determinism  # noqa: E402 isort: skip
+from tracediff.cli import lattice as lattice  # noqa: E402 isort: skip
+from tracediff.cli import explain as explain  # noqa: E402 isort: skip

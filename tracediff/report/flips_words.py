@@ -79,8 +79,8 @@ def _about_flips(summaries: tuple[Summary, ...]) -> list[str]:
         else:
             sentences.append(
                 f"{_pair(summary)}: {summary.flips} of {summary.steps:,} steps flip, every one with a margin of at "
-                f"most {number(summary.largest_flip_margin or 0)} = {number(summary.largest_flip_margin_ulp or 0)} ULP; "
-                f"the largest change of any logit is {number(summary.largest_change)} = "
+                f"most {number(summary.largest_flip_margin or 0)} = {number(summary.largest_flip_margin_ulp or 0)} ULP"
+                f"; the largest change of any logit is {number(summary.largest_change)} = "
                 f"{number(summary.largest_change_ulp)} ULP at the top logit"
             )
     for precision, same in equal.items():
