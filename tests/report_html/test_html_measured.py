@@ -17,6 +17,10 @@ DIFFERS = {
 EQUAL = {"isolated": {"equal": True, "share": 0.0, "max_ulp": 0}, "propagated": {"equal": True}, "state": "clean"}
 
 
+def said_against(verdict: Verdict, evidence: dict[str, Any]) -> str:
+    return contradiction(row(kernel(), kernel(), verdict, evidence=evidence), read_measured(evidence))
+
+
 @pytest.mark.parametrize(
     "odd", [None, {}, {"isolated": None}, {"isolated": {"equal": "no"}}, {"else": 1}, {"state": 3}]
 )
@@ -37,15 +41,15 @@ def test_bits_are_said_with_share_and_ulp() -> None:
     assert measured.isolated.text == "differ: 37.4 % of elements, up to 2 ULP"
 
 
-@pytest.mark.parametrize("verdict", ["same-order", "same-kernels"])
-def test_other_bits_contradict_a_promise_of_equal_bits(verdict: str) -> None:
-    assert "predicted" in contradiction(verdict, read_measured(DIFFERS))
-    assert contradiction(verdict, read_measured(EQUAL)) == ""
+@pytest.mark.parametrize("verdict", [Verdict.SAME_ORDER, Verdict.SAME_KERNELS])
+def test_other_bits_contradict_a_promise_of_equal_bits(verdict: Verdict) -> None:
+    assert f"predicted {verdict.value}, but" in said_against(verdict, DIFFERS)
+    assert said_against(verdict, EQUAL) == ""
 
 
-@pytest.mark.parametrize("verdict", ["unknown", "order-changed"])
-def test_equal_or_other_bits_contradict_no_open_verdict(verdict: str) -> None:
-    assert contradiction(verdict, read_measured(DIFFERS)) == contradiction(verdict, read_measured(EQUAL)) == ""
+@pytest.mark.parametrize("verdict", [Verdict.UNKNOWN, Verdict.ORDER_CHANGED])
+def test_equal_or_other_bits_contradict_no_open_verdict(verdict: Verdict) -> None:
+    assert said_against(verdict, DIFFERS) == said_against(verdict, EQUAL) == ""
 
 
 def test_a_contradiction_stands_on_the_first_screen_in_the_map_and_at_its_module() -> None:
@@ -63,7 +67,7 @@ def test_the_chain_counts_origins_and_names_the_first() -> None:
     rows = (*blocks(2, evidence=DIFFERS), row(kernel(), kernel(), layer=0, evidence=EQUAL))
     report = build_report(diff(*rows))
     assert [(step.title, step.value) for step in report.chain][2] == ("Bits of one module", "2 of 3")
-    assert "the first is model.layers.0.self_attn.q_proj" in " ".join(report.sentences)
+    assert "The first is model.layers.0.self_attn.q_proj in prefill." in report.story
     group = report.phases[0].groups[0]
     assert group.isolated == "differ, 37.4 %, ≤ 2 ULP"
     assert group.isolated_equal is False

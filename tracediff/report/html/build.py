@@ -8,12 +8,13 @@ from typing import Any
 
 import tracediff
 from tracediff.diff.result import Row, Side, TraceDiff, Verdict
+from tracediff.diff.summary import summarise
 from tracediff.report.html import run_evidence, units, words
 from tracediff.report.html.data import Fact, Group, LayerCount, Phase, Report
 from tracediff.report.html.groups import group_rows, heat_rows, totals
 from tracediff.report.html.places import anchor, kind_labels, kind_of, phase_name
+from tracediff.report.words import change, coverage_words
 from tracediff.text import printable, shorten
-from tracediff.trace.table import Coverage
 
 _SHOWN_CONTRADICTIONS = 20
 
@@ -34,24 +35,26 @@ def build_report(diff: TraceDiff) -> Report:
     sides = _side_names(diff.a, diff.b)
     main = _main_phase(list(by_phase.values()))
     total = totals(diff.rows)
+    story = tuple(map(printable, summarise(diff)))
     steps = words.chain(diff, run_evidence.logits_step(diff.evidence), run_evidence.token_step(diff.evidence))
     return Report(
         title=f"tracediff: {sides[0]} → {sides[1]}",
         side_names=sides,
         subject=_subject(diff),
         headline=_headline(main),
-        sentences=_sentences(main, diff.rows),
+        lead=_lead(main, story),
+        story=story,
         warnings=tuple(map(printable, diff.warnings)),
         contradictions=_contradictions(phases),
         chain=steps,
         phases=tuple(phases),
         totals=total,
-        time_change=units.change(*total.duration_ns),
+        time_change=change(*total.duration_ns),
         verdicts={verdict.value: number for verdict, number in diff.verdicts.items()},
         layer_counts=_layer_counts(by_phase),
         facts=_facts(diff.a, diff.b),
         notes=(tuple(map(printable, diff.a.notes)), tuple(map(printable, diff.b.notes))),
-        coverage=(_coverage(diff.a.coverage), _coverage(diff.b.coverage)),
+        coverage=(coverage_words(diff.a), coverage_words(diff.b)),
         evidence=run_evidence.sections(diff.evidence),
         measured=any(module.measured for phase in phases for group in phase.groups for module in group.modules),
         version=tracediff.__version__,
@@ -77,7 +80,7 @@ def _phase(rows: Sequence[Row], labels: dict[str, str], earlier: dict[Any, str])
         totals=total,
         summary=words.headline(rows),
         verdicts=verdicts,
-        time_change=units.change(*total.duration_ns),
+        time_change=change(*total.duration_ns),
         same_as=earlier.get(_signature(groups), ""),
     )
 
@@ -111,9 +114,11 @@ def _headline(rows: Sequence[Row]) -> str:
     return f"In {phase_name(rows[0].phase)}, {text[0].lower()}{text[1:]}"
 
 
-def _sentences(main: Sequence[Row], rows: Sequence[Row]) -> tuple[str, ...]:
-    said = (words.splitk_sentence(main), words.other_sentence(main), words.measured_sentence(rows))
-    return tuple(filter(None, said))
+def _lead(main: Sequence[Row], story: Sequence[str]) -> tuple[str, ...]:
+    """What must be read beside the headline: what the counts hide, and the judgement, the story's last sentence."""
+    if not main:
+        return ()
+    return tuple(sentence for sentence in (words.splitk_sentence(main), story[-1]) if sentence)
 
 
 def _side_names(a: Side, b: Side) -> tuple[str, str]:
@@ -184,24 +189,6 @@ def _facts(a: Side, b: Side) -> tuple[Fact, ...]:
     return (
         *named,
         *(fact(printable(name), a.info.versions.get(name), b.info.versions.get(name)) for name in versions),
-        fact("Kernels compared", units.count(a.kernels), units.count(b.kernels)),
-        fact("Kernels in the trace", units.count(a.coverage.kernels), units.count(b.coverage.kernels)),
+        fact("Kernels compared", f"{a.kernels:,}", f"{b.kernels:,}"),
+        fact("Kernels in the trace", f"{a.coverage.kernels:,}", f"{b.coverage.kernels:,}"),
     )
-
-
-def _coverage(coverage: Coverage) -> str:
-    attributed = coverage.in_module + coverage.in_phase_only
-    if not coverage.kernels:
-        return "the trace holds no kernel"
-    part = units.share(attributed / coverage.kernels)
-    rest = [
-        f"{number:,} {why}"
-        for number, why in (
-            (coverage.in_phase_only, "directly under a phase"),
-            (coverage.outside_ranges, "launched outside every range"),
-            (coverage.no_launch, "without a launch call in the trace"),
-        )
-        if number
-    ]
-    text = f"{attributed:,} of {coverage.kernels:,} kernels ({part}) belong to a range"
-    return f"{text}; {', '.join(rest)}" if rest else text

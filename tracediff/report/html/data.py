@@ -207,7 +207,7 @@ class HeatCell:
         anchor: The module it leads to.
         verdict: Its verdict.
         label: All of it in words, for whoever does not see the cell.
-        mark: `origin`, `contradiction` or empty.
+        mark: What was measured: `equal` bits, `origin` of other bits, `contradiction` of the verdict; else empty.
     """
 
     anchor: str
@@ -300,7 +300,8 @@ class Report:
         side_names: Short names of the traces (`batch 1`, `batch 2`).
         subject: What was run, in one line.
         headline: The result in one or two sentences.
-        sentences: What follows it.
+        lead: What must be read beside it.
+        story: The whole result in sentences, the judgement last.
         warnings: Why the comparison may mislead.
         contradictions: Predictions that the evidence contradicts, one sentence each.
         chain: The links from kernel to token.
@@ -321,7 +322,8 @@ class Report:
     side_names: tuple[str, str]
     subject: str
     headline: str
-    sentences: tuple[str, ...]
+    lead: tuple[str, ...]
+    story: tuple[str, ...]
     warnings: tuple[str, ...]
     contradictions: tuple[str, ...]
     chain: tuple[Step, ...]

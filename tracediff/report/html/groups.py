@@ -12,6 +12,7 @@ from tracediff.report.html.kernels import leading, pair_view, short_name
 from tracediff.report.html.measured import contradiction, read_measured, together
 from tracediff.report.html.places import anchor, kind_of, phase_name
 from tracediff.report.html.words import row_changed
+from tracediff.report.words import change, duration
 from tracediff.text import printable
 
 
@@ -86,12 +87,13 @@ def _module(row: Row, measured: Measured | None) -> ModuleView:
         duration_ns=row.duration_ns,
         time=_time(*row.duration_ns),
         measured=measured,
-        contradiction=contradiction(row.verdict.value, measured),
+        contradiction=contradiction(row, measured),
     )
 
 
 def _time(a: float, b: float) -> tuple[str, str, str]:
-    return units.duration(a) if a else "–", units.duration(b) if b else "–", units.change(a, b)
+    before, after = round(a), round(b)
+    return duration(before) if before else "–", duration(after) if after else "–", change(before, after)
 
 
 def _mean_durations(rows: Sequence[Row], position: int) -> tuple[float, float]:
@@ -128,18 +130,15 @@ def heat_rows(
 
 def _cell(row: Row, label: str) -> HeatCell:
     measured = read_measured(row.evidence)
-    wrong = contradiction(row.verdict.value, measured)
-    origin = measured is not None and measured.isolated is not None and not measured.isolated.equal
-    words = [f"layer {row.layer} {label}" if row.layer is not None else label, f"{row.verdict.value}"]
+    isolated = measured.isolated if measured is not None else None
+    words = [f"layer {row.layer} {label}" if row.layer is not None else label, row.verdict.value]
     if row.reason:
         words[-1] += f", {printable(row.reason)}"
-    if measured is not None and measured.isolated is not None:
-        words.append(f"bits on equal inputs: {measured.isolated.text}")
-    if wrong:
+    mark = ""
+    if isolated is not None:
+        words.append(f"bits on equal inputs: {isolated.text}")
+        mark = "equal" if isolated.equal else "origin"
+    if contradiction(row, measured):
         words.append("the measurement contradicts the prediction")
-    return HeatCell(
-        anchor=row_anchor(row),
-        verdict=row.verdict.value,
-        label="; ".join(words),
-        mark="contradiction" if wrong else "origin" if origin else "",
-    )
+        mark = "contradiction"
+    return HeatCell(anchor=row_anchor(row), verdict=row.verdict.value, label="; ".join(words), mark=mark)

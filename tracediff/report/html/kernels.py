@@ -10,6 +10,7 @@ from tracediff.kernels.compare import differing_fields, words
 from tracediff.report.html import units
 from tracediff.report.html.data import FieldView, KernelView, PairView
 from tracediff.report.html.marks import marked_names, unmarked
+from tracediff.report.words import change, duration
 from tracediff.text import printable, shorten
 
 _SHORT_WIDTH = 56
@@ -179,10 +180,10 @@ def _time(pair: Pair, durations: tuple[float, float], modules: int) -> FieldView
     return FieldView(
         section="time",
         label="GPU time" if modules == 1 else f"GPU time, mean of {modules}",
-        a=units.duration(durations[0]) if pair.a else "",
-        b=units.duration(durations[1]) if pair.b else "",
+        a=duration(round(durations[0])) if pair.a else "",
+        b=duration(round(durations[1])) if pair.b else "",
         changed=False,
-        change=units.change(durations[0], durations[1]) if pair.a and pair.b else "",
+        change=change(round(durations[0]), round(durations[1])) if pair.a and pair.b else "",
     )
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from tracediff.diff.result import Row
+from tracediff.diff.summary import contradicted
 from tracediff.report.html import units
 from tracediff.report.html.data import Bits, Measured
 from tracediff.text import printable
-
-_PROMISES_EQUAL_BITS = frozenset({"same-kernels", "same-order"})
 
 
 def read_measured(evidence: dict[str, Any] | None) -> Measured | None:
@@ -45,15 +45,14 @@ def _text(equal: bool, share: float | None, ulp: int | None) -> str:
     return f"differ: {', '.join(parts)}" if parts else "differ"
 
 
-def contradiction(verdict: str, measured: Measured | None) -> str:
+def contradiction(row: Row, measured: Measured | None) -> str:
     """Return what the evidence says against the verdict; empty where they agree or nothing was measured.
 
     Only one direction is a contradiction: another order may round to the same bits, the same order must.
     """
-    isolated = measured.isolated if measured is not None else None
-    if verdict not in _PROMISES_EQUAL_BITS or isolated is None or isolated.equal:
+    if measured is None or measured.isolated is None or not contradicted(row):
         return ""
-    return f"predicted {verdict}, but with equal inputs the bits {isolated.text}"
+    return f"predicted {row.verdict.value}, but with equal inputs the bits {measured.isolated.text}"
 
 
 def together(bits: Sequence[Bits | None], layers: Sequence[int | None]) -> str:

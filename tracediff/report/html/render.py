@@ -12,10 +12,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from tracediff.diff.result import TraceDiff
-from tracediff.report.html import units
 from tracediff.report.html.build import build_report
 from tracediff.report.html.data import Report
 from tracediff.report.html.payload import payload
+from tracediff.report.words import duration
 
 _SCRIPTS = ("state.js", "filter.js", "heatmap.js", "figure.js", "page.js")
 
@@ -55,7 +55,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(count=units.count, duration=units.duration, change=units.change)
+    environment.filters.update(count="{:,}".format, duration=duration)
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "ensure_ascii": False}
     return environment
 

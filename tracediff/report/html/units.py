@@ -1,44 +1,10 @@
-"""Numbers in words. Rounding never shows a change as none, nor a part as nothing or all."""
+"""Numbers in words that only this report says; durations and changes are `tracediff.report.words`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from tracediff.diff.fold import layer_span
-
-
-def count(number: int) -> str:
-    """Return a count with thin groups: `4,389`."""
-    return f"{number:,}"
-
-
-def duration(nanoseconds: float) -> str:
-    """Return a time in the unit that gives one to three digits before the point: `5.12 µs`."""
-    for limit, divisor, unit in ((1e3, 1, "ns"), (1e6, 1e3, "µs"), (1e9, 1e6, "ms")):
-        if nanoseconds < limit:
-            return f"{_digits(nanoseconds / divisor)} {unit}"
-    return f"{_digits(nanoseconds / 1e9)} s"
-
-
-def _digits(value: float) -> str:
-    if value == int(value) or value >= 100:
-        return f"{value:.0f}"
-    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
-
-
-def change(before: float, after: float) -> str:
-    """Return the change from `before` to `after` in percent with its sign; `new` or `gone` where a side is nothing."""
-    if before == after:
-        return "no change"
-    if before == 0:
-        return "new"
-    if after == 0:
-        return "gone"
-    percent = (after - before) / before * 100
-    sign = "+" if percent > 0 else "−"
-    if abs(percent) < 0.05:
-        return f"{sign}<0.1 %"
-    return f"{sign}{abs(percent):.1f} %" if abs(percent) < 100 else f"{sign}{abs(percent):,.0f} %"
 
 
 def difference(before: int, after: int) -> str:

@@ -1,4 +1,4 @@
-"""The result in words: counts over the rows of a diff, and the sentences that say them."""
+"""The headline: one phase in one sentence, and the links from kernel to token; `summarise` says the rest."""
 
 from __future__ import annotations
 
@@ -158,37 +158,6 @@ def splitk_sentence(rows: Sequence[Row]) -> str:
     if moved and before == after:
         return f"{counted}: the count shows no change, though {moved:,} modules have another split-K factor."
     return f"{counted}."
-
-
-def other_sentence(rows: Sequence[Row]) -> str:
-    """Return what happens to modules without a GEMM; empty where nothing does."""
-    others = [row for row in rows if not any(kernel.parsed.role == "gemm" for kernel in (*row.a, *row.b))]
-    changed = [row for row in others if row_changed(row)]
-    if not changed:
-        return ""
-    counts = Counter(row.verdict.value for row in changed)
-    verdicts = ", ".join(f"{number:,} {verdict}" for verdict, number in counts.most_common())
-    return (
-        f"Of {len(others):,} modules without a GEMM (attention, norms, elementwise), "
-        f"{len(changed):,} {'runs' if len(changed) == 1 else 'run'} other kernels or another launch configuration: "
-        f"{verdicts}."
-    )
-
-
-def measured_sentence(rows: Sequence[Row]) -> str:
-    """Return what the bits did, and where it began; empty where nothing was measured."""
-    known = [(row, _isolated(row)) for row in rows]
-    judged = [(row, equal) for row, equal in known if equal is not None]
-    if not judged:
-        return ""
-    origins = [row for row, equal in judged if not equal]
-    if not origins:
-        return f"Measured with equal inputs, all {len(judged):,} replayed modules give the same bits."
-    names = units.listing(dict.fromkeys(printable(row.module.rsplit(".", 1)[-1]) for row in origins))
-    return (
-        f"Measured with equal inputs, {_of(len(origins), len(judged))} replayed modules give other bits ({names}); "
-        f"the first is {printable(origins[0].module) or 'directly in the phase'}."
-    )
 
 
 def chain(diff: TraceDiff, logits: Step, token: Step) -> tuple[Step, ...]:

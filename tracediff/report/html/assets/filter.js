@@ -45,19 +45,19 @@ function addUp(found) {
 
 const count = (number) => number.toLocaleString("en-US");
 
+/** Three digits that count, as everywhere in the report: `812 ns`, `4.29 µs`, `15.3 ms`. */
 function duration(nanoseconds) {
-  for (const [limit, divisor, unit] of [[1e3, 1, "ns"], [1e6, 1e3, "µs"], [1e9, 1e6, "ms"]]) {
-    if (nanoseconds < limit) return `${digits(nanoseconds / divisor)} ${unit}`;
+  let value = nanoseconds;
+  let unit = "ns";
+  for (const larger of ["µs", "ms", "s"]) {
+    if (value < 1000) break;
+    value /= 1000;
+    unit = larger;
   }
-  return `${digits(nanoseconds / 1e9)} s`;
+  return unit === "ns" ? `${value} ns` : `${value.toFixed(value < 10 ? 2 : value < 100 ? 1 : 0)} ${unit}`;
 }
 
-function digits(value) {
-  if (Number.isInteger(value) || value >= 100) return value.toFixed(0);
-  return value.toFixed(value >= 10 ? 1 : 2);
-}
-
-/** Say what the filter admits; changes are never rounded to none. */
+/** Say what the filter admits. */
 function totalsInWords(found) {
   const sum = addUp(found);
   const all = data.modules.anchor.length;
@@ -67,7 +67,7 @@ function totalsInWords(found) {
 }
 
 /** Show the admitted modules and hide the others, on every level. */
-function applyFilter(found) {
+function applyFilter(found, filter) {
   const shown = new Array(data.groups.anchor.length).fill(0);
   const visible = new Set(found);
   const every = new Array(shown.length).fill(0);
@@ -91,6 +91,7 @@ function applyFilter(found) {
   }
   for (const phase of document.querySelectorAll("details.phase")) {
     phase.hidden = !phase.querySelector(".groups > li:not([hidden])");
+    if (phase.dataset.phase === filter.phase) phase.open = true;
   }
   for (const cell of document.querySelectorAll(".heat a.cell")) {
     const row = document.getElementById(decodeURIComponent(cell.hash.slice(1)));

@@ -31,7 +31,7 @@ function filterToForm() {
 
 function show() {
   const found = admitted(filter);
-  applyFilter(found);
+  applyFilter(found, filter);
   drawFigure(found, filter);
 }
 

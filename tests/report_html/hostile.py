@@ -1,0 +1,64 @@
+"""A diff whose every string tries to be more than text."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tracediff.diff.result import TraceDiff, Verdict
+
+from .samples import diff, kernel, row, side
+
+ATTACKS = (
+    "<script>alert(1)</script>",
+    "</script><script>alert(2)</script>",
+    '"><img src=x onerror=alert(3)>',
+    "' onmouseover='alert(4)",
+    "<!--<script>",
+    "]]><svg/onload=alert(5)>",
+    "{{ 7 * 7 }}{% raw %}",
+    "javascript:alert(6)",
+    "\x1b[31mred\x1b[0m",
+    "nul\x00nul\ud800",
+    "\u202egnp.exe",
+    "</title></style></textarea><base href=//evil.example>",
+    "&lt;b&gt;&amp;",
+    "x" * 10_000,
+    "void f<" * 2_000,
+    "__proto__",
+    "%{customdata}<a href='javascript:alert(7)'>x</a>",
+)
+
+
+def hostile_diff() -> TraceDiff:
+    """Every attack as kernel name, reason, phase, module, evidence, fact, note and warning."""
+    rows = []
+    for number, attack in enumerate(ATTACKS):
+        for layer in (0, 1):
+            reduce = kernel(f"{attack} splitKreduce", "splitk_reduce", None)
+            rows.append(
+                replace(
+                    row(
+                        kernel(f"{attack}a"),
+                        kernel(f"b{attack}"),
+                        Verdict.ORDER_CHANGED,
+                        attack,
+                        phase=attack,
+                        layer=layer,
+                        module=f"model.layers.{layer}.{attack}",
+                        evidence={"isolated": {"equal": False, attack: attack}, "state": attack, attack: 1},
+                    ),
+                    a=(kernel(f"{attack}a"), reduce),
+                )
+            )
+        rows.append(
+            row(None, kernel(attack), Verdict.UNKNOWN, attack, phase=attack, layer=None, module=f"{number}{attack}")
+        )
+    every = " ".join(ATTACKS)
+    facts = {"gpu": every, "model": every, "dtype": every, "versions": {every: every}}
+    return diff(
+        *rows,
+        a=replace(side(every, None, **facts), notes=(every,)),
+        b=replace(side(every[::-1], None, **facts), notes=(every,)),
+        warnings=(every,),
+        evidence={every: {every: every}, "logits": {attack: {"equal": False} for attack in ATTACKS}},
+    )
