@@ -175,8 +175,8 @@ def _position(facts: Facts) -> Check:
     for name, summary in summaries:
         if not summary.rows_agree:
             because = (
-                f"equal rows of one batch differ in bits ({summary.precision}, batch {summary.batch}, {name}): a kernel "
-                "that treats edge rows otherwise does this, and so does an indexing fault"
+                f"equal rows of one batch differ in bits ({summary.precision}, batch {summary.batch}, {name}): a "
+                "kernel that treats edge rows otherwise does this, and so does an indexing fault"
             )
             return Check(question=question, answer=False, because=because)
     if summaries:

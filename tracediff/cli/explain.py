@@ -1,0 +1,48 @@
+"""`tracediff explain`: is another text at another batch size a bug?"""
+
+from pathlib import Path
+
+import typer
+
+from tracediff.cli import app
+from tracediff.cli.options import emit, stdout_console
+
+
+@app.command()
+def explain(
+    directory: Path = typer.Argument(metavar="DIR", help="A capture directory with evidence.json, flips.json, …"),
+    sampler: str | None = typer.Option(None, help="Check this sampler at temperature 0: module:function."),
+    sampler_input: str = typer.Option("torch", help="What the sampler takes: torch or numpy."),
+    output_format: str = typer.Option("table", "--format", help="table, json or markdown."),
+) -> None:
+    """Say whether what was measured is expected, suspect or inconclusive, and why.
+
+    Reads stored results only. A sampler is a function of (logits, temperature) that returns one token per row.
+
+    Example: tracediff explain captures/ --sampler my_server.sampling:sample
+    """
+    from tracediff.errors import TracediffError
+    from tracediff.evidence.explain import explain as walk
+    from tracediff.evidence.explain_files import gather
+
+    if output_format not in {"table", "json", "markdown"}:
+        raise TracediffError(f"{output_format!r} is no format of explain", "choose table, json or markdown")
+    facts = gather(directory)
+    report = None
+    if sampler is not None:
+        from tracediff.evidence.sampler import check_sampler, load_sampler
+
+        report = check_sampler(load_sampler(sampler), sampler, sampler_input)
+    explanation = walk(facts, report)
+    if output_format == "json":
+        import json
+
+        emit(json.dumps(explanation.to_dict(), ensure_ascii=False, indent=1) + "\n")
+    elif output_format == "markdown":
+        from tracediff.report.explain_terminal import explanation_to_markdown
+
+        emit(explanation_to_markdown(explanation))
+    else:
+        from tracediff.report.explain_terminal import print_explanation
+
+        print_explanation(explanation, stdout_console())
