@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -207,6 +208,12 @@ def test_an_interrupted_capture_ends_what_it_started(nsys, tmp_path, monkeypatch
     with pytest.raises(Interrupted):
         run.capture(options(nsys, tmp_path / "out"), interrupt)
     assert started[0].poll() is not None
+    session = f"tracediff-{os.getpid()}".encode()
+    for _ in range(100):
+        if not any(session in command for command in commands_of_all_processes()):
+            break
+        time.sleep(0.2)  # nsys's agent takes a moment
+    assert not any(session in command for command in commands_of_all_processes())
     assert not (tmp_path / "out").exists()
 
 
@@ -231,6 +238,12 @@ def test_an_nsys_with_an_importer_that_lacks_a_library_names_it(nsys, tmp_path, 
     assert (told.records, told.imports) == (True, False)
     assert "libdw.so.1 not found" in told.problem
     assert "apt install libdw1" in told.hint
+
+
+def commands_of_all_processes():
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            yield path.read_bytes()
 
 
 def without_importer(nsys, folder):

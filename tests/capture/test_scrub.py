@@ -8,6 +8,7 @@ import pytest
 from tests.capture.exports import SECRETS, write_export
 from tracediff.capture.scrub import OwnRangesMissingError, Scrubbed, scrub
 from tracediff.errors import TracediffError
+from tracediff.trace import read_trace
 
 
 @pytest.fixture
@@ -67,6 +68,12 @@ def test_what_says_where_the_trace_comes_from_stays(clean):
     assert rows(clean, "SELECT name, smCount FROM TARGET_INFO_GPU") == [("NVIDIA H200", 132)]
     assert rows(clean, "SELECT value FROM META_DATA_EXPORT ORDER BY name") == [("2025.3.2.0",), ("3.20.3",)]
     assert rows(clean, "SELECT value FROM META_DATA_CAPTURE") == [("Node",)]
+
+
+def test_a_clean_copy_is_read_with_its_phases_and_modules(clean):
+    table = read_trace(clean)
+    assert [(key.phase, key.module) for key in table.keys] == [("prefill", "model")]
+    assert (table.coverage.kernels, table.coverage.in_module) == (2, 2)
 
 
 def test_a_clean_copy_of_a_clean_copy_is_the_same(clean, tmp_path):

@@ -124,7 +124,10 @@ def loaded_libraries() -> dict[str, Any]:
     The path comes from the process's own memory map: opening another copy would log nothing.
     """
     found: dict[str, Any] = {}
-    for line in Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines():
+    maps = Path("/proc/self/maps")
+    if not maps.exists():  # not Linux, so no NVIDIA GPU that CUDA runs on
+        return found
+    for line in maps.read_text(encoding="utf-8", errors="replace").splitlines():
         path = line.split(maxsplit=5)[-1]
         match = re.fullmatch(r"lib(cublasLt|cublas)\.so(?:\.\d+)*", path.rpartition("/")[2])
         if match and match[1] not in found:

@@ -60,7 +60,7 @@ def small_environment(environment: Mapping[str, str], temporary: Path) -> dict[s
     return {**kept, "HF_HUB_OFFLINE": "1", "TMPDIR": str(temporary), "PYTHONUNBUFFERED": "1"}
 
 
-def record_command(nsys: Path, output: Path, captures: int, device: str, program: list[str]) -> list[str]:
+def record_command(nsys: Path, output: Path, captures: int, device: str, session: str, program: list[str]) -> list[str]:
     """Return the nsys command that records `captures` runs of one process into `output.1.nsys-rep`, `output.2…`.
 
     Args:
@@ -69,6 +69,7 @@ def record_command(nsys: Path, output: Path, captures: int, device: str, program
         captures: How many runs the program makes.
         device: On a GPU the CUDA profiler's start and stop delimit a run. Without one there is no CUDA to call, so
             each NVTX range `run` does.
+        session: A name for the recording, to end it by.
         program: What to record.
     """
     on_gpu = device.startswith("cuda")
@@ -79,6 +80,7 @@ def record_command(nsys: Path, output: Path, captures: int, device: str, program
     return [
         str(nsys),
         "profile",
+        f"--session-new={session}",
         *traced,
         "--sample=none",
         "--cpuctxsw=none",
@@ -88,6 +90,11 @@ def record_command(nsys: Path, output: Path, captures: int, device: str, program
         "--force-overwrite=true",
         *program,
     ]
+
+
+def end_command(nsys: Path, session: str) -> list[str]:
+    """Return the nsys command that ends a recording and the recorded program; nsys's own agent outlives a signal."""
+    return [str(nsys), "shutdown", f"--session={session}", "--kill=sigkill"]
 
 
 def probe_command(nsys: Path, output: Path, program: list[str]) -> list[str]:

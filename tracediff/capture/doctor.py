@@ -11,6 +11,7 @@ from tracediff.errors import TracediffError
 
 OK, MISSING = "ok", "missing"
 _EXTRA = "pip install 'nsys-tracediff[capture]'"
+_BUILD = "install a CUDA build of torch, see https://pytorch.org"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,18 +57,25 @@ def _gpu_checks() -> list[Check]:
 
 
 def _package_checks() -> list[Check]:
-    checks = []
-    cuda = cublas = None
-    cpu_build = False
-    if package_version("torch") is not None:
-        import torch  # noqa: PLC0415 -- seconds, and it may not be installed
+    if package_version("torch") is None:
+        torch_checks = [_present(name, None, _EXTRA) for name in ("torch", "CUDA", "cuBLAS")]
+    else:
+        torch_checks = _torch_checks()
+    return [*torch_checks, *(_present(name, package_version(name), _EXTRA) for name in ("transformers", "nvtx"))]
 
-        cuda, cublas, cpu_build = torch.version.cuda, cublas_version(), torch.version.cuda is None
-    build = "install a CUDA build of torch, see https://pytorch.org" if cpu_build else _EXTRA
-    checks.append(_present("CUDA", cuda, build, missing="this torch is a CPU build" if cpu_build else "not installed"))
-    checks.append(_present("cuBLAS", cublas, build, missing="not loaded by torch"))
-    checks += [_present(name, package_version(name), _EXTRA) for name in ("torch", "transformers", "nvtx")]
-    return checks
+
+def _torch_checks() -> list[Check]:
+    try:
+        import torch  # noqa: PLC0415 -- seconds, and it may not be installed
+    except (ImportError, OSError) as error:
+        return [Check(name="torch", status=MISSING, found=f"does not load: {error}", hint=_BUILD)]
+    cuda = torch.version.cuda
+    absent = "this torch is a CPU build" if cuda is None else "not loaded by torch"
+    return [
+        Check(name="torch", status=OK, found=torch.__version__),
+        _present("CUDA", cuda, _BUILD, absent),
+        _present("cuBLAS", cublas_version(), _BUILD, absent),
+    ]
 
 
 def _nsys_checks(named: Path | None) -> list[Check]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tracediff.capture.command import CHANGES_NUMBERS, export_command, record_command, small_environment
+from tracediff.capture.command import CHANGES_NUMBERS, end_command, export_command, record_command, small_environment
 from tracediff.capture.find_nsys import Nsys
 from tracediff.capture.job import Job, ReportReader
 from tracediff.capture.manifest import FILE_NAME, Manifest, TraceEntry, listed_files
@@ -28,6 +28,7 @@ from tracediff.files import replaced_when_complete, write_text
 
 REPEATS = 2
 _SECONDS_BETWEEN_LOOKS = 0.1
+_SECONDS_TO_END = 10
 _REPORT_NUMBER = re.compile(r"\.(\d+)\.nsys-rep$")
 
 Progress = Callable[[str], None]
@@ -138,7 +139,8 @@ class _Capture:
         job.write(self._temporary / "job.json")
         program = [sys.executable, "-m", "tracediff.capture.worker", str(self._temporary / "job.json")]
         output = self._temporary / "capture"
-        command = record_command(self._nsys.path, output, self._captures, options.device, program)
+        session = f"tracediff-{os.getpid()}"
+        command = record_command(self._nsys.path, output, self._captures, options.device, session, program)
         reader = ReportReader(job.reports)
         reports: list[dict[str, Any]] = []
         with self._log_path.open("wb") as log:
@@ -156,7 +158,7 @@ class _Capture:
                     reports += self._listen(reader)
                     time.sleep(_SECONDS_BETWEEN_LOOKS)
             except BaseException:
-                _stop(process)
+                _stop(process, end_command(self._nsys.path, session), environment)
                 raise
         reports += self._listen(reader)
         for report in reports:
@@ -223,6 +225,10 @@ class _Capture:
         self, facts: dict[str, Any], clean: list[tuple[Path, Scrubbed]], environment: dict[str, str]
     ) -> Manifest:
         options = self._options
+        if options.device.startswith("cuda") and not all(counts.kernels for _, counts in clean):
+            raise TracediffError(
+                "nsys recorded no kernels", "is another profiler, or a monitor that profiles (DCGM), using the GPU?"
+            )
         for name in listed_files(options.folder):
             (options.folder / name).unlink(missing_ok=True)
         entries = []
@@ -335,14 +341,11 @@ def _with_absolute_directory(spec: ModelSpec) -> ModelSpec:
     )
 
 
-def _stop(process: "subprocess.Popen[bytes]") -> None:
+def _stop(process: "subprocess.Popen[bytes]", end: list[str], environment: dict[str, str]) -> None:
     """End nsys and what it started; they are a session of their own, so Ctrl-C does not reach them by itself."""
-    for sent in (signal.SIGINT, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, sent)
-            process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            continue
-        except ProcessLookupError:
-            pass
-        return
+    subprocess.run(end, env=environment, capture_output=True, timeout=_SECONDS_TO_END, check=False)
+    try:
+        process.wait(timeout=_SECONDS_TO_END)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

@@ -146,6 +146,7 @@ def read_events(export: Export) -> Events:
 
 def find_ranges(events: Events) -> Ranges:
     """Nest every range; one left open ends with the trace, one that ends no later than it starts covers nothing."""
+    own_domains = _own_domains(events)
     events = events.take(np.flatnonzero((events.kind == PUSH_POP) | (events.kind == START_END)))
     last = int(max(events.end.max(initial=0), events.start.max(initial=0)))
     open_ended = events.end == NULL
@@ -168,7 +169,7 @@ def find_ranges(events: Events) -> Ranges:
         nestings[each] = (first, nesting)
         parent[first:past] = np.where(nesting.parent == NONE, NONE, nesting.parent + first)
     own_texts = np.array([OWN_PHASE.fullmatch(each) is not None for each in events.texts] + [False], dtype=bool)
-    phase = phases(parent, own_texts[text] & np.isin(events.domain[order], _own_domains(events)))
+    phase = phases(parent, own_texts[text] & np.isin(events.domain[order], own_domains))
     notes = (f"{int(open_ended.sum())} NVTX ranges were still open at the end",) if open_ended.any() else ()
     return Ranges(
         start=start,
