@@ -17,7 +17,7 @@ BITS is true (equal), [share of differing elements, largest distance in ULP or n
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -49,10 +49,9 @@ def attach_evidence(diff: TraceDiff) -> TraceDiff:
         for word, known in (("model", a.model), ("dtype", a.dtype)):
             if known is not None and stored[word] != known:
                 return _warned(diff, f"{FILE_NAME} is of {word} {stored[word]}, the traces of {known}; it is not used.")
-        pair = next((pair for pair in stored["pairs"] if sorted(pair["batches"]) == sorted([a.batch, b.batch])), None)
-        return (
-            diff if pair is None else _attached(diff, pair, stored["controls"], pair["batches"] != [a.batch, b.batch])
-        )
+        sides = {a.batch, b.batch}
+        pair = next((pair for pair in stored["pairs"] if set(pair["batches"]) == sides), None)
+        return diff if pair is None else _attached(diff, pair, stored["controls"], pair["batches"][0] != a.batch)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         return _warned(diff, f"{FILE_NAME} beside the traces cannot be read ({type(error).__name__}: {error}).")
 
@@ -107,7 +106,7 @@ def read_bits(stored: Any) -> dict[str, Any] | None:
     return {"equal": False, "share": float(share), "max_ulp": None if max_ulp is None else int(max_ulp)}
 
 
-def contradicted(rows: tuple[Row, ...]) -> Iterator[Row]:
+def contradicted(rows: Iterable[Row]) -> Iterator[Row]:
     """Yield the modules that were predicted to keep their bits and gave others on equal inputs."""
     for row in rows:
         isolated = (row.evidence or {}).get("isolated")

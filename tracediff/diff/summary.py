@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from tracediff.diff.evidence import contradicted
 from tracediff.diff.fold import layer_span, module_in_block
 from tracediff.diff.result import Row, TraceDiff, Verdict
 
@@ -39,11 +40,6 @@ def summarise(diff: TraceDiff) -> tuple[str, ...]:
     return tuple(sentences)
 
 
-def contradicted(row: Row) -> bool:
-    """Whether a module that was predicted to keep its bits gave others on equal inputs."""
-    return row.verdict in _SAME and _isolated_equal(row) is False
-
-
 def _isolated_equal(row: Row) -> bool | None:
     return _equal((row.evidence or {}).get("isolated"))
 
@@ -60,10 +56,10 @@ def _changed(rows: Sequence[Row]) -> str:
     if not changed:
         return f"All {_modules(len(rows))} run the same kernels with the same launches."
     names = sum(row.names_differ for row in changed)
-    other = f", {names} of them under other kernel names" if names else ", all under the same kernel names"
-    phases = len({row.phase for row in rows})
-    counted = f", counted in each of {phases} phases" if phases > 1 else ""
-    return f"{len(changed)} of {_modules(len(rows))}{counted}, launch otherwise{other}."
+    phases = len({row.phase for row in rows if row.phase is not None})
+    counted = f" (each counted in {phases} phases)" if phases > 1 else ""
+    other = f", {names:,} of them with other kernel names" if names else ", all with the same kernel names"
+    return f"{len(changed):,} of {_modules(len(rows))}{counted} launch otherwise{other}."
 
 
 def _can_matter(rows: Sequence[Row]) -> list[str]:
@@ -86,27 +82,29 @@ def _can_matter(rows: Sequence[Row]) -> list[str]:
 
 def _did_matter(measured: Sequence[Row]) -> list[str]:
     origins = [row for row in measured if _isolated_equal(row) is False]
-    if not origins:
-        return [f"Given equal inputs, all {_modules(len(measured))} that were replayed give equal bits."]
-    sentences = [
-        f"Given equal inputs, {len(origins)} of {_modules(len(measured))} give other bits: {_places(origins, False)}."
-    ]
-    first = origins[0]
-    sentences.append(f"The first is {_module_name(first)} in {_phase(first)}.")
-    passed_on = sum((row.evidence or {}).get("state") == "propagated" for row in measured)
-    if passed_on:
-        sentences.append(f"{passed_on} more only pass a difference on.")
-    wrong = [row for row in measured if contradicted(row)]
+    sentences = []
+    if origins:
+        sentences.append(
+            f"Given equal inputs, {len(origins):,} of {_modules(len(measured))} give other bits: {_places(origins, False)}."
+        )
+        sentences.append(f"The first is {_module_name(origins[0])} in {_phase(origins[0])}.")
+        passed_on = sum((row.evidence or {}).get("state") == "propagated" for row in measured)
+        if passed_on:
+            sentences.append(f"{passed_on:,} more only pass a difference on.")
+    else:
+        sentences.append(f"Given equal inputs, all {_modules(len(measured))} that were replayed give equal bits.")
+    wrong = list(contradicted(measured))
     if wrong:
         sentences.append(
-            f"PREDICTION CONTRADICTED in {_modules(len(wrong))}: predicted to keep their bits, measured otherwise: "
-            f"{_places(wrong, True)}. Please report this."
+            f"PREDICTION CONTRADICTED in {_modules(len(wrong))}, predicted to keep their bits: {_places(wrong, True)}. "
+            "Please report this."
         )
     unmoved = [row for row in measured if row.verdict is Verdict.ORDER_CHANGED and _isolated_equal(row)]
     if unmoved:
-        sentences.append(
-            f"In {_modules(len(unmoved))} the order changed and the bits came out equal: {_places(unmoved, False)}."
-        )
+        sentences.append(f"In {_modules(len(unmoved))} the order changed and the bits came out equal.")
+    settled = sum(row.verdict is Verdict.UNKNOWN and _isolated_equal(row) is True for row in measured)
+    if settled:
+        sentences.append(f"Of those the trace could not tell, {settled:,} gave equal bits.")
     return sentences
 
 
@@ -125,7 +123,7 @@ def _outcome(evidence: dict[str, Any]) -> list[str]:
     if isinstance(repair, dict) and repair.get("minimal"):
         kinds = _listed(repair["minimal"])
         complement = repair.get("complement_logits_equal")
-        rest = "; all other modules so does not" if complement is False else ""
+        rest = "; computing all others so does not" if complement is False else ""
         if repair.get("logits_equal"):
             sentences.append(f"Computing {kinds} row by row makes the logits bit-identical{rest}.")
     elif isinstance(repair, dict) and repair.get("logits_equal") is False:
@@ -158,7 +156,7 @@ def _judgement(diff: TraceDiff) -> str:
         return "This looks like a bug: data leaks between rows of a batch."
     if "run_to_run" in failed:
         return "This looks like a bug or a nondeterministic kernel: results change without any change of shape."
-    if any(contradicted(row) for row in diff.rows):
+    if any(contradicted(diff.rows)):
         return "This needs a look: bits changed where no sum changed its order."
     missing = [words for name, (words, _) in _CONTROL_WORDS.items() if _equal(controls.get(name)) is None]
     if "position" in failed or "profiler" in failed:
@@ -179,7 +177,8 @@ def _places(rows: Iterable[Row], with_reason: bool) -> str:
         layers.setdefault(key, []).extend([] if row.layer is None else [row.layer])
     joined: dict[tuple[str, str, str], list[str]] = {}
     for (phase, module, reason), found in layers.items():
-        where = f" in layers {layer_span(tuple(sorted(set(found))))}" if found else ""
+        layer_words = "layer" if len(set(found)) == 1 else "layers"
+        where = f" in {layer_words} {layer_span(tuple(sorted(set(found))))}" if found else ""
         joined.setdefault((where, phase, reason if with_reason else ""), []).append(module)
     parts = [
         f"{_listed(list(dict.fromkeys(modules)))}{where} of {phase}" + (f" ({reason})" if reason else "")

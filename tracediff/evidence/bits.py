@@ -60,7 +60,7 @@ def compare(a: torch.Tensor, b: torch.Tensor) -> Bits:
     if bool((differing & (a.isnan() | b.isnan())).any()):
         return Bits(equal=False, share=share, max_ulp=None)
     # Only what differs is widened: tensors may be large, differences are few.
-    distance = (_ordered(first[differing]) - _ordered(second[differing])).abs()
+    distance = _distance(_ordered(first[differing]), _ordered(second[differing]))
     return Bits(equal=False, share=share, max_ulp=int(distance.max()))
 
 
@@ -80,10 +80,12 @@ def worst(a: Bits | None, b: Bits) -> Bits:
 
 def _ordered(integers: torch.Tensor) -> torch.Tensor:
     """Map the bits of floats to integers that count representable numbers: neighbours are 1 apart, ±0 both 0."""
-    if integers.dtype == torch.int64:
-        # Floats of opposite signs would be further apart than 64 bits can say.
-        integers = integers >> 1
-        return torch.where(integers < 0, -(integers & 0x3FFFFFFFFFFFFFFF), integers)
-    sign_free = torch.iinfo(integers.dtype).max
+    without_sign = torch.iinfo(integers.dtype).max
     wide = integers.to(torch.int64)
-    return torch.where(wide < 0, -(wide & sign_free), wide)
+    return torch.where(wide < 0, -(wide & without_sign), wide)
+
+
+def _distance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    # Doubles of opposite signs can be further apart than 64 bits say: the sum then wraps to below zero.
+    distance = torch.where((a < 0) == (b < 0), (a - b).abs(), a.abs() + b.abs())
+    return torch.where(distance < 0, torch.iinfo(torch.int64).max, distance)

@@ -87,11 +87,11 @@ def replay(model: nn.Module, run: Callable[[], Any], recording: Recording) -> di
     """
     found: dict[Place, Bits] = {}
 
-    def entered(place: _Call, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+    def entered(place: _Call, tensors: list[torch.Tensor]) -> list[torch.Tensor] | None:
         # What a module is handed was made by its parent from replaced values: a difference is the parent's.
         return _compare_and_replace(tensors, recording.inputs.get(place.key), found, (place.phase, place.parent))
 
-    def left(place: _Call, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+    def left(place: _Call, tensors: list[torch.Tensor]) -> list[torch.Tensor] | None:
         return _compare_and_replace(tensors, recording.outputs.get(place.key), found, (place.phase, place.name))
 
     with _watched(model, entered, left):
@@ -230,7 +230,7 @@ def _has_rows_of(tensor: torch.Tensor, recorded: torch.Tensor) -> bool:
         return False
     if tensor.dim() == 0 or tensor.shape[0] == recorded.shape[0]:
         return True
-    return recorded.shape[0] > 0 and tensor.shape[0] % recorded.shape[0] == 0
+    return bool(recorded.shape[0] > 0 and tensor.shape[0] % recorded.shape[0] == 0)
 
 
 def _first_rows(tensor: torch.Tensor, recorded: torch.Tensor) -> torch.Tensor:

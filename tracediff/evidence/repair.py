@@ -94,22 +94,26 @@ def find_repair(
 
 @contextmanager
 def row_by_row(model: nn.Module, kinds: Collection[str]) -> Iterator[None]:
-    """Compute modules of these kinds one row at a time while the block runs."""
-    open_modules: list[str] = []
-    handles = []
+    """Compute modules of these kinds one row at a time while the block runs.
+
+    A row is one sequence of the batch; the batch is what the model's first tensor says.
+    """
+    state = _State()
+    handles = [model.register_forward_pre_hook(state.model_entered, with_kwargs=True)]
     patched: list[nn.Module] = []
     parents = {name.rpartition(".")[0] for name, _ in model.named_modules() if name}
     for name, module in model.named_modules():
         if not name:
             continue
-        if name in parents:
-            handles.append(module.register_forward_pre_hook(lambda *_, name=name: open_modules.append(kind(name))))
-            handles.append(module.register_forward_hook(lambda *_: _leave(open_modules)))
-        elif kind(name) in kinds:
-            module.forward = _by_rows(module.forward)
+        # Inside a module without children nothing is split: it is called once per row as a whole, or not at all.
+        splits_own_sums = name in parents and kind(name) in kinds
+        handles.append(module.register_forward_pre_hook(state.entering(splits_own_sums)))
+        handles.append(module.register_forward_hook(state.left))
+        if name not in parents and kind(name) in kinds:
+            module.forward = _by_rows(module.forward, state)
             patched.append(module)
     try:
-        with _OwnSumsByRow(kinds, open_modules):
+        with _OwnSumsByRow(state):
             yield
     finally:
         for handle in handles:
@@ -118,49 +122,68 @@ def row_by_row(model: nn.Module, kinds: Collection[str]) -> Iterator[None]:
             del module.forward  # uncovers the class's own
 
 
-def _leave(open_modules: list[str]) -> None:
-    open_modules.pop()
+class _State:
+    """How many rows the model was given, and whether each open module's own sums are split."""
+
+    def __init__(self) -> None:
+        self.batch = 1
+        self.open_modules: list[bool] = []
+
+    def model_entered(self, module: nn.Module, arguments: Any, keywords: Any) -> None:
+        self.batch = next((each.shape[0] for each in tensors_in((arguments, keywords)) if each.dim()), 1)
+        self.open_modules.clear()
+
+    def entering(self, splits: bool) -> Callable[..., None]:
+        def enter(module: nn.Module, arguments: Any) -> None:
+            self.open_modules.append(splits)
+
+        return enter
+
+    def left(self, module: nn.Module, arguments: Any, output: Any) -> None:
+        self.open_modules.pop()
 
 
-class _OwnSumsByRow(TorchFunctionMode):
-    """Splits sums into rows while a module of the chosen kinds is the innermost open one."""
+class _OwnSumsByRow(TorchFunctionMode):  # type: ignore[misc]  # torch is not typed for us
+    """Splits sums into rows while a module whose own sums are wanted row by row is the innermost open one."""
 
-    def __init__(self, kinds: Collection[str], open_modules: list[str]) -> None:
+    def __init__(self, state: _State) -> None:
         super().__init__()
-        self._kinds = kinds
-        self._open = open_modules
+        self._state = state
 
     def __torch_function__(self, function: Any, types: Any, arguments: Any = (), keywords: Any = None) -> Any:
         keywords = keywords or {}
-        if function in _SUMS and self._open and self._open[-1] in self._kinds:
-            return _by_rows(function)(*arguments, **keywords)
+        if function in _SUMS and self._state.open_modules and self._state.open_modules[-1]:
+            return _by_rows(function, self._state)(*arguments, **keywords)
         return function(*arguments, **keywords)
 
 
-def _by_rows(function: Callable[..., Any]) -> Callable[..., Any]:
+def _by_rows(function: Callable[..., Any], state: _State) -> Callable[..., Any]:
     """Return a function that calls `function` once per row and joins the results."""
 
     def call(*arguments: Any, **keywords: Any) -> Any:
-        rows = max((each.shape[0] for each in tensors_in((arguments, keywords)) if each.dim()), default=1)
-        if rows == 1:
+        first = next((each.shape[0] for each in tensors_in((arguments, keywords)) if each.dim()), 0)
+        if state.batch == 1 or first == 0 or first % state.batch:
             return function(*arguments, **keywords)
-        results = [
-            function(
-                *(_row(each, row, rows) for each in arguments),
-                **{name: _row(each, row, rows) for name, each in keywords.items()},
-            )
-            for row in range(rows)
-        ]
-        return _joined(results)
+        # Sequences may lie flat, one token after the other: a row is then several entries.
+        return _joined(
+            [
+                function(
+                    *(_row(each, row, first, state.batch) for each in arguments),
+                    **{name: _row(each, row, first, state.batch) for name, each in keywords.items()},
+                )
+                for row in range(state.batch)
+            ]
+        )
 
     return call
 
 
-def _row(value: Any, row: int, rows: int) -> Any:
-    if isinstance(value, torch.Tensor) and value.dim() and value.shape[0] == rows:
-        return value[row : row + 1]
+def _row(value: Any, row: int, entries: int, batch: int) -> Any:
+    if isinstance(value, torch.Tensor) and value.dim() and value.shape[0] == entries:
+        size = entries // batch
+        return value[row * size : (row + 1) * size]
     if isinstance(value, tuple):
-        return tuple(_row(part, row, rows) for part in value)
+        return tuple(_row(part, row, entries, batch) for part in value)
     return value
 
 

@@ -1,0 +1,150 @@
+"""Evidence on models without faults and with planted ones: each fault is caught by what is there to catch it."""
+
+import json
+
+import pytest
+
+pytest.importorskip("torch")
+pytestmark = pytest.mark.torch
+
+import torch  # noqa: E402
+
+from tests.evidence import toy  # noqa: E402
+from tracediff.evidence.record import logits_hashes, measure, to_json, write  # noqa: E402
+
+
+def measured(batches=(1, 2, 3), recorded_hashes=None, **faults):
+    model = toy.Toy(**faults)
+    return measure(model, toy.PROMPT, batches, toy.DECODE, name="toy", dtype="float32", recorded_hashes=recorded_hashes)
+
+
+@pytest.fixture(scope="module")
+def clean():
+    return measured()
+
+
+@pytest.fixture(scope="module")
+def reordered():
+    return measured(second1=toy.Reorders)
+
+
+def test_a_clean_model_has_no_origin_and_equal_logits(clean):
+    for pair in clean.pairs:
+        assert pair.origins == []
+        assert all(bits.equal for bits in [*pair.logits.values(), *pair.propagated.values()])
+        assert pair.repair is None
+
+
+def test_the_controls_of_a_clean_model_are_reported_and_clean(clean):
+    assert {name: control.equal for name, control in clean.controls.items()} == {
+        "run_to_run": True,
+        "neighbours": True,
+        "position": True,
+        "profiler": None,
+    }
+    assert clean.leak is None
+
+
+def test_every_module_is_replayed_in_every_phase(clean):
+    names = {name for name, _ in toy.Toy().named_modules() if name and name != "layers"}
+    for phase in range(3):
+        assert names <= {name for number, name in clean.pairs[0].isolated if number == phase}
+
+
+def test_the_module_that_reorders_is_the_only_origin(reordered):
+    for pair in reordered.pairs:
+        assert {name for _, name in pair.origins} == {"layers.1.second_proj"}
+        assert pair.origins[0] == (0, "layers.1.second_proj")
+
+
+def test_what_comes_after_the_origin_differs_in_the_run_but_not_on_equal_inputs(reordered):
+    pair = reordered.pairs[0]
+    assert pair.isolated[0, "lm_head"].equal
+    assert not pair.propagated[0, "lm_head"].equal
+    assert pair.propagated[0, "layers.0.second_proj"].equal
+
+
+def test_the_repair_is_the_kind_that_reorders_and_its_complement_does_not_help():
+    pair = measured(second0=toy.Reorders, second1=toy.Reorders).pairs[0]
+    assert pair.repair is not None
+    assert (pair.repair.minimal, pair.repair.logits_equal) == (("second_proj",), True)
+    assert pair.repair.complement_logits_equal is False
+
+
+def test_the_repair_needs_every_kind_that_reorders():
+    pair = measured(first0=toy.Reorders, second1=toy.Reorders).pairs[0]
+    assert pair.repair is not None
+    assert pair.repair.minimal == ("first_proj", "second_proj")
+
+
+def test_reordering_leaves_the_controls_clean(reordered):
+    assert [reordered.controls[name].equal for name in ("run_to_run", "neighbours", "position")] == [True] * 3
+
+
+def test_a_leak_between_rows_is_caught_and_traced_to_its_module():
+    evidence = measured(first1=toy.Leaks)
+    assert evidence.leak is not None
+    assert evidence.leak.first is not None
+    assert evidence.leak.first.endswith("layers.1.first_proj")
+    assert evidence.controls["run_to_run"].equal is True
+
+
+def test_noise_is_caught_run_to_run():
+    control = measured(first0=toy.AddsNoise).controls["run_to_run"]
+    assert control.equal is False
+    assert control.first == "batch 1, prefill"
+
+
+def test_a_row_that_minds_its_position_is_caught():
+    evidence = measured(first0=toy.MindsPosition)
+    assert evidence.controls["position"].equal is False
+    assert evidence.controls["neighbours"].equal is True
+
+
+def test_the_profiler_control_compares_the_hashes_of_the_recorded_process():
+    model = toy.Toy()
+    from tracediff.capture.worker import forward
+
+    logits = forward(model, toy.PROMPT, toy.DECODE)
+    hashes = logits_hashes(1, ("prefill", "decode[0]", "decode[1]"), logits)
+    assert measured((1,), recorded_hashes=hashes).controls["profiler"].equal is True
+    changed = measured((1,), recorded_hashes=hashes | {"1/decode[0]": "0" * 32}).controls["profiler"]
+    assert (changed.equal, changed.first) == (False, "1/decode[0]")
+
+
+def test_a_model_alone_has_no_pairs_and_its_neighbours_are_not_measured():
+    evidence = measured((1,))
+    assert evidence.pairs == ()
+    assert evidence.controls["neighbours"].equal is None
+
+
+def test_the_model_is_left_as_it_was():
+    model = toy.Toy(second0=toy.Reorders)
+    before = model(toy.PROMPT.repeat(2, 1)).logits
+    measure(model, toy.PROMPT, (1, 2), toy.DECODE, name="toy", dtype="float32")
+    assert torch.equal(model(toy.PROMPT.repeat(2, 1)).logits, before)
+    for module in model.modules():
+        assert "forward" not in vars(module)
+        assert not module._forward_hooks and not module._forward_pre_hooks
+
+
+def test_it_is_stored_as_json_and_safetensors(reordered, tmp_path):
+    from safetensors.torch import load_file
+
+    path, logits_path = write(reordered, tmp_path)
+    assert json.loads(path.read_text()) == to_json(reordered)
+    logits = load_file(logits_path)
+    assert set(logits) == {f"{batch}/{phase}" for batch in (1, 2, 3) for phase in reordered.phases}
+    assert all(row.shape == (toy.VOCABULARY,) for row in logits.values())
+
+
+def test_a_real_llama_is_repaired_by_computing_every_kind_row_by_row():
+    from tracediff.capture.models import ModelSpec, load_model, prompt_tokens
+
+    spec = ModelSpec(name="tiny", dtype="float32", layers=1, attention="eager")
+    model = load_model(spec, "cpu")
+    evidence = measure(model, prompt_tokens(spec, model), (1, 2), [3], name="tiny", dtype="float32")
+    pair = evidence.pairs[0]
+    # Which modules reorder depends on the machine's BLAS; that the repair works does not.
+    assert pair.repair is None or pair.repair.logits_equal
+    assert {"model.layers.0.self_attn", "model.layers.0.mlp.down_proj"} <= {name for _, name in pair.isolated}
