@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -261,7 +262,7 @@ def _fields(
         serial, at, width = _serial(raw, at)
         if position in names:
             apart |= body + width > end
-            integers[names[position]] = _integers(eight, serial, np.minimum(body + width, end))
+            integers[names[position]] = _integers(raw, eight, serial, np.minimum(body + width, end))
         elif position == text:
             apart |= body + width > end
             is_text = (serial >= _FIRST_VARIABLE) & (serial & 1 == 1)
@@ -272,27 +273,32 @@ def _fields(
     return integers, where, apart
 
 
-def _serial(raw: Bytes, at: Int64) -> tuple[Int64, Int64, Int64]:
+def _serial(raw: Bytes, at: Int64) -> tuple[npt.NDArray[np.int64] | Bytes, Int64, Int64 | np.int64]:
     """Return the serial types at some positions, where the next ones stand, and how many bytes the values take."""
     code = raw.take(at, mode="clip")
-    if (code < 0x80).all():
-        if ((code == 10) | (code == 11)).any():
+    highest = code.max(initial=0)
+    if highest >= 0x80:
+        serial, at = _varint(raw, at)
+        if ((serial == 10) | (serial == 11)).any():
             raise UnusualPageError
-        return code.astype(np.int64), at + 1, _SIZE.take(code)
-    serial, at = _varint(raw, at)
-    if ((serial == 10) | (serial == 11)).any():
+        return serial, at, np.where(serial < _FIRST_VARIABLE, _SIZE.take(serial, mode="clip"), (serial - 12) >> 1)
+    if highest >= 10 and ((code == 10) | (code == 11)).any():
         raise UnusualPageError
-    return serial, at, np.where(serial < _FIRST_VARIABLE, _SIZE.take(serial, mode="clip"), (serial - 12) >> 1)
+    return code, at + 1, _SIZE[highest] if code.min(initial=highest) == highest else _SIZE.take(code)
 
 
-def _integers(eight: npt.NDArray[np.int64], serial: Int64, stop: Int64) -> Int64:
+def _integers(raw: Bytes, eight: npt.NDArray[np.int64], serial: npt.NDArray[Any], stop: Int64) -> Int64:
     """Return big-endian integers that end at `stop`."""
-    value = eight[stop - 8].astype(np.int64)
-    lowest, highest = int(serial.min(initial=1)), int(serial.max(initial=1))
-    if lowest == highest and 1 <= lowest <= 6:
-        return (value << int(_SHIFT[lowest])) >> int(_SHIFT[lowest])
+    lowest, highest = int(serial.min(initial=_ONE)), int(serial.max(initial=0))
+    if lowest == highest:  # the same size all along, as in most columns
+        if lowest in {_ZERO, _ONE}:
+            return np.full(len(stop), lowest == _ONE, dtype=np.int64)
+        if lowest == 1:
+            return raw.take(stop - 1).view(np.int8).astype(np.int64)
+        if 1 < lowest < _REAL:
+            return (eight[stop - 8].astype(np.int64) << int(_SHIFT[lowest])) >> int(_SHIFT[lowest])
     shift = _SHIFT.take(serial, mode="clip")
-    value = (value << shift) >> shift
+    value = (eight[stop - 8].astype(np.int64) << shift) >> shift
     value[serial == _ZERO] = 0
     value[serial == _ONE] = 1
     if lowest == 0 or highest >= _REAL:
