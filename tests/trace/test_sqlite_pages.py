@@ -1,0 +1,171 @@
+"""Reading pages gives what SQLite gives, or leaves the table to SQLite."""
+
+import contextlib
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from small_exports import DATA
+
+from tracediff.errors import TracediffError
+from tracediff.trace import columns as columns_module
+from tracediff.trace.columns import NULL, Export
+from tracediff.trace.open_export import open_export
+from tracediff.trace.sqlite_pages import PageFile, UnusualPageError
+
+EXPORTS = sorted(DATA.glob("*.sqlite"))
+TABLES = {
+    "CUPTI_ACTIVITY_KIND_KERNEL": ("start", "end", "gridX", "blockZ", "dynamicSharedMemory", "graphNodeId", "nothing"),
+    "CUPTI_ACTIVITY_KIND_RUNTIME": ("start", "correlationId", "globalTid"),
+    "NVTX_EVENTS": ("start", "end", "eventType", "globalTid", "textId", "domainId"),
+}
+QUIET = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def whole(path, table, names, text=None, pages=True):
+    """Return a whole table as lists, read from pages where they allow it, or by SQLite alone."""
+    with contextlib.closing(open_export(Path(path))) as connection:
+        export = Export(Path(path), connection)
+        if not pages:
+            export._from_pages = refuse
+        integers = {name: [] for name in names}
+        texts = []
+        for rows in export.chunks(table, names, text):
+            for name in names:
+                integers[name] += rows.integers[name].tolist()
+            texts += [None if each is None else each.decode("utf-8", "replace") for each in rows.text]
+        return integers, texts
+
+
+def refuse(*_arguments):
+    raise UnusualPageError
+    yield
+
+
+@pytest.mark.parametrize("path", EXPORTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("table", TABLES)
+def test_real_tables_equal_sqlites(path, table):
+    text = "text" if table == "NVTX_EVENTS" else None
+    assert whole(path, table, TABLES[table], text) == whole(path, table, TABLES[table], text, pages=False)
+
+
+@pytest.mark.parametrize("path", EXPORTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("table", TABLES)
+def test_real_tables_need_no_help_of_sqlite(path, table):
+    with contextlib.closing(open_export(path)) as connection:
+        export = Export(path, connection)
+        (count,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
+        assert sum(len(rows.rowid) for rows in export._from_pages(export.table(table), ["start"], None)) == count
+
+
+VALUES = st.one_of(
+    st.none(),
+    st.integers(-(2**63), 2**63 - 1),
+    st.sampled_from([sign * 2**n + less for n in (0, 7, 15, 23, 31, 47, 62) for sign in (1, -1) for less in (0, -1)]),
+    st.floats(allow_nan=False),
+    st.text(max_size=80),
+    st.binary(max_size=80),
+)  # fmt: skip
+
+
+@QUIET
+@given(
+    rows=st.lists(st.tuples(VALUES, VALUES, VALUES), max_size=60),
+    long=st.integers(0, 20_000),
+    page_size=st.sampled_from([512, 1024, 4096, 65536]),
+    encoding=st.sampled_from(["UTF-8", "UTF-16le"]),
+    first=st.sampled_from([1, -(2**62), 2**62, 127, 16_383]),
+    then=st.sampled_from(
+        ["", "DELETE FROM t WHERE rowid % 3 = 0", "ALTER TABLE t ADD COLUMN d INTEGER DEFAULT 7",
+         "ALTER TABLE t RENAME TO old; CREATE VIEW t AS SELECT * FROM old"]
+    ),
+)  # fmt: skip
+def test_any_table_equals_sqlites(tmp_path_factory, rows, long, page_size, encoding, first, then):
+    path = tmp_path_factory.mktemp("pages") / "t.sqlite"
+    connection = sqlite3.connect(path)
+    connection.executescript(f"PRAGMA page_size = {page_size}; PRAGMA encoding = '{encoding}';")
+    connection.execute("CREATE TABLE t (a INTEGER, b INTEGER, text TEXT, c INTEGER)")
+    for index, (a, b, c) in enumerate(rows):
+        text = "long " * (long // 5) if index % 7 == 3 else a
+        connection.execute(
+            "INSERT INTO t (rowid, a, b, text, c) VALUES (?, ?, ?, ?, ?)", (first + index, a, b, text, c)
+        )
+    connection.commit()
+    connection.executescript(then)
+    connection.close()
+    names = ("a", "b", "c", "d")
+    assert whole(path, "t", names, "text") == whole(path, "t", names, "text", pages=False)
+    assert whole(path, "t", ("c",)) == whole(path, "t", ("c",), pages=False)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        "CREATE TABLE t (a INTEGER PRIMARY KEY, b INTEGER)",
+        "CREATE TABLE t (a INTEGER PRIMARY KEY, b INTEGER) WITHOUT ROWID",
+        "CREATE TABLE t (a INTEGER, b INTEGER AS (a * 2) STORED)",
+        "CREATE TABLE t (a INTEGER, b INTEGER AS (a * 2))",
+        "CREATE TABLE t (a REAL, b)",
+        "CREATE TABLE t (b TEXT, a INTEGER)",
+    ],
+)
+def test_columns_that_are_not_stored_as_they_read(tmp_path, schema):
+    path = tmp_path / "t.sqlite"
+    with sqlite3.connect(path) as connection:
+        connection.execute(schema)
+        for value in range(300):
+            connection.execute("INSERT INTO t (a) VALUES (?)", (value,))
+    connection.close()
+    assert whole(path, "t", ("a", "b")) == whole(path, "t", ("a", "b"), pages=False)
+
+
+def test_sqlite_goes_on_where_pages_stop(tmp_path):
+    path = tmp_path / "t.sqlite"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE t (a INTEGER)")
+        connection.executemany("INSERT INTO t VALUES (?)", ((value,) for value in range(400_000)))
+        connection.execute("ALTER TABLE t ADD COLUMN b INTEGER DEFAULT 5")
+        connection.execute("UPDATE t SET b = 6 WHERE rowid < 390000")
+    connection.close()
+    integers, _ = whole(path, "t", ("a", "b"))
+    assert integers["a"] == list(range(400_000))
+    assert integers["b"] == [6] * 389_999 + [5] * 10_001
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(path=st.sampled_from(EXPORTS), table=st.sampled_from(sorted(TABLES)), data=st.data())
+def test_damaged_pages_read_as_sqlite_reads_them_or_not_at_all(tmp_path_factory, path, table, data):
+    content = bytearray(path.read_bytes())
+    with sqlite3.connect(path) as connection:
+        (root,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+    file = PageFile(path)
+    pages = [root, *file.leaves(root).tolist()]
+    file.close()
+    for _ in range(data.draw(st.integers(1, 4))):
+        page = data.draw(st.sampled_from(pages)) - 1
+        # Most damage that matters is in headers: of the page, and of its cells, which stand at its end.
+        offset = data.draw(st.one_of(st.integers(0, 40), st.integers(0, 4095), st.integers(3500, 4095)))
+        content[page * 4096 + offset] = data.draw(st.sampled_from([0, 1, 2, 5, 8, 10, 12, 13, 127, 128, 129, 255]))
+    damaged = tmp_path_factory.mktemp("damaged") / "trace.sqlite"
+    damaged.write_bytes(content)
+    text = "text" if table == "NVTX_EVENTS" else None
+    try:
+        expected = whole(damaged, table, TABLES[table], text, pages=False)
+    except TracediffError:
+        # SQLite met something it calls corrupt; pages may stop there too, or read what is readable.
+        with contextlib.suppress(TracediffError):
+            whole(damaged, table, TABLES[table], text)
+        return
+    assert whole(damaged, table, TABLES[table], text) == expected
+
+
+def test_codes_stand_for_numbers_of_any_size():
+    codes = columns_module.Codes()
+    parts = [[5, 5, 7], [NULL, 2**62, 5], [3_000_000, 7], []]
+    coded = [codes.of(np.array(part, dtype=np.int64)).tolist() for part in parts]
+    values = codes.values
+    assert [[values[code] for code in part] for part in coded] == parts
+    assert len(set(values)) == len(values)
