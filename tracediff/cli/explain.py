@@ -1,11 +1,15 @@
 """`tracediff explain`: is another text at another batch size a bug?"""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from tracediff.cli import app
-from tracediff.cli.options import emit, stdout_console
+from tracediff.cli.options import emit, say, stdout_console
+
+if TYPE_CHECKING:
+    from tracediff.evidence.explain_files import Facts
 
 
 @app.command()
@@ -13,6 +17,10 @@ def explain(
     directory: Path = typer.Argument(metavar="DIR", help="A capture directory with evidence.json, flips.json, …"),
     sampler: str | None = typer.Option(None, help="Check this sampler at temperature 0: module:function."),
     sampler_input: str = typer.Option("torch", help="What the sampler takes: torch or numpy."),
+    figures: Path | None = typer.Option(
+        None, help="Also draw how the difference grows, as SVG and PNG in this directory."
+    ),
+    force: bool = typer.Option(False, help="Replace figures that exist."),
     output_format: str = typer.Option("table", "--format", help="table, json or markdown."),
 ) -> None:
     """Say whether what was measured is expected, suspect or inconclusive, and why.
@@ -34,6 +42,8 @@ def explain(
 
         report = check_sampler(load_sampler(sampler), sampler, sampler_input)
     explanation = walk(facts, report)
+    if figures is not None:
+        _draw(facts, figures, force)
     if output_format == "json":
         import json
 
@@ -46,3 +56,13 @@ def explain(
         from tracediff.report.explain_terminal import print_explanation
 
         print_explanation(explanation, stdout_console())
+
+
+def _draw(facts: "Facts", directory: Path, force: bool) -> None:
+    from tracediff.report.figures import growth_figures, write_images
+
+    drawn = growth_figures(facts.evidence) if facts.evidence is not None else {}
+    if not drawn:
+        say("Nothing to draw: no module differs in bits, or evidence.json is missing")
+    for path in write_images(drawn, directory, force=force):
+        say(f"Wrote {path}")

@@ -120,9 +120,13 @@ def _kind_of(node: Any) -> str | None:
 
 
 def _csv_groups(text: str) -> Iterator[Group]:
-    rows = [
-        [cell.strip() for cell in row] for row in csv.reader(io.StringIO(text)) if any(cell.strip() for cell in row)
-    ]
+    try:
+        cells = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text))]
+    except csv.Error as error:
+        raise TracediffError("neither JSON nor CSV", str(error)) from error
+    rows = [row for row in cells if any(row)]
+    if not rows:
+        return
     header = [cell.lower() for cell in rows[0]]
     column = next((place for place, cell in enumerate(header) if cell in _VALUE_KEYS or cell == "value"), None)
     if column is not None:

@@ -184,9 +184,44 @@ def ulp_growth(modules: Sequence[ModuleChange], title: str = "From the first ori
         )
     figure.update_yaxes(type="log", title_text="ULP", row=1, col=1)
     figure.update_yaxes(title_text="share", tickformat=".0%", rangemode="tozero", row=2, col=1)
-    ticks = _few(range(len(modules)))
-    figure.update_xaxes(tickvals=ticks, ticktext=[names[place] for place in ticks], tickangle=30, row=2, col=1)
+    ticks = _block_starts(names)
+    figure.update_xaxes(tickvals=list(ticks), ticktext=list(ticks.values()), row=2, col=1)
     return _styled(figure, title, 2)
+
+
+def growth_figures(evidence: Mapping[str, Any]) -> dict[str, Any]:
+    """Return, by file stem, the growth through the prefill of every pair of batch sizes whose bits differ there.
+
+    Args:
+        evidence: What evidence.json holds (`tracediff.diff.evidence` describes it).
+    """
+    figures = {}
+    for pair in evidence["pairs"]:
+        for phase in evidence["phases"][:1]:
+            changes = module_changes(pair["modules"][phase])
+            if changes:
+                base, batch = pair["batches"]
+                title = f"{evidence['model']}, {evidence['dtype']}, {phase}: batch {base} → {batch}, module by module"
+                figures[f"growth_b{batch}"] = ulp_growth(changes, title)
+    return figures
+
+
+def module_changes(modules: Mapping[str, Sequence[Any]]) -> list[ModuleChange]:
+    """Return the modules without children from the first origin on, in the order they ran.
+
+    Args:
+        modules: [bits on equal inputs, bits in the run] by module, as evidence.json holds them.
+    """
+    parents = {name.rpartition(".")[0] for name in modules}
+    changes = []
+    for name, (isolated, propagated) in modules.items():
+        if name in parents or propagated is None:
+            continue
+        share, max_ulp = (0.0, 0) if propagated is True else propagated
+        is_origin = isolated is not None and isolated is not True
+        changes.append(ModuleChange(module=name, max_ulp=max_ulp, share=share, is_origin=is_origin))
+    first = next((place for place, change in enumerate(changes) if change.is_origin), len(changes))
+    return changes[first:]
 
 
 def top_logits(flip: Flip, base: int, precision: str) -> Any:
@@ -312,9 +347,17 @@ def _batch_marker(place: int) -> dict[str, Any]:
     }
 
 
-def _few(places: range) -> list[int]:
-    step = max(1, math.ceil(len(places) / 24))
-    return list(places[::step])
+def _block_starts(names: Sequence[str]) -> dict[int, str]:
+    """Return which places of the axis to name: the first module of each block, and what follows the last."""
+    starts: dict[int, str] = {}
+    before = None
+    for place, name in enumerate(names):
+        block = next((word for word in name.split(".") if word.isdecimal()), None)
+        if block != before or block is None:
+            starts[place] = name.rpartition(".")[2] if block is None else f"layer {block}"
+        before = block
+    step = math.ceil(len(starts) / 12)
+    return dict(list(starts.items())[::step])
 
 
 def _rows_of_plots(titles: Sequence[str]) -> Any:
