@@ -10,7 +10,8 @@ pytestmark = pytest.mark.torch
 import torch  # noqa: E402
 
 from tests.evidence import toy  # noqa: E402
-from tracediff.evidence.record import logits_hashes, measure, to_json, write  # noqa: E402
+from tracediff.evidence.bits import logits_hashes  # noqa: E402
+from tracediff.evidence.record import measure, to_json, write  # noqa: E402
 
 
 def measured(batches=(1, 2, 3), recorded_hashes=None, **faults):

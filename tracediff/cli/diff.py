@@ -35,6 +35,7 @@ def diff(
     Example: tracediff diff b1.sqlite b2.sqlite --html report.html --open
     """
     from tracediff.diff import diff_tables
+    from tracediff.diff.evidence import attach_evidence
     from tracediff.diff.gate import verdicts_named
     from tracediff.files import refuse_to_overwrite, write_text
     from tracediff.trace import read_trace
@@ -44,7 +45,7 @@ def diff(
     for path in (report, save):
         if path is not None:
             refuse_to_overwrite(path, force)
-    result = diff_tables(read_trace(a), read_trace(b), phase)
+    result = attach_evidence(diff_tables(read_trace(a), read_trace(b), phase))
     if report is not None:
         from tracediff.report.html import render_html
 

@@ -17,7 +17,6 @@ BITS is true (equal), [share of differing elements, largest distance in ULP or n
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -70,7 +69,7 @@ def _attached(diff: TraceDiff, pair: dict[str, Any], controls: dict[str, Any], s
         "repair": pair["repair"],
         "controls": controls,
         "contradictions": [
-            {"phase": row.phase, "module": row.module, "verdict": str(row.verdict)} for row in contradicted(rows)
+            {"phase": row.phase, "module": row.module, "verdict": str(row.verdict)} for row in rows if contradicted(row)
         ],
     }
     return replace(diff, rows=rows, evidence=evidence)
@@ -106,12 +105,13 @@ def read_bits(stored: Any) -> dict[str, Any] | None:
     return {"equal": False, "share": float(share), "max_ulp": None if max_ulp is None else int(max_ulp)}
 
 
-def contradicted(rows: Iterable[Row]) -> Iterator[Row]:
-    """Yield the modules that were predicted to keep their bits and gave others on equal inputs."""
-    for row in rows:
-        isolated = (row.evidence or {}).get("isolated")
-        if row.verdict in (Verdict.SAME_KERNELS, Verdict.SAME_ORDER) and isolated and not isolated["equal"]:
-            yield row
+def contradicted(row: Row) -> bool:
+    """Whether a module that was predicted to keep its bits gave others on equal inputs.
+
+    The other way round is no contradiction: another order may round to the same bits.
+    """
+    isolated: dict[str, Any] | None = (row.evidence or {}).get("isolated")
+    return row.verdict in (Verdict.SAME_KERNELS, Verdict.SAME_ORDER) and isolated is not None and not isolated["equal"]
 
 
 def _warned(diff: TraceDiff, warning: str) -> TraceDiff:

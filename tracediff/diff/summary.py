@@ -85,7 +85,8 @@ def _did_matter(measured: Sequence[Row]) -> list[str]:
     sentences = []
     if origins:
         sentences.append(
-            f"Given equal inputs, {len(origins):,} of {_modules(len(measured))} give other bits: {_places(origins, False)}."
+            f"Given equal inputs, {len(origins):,} of {_modules(len(measured))} give other bits: "
+            f"{_places(origins, False)}."
         )
         sentences.append(f"The first is {_module_name(origins[0])} in {_phase(origins[0])}.")
         passed_on = sum((row.evidence or {}).get("state") == "propagated" for row in measured)
@@ -93,7 +94,7 @@ def _did_matter(measured: Sequence[Row]) -> list[str]:
             sentences.append(f"{passed_on:,} more only pass a difference on.")
     else:
         sentences.append(f"Given equal inputs, all {_modules(len(measured))} that were replayed give equal bits.")
-    wrong = list(contradicted(measured))
+    wrong = [row for row in measured if contradicted(row)]
     if wrong:
         sentences.append(
             f"PREDICTION CONTRADICTED in {_modules(len(wrong))}, predicted to keep their bits: {_places(wrong, True)}. "
@@ -139,11 +140,24 @@ _CONTROL_WORDS = {
 }
 
 
+def control_findings(controls: dict[str, Any]) -> list[str]:
+    """Return a sentence for every control that found other bits, with where it first did.
+
+    Args:
+        controls: As `evidence.json` holds them.
+    """
+    sentences = []
+    for name, (_, words) in _CONTROL_WORDS.items():
+        if _equal(controls.get(name)) is False:
+            where = controls[name].get("first")
+            sentences.append(f"{words[0].upper()}{words[1:]}" + (f" (first: {where})." if where else "."))
+    return sentences
+
+
 def _controls(evidence: dict[str, Any]) -> list[str]:
     controls = evidence.get("controls") or {}
     clean = [words for name, (words, _) in _CONTROL_WORDS.items() if _equal(controls.get(name)) is True]
-    failed = [words for name, (_, words) in _CONTROL_WORDS.items() if _equal(controls.get(name)) is False]
-    sentences = [f"{words[0].upper()}{words[1:]}." for words in failed]
+    sentences = control_findings(controls)
     if clean:
         sentences.append(f"Controls with equal bits: {', '.join(clean)}.")
     return sentences
@@ -156,7 +170,7 @@ def _judgement(diff: TraceDiff) -> str:
         return "This looks like a bug: data leaks between rows of a batch."
     if "run_to_run" in failed:
         return "This looks like a bug or a nondeterministic kernel: results change without any change of shape."
-    if any(contradicted(diff.rows)):
+    if any(contradicted(row) for row in diff.rows):
         return "This needs a look: bits changed where no sum changed its order."
     missing = [words for name, (words, _) in _CONTROL_WORDS.items() if _equal(controls.get(name)) is None]
     if "position" in failed or "profiler" in failed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,6 +69,11 @@ def hash_of(tensor: torch.Tensor) -> str:
     """Return a hash of a tensor's bits (BLAKE2b, 16 bytes, hexadecimal)."""
     data = tensor.detach().contiguous().cpu().view(torch.uint8).numpy()
     return hashlib.blake2b(data.tobytes(), digest_size=16).hexdigest()
+
+
+def logits_hashes(batch: int, phases: Sequence[str], logits: Sequence[torch.Tensor]) -> dict[str, str]:
+    """Return the hash of all rows' logits by `batch/phase`."""
+    return {f"{batch}/{phase}": hash_of(each) for phase, each in zip(phases, logits, strict=True)}
 
 
 def worst(a: Bits | None, b: Bits) -> Bits:

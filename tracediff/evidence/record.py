@@ -21,13 +21,12 @@ from tracediff.capture.ranges import PREFILL, decode_phase
 from tracediff.capture.worker import forward
 from tracediff.diff.evidence import FILE_NAME, SCHEMA
 from tracediff.evidence import controls
-from tracediff.evidence.bits import Bits, compare, hash_of
+from tracediff.evidence.bits import Bits, compare, logits_hashes
 from tracediff.evidence.boundaries import Place, Recording, compare_run, record, replay
 from tracediff.evidence.controls import Control
 from tracediff.evidence.repair import Repair, find_repair, kind
+from tracediff.evidence.step import LOGITS_FILE_NAME
 from tracediff.files import replaced_when_complete
-
-LOGITS_FILE_NAME = "logits.safetensors"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,11 +145,6 @@ def measure(
         logits=logits,
         seconds=time.monotonic() - start,
     )
-
-
-def logits_hashes(batch: int, phases: Sequence[str], logits: Sequence[torch.Tensor]) -> dict[str, str]:
-    """Return the hash of all rows' logits by `batch/phase`."""
-    return {f"{batch}/{phase}": hash_of(each) for phase, each in zip(phases, logits, strict=True)}
 
 
 def _recorded(model: nn.Module, run: controls.Run, prompt: torch.Tensor) -> tuple[Recording, list[torch.Tensor]]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from tracediff.diff.evidence import contradicted
 from tracediff.diff.result import Row
-from tracediff.diff.summary import contradicted
 from tracediff.report.html import units
 from tracediff.report.html.data import Bits, Measured
 from tracediff.text import printable
@@ -16,7 +16,7 @@ def read_measured(evidence: dict[str, Any] | None) -> Measured | None:
     """Return what `evidence` says about a module's bits; None where it says nothing."""
     if not isinstance(evidence, dict):
         return None
-    isolated, propagated = _bits(evidence.get("isolated")), _bits(evidence.get("propagated"))
+    isolated, propagated = read_bits(evidence.get("isolated")), read_bits(evidence.get("propagated"))
     state = evidence.get("state")
     word = printable(state) if isinstance(state, str) else ""
     if isolated is None and propagated is None and not word:
@@ -24,7 +24,8 @@ def read_measured(evidence: dict[str, Any] | None) -> Measured | None:
     return Measured(isolated=isolated, propagated=propagated, state=word)
 
 
-def _bits(value: Any) -> Bits | None:
+def read_bits(value: Any) -> Bits | None:
+    """Return one comparison `{"equal", "share", "max_ulp"}`; None where it does not say whether bits are equal."""
     if not isinstance(value, dict) or not isinstance(value.get("equal"), bool):
         return None
     share, ulp = value.get("share"), value.get("max_ulp")
