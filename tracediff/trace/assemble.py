@@ -1,0 +1,181 @@
+"""Put a kernel table together: order of launch, keys, cuBLASLt's log, coverage. The same for every kind of trace."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tracediff.kernels import parse
+from tracediff.trace.algorithm import is_algorithm_log
+from tracediff.trace.attribution import Attribution, attribute
+from tracediff.trace.columns import NULL, Codes
+from tracediff.trace.graphs import Capture
+from tracediff.trace.nvtx import Events, find_marks, find_ranges
+from tracediff.trace.table import Coverage, Int32, Int64, KernelTable, RangeKey, TraceInfo
+
+
+@dataclass(slots=True, kw_only=True)
+class Kernels:
+    """Kernels in the order of the file.
+
+    Attributes:
+        columns: Columns of the kernel table by name, those that every reader has of its own.
+        texts: Distinct names; `columns["name"]` holds indices into it.
+        thread: Code of the thread that launched each kernel, -1 for none.
+        threads: The thread of each code.
+        launch: Start of the launch call in ns, `NULL` for none.
+    """
+
+    columns: dict[str, npt.NDArray[Any]]
+    texts: tuple[str, ...]
+    thread: Int32
+    threads: list[int]
+    launch: Int64
+
+
+def assemble(kernels: Kernels, events: Events, capture: Capture, info: TraceInfo, notes: list[str]) -> KernelTable:
+    """Attribute kernels to ranges and make the kernel table.
+
+    Args:
+        kernels: What the trace says of its kernels.
+        events: Its ranges and marks.
+        capture: Where kernels of CUDA graphs were captured.
+        info: Where the trace comes from.
+        notes: What its reader had to say.
+    """
+    columns, thread, launch = kernels.columns, kernels.thread, kernels.launch
+    ranges = find_ranges(events)
+    found = attribute(ranges, thread, kernels.threads, launch, capture)
+    notes = [*notes, *ranges.notes, *_attribution_notes(found)]
+    launch_ns = np.where(launch == NULL, columns["start_ns"], launch)
+    order = _launch_order(launch_ns, capture, columns["start_ns"])
+    innermost, key, iteration = found.innermost, found.key, found.iteration
+    if order is not None:
+        for name in columns:  # one after the other: a single column is held twice
+            columns[name] = columns[name][order]
+        thread, launch, launch_ns = thread[order], launch[order], launch_ns[order]
+        innermost, key, iteration = innermost[order], key[order], iteration[order]
+
+    parsed = tuple(parse(text) for text in kernels.texts)
+    keys, key = _in_order_of_launch(found.keys, key)
+    is_gemm = np.array([each.role == "gemm" for each in parsed], dtype=bool)
+    wanted = np.array([is_algorithm_log(text) for text in events.texts], dtype=bool)
+    marks = find_marks(events, wanted)
+    algorithms: tuple[str, ...] = ()
+    algorithm = np.full(len(key), -1, dtype=np.int32)
+    if len(marks.time):
+        codes = {tid: code for code, tid in enumerate(kernels.threads)}
+        mark_thread = np.array([codes.get(tid, -2) for tid in marks.thread.tolist()], dtype=np.int32)
+        around = ranges.innermost(mark_thread, kernels.threads, marks.time)
+        given = _give_marks((mark_thread, marks.time, around), (thread, launch_ns, innermost), is_gemm[columns["name"]])
+        distinct = Codes()
+        has = np.flatnonzero(given >= 0)
+        algorithm[has] = distinct.of(marks.text[given[has]].astype(np.int64))
+        algorithms = tuple(marks.texts[code] for code in distinct.values)
+    return KernelTable(
+        info=info,
+        coverage=_coverage(keys, key, launch, found),
+        names=kernels.texts,
+        parsed=parsed,
+        keys=keys,
+        algorithms=algorithms,
+        key=key,
+        algorithm=algorithm,
+        iteration=iteration,
+        launch_ns=launch_ns,
+        notes=tuple(notes),
+        **columns,
+    )
+
+
+def _attribution_notes(found: Attribution) -> list[str]:
+    notes = []
+    if found.captured:
+        notes.append(f"{found.captured:,} kernels of replayed CUDA graphs stand in the modules that were captured")
+    if found.from_other_threads:
+        notes.append(f"{found.from_other_threads:,} kernels were given to ranges that were open on another thread")
+    return notes
+
+
+def _launch_order(launch_ns: Int64, capture: Capture, start: Int64) -> Int64 | None:
+    """Return the order of launch, None where the rows have it already.
+
+    Kernels of one graph have one launch; they stand in the order of capture, whatever order they ran in.
+    """
+    steps = np.diff(launch_ns)
+    ties = np.flatnonzero(steps == 0)
+    if not len(capture.kernel) and (steps >= 0).all() and (start[ties + 1] >= start[ties]).all():
+        return None
+    order = np.argsort(start, kind="stable")
+    if len(capture.kernel):
+        captured = np.zeros_like(start)
+        captured[capture.kernel] = capture.moment
+        order = order[np.argsort(captured[order], kind="stable")]
+    return order[np.argsort(launch_ns[order], kind="stable")]
+
+
+def _in_order_of_launch(keys: tuple[RangeKey, ...], key: Int32) -> tuple[tuple[RangeKey, ...], Int32]:
+    """Return the keys that kernels have, in order of first launch, and each kernel's."""
+    first = np.full(len(keys), len(key), dtype=np.int64)
+    first[key[::-1]] = np.arange(len(key) - 1, -1, -1)
+    by_launch = np.argsort(first, kind="stable")
+    by_launch = by_launch[first[by_launch] < len(key)]
+    rank = np.zeros(len(keys), dtype=np.int32)
+    rank[by_launch] = np.arange(len(by_launch), dtype=np.int32)
+    return tuple(keys[code] for code in by_launch.tolist()), rank[key]
+
+
+def _give_marks(
+    marks: tuple[Int32, Int64, Int64], kernels: tuple[Int32, Int64, Int64], is_gemm: npt.NDArray[np.bool_]
+) -> Int64:
+    """Give each mark to the first GEMM launched after it on its thread, inside the same range.
+
+    Args:
+        marks: Thread, time and innermost range of each mark.
+        kernels: Thread, launch and innermost range of each kernel.
+        is_gemm: Whether each kernel multiplies matrices.
+
+    Returns:
+        The index of each kernel's mark, -1 for none.
+    """
+    (mark_thread, time, around), (thread, launch_ns, innermost) = marks, kernels
+    result = np.full(len(thread), -1, dtype=np.int64)
+    gemms = np.flatnonzero(is_gemm & (thread >= 0))
+    for each in np.unique(mark_thread).tolist():
+        mine = np.flatnonzero(mark_thread == each)
+        mine = mine[np.argsort(time[mine], kind="stable")]
+        launched = gemms[thread[gemms] == each]
+        if not len(launched):
+            continue
+        last = np.searchsorted(time[mine], launch_ns[launched], side="right") - 1
+        first_after = np.r_[True, last[1:] != last[:-1]] & (last >= 0)
+        launched, mark = launched[first_after], mine[last[first_after]]
+        same = around[mark] == innermost[launched]
+        result[launched[same]] = mark[same]
+    return result
+
+
+def _coverage(keys: tuple[RangeKey, ...], key: Int32, launch: Int64, found: Attribution) -> Coverage:
+    kernels = np.bincount(key, minlength=len(keys)).tolist()
+    outside = next((code for code, each in enumerate(keys) if each.phase is None), len(keys))
+    no_launch = int(((key == outside) & (launch == NULL)).sum())
+    in_module = sum(count for each, count in zip(keys, kernels, strict=True) if each.module)
+    in_phase = sum(count for each, count in zip(keys, kernels, strict=True) if each.phase is not None) - in_module
+    return Coverage(
+        kernels=len(key),
+        in_module=in_module,
+        in_phase_only=in_phase,
+        outside_ranges=len(key) - in_module - in_phase - no_launch,
+        no_launch=no_launch,
+        captured=found.captured,
+        from_other_threads=found.from_other_threads,
+    )
+
+
+def narrow(values: Int64) -> Int32:
+    """Narrow a column; NULL and what no GPU has become 0 and the nearest 32-bit number."""
+    limits = np.iinfo(np.int32)
+    return np.where(values == NULL, 0, np.clip(values, limits.min, limits.max)).astype(np.int32)
