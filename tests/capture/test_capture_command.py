@@ -8,11 +8,11 @@ from typer.testing import CliRunner
 
 from tracediff.capture import doctor as examination
 from tracediff.capture import run
+from tracediff.capture.deliver import Captured
 from tracediff.capture.find_nsys import Nsys
 from tracediff.capture.manifest import Manifest, TraceEntry
 from tracediff.capture.models import ModelSpec
 from tracediff.capture.probe import Probe
-from tracediff.capture.run import Captured
 from tracediff.cli import app
 from tracediff.errors import TracediffError
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tracediff.capture import run
+from tracediff.capture import deliver, recording, run
 from tracediff.capture.find_nsys import Nsys
 from tracediff.capture.models import ModelSpec
 from tracediff.capture.options import CaptureOptions
@@ -154,7 +154,7 @@ def test_a_capture_says_what_it_wrote_and_what_to_run_next(recorded):
 
 def test_repeats_that_differ_are_both_kept_and_said(nsys, tmp_path, monkeypatch):
     sequences = iter([[("a", (1,))], [("b", (1,))]])
-    monkeypatch.setattr(run, "kernel_sequence", lambda _trace: next(sequences))
+    monkeypatch.setattr(deliver, "kernel_sequence", lambda _trace: next(sequences))
     captured = run.capture(options(nsys, tmp_path / "out"), [].append)
     assert "ran other kernels (kernel 0: a, then b)" in captured.warnings[0]
     entry = captured.manifest.traces[0]
@@ -203,7 +203,7 @@ def test_an_interrupted_capture_ends_what_it_started(nsys, tmp_path, monkeypatch
         if step.startswith("loading"):
             raise Interrupted
 
-    monkeypatch.setattr(run.subprocess, "Popen", remember)
+    monkeypatch.setattr(recording.subprocess, "Popen", remember)
     monkeypatch.setattr(run, "choose_nsys", lambda *_: Probe(nsys=nsys, records=True, imports=True, sees_ranges=True))
     with pytest.raises(Interrupted):
         run.capture(options(nsys, tmp_path / "out"), interrupt)

@@ -3,6 +3,7 @@
 import ctypes
 import platform
 from importlib import metadata
+from importlib.util import find_spec
 
 import tracediff
 from tracediff.capture.algorithm_log import loaded_libraries
@@ -40,7 +41,8 @@ def package_version(name: str) -> str | None:
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
-        return None
+        # A copied folder can be imported without being installed.
+        return "of unknown version" if find_spec(name) is not None else None
 
 
 def cublas_version() -> str | None:
