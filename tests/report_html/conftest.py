@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from tracediff.diff import diff_tables
-from tracediff.diff.result import Pair, Row, TraceDiff, Verdict
+from tracediff.diff.result import TraceDiff
 from tracediff.report.html import render_html
 from tracediff.trace import read_trace
 
-TRACES = Path(__file__).parents[1] / "trace" / "data"
+PROFILES = Path(__file__).parents[2] / "profiles"
 LOCAL = ("file:", "data:", "blob:")
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome")
 ARGUMENTS = (
@@ -32,35 +32,24 @@ ARGUMENTS = (
 
 @pytest.fixture(scope="session")
 def real_diff() -> TraceDiff:
-    """Two blocks of Llama-3-8B, fp16, batch 1 and 2, recorded on an H200."""
-    return diff_tables(*(read_trace(TRACES / f"llama-two-blocks-b{batch}.sqlite") for batch in (1, 2)))
+    """Llama-3-8B, fp16, 32 blocks, prefill and 2 decode steps, batch 1 and 2, recorded on an H200."""
+    return diff_tables(*(read_trace(PROFILES / "llama-3-8b-float16" / f"b{batch}.sqlite") for batch in (1, 2)))
 
 
 @pytest.fixture(scope="session")
 def full_diff(real_diff: TraceDiff) -> TraceDiff:
-    """A whole model's size: block 1 stands for blocks 1 to 31, two decode steps run a's kernels, all have evidence."""
+    """The same with evidence for every module, as much of it as there can be."""
     evidence = {
         "isolated": {"equal": False, "share": 0.374, "max_ulp": 2},
         "propagated": {"equal": False, "share": 0.981, "max_ulp": 31},
         "state": "origin",
     }
-    prefill = [
-        replace(row, layer=layer, module=row.module.replace("layers.1", f"layers.{layer}"), evidence=evidence)
-        for row in real_diff.rows
-        for layer in (range(1, 32) if row.layer == 1 else [row.layer])
-    ]
-    decode = [replace(_unchanged(row), phase=f"decode[{step}]") for step in (0, 1) for row in prefill]
-    return replace(real_diff, rows=(*prefill, *decode))
-
-
-def _unchanged(row: Row) -> Row:
-    pairs = tuple(Pair(a=kernel, b=kernel, verdict=Verdict.SAME_KERNELS, reason="") for kernel in row.a)
-    return replace(row, b=row.a, pairs=pairs, verdict=Verdict.SAME_KERNELS, reason="")
+    return replace(real_diff, rows=tuple(replace(row, evidence=evidence) for row in real_diff.rows))
 
 
 @pytest.fixture(scope="session")
-def real_page(full_diff: TraceDiff) -> str:
-    return render_html(replace(full_diff, rows=tuple(replace(row, evidence=None) for row in full_diff.rows)))
+def real_page(real_diff: TraceDiff) -> str:
+    return render_html(real_diff)
 
 
 @pytest.fixture(scope="session")

@@ -177,7 +177,7 @@ def test_the_figure_is_drawn_and_follows_the_filter(opened: Open, real_page: str
     page = opened(real_page, fragment="#figures")
     page.wait_for_selector("#figure .bars path", state="attached")
     heights = "document.getElementById('figure').data.map(trace => [trace.name, trace.x.length, Math.max(...trace.y)])"
-    assert page.evaluate(heights)[:2] == [["llama-two-blocks-b1.sqlite", 32, 5], ["llama-two-blocks-b2.sqlite", 32, 5]]
+    assert page.evaluate(heights)[:2] == [["batch 1", 32, 5], ["batch 2", 32, 5]]
     page.fill("#filter-text", "q_proj")
     page.select_option("#filter-phase", "prefill")
     assert [height for _, _, height in page.evaluate(heights)] == [1, 1]

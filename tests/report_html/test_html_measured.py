@@ -6,6 +6,7 @@ from tracediff.diff.result import Verdict
 from tracediff.report.html.build import build_report
 from tracediff.report.html.measured import contradiction, read_measured
 from tracediff.report.html.render import render_report
+from tracediff.report.html.run_evidence import logits_step, read_run, token_step
 
 from .samples import blocks, diff, kernel, row
 
@@ -79,14 +80,55 @@ def test_without_evidence_the_chain_says_not_measured() -> None:
     assert not report.measured
 
 
-def test_evidence_of_the_run_gives_the_last_links_and_is_all_shown() -> None:
-    run = {
-        "logits": {"prefill": {"equal": True}, "decode[0]": {"equal": False, "max_ulp": 3}},
-        "tokens": {"equal": True},
-        "repair": {"modules": ["q_proj", "o_proj"], "logits_equal": True},
-        "odd": 3.5,
-    }
-    report = build_report(diff(*blocks(2), evidence=run))
-    assert [(step.value, step.state) for step in report.chain[3:]] == [("1 of 2 differ", "changed"), ("same", "clear")]
-    assert dict(report.evidence)["repair"] == (("modules", "q_proj, o_proj"), ("logits equal", "yes"))
-    assert dict(report.evidence)["odd"] == (("", "3.5"),)
+RUN = {
+    "schema": 1,
+    "batches": [1, 2],
+    "first_origin": {"phase": "prefill", "module": "model.layers.0.self_attn.q_proj"},
+    "logits": {
+        "prefill": {"equal": True, "share": 0.0, "max_ulp": 0},
+        "decode[0]": {"equal": False, "share": 0.5, "max_ulp": 3},
+    },
+    "tokens": {"prefill": {"equal": True, "a": 7, "b": 7}, "decode[0]": {"equal": False, "a": 7, "b": 9}},
+    "repair": {"minimal": ["q_proj", "o_proj"], "logits_equal": True, "complement_logits_equal": False},
+    "controls": {
+        "run_to_run": {"equal": True, "compared": 6, "first": None, "share": 0.0, "max_ulp": 0},
+        "neighbours": {"equal": False, "compared": 6, "first": "decode[0]", "share": 0.1, "max_ulp": 1},
+        "profiler": {"equal": None},
+    },
+    "new_in_a_later_version": 3.5,
+}
+
+
+def test_evidence_of_the_run_gives_the_last_links_of_the_chain() -> None:
+    report = build_report(diff(*blocks(2), evidence=RUN))
+    assert [(step.value, step.text) for step in report.chain[3:]] == [
+        ("1 of 2 differ", "first in decode[0]"),
+        ("1 of 2 flip", "first in decode[0]: 7 → 9"),
+    ]
+
+
+def test_evidence_of_the_run_is_read_with_what_must_hold() -> None:
+    run = build_report(diff(*blocks(2), evidence=RUN)).run
+    assert run is not None
+    assert run.repair == (
+        "Computing q_proj and o_proj row by row makes the logits bit-identical; "
+        "doing that to all the other modules does not."
+    )
+    assert [(control.equal, control.text) for control in run.controls] == [
+        (True, "equal"),
+        (False, "differ: 10.0 % of elements, up to 1 ULP, first: decode[0]"),
+        (None, "not measured"),
+    ]
+    assert run.others == (("new in a later version", "3.5"),)
+
+
+@pytest.mark.parametrize("odd", [{}, {"logits": 1, "tokens": [], "repair": None, "controls": {"x": 3}}])
+def test_odd_evidence_of_the_run_is_not_measured(odd: dict[str, Any]) -> None:
+    run = read_run(odd)
+    assert [step.value for step in (logits_step(run), token_step(run))] == ["not measured"] * 2
+
+
+def test_a_failed_control_stands_out() -> None:
+    page = render_report(build_report(diff(*blocks(2), evidence=RUN)))
+    assert '<strong class="contradicted">! differ: 10.0 % of elements, up to 1 ULP, first: decode[0]</strong>' in page
+    assert page.count('class="failed"') == 1

@@ -9,10 +9,11 @@ from typing import Any
 import tracediff
 from tracediff.diff.result import Row, Side, TraceDiff, Verdict
 from tracediff.diff.summary import summarise
-from tracediff.report.html import run_evidence, units, words
+from tracediff.report.html import units, words
 from tracediff.report.html.data import Fact, Group, LayerCount, Phase, Report
 from tracediff.report.html.groups import group_rows, heat_rows, totals
 from tracediff.report.html.places import anchor, kind_labels, kind_of, phase_name
+from tracediff.report.html.run_evidence import logits_step, read_run, token_step
 from tracediff.report.words import change, coverage_words
 from tracediff.text import printable, shorten
 
@@ -27,8 +28,7 @@ def build_report(diff: TraceDiff) -> Report:
         by_phase.setdefault(row.phase, []).append(row)
     phases: list[Phase] = []
     signatures: dict[Any, str] = {}
-    # Kernels outside every range come last, wherever they ran: they are rarely what is asked for.
-    for rows in sorted(by_phase.values(), key=lambda rows: rows[0].phase is None):
+    for rows in sorted(by_phase.values(), key=_stands_late):
         phase = _phase(rows, labels, signatures)
         signatures.setdefault(_signature(phase.groups), phase.name)
         phases.append(phase)
@@ -36,7 +36,8 @@ def build_report(diff: TraceDiff) -> Report:
     main = _main_phase(list(by_phase.values()))
     total = totals(diff.rows)
     story = tuple(map(printable, summarise(diff)))
-    steps = words.chain(diff, run_evidence.logits_step(diff.evidence), run_evidence.token_step(diff.evidence))
+    run = read_run(diff.evidence)
+    steps = words.chain(diff, logits_step(run), token_step(run))
     return Report(
         title=f"tracediff: {sides[0]} → {sides[1]}",
         side_names=sides,
@@ -55,7 +56,7 @@ def build_report(diff: TraceDiff) -> Report:
         facts=_facts(diff.a, diff.b),
         notes=(tuple(map(printable, diff.a.notes)), tuple(map(printable, diff.b.notes))),
         coverage=(coverage_words(diff.a), coverage_words(diff.b)),
-        evidence=run_evidence.sections(diff.evidence),
+        run=run,
         measured=any(module.measured for phase in phases for group in phase.groups for module in group.modules),
         version=tracediff.__version__,
     )
@@ -83,6 +84,11 @@ def _phase(rows: Sequence[Row], labels: dict[str, str], earlier: dict[Any, str])
         time_change=change(*total.duration_ns),
         same_as=earlier.get(_signature(groups), ""),
     )
+
+
+def _stands_late(rows: Sequence[Row]) -> tuple[bool, bool]:
+    """Phases that run no block (a range around everything, or none) come last: few ask for them."""
+    return all(row.layer is None for row in rows), rows[0].phase is None
 
 
 def _signature(groups: Sequence[Group]) -> Any:

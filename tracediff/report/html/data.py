@@ -273,6 +273,59 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseEvidence:
+    """What came out of one phase.
+
+    Attributes:
+        name: The phase.
+        logits: Bits of the repeated row's logits, None where not measured.
+        tokens: The greedy choice (a, b).
+        flipped: Whether it differs, None where not measured.
+    """
+
+    name: str
+    logits: Bits | None
+    tokens: tuple[str, str]
+    flipped: bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlView:
+    """One control: something that must not change bits.
+
+    Attributes:
+        title: What was varied.
+        meaning: What must hold.
+        equal: Whether it held, None where not measured.
+        text: The result in words.
+        compared: What or how much was compared.
+    """
+
+    title: str
+    meaning: str
+    equal: bool | None
+    text: str
+    compared: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunEvidence:
+    """What was measured of the whole run.
+
+    Attributes:
+        phases: Logits and tokens.
+        repair: What makes the logits bit-identical, in a sentence; empty where nothing was tried.
+        controls: What must not change bits.
+        others: Anything else that was stored, as (label, value).
+    """
+
+    phases: tuple[PhaseEvidence, ...]
+    repair: str
+    controls: tuple[ControlView, ...]
+    others: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fact:
     """A line of the table of versions: label, both values, whether they differ."""
 
@@ -313,7 +366,7 @@ class Report:
         facts: Versions and conditions of both sides.
         notes: What the readers had to say, per side.
         coverage: What of each trace was attributed, in words.
-        evidence: What was measured for the whole run, as (heading, lines).
+        run: What was measured of the whole run, None without evidence.
         measured: Whether any module has evidence.
         version: Of tracediff.
     """
@@ -335,7 +388,7 @@ class Report:
     facts: tuple[Fact, ...]
     notes: tuple[tuple[str, ...], tuple[str, ...]]
     coverage: tuple[str, str]
-    evidence: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
+    run: RunEvidence | None
     measured: bool
     version: str
 

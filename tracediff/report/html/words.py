@@ -137,12 +137,13 @@ def splitk_sentence(rows: Sequence[Row]) -> str:
     before, after = (sum(row.splitk_reduce[side] for row in rows) for side in (0, 1))
     if not before and not after:
         return ""
-    blocks = {row.layer for row in rows if row.layer is not None}
-    per_block = {
-        tuple(sum(row.splitk_reduce[side] for row in rows if row.layer == layer) for side in (0, 1)) for layer in blocks
-    }
-    if len(per_block) == 1:
-        a, b = per_block.pop()
+    in_block: dict[int, tuple[int, int]] = {}
+    for row in rows:
+        if row.layer is not None:
+            a, b = in_block.get(row.layer, (0, 0))
+            in_block[row.layer] = a + row.splitk_reduce[0], b + row.splitk_reduce[1]
+    if len(set(in_block.values())) == 1:
+        a, b = next(iter(in_block.values()))
         counted = (
             f"{a} splitK-reduce kernels per block on both sides"
             if a == b
