@@ -1,16 +1,75 @@
 """`tracediff name`: what a kernel name says."""
 
+import sys
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Annotated
+
 import typer
 
 from tracediff.cli import app
+from tracediff.errors import TracediffError
+from tracediff.text import printable
+
+
+class NameFormat(StrEnum):
+    """How `tracediff name` prints."""
+
+    text = "text"
+    json = "json"
 
 
 @app.command()
-def name(names: list[str] = typer.Argument(help="Kernel names, or - to read them from standard input.")) -> None:
+def name(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Kernel names, or - to read them from standard input, one per line.")
+    ] = None,
+    output: Annotated[NameFormat, typer.Option("--format", help="One readable line, or one JSON object, per name.")] = (
+        NameFormat.text
+    ),
+    explained: Annotated[
+        bool, typer.Option("--explain", help="Also each token of the name, its meaning and how sure that is.")
+    ] = False,
+) -> None:
     """Say what a kernel name states: family, role, tile, stages, types, split-K."""
-    import json
+    if not names:
+        raise TracediffError("no kernel name given", "name one or more, or - to read them from standard input")
+    write = _write_json if output is NameFormat.json else _write_text
+    for text in _given(names):
+        write(text, explained)
 
-    from tracediff.kernels import parse
 
+def _given(names: list[str]) -> Iterator[str]:
+    """Yield the names, those of standard input in place of `-`; its empty lines are no names."""
     for text in names:
-        typer.echo(json.dumps(parse(text).to_dict(), ensure_ascii=False))
+        if text != "-":
+            yield text
+            continue
+        for line in sys.stdin:
+            if stripped := line.rstrip("\r\n"):
+                yield stripped
+
+
+def _write_json(text: str, explained: bool) -> None:
+    import json
+    from dataclasses import asdict
+
+    from tracediff.kernels import explain, parse
+
+    found = parse(text).to_dict()
+    if explained:
+        found["tokens"] = [asdict(token) for token in explain(text)]
+    # ASCII only: a name may hold what no encoding of the terminal can write.
+    typer.echo(json.dumps(found))
+
+
+def _write_text(text: str, explained: bool) -> None:
+    from tracediff.kernels import describe, explain, parse
+
+    typer.echo(printable(describe(parse(text))))
+    if not explained:
+        return
+    tokens = explain(text)
+    width = min(max((len(printable(token.text)) for token in tokens), default=0), 40)
+    for token in tokens:
+        typer.echo(f"  {printable(token.text):{width}}  {printable(token.meaning)} [{token.certainty}]")

@@ -2,7 +2,8 @@
 
 from tracediff.kernels.compare import FieldChange, differing_fields
 from tracediff.kernels.describe import describe
+from tracediff.kernels.explain import Token, explain
 from tracediff.kernels.model import KernelName, Types
 from tracediff.kernels.registry import parse
 
-__all__ = ["FieldChange", "KernelName", "Types", "describe", "differing_fields", "parse"]
+__all__ = ["FieldChange", "KernelName", "Token", "Types", "describe", "differing_fields", "explain", "parse"]

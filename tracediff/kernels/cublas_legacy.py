@@ -83,12 +83,18 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
     if output is None and inputs != "" and accumulate != "s32":
         output = accumulate
     tail = _Tail(tokens[position:])
+    if tail.layout is None and position < len(tokens):
+        # Cut short: the last token may be cut too, so nothing is read from it.
+        tail = _Tail(tokens[position:-1])
+        tail.unparsed.append(tokens[-1])
+    if inputs is None and tail.tile is not None:
+        inputs = accumulate
     return make_kernel_name(
         name=name,
         family="cublas_legacy",
         role="gemm",
         arch=arch,
-        types=make_types(a=inputs or accumulate, b=inputs or accumulate, accumulate=accumulate, output=output),
+        types=make_types(a=inputs or None, b=inputs or None, accumulate=accumulate, output=output),
         tile=(tail.tile[0], tail.tile[1], tail.k_step) if tail.tile else None,
         stages=tail.stages,
         mma=mma_shape(core.group(3)),

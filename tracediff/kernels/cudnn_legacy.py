@@ -53,6 +53,8 @@ def read(name: str, spelling: Spelling) -> KernelName | None:  # noqa: PLR0912 -
     split = False
     options: list[str] = []
     unparsed: list[str] = []
+    if not _LAYOUTS.intersection(tokens[-2:]):
+        unparsed.append(tokens.pop())  # cut short: the last token may be cut too
     for token in tokens[position + 1 :]:
         if "x" in token and tile is None and (numbers := integers(token)) and len(numbers) == 2:
             tile = numbers

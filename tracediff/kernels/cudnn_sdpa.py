@@ -51,10 +51,10 @@ def read(name: str, spelling: Spelling) -> KernelName | None:  # noqa: PLR0912 -
             details.append(("knob", number))
             position += 1
         elif "x" in token and (numbers := integers(token)) and len(numbers) == 3:
-            if tile is None:
+            if tile is None and following:
                 tile = (numbers[0], numbers[1], None)
                 head_dim = numbers[2]
-            elif warps is None:
+            elif tile is not None and warps is None:
                 warps = numbers
             else:
                 unparsed.append(token)

@@ -117,17 +117,22 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
     if core is None:
         return None
     gaussian, letter, instruction, math, kind = core.groups()
-    tail = _Tail(tokens[position + 1 :], convolution=kind in _CONVOLUTIONS, symmetric=kind in _SYMMETRIC)
+    convolution = kind in _CONVOLUTIONS
+    tail = _Tail(tokens[position + 1 :], convolution, symmetric=kind in _SYMMETRIC)
+    if tail.layout is None and not convolution and position + 1 < len(tokens):
+        # Cut short: the last token may be cut too, so nothing is read from it.
+        tail = _Tail(tokens[position + 1 : -1], convolution, kind in _SYMMETRIC)
+        tail.unparsed.append(tokens[-1])
     if gaussian:
         tail.details.append(("gaussian", True))
     accumulate = ACCUMULATOR_LETTERS[letter]
     # Where the name ends before the tile, the input types may be among what is cut off.
     default = accumulate if tail.tile else None
     first = tail.inputs[0] if tail.inputs else default
-    second = tail.inputs[1] if len(tail.inputs) > 1 else first
+    second = tail.inputs[1] if len(tail.inputs) > 1 else first if tail.tile else None
     return make_kernel_name(
         name=name,
-        family="cutlass2x_conv" if kind in _CONVOLUTIONS else "cutlass2x",
+        family="cutlass2x_conv" if convolution else "cutlass2x",
         role="gemm",
         arch=arch,
         types=make_types(a=first, b=second, accumulate=accumulate, output=output or accumulate, math=math or None),

@@ -84,12 +84,18 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
     while position < len(tokens) and is_element(tokens[position]):
         elements.append(tokens[position])
         position += 1
+    unread = [elements.pop()] if elements and position == len(tokens) else []
     tail = _Tail(tokens[position:])
+    tail.unparsed += unread
+    if tail.alignment is None and position < len(tokens):
+        # Cut short: the last token may be cut too, so nothing is read from it.
+        tail = _Tail(tokens[position:-1])
+        tail.unparsed.append(tokens[-1])
     if not tail.layouts:
         elements = [_without_layout(element, tail.layouts) for element in elements]
     if len(elements) > 5:
         tail.details.append(("element_compute", elements[5]))
-    output = elements[4] if len(elements) > 4 else elements[3] if len(elements) == 4 else None
+    output = elements[4] if len(elements) > 4 else elements[3] if len(elements) == 4 and tail.tile else None
     if "vs" in spelling.procedural:
         scale_a, scale_b = tail.scales(elements)
     else:

@@ -28,6 +28,8 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
     details: list[tuple[str, Detail]] = [("direction", direction)]
     arch = element = tile = None
     unparsed: list[str] = []
+    if not tokens[-1].startswith("sm"):
+        unparsed.append(tokens.pop())  # cut short
     for token in tokens[2:]:
         if token in ("f16", "bf16", "f32"):
             element = token
@@ -41,7 +43,7 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
             details.append(("accum_in", token))
         elif token in ("dropout", "seqaligned"):
             details.append(("dropout" if token == "dropout" else "seq_aligned", True))
-        elif token.startswith("sm") and integer(token[2:]) is not None:
+        elif token.startswith("sm") and len(token) == 4 and integer(token[2:]) is not None:
             arch = token
         else:
             unparsed.append(token)

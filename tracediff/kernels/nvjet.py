@@ -59,13 +59,14 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
     tokens = spelling.procedural.split("_")
     arch = None
     position = 1
-    if len(tokens) > position and tokens[1].startswith("sm") and tokens[1][2:3].isdigit():
+    if len(tokens) > 2 and tokens[1].startswith("sm") and tokens[1][2:3].isdigit():
         arch = tokens[1]
         position = 2
     if len(tokens) <= position:
         return None
     code = tokens[position]
-    types, known = _types(code)
+    # The last token of a name cut short may be cut too: three letters of five.
+    types, known = _types(code) if len(tokens) > position + 1 else (None, False)
     details: list[tuple[str, Detail]] = [("dtype_code", code)]
     unparsed = [] if known else [code]
     position += 1

@@ -25,6 +25,7 @@ from tracediff.kernels.words import integer, integers
 
 _ELEMENTS = {"bfloat16": "bf16", "fp16": "f16", "fp32": "f32", "tf32": "tf32"}
 _ELEMENT = re.compile(r"(?:Mx|Nv)?(?:Bfloat16|Fp16|Fp32|Tf32|E\dm\d|Int8|UE\dm\d)")
+_ARCH = re.compile(r"sm\d{3}[a-z]")
 _LAYOUT = re.compile(r"[TNB][TNB]")
 _OPTION = re.compile(
     r"r[MN]|transOut|noShfl\w*|dsFp8|sched\w+|schPd?\w*|bias\w*[MN]|b[MN]|[bB][ABC]\d+|A?b[A-C]\d+|tma\w*|rgTma|ldgsts\w*|clmp|"
@@ -49,6 +50,8 @@ def read_gemm(name: str, spelling: Spelling) -> KernelName | None:  # noqa: PLR0
     epilogue: list[str] = []
     unparsed: list[str] = []
     tile = stages = mma = cluster = layout = split_k = arch = None
+    if _ARCH.fullmatch(tokens[-1]) is None:
+        unparsed.append(tokens.pop())  # cut short: the last token may be cut too
     for token in tokens[3 + (accumulate is not None) :]:
         if tile is None and token.startswith("t") and (shape := _tile(token)) is not None:
             tile, unroll = shape
@@ -58,7 +61,7 @@ def read_gemm(name: str, spelling: Spelling) -> KernelName | None:  # noqa: PLR0
             split_k = number
         elif token.startswith("et") and (numbers := integers(token[2:])):
             details.append(("epilogue_tile", numbers))
-        elif token.startswith("sm") and token[2:3].isdigit():
+        elif _ARCH.fullmatch(token):
             arch = token
         elif token.startswith("s") and (number := integer(token[1:])) is not None:
             stages = number

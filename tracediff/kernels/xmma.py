@@ -58,8 +58,12 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
         else:
             operation.append(tokens[position])
         position += 1
-    types, layout, unparsed = _types_and_layout(tokens[position:])
+    # A name cut short ends in a token that is no token, or a shorter one: nothing is read from it.
+    types, layout, unparsed = _types_and_layout(tokens[position:] if found else tokens[position:-1])
     rest = _Tail(("tilesize" + tail).split("_") if found else [])
+    if not found:
+        unparsed += [*([layout] if layout else []), *tokens[position:][-1:]]
+        layout = None
     reduction = rest.execute == "split_k"
     return make_kernel_name(
         name=name,
@@ -124,7 +128,9 @@ class _Tail:
             if token in ("execute", "kernel", "fused", "by"):
                 self._read_end(tokens[position:])
                 break
-            if not self._read(token):
+            # The last token of a name cut short may be cut too; an alignment is read even so: names may end in it.
+            last = position == len(tokens) - 1 and not token.startswith("align")
+            if last or not self._read(token):
                 self.unparsed.append(token)
 
     def _read(self, token: str) -> bool:  # noqa: PLR0911 - one line per token
