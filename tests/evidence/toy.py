@@ -94,6 +94,10 @@ class Toy(nn.Module):
         self.lm_head = ByRow(WIDTH, VOCABULARY)
         self.requires_grad_(False)
 
+    @property
+    def device(self):
+        return self.embed_tokens.weight.device
+
     def forward(self, input_ids, past_key_values=None, use_cache=True):
         x, caches = self.embed_tokens(input_ids), []
         for layer, before in zip(self.layers, past_key_values or [None, None], strict=True):
