@@ -18,21 +18,43 @@ def read_info(export: Export) -> TraceInfo:
     """Return what the export and the manifest beside it say of the trace."""
     meta = _export_metadata(export)
     gpu, sm_count = _gpu(export)
-    manifest = read_manifest(export.path)
-    entry = next((each for each in _list(manifest.get("traces")) if _dict(each).get("file") == export.path.name), None)
-    described = manifest if entry is not None else {}
-    versions = {str(name): str(value) for name, value in _dict(described.get("versions")).items()}
-    return TraceInfo(
-        path=str(export.path),
+    return described(
+        export.path,
         profiler="nsys",
-        profiler_version=meta.get("EXPORT_PRODUCT_VERSION") or versions.get("nsys"),
+        profiler_version=meta.get("EXPORT_PRODUCT_VERSION"),
         schema_version=meta.get("EXPORT_SCHEMA_VERSION"),
-        gpu=gpu or _text(described.get("gpu")),
-        sm_count=sm_count or _integer(described.get("sm_count")),
+        gpu=gpu,
+        sm_count=sm_count,
+        versions={},
+    )
+
+
+def described(
+    path: Path,
+    *,
+    profiler: str,
+    profiler_version: str | None,
+    schema_version: str | None,
+    gpu: str | None,
+    sm_count: int | None,
+    versions: dict[str, str],
+) -> TraceInfo:
+    """Add to what a trace says of itself what the manifest beside it says of it."""
+    manifest = read_manifest(path)
+    entry = next((each for each in _list(manifest.get("traces")) if _dict(each).get("file") == path.name), None)
+    about = manifest if entry is not None else {}
+    versions = versions | {str(name): str(value) for name, value in _dict(about.get("versions")).items()}
+    return TraceInfo(
+        path=str(path),
+        profiler=profiler,
+        profiler_version=profiler_version or versions.get(profiler),
+        schema_version=schema_version,
+        gpu=gpu or _text(about.get("gpu")),
+        sm_count=sm_count or _integer(about.get("sm_count")),
         batch=_integer(_dict(entry).get("batch")),
-        dtype=_text(described.get("dtype")),
-        model=_text(described.get("model")),
-        tokens=_integer(described.get("tokens")),
+        dtype=_text(about.get("dtype")),
+        model=_text(about.get("model")),
+        tokens=_integer(about.get("tokens")),
         versions=versions,
         manifest=_dict(entry),
     )

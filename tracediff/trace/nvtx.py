@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +44,12 @@ class Events:
             text=self.text[rows],
             texts=self.texts,
         )
+
+    def renamed(self, names: list[str]) -> Events:
+        """Return the same events with another text for each code; texts that become equal become one."""
+        texts = Texts()
+        code = np.array([texts.code(name) for name in names] or [0], dtype=np.int32)
+        return replace(self, text=code[self.text], texts=texts.values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

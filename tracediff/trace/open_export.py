@@ -1,13 +1,12 @@
 """Open an nsys SQLite export read-only, or say in one line why it is none."""
 
 import sqlite3
-import stat
 from pathlib import Path
 
 from tracediff.errors import TracediffError
+from tracediff.trace.file_head import HEAD_BYTES, read_head
 
 _SQLITE_MAGIC = b"SQLite format 3\x00"
-_HEADER_BYTES = 100
 _EXPORT = "export the report again: nsys export --type sqlite --output trace.sqlite report.nsys-rep"
 
 
@@ -20,7 +19,7 @@ def open_export(path: Path) -> sqlite3.Connection:
     Raises:
         TracediffError: There is no such file, it is no SQLite database, it is cut short or damaged.
     """
-    _check_readable(path)
+    _check_complete(path, read_head(path))
     try:
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
         # A trace is untrusted: views and triggers in it must not run functions or write anywhere.
@@ -45,34 +44,17 @@ def _text(raw: bytes) -> str:
     return raw.decode("utf-8", errors="replace")
 
 
-def _check_readable(path: Path) -> None:
-    try:
-        mode = path.stat().st_mode
-        if stat.S_ISDIR(mode):
-            raise TracediffError(f"{path} is a directory", "name one trace in it, such as b1.sqlite")
-        if not stat.S_ISREG(mode):
-            raise TracediffError(f"{path} is no regular file", "name an nsys SQLite export")
-        with path.open("rb") as file:
-            header = file.read(_HEADER_BYTES)
-            size = file.seek(0, 2)
-    except FileNotFoundError:
-        raise TracediffError(f"{path}: no such file", "check the path") from None
-    except PermissionError:
-        raise TracediffError(f"{path}: permission denied", "make it readable for you") from None
-    except OSError as error:
-        raise TracediffError(f"{path} cannot be read", error.strerror or str(error)) from error
-    if size == 0:
-        raise TracediffError(f"{path} is empty", f"did the export fail? {_EXPORT}")
+def _check_complete(path: Path, header: bytes) -> None:
     if not header.startswith(_SQLITE_MAGIC):
         raise _not_sqlite(path, header[: len(_SQLITE_MAGIC)])
     # SQLite reads the missing part of a last page as zeros.
-    if size < _stated_size(header):
+    if path.stat().st_size < _stated_size(header):
         raise TracediffError(f"{path} is damaged or cut short", _EXPORT)
 
 
 def _stated_size(header: bytes) -> int:
     """Return the size in bytes that an SQLite header states, 0 where it does not."""
-    if len(header) < _HEADER_BYTES or header[24:28] != header[92:96]:  # written by an SQLite that keeps no count
+    if len(header) < HEAD_BYTES or header[24:28] != header[92:96]:  # written by an SQLite that keeps no count
         return 0
     page_size = int.from_bytes(header[16:18], "big")
     return (65536 if page_size == 1 else page_size) * int.from_bytes(header[28:32], "big")
@@ -88,4 +70,4 @@ def _not_sqlite(path: Path, head: bytes) -> TracediffError:
             f"{path} is an unfinished recording", "import it first: nsys-ui or QdstrmImporter makes an .nsys-rep of it"
         )
     kind = "a text file" if head.strip() and all(9 <= byte < 127 for byte in head) else "no SQLite database"
-    return TracediffError(f"{path} is {kind}, not an nsys export", _EXPORT)
+    return TracediffError(f"{path} is {kind}, not a trace", _EXPORT)

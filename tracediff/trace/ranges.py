@@ -20,7 +20,10 @@ from tracediff.trace.table import Int64, RangeKey
 
 #: What tracediff's own captures name their phases; in those the phases stand inside an outer `run` range.
 OWN_PHASE = re.compile(r"prefill|decode\[\d+\]")
-_BLOCK = re.compile(r"(?:^|[./])(?:layers?|blocks?|h)[.\[/](\d{1,9})(?:[.\]/]|$)")
+_BLOCK = re.compile(
+    r"(?:^|[./])(?:layers?|blocks?|h)[.\[/](\d{1,9})(?:[.\]/]|$)"
+    r"|(?:^|\.)\w*(?:Layer|Block)\[(\d{1,9})\]"
+)
 
 NONE = -1
 
@@ -138,9 +141,9 @@ def _last_of_chain(step: Int64) -> Int64:
 
 
 def layer_of(module: str) -> int | None:
-    """Return the block index in a module path (`model.layers.5.mlp` → 5), None outside the blocks."""
+    """Return the block index in a module path (`model.layers.5.mlp`, `Model.Block[5].Mlp` → 5), None outside blocks."""
     found = _BLOCK.search(module)
-    return int(found.group(1)) if found else None
+    return int(next(filter(None, found.groups()))) if found else None
 
 
 def key_of(phase: str | None, module: str | None) -> RangeKey:

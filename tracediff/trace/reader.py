@@ -2,14 +2,21 @@
 
 from pathlib import Path
 
+from tracediff.trace.file_head import read_head
+from tracediff.trace.json_events import is_json_trace
 from tracediff.trace.nsys_sqlite import read_nsys_sqlite
 from tracediff.trace.table import KernelTable
 
 
 def read_trace(path: str | Path) -> KernelTable:
-    """Read the kernel table of the trace at `path`.
+    """Read the kernel table of the trace at `path`: an nsys SQLite export or a PyTorch profiler trace.
 
     Raises:
         TracediffError: The file is missing, damaged, no trace, or holds no kernels.
     """
-    return read_nsys_sqlite(Path(path))
+    path = Path(path)
+    if is_json_trace(read_head(path)):
+        from tracediff.trace.torch_json import read_torch_json  # noqa: PLC0415 -- nsys's users need no JSON
+
+        return read_torch_json(path)
+    return read_nsys_sqlite(path)

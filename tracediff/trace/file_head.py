@@ -1,0 +1,34 @@
+"""The first bytes of a file, which tell its kind; or in one line why it cannot be read."""
+
+import stat
+from pathlib import Path
+
+from tracediff.errors import TracediffError
+
+#: As long as SQLite's header, the longest that tells anything.
+HEAD_BYTES = 100
+
+
+def read_head(path: Path) -> bytes:
+    """Return the first bytes of a regular file.
+
+    Raises:
+        TracediffError: The file is missing, empty, no regular file or not readable.
+    """
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise TracediffError(f"{path} is a directory", "name one trace in it, such as b1.sqlite")
+        if not stat.S_ISREG(mode):
+            raise TracediffError(f"{path} is no regular file", "name a trace")
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    except FileNotFoundError:
+        raise TracediffError(f"{path}: no such file", "check the path") from None
+    except PermissionError:
+        raise TracediffError(f"{path}: permission denied", "make it readable for you") from None
+    except OSError as error:
+        raise TracediffError(f"{path} cannot be read", error.strerror or str(error)) from error
+    if not head:
+        raise TracediffError(f"{path} is empty", "did the recording or its export fail?")
+    return head
