@@ -8,6 +8,7 @@ compute then stand in the kernels' place, so that two CPU runs compare, and the 
 from __future__ import annotations
 
 import math
+import re
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,9 +35,10 @@ _KERNELS = frozenset({"kernel"})
 _OPERATORS = frozenset({"cpu_op", "operator"})
 _ANNOTATIONS = frozenset({"user_annotation"})
 #: Operators that compute nothing: they allocate, or make another view of the same elements.
-_BOOKKEEPING = frozenset(
-    f"aten::{name}"
-    for name in ["_reshape_alias", "_unsafe_view", "alias", "as_strided", "chunk", "contiguous", "detach", "empty", "empty_like", "empty_strided", "expand", "expand_as", "flatten", "is_nonzero", "item", "narrow", "permute", "reshape", "resize_", "resolve_conj", "resolve_neg", "result_type", "select", "slice", "split", "squeeze", "t", "to", "transpose", "unbind", "unflatten", "unsqueeze", "view", "view_as"]
+_BOOKKEEPING = re.compile(
+    "aten::(_reshape_alias|_unsafe_view|alias|as_strided|chunk|contiguous|detach|empty|empty_like|empty_strided|expand|"
+    "expand_as|flatten|is_nonzero|item|narrow|permute|reshape|resize_|resolve_conj|resolve_neg|result_type|select|slice|"
+    "split|squeeze|t|to|transpose|unbind|unflatten|unsqueeze|view|view_as)"
 )
 _LONGEST_US = 4e15
 _NO_ONE = np.zeros(0, dtype=np.int64)
@@ -102,7 +104,7 @@ def read_torch_json(path: Path) -> KernelTable:
                 calls.add(start, threads.code(event), _integer(arguments.get("correlation"), NULL))
             elif category in _ANNOTATIONS or name.startswith(PREFIX):
                 ranges.add(texts.code(name), start, start + duration, threads.code(event))
-            elif category in _OPERATORS and name not in _BOOKKEEPING:
+            elif category in _OPERATORS and not _BOOKKEEPING.fullmatch(name):
                 operators.add(texts.code(name), start, start + duration, threads.code(event))
     notes = [f"{skipped:,} events have no usable times and were left out"] if skipped else []
     found = _events(ranges, texts.values)
