@@ -130,6 +130,9 @@ def _logits(dtype: str) -> dict[str, NDArray[np.float32]]:
     near = plain.copy()
     near[:, 7] = 20.0
     near[:, 300] = 20.0 + FORMATS[dtype].spacing(20.0)
+    small = generator.uniform(-0.1, 0.1, (_ROWS, _VOCABULARY))
+    small[:, 7] = 0.125
+    small[:, 300] = 0.125 + FORMATS[dtype].spacing(0.125)
     negative = generator.uniform(-100, -50, (_ROWS, _VOCABULARY))
     negative[:, 300] = -40.0
     zeros = np.zeros((_ROWS, _VOCABULARY))
@@ -144,6 +147,7 @@ def _logits(dtype: str) -> dict[str, NDArray[np.float32]]:
     cases = {
         "ordinary logits": plain,
         "the two largest one ULP apart": near,
+        "small logits, the two largest one ULP apart": small,
         "all logits negative": negative,
         "all logits but one are zero": zeros,
         "logits near the dtype's largest number": large,
