@@ -33,9 +33,11 @@ _POLICY = re.compile(r"Mainloop(Sm\d{2,4})(\w{0,100})<")
 _SCHEDULE = re.compile(
     r"Kernel(?:PtrArray|Array)?(Tma|CpAsync)?(WarpSpecialized)?(Pingpong|Cooperative)?(FP8FastAccum)?(?:[<,> ]|$)"
 )
-_SM90_ATOM = re.compile(r"(?:SM90_|MMA_)(\d+)x(\d+)x(\d+)_([FSU]\d+|F16|F32|S32)([A-Z]+\d*[A-Z]*\d*)")
+_SM90_ATOM = re.compile(r"(?:SM90_|MMA_)(\d{1,4})x(\d{1,4})x(\d{1,4})_(F16|F32|S32)[A-Z]")
 _SM100_ATOM = re.compile(r"SM1\d\d_MMA_\w{1,40}?_(2x1SM_)?(?:SS|TS)\b")
 _STAGED = re.compile(r"Mma(Multistage|Pipelined|Singlestage)\w*<")
+# MmaMultistage<shape, iterators and cache operations of A and B (6), C's element and layout, policy, stages, …>
+_STAGES_AT = 10
 _SHAPE = re.compile(r"GemmShape<([^<>]{1,60})>")
 _WRAPPER = re.compile(r"\b(\w{1,80})<")
 
@@ -58,6 +60,7 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
             family=family,
             role="gemm",
             kind="gemm",
+            details=tuple(_wrapper(text, len(text))),
             unparsed=text[spelling.open :] if spelling.open >= 0 else None,
         )
     return None
@@ -75,14 +78,14 @@ def _read_3x(name: str, text: str, policy: re.Match[str]) -> KernelName:
     rest, _ = arguments("<" + text[end:].lstrip(" ,"), 0)
     shape = cute_shape(rest[0]) if rest else None
     tile = (shape[0], shape[1], shape[2]) if shape is not None and len(shape) == 3 else None
-    mma, two_cta = _instruction(text)
+    mma, accumulate, two_cta = _instruction(text)
     a, b = _elements(rest)
     return make_kernel_name(
         name=name,
         family="machete" if "machete" in text else "cutlass3x",
         role="gemm",
         arch=policy.group(1).lower(),
-        types=make_types(a=a, b=b) if a or b else None,
+        types=make_types(a=a, b=b, accumulate=accumulate) if a or b or accumulate else None,
         tile=tile,
         stages=numbers[0] if numbers else None,
         cluster=cluster,
@@ -99,9 +102,8 @@ def _read_3x(name: str, text: str, policy: re.Match[str]) -> KernelName:
 def _wrapper(text: str, before: int) -> list[tuple[str, Detail]]:
     """Return the first template around the kernel that is not CUTLASS' own."""
     for found in _WRAPPER.finditer(text, 0, before):
-        word = found.group(1)
-        if word not in ("device_kernel", "Kernel", "Kernel2", "GemmUniversal", "CollectiveMma", "tuple"):
-            return [("wrapper", word)]
+        if not text[: found.start()].endswith(("cutlass::", "kernel::", "collective::", "threadblock::", "cute::")):
+            return [("wrapper", found.group(1))]
     return []
 
 
@@ -124,12 +126,13 @@ def _elements(rest: list[str]) -> tuple[str | None, str | None]:
     return a, b
 
 
-def _instruction(text: str) -> tuple[tuple[int, ...] | None, bool | None]:
+def _instruction(text: str) -> tuple[tuple[int, ...] | None, str | None, bool | None]:
+    """Return the instruction's shape, its accumulator's type and whether two CTAs share it."""
     sm90 = _SM90_ATOM.search(text)
     if sm90 is not None:
-        return (int(sm90.group(1)), int(sm90.group(2)), int(sm90.group(3))), None
+        return (int(sm90.group(1)), int(sm90.group(2)), int(sm90.group(3))), sm90.group(4).lower(), None
     sm100 = _SM100_ATOM.search(text)
-    return None, None if sm100 is None else sm100.group(1) is not None
+    return None, None, None if sm100 is None else sm100.group(1) is not None
 
 
 def _read_2x(name: str, text: str, staged: re.Match[str]) -> KernelName:
@@ -138,8 +141,7 @@ def _read_2x(name: str, text: str, staged: re.Match[str]) -> KernelName:
     tile = shapes[0] if shapes else None
     stages = None
     if staged.group(1) == "Multistage":
-        numbers = [number for argument in listed[1:] if (number := integer_literal(argument)) is not None]
-        stages = numbers[0] if numbers else None
+        stages = integer_literal(listed[_STAGES_AT]) if len(listed) > _STAGES_AT else None
     return make_kernel_name(
         name=name,
         family="cutlass2x",

@@ -56,4 +56,4 @@ def _split(kernel: KernelName) -> list[str]:
         return ["unsplit"]
     if kernel.split_k_form == "stated" and kernel.split_k is None:
         return ["split-K (factor not in the name)"]
-    return [f"split-K {split_k_words(kernel)}"]
+    return ["split over keys" if kernel.split_k_form == "split-kv" else f"split-K {split_k_words(kernel)}"]

@@ -15,6 +15,7 @@ _ROLES = (
     ("attn_fwd", "attention"),
     ("attention", "attention"),
     ("fmha", "attention"),
+    ("_mha", "attention"),
     ("prefill", "attention"),
     ("decode", "attention"),
     ("rmsnorm", "reduction"),

@@ -46,11 +46,11 @@ def demangle(name: str) -> str | None:
         return None
     reader = _Reader(name)
     try:
-        return reader.encoding()
+        found = reader.encoding()
     except _StopError:
-        if not reader.path:
-            return None
-        return f"{reader.path}<{name[reader.path_end :]}"
+        return f"{reader.path}<{name[reader.path_end :]}" if reader.path else None
+    # What could not be read follows as it stands, inside the list that it left open.
+    return found + name[reader.position :] if reader.cut else found
 
 
 class _Reader:
@@ -62,6 +62,8 @@ class _Reader:
         self.path = ""
         self.path_end = 2
         self.known: list[str] = []
+        # Set once a template argument could not be read: what is open stays open, and nothing more is read.
+        self.cut = False
         self.depth = 0
         self.budget = _GROWTH * len(text) + 10_000
 
@@ -110,9 +112,9 @@ class _Reader:
                 self._source_name()
             return word
         if self._take("Ul"):
-            while not self._take("E"):
+            while not self.cut and not self._take("E"):
                 self._type()
-            return self._discriminated("{lambda()#%d}")
+            return "{lambda()}" if self.cut else self._discriminated("{lambda()#%d}")
         if self._take("Ut"):
             return self._discriminated("{unnamed type#%d}")
         if self._look(2) in ("cl", "cv"):
@@ -146,9 +148,9 @@ class _Reader:
     def _local(self) -> str:
         """Read `Z <function> E <entity>`: a lambda or class inside a function."""
         function = self._name()
-        while not self._take("E"):
+        while not self.cut and not self._take("E"):
             self._type()
-        if self._take("s"):
+        if self.cut or self._take("s"):
             return function
         return self._built(f"{function}()::{self._name()}")
 
@@ -170,7 +172,7 @@ class _Reader:
         while self._look() in ("K", "V", "r") and self._look():
             self.position += 1
         found = ""
-        while not self._take("E"):
+        while not self.cut and not self._take("E"):
             substituted = False
             if self._look() == "I":
                 if outermost and self.path == found:
@@ -191,7 +193,7 @@ class _Reader:
                 if outermost:
                     self._at(found)
             self._built(found)
-            if not substituted and self._look() != "E":
+            if not substituted and not self.cut and self._look() != "E":
                 self.known.append(found)
         return found
 
@@ -234,27 +236,34 @@ class _Reader:
         if not self._take("I"):
             raise _StopError
         found = [argument for argument in self._arguments_until_end() if argument]
+        if self.cut:
+            return self._built(f"<{', '.join(found)}")
         return self._built(f"<{', '.join(found)}{' ' if found and found[-1].endswith('>') else ''}>")
 
     def _arguments_until_end(self) -> list[str]:
         found: list[str] = []
-        while not self._take("E"):
-            if self._take("J"):
-                self.depth += 1
-                if self.depth > _DEEPEST:
-                    raise _StopError
-                found += self._arguments_until_end()
-                self.depth -= 1
-            elif self._take("L"):
-                found.append(self._literal())
-            else:
-                found.append(self._type())
+        while not self.cut and not self._take("E"):
+            try:
+                if self._take("J"):
+                    found += self._pack()
+                else:
+                    found.append(self._literal() if self._take("L") else self._type())
+            except _StopError:
+                self.cut = True
+        return found
+
+    def _pack(self) -> list[str]:
+        self.depth += 1
+        if self.depth > _DEEPEST:
+            raise _StopError
+        found = self._arguments_until_end()
+        self.depth -= 1
         return found
 
     def _literal(self) -> str:
         if self._take("_Z"):
             found = f"&{self._name()}"
-            while not self._take("E"):
+            while not self.cut and not self._take("E"):
                 self._type()
             return found
         kind = self._look()
@@ -327,7 +336,7 @@ class _Reader:
     def _function(self) -> str:
         self.position += 1
         parts: list[str] = []
-        while not self._take("E"):
+        while not self.cut and not self._take("E"):
             parts.append(self._type())
         if not parts:
             raise _StopError

@@ -143,6 +143,7 @@ _BY_NAMESPACE: dict[str, Reader] = {
     "vllm": vllm.read,
 }
 
+_MEMORY = ("Memcpy", "Memset", "memcpy", "memset", "[CUDA mem", "CUDA mem", "[CUDA Mem")
 _CUBLAS_FUNCTIONS = ("gemv2T_kernel", "gemv2N_kernel", "gemvNSP_kernel", "gemmSN_", "gemmk1_kernel", "sgemm_largek")
 
 # Words inside a C++ name that tell the family, where neither function nor namespace does.
@@ -166,7 +167,7 @@ def _by_cpp_name(spelling: Spelling) -> Reader | None:
     if path.endswith(("gemvx::kernel", "epilogue::impl::globalKernel")) or function.startswith(_CUBLAS_FUNCTIONS):
         return cublas_gemv.read
     if not scoped and spelling.open < 0:
-        return memory.read if "em" in function[:8] and function[:1] in "[mMC" else triton.read_user
+        return memory.read if spelling.text.startswith(_MEMORY) else triton.read_user
     for word, found in _BY_CONTENT:
         if word in spelling.text:
             return found
