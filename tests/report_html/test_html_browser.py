@@ -1,6 +1,7 @@
 """The page in a headless Chromium that is offline: `opened` fails a test on any error, dialog or request."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +182,16 @@ def test_the_figure_is_drawn_and_follows_the_filter(opened: Open, real_page: str
     page.fill("#filter-text", "q_proj")
     page.select_option("#filter-phase", "prefill")
     assert [height for _, _, height in page.evaluate(heights)] == [1, 1]
+
+
+def test_the_figure_shows_what_was_measured_where_it_was(opened: Open, real_diff: TraceDiff) -> None:
+    bits = {"isolated": {"equal": False, "share": 0.1, "max_ulp": 2}, "propagated": {"equal": False, "max_ulp": 31}}
+    rows = [replace(row, evidence=bits if row.phase == "prefill" else None) for row in real_diff.rows]
+    page = opened(render_html(replace(real_diff, rows=tuple(rows))), fragment="#figures")
+    page.wait_for_selector("#figure .bars path", state="attached")
+    page.check("#measure [value=ulp]")
+    drawn = page.evaluate("document.getElementById('figure').data.map(trace => [trace.name, Math.max(...trace.y)])")
+    assert drawn == [["on equal inputs", 2], ["in the run", 31]]
 
 
 def test_without_its_script_the_page_still_answers(opened: Open, real_page: str) -> None:

@@ -132,3 +132,4 @@ def test_a_failed_control_stands_out() -> None:
     page = render_report(build_report(diff(*blocks(2), evidence=RUN)))
     assert '<strong class="contradicted">! differ: 10.0 % of elements, up to 1 ULP, first: decode[0]</strong>' in page
     assert page.count('class="failed"') == 1
+    assert page.index("A control failed: bits changed that must not") < page.index("<h1")

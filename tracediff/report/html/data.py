@@ -324,6 +324,11 @@ class RunEvidence:
     controls: tuple[ControlView, ...]
     others: tuple[tuple[str, str], ...]
 
+    @property
+    def failed(self) -> tuple[ControlView, ...]:
+        """The controls that did not hold."""
+        return tuple(control for control in self.controls if control.equal is False)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fact:

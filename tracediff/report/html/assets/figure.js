@@ -14,21 +14,40 @@ async function loadPlotly() {
   plotlyReady = true;
 }
 
-/** Per phase and layer: the sums over the admitted modules, for both sides. */
-function layerSums(found, measure) {
+/** What the figure can show: the two series of a module, and how modules of one layer come together. */
+const MEASURES = {
+  reduce: {
+    title: "splitK-reduce kernels",
+    names: data.sides,
+    of: (module) => [data.groups.reduce_a[data.modules.group[module]], data.groups.reduce_b[data.modules.group[module]]],
+    join: (a, b) => a + b,
+  },
+  ns: {
+    title: "GPU time, µs",
+    names: data.sides,
+    of: (module) => [data.modules.ns_a[module] / 1e3, data.modules.ns_b[module] / 1e3],
+    join: (a, b) => a + b,
+  },
+  ulp: {
+    title: "largest difference, ULP",
+    names: ["on equal inputs", "in the run"],
+    of: (module) => [data.modules.ulp_isolated[module], data.modules.ulp_run[module]],
+    join: (a, b) => Math.max(a ?? 0, b ?? 0),
+  },
+};
+
+/** Per phase and layer: the admitted modules' two series, joined. */
+function perLayer(found, measure) {
   const { groups, modules, strings } = data;
   const phases = new Map();
   for (const module of found) {
     const layer = modules.layer[module];
-    if (layer === null) continue;
-    const group = modules.group[module];
-    const phase = strings[groups.phase[group]];
+    const values = measure.of(module);
+    if (layer === null || values.every((value) => value === null)) continue;
+    const phase = strings[groups.phase[modules.group[module]]];
     if (!phases.has(phase)) phases.set(phase, new Map());
     const layers = phases.get(phase);
-    const sum = layers.get(layer) ?? [0, 0];
-    sum[0] += measure === "ns" ? modules.ns_a[module] / 1e3 : groups.reduce_a[group];
-    sum[1] += measure === "ns" ? modules.ns_b[module] / 1e3 : groups.reduce_b[group];
-    layers.set(layer, sum);
+    layers.set(layer, (layers.get(layer) ?? [0, 0]).map((so_far, side) => measure.join(so_far, values[side])));
   }
   return phases;
 }
@@ -38,32 +57,34 @@ function drawFigure(found, filter) {
   if (!place) return;
   drawn = [found, filter];
   if (!plotlyReady) return;
-  const measure = document.querySelector("#measure input:checked").value;
-  const sums = layerSums(found, measure);
+  const measure = MEASURES[document.querySelector("#measure input:checked").value];
+  const values = perLayer(found, measure);
   const wanted = filter.phase ? [filter.phase] : data.distinct_phases.map((code) => data.strings[code]);
-  const phases = wanted.filter((phase) => sums.has(phase)).slice(0, MOST_PANELS);
+  const phases = wanted.filter((phase) => values.has(phase)).slice(0, MOST_PANELS);
   const style = getComputedStyle(document.documentElement);
   const colour = (name) => style.getPropertyValue(name).trim();
-  const unit = measure === "ns" ? "GPU time, µs" : "splitK-reduce kernels";
   const traces = phases.flatMap((phase, panel) => {
-    const layers = [...sums.get(phase).keys()].sort((a, b) => a - b);
+    const layers = [...values.get(phase).keys()].sort((a, b) => a - b);
     const axis = panel ? panel + 1 : "";
-    return [0, 1].map((side) => ({
+    return measure.names.map((name, side) => ({
       type: "bar",
-      name: data.sides[side],
+      name: escapeMarkup(name),
       legendgroup: String(side),
       showlegend: panel === 0,
       x: layers,
-      y: layers.map((layer) => sums.get(phase).get(layer)[side]),
+      y: layers.map((layer) => values.get(phase).get(layer)[side]),
       xaxis: `x${axis}`,
       yaxis: `y${axis}`,
       marker: { color: colour(side ? "--side-b" : "--side-a") },
-      hovertemplate: `layer %{x}: %{y}<extra>${escapeMarkup(data.sides[side])}</extra>`,
+      hovertemplate: `layer %{x}: %{y}<extra>${escapeMarkup(name)}</extra>`,
     }));
+  });
+  const label = (text, y, size) => ({
+    text, xref: "paper", yref: "paper", x: 0, y, xanchor: "left", yanchor: "bottom", showarrow: false, font: { size, color: colour("--quiet") },
   });
   const layout = {
     height: Math.max(1, phases.length) * 190 + 70,
-    margin: { l: 52, r: 12, t: 34, b: 42 },
+    margin: { l: 44, r: 8, t: 34, b: 42 },
     barmode: "group",
     bargap: 0.25,
     paper_bgcolor: "rgba(0,0,0,0)",
@@ -77,15 +98,22 @@ function drawFigure(found, filter) {
     const axis = panel ? panel + 1 : "";
     const gap = 0.16 / phases.length;
     const top = 1 - panel / phases.length;
-    const last = panel === phases.length - 1;
-    layout[`xaxis${axis}`] = { anchor: `y${axis}`, title: last ? { text: "layer" } : undefined, showgrid: false, zeroline: false, linecolor: colour("--line"), dtick: undefined };
-    layout[`yaxis${axis}`] = { anchor: `x${axis}`, domain: [top - 1 / phases.length + gap, top - gap * 0.6], rangemode: "tozero", gridcolor: colour("--line"), zerolinecolor: colour("--line"), nticks: 5, tickformat: measure === "ns" ? "" : "d" };
-    layout.annotations.push({ text: escapeMarkup(`${phase}: ${unit}`), xref: "paper", yref: "paper", x: 0, y: top - gap * 0.6, xanchor: "left", yanchor: "bottom", showarrow: false, font: { size: 12, color: colour("--quiet") } });
+    const title = panel === phases.length - 1 ? { text: "layer" } : undefined;
+    layout[`xaxis${axis}`] = { anchor: `y${axis}`, title, showgrid: false, zeroline: false, linecolor: colour("--line") };
+    layout[`yaxis${axis}`] = {
+      anchor: `x${axis}`,
+      domain: [top - 1 / phases.length + gap, top - gap * 0.6],
+      rangemode: "tozero",
+      gridcolor: colour("--line"),
+      zerolinecolor: colour("--line"),
+      nticks: 5,
+    };
+    layout.annotations.push(label(escapeMarkup(`${phase}: ${measure.title}`), top - gap * 0.6, 12));
   });
-  if (!phases.length) layout.annotations.push({ text: "No module in a numbered block matches the filter", xref: "paper", yref: "paper", x: 0.5, y: 0.5, showarrow: false });
+  if (!phases.length) layout.annotations.push(label("No module in a numbered block, or none measured, matches the filter", 0.5, 14));
   const config = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
   Plotly.react(place, traces, layout, config);
-  place.setAttribute("aria-label", `${unit} per layer; the table below has the counts`);
+  place.setAttribute("aria-label", `${measure.title} per layer; the tables on this page have the numbers`);
 }
 
 /** plotly reads tags and entities in its texts: a name from a trace must stay text. */
