@@ -16,6 +16,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, sync_playwright
 
 from tracediff.diff import diff_tables
+from tracediff.diff.evidence import attach_evidence
 from tracediff.report.html import render_html
 from tracediff.trace import read_trace
 
@@ -37,8 +38,9 @@ def main() -> None:
         sys.exit(f"no browser on PATH: none of {', '.join(CHROMIUM)}")
     options.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        diff = attach_evidence(diff_tables(read_trace(options.a), read_trace(options.b)))
         report = Path(folder) / "report.html"
-        report.write_text(render_html(diff_tables(read_trace(options.a), read_trace(options.b))), encoding="utf-8")
+        report.write_text(render_html(diff), encoding="utf-8")
         browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         for scheme in ("light", "dark"):
             _photograph(browser, report, options.out / f"report-{scheme}.png", scheme, (1280, 1120))
@@ -62,7 +64,8 @@ def _photograph(
     if find:
         page.fill("#filter-text", find)
         page.locator("li.group:not([hidden]) summary").first.click()
-        page.evaluate("document.getElementById('modules').scrollIntoView()")
+        page.evaluate("scrollTo(0, document.getElementById('filter').offsetTop)")
+        page.mouse.move(0, 0)
     page.screenshot(path=picture)
     context.close()
     written = picture.stat().st_size
