@@ -8,10 +8,11 @@ than nsys writes, and goes on wherever a page is out of the ordinary.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from tracediff.trace.open_export import damaged
 from tracediff.trace.sqlite_pages import NULL, PageFile, Rows, UnusualPageError
 from tracediff.trace.table import Int32, Int64
 
-__all__ = ["NULL", "Codes", "Export", "Texts", "distinct_of"]
+__all__ = ["NULL", "Codes", "Export", "Rows", "Source", "Texts", "distinct_of", "strings_by_id", "whole_columns"]
 
 #: Rows that SQLite hands over before they become arrays.
 _ROWS_PER_CHUNK = 65536
@@ -120,8 +121,40 @@ class Texts:
         return codes
 
 
+class Source(Protocol):
+    """An nsys export of any format: tables of integers, and strings by id."""
+
+    @property
+    def path(self) -> Path:
+        """The file or folder as the user named it."""
+
+    def has(self, table: str, *columns: str) -> bool:
+        """Whether the export has the table with all these columns."""
+
+    def chunks(self, table: str, columns: tuple[str, ...], text: str | None = None) -> Iterator[Rows]:
+        """Yield a table in chunks of rows, in the order of the file; `NULL` where the table lacks a column."""
+
+    def small(self, table: str, *columns: str) -> list[tuple[object, ...]]:
+        """Return a small table's columns, all rows."""
+
+    def count(self, table: str) -> int:
+        """Return the number of a table's rows, 0 where the export lacks it."""
+
+    def strings(self, ids: list[int]) -> list[str]:
+        """Return the text of each string id; an id without a row reads `<string 7 missing>`, NULL an empty text."""
+
+
+def whole_columns(source: Source, table: str, columns: tuple[str, ...]) -> dict[str, Int64]:
+    """Return whole columns of integers; `NULL` where a row holds no integer and for columns the table lacks."""
+    parts = [rows.integers for rows in source.chunks(table, columns)]
+    return {
+        column: np.concatenate([part[column] for part in parts]) if parts else np.zeros(0, dtype=np.int64)
+        for column in columns
+    }
+
+
 class Export:
-    """An open nsys export and what it holds."""
+    """An open nsys SQLite export and what it holds."""
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
@@ -158,13 +191,14 @@ class Export:
         """Whether the export has the table with all these columns."""
         return table in self._roots and self.table(table).positions.keys() >= set(columns)
 
-    def integers(self, table: str, columns: tuple[str, ...]) -> dict[str, Int64]:
-        """Return whole columns of integers; `NULL` where a row holds no integer and for columns the table lacks."""
-        parts = [rows.integers for rows in self.chunks(table, columns)]
-        return {
-            column: np.concatenate([part[column] for part in parts]) if parts else np.zeros(0, dtype=np.int64)
-            for column in columns
-        }
+    def small(self, table: str, *columns: str) -> list[tuple[object, ...]]:
+        """Return a small table's columns, all rows."""
+        return self.query(f"SELECT {', '.join(columns)} FROM {table}")
+
+    def count(self, table: str) -> int:
+        """Return the number of a table's rows, 0 where the export lacks it."""
+        count = self.query(f"SELECT count(*) FROM {table}")[0][0] if self.has(table) else 0
+        return count if isinstance(count, int) else 0
 
     def chunks(self, table: str, columns: tuple[str, ...], text: str | None = None) -> Iterator[Rows]:
         """Yield a table in chunks of rows, in the order of the file.
@@ -244,9 +278,14 @@ class Export:
 
     def strings(self, ids: list[int]) -> list[str]:
         """Return the text of each string id; an id without a row reads `<string 7 missing>`, NULL an empty text."""
-        wanted = set(ids)
-        texts = {NULL: ""}
-        for identity, value in self.query("SELECT id, value FROM StringIds"):
-            if identity in wanted and isinstance(identity, int):
-                texts[identity] = str(value)
-        return [texts.get(identity, f"<string {identity} missing>") for identity in ids]
+        return strings_by_id(self.query("SELECT id, value FROM StringIds"), ids)
+
+
+def strings_by_id(rows: Iterable[tuple[object, ...]], ids: list[int]) -> list[str]:
+    """Pick strings out of the rows (id, value) of StringIds."""
+    wanted = set(ids)
+    texts = {NULL: ""}
+    for identity, value in rows:
+        if identity in wanted and isinstance(identity, int):
+            texts[identity] = str(value)
+    return [texts.get(identity, f"<string {identity} missing>") for identity in ids]

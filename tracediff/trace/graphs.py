@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tracediff.trace.columns import NULL, Export
+from tracediff.trace.columns import NULL, Source, whole_columns
 from tracediff.trace.launches import THREAD_BITS
 from tracediff.trace.table import Int64
 
@@ -34,7 +34,7 @@ class Capture:
     moment: Int64
 
 
-def read_captures(export: Export, kernel: Int64, process: Int64, node: Int64) -> Capture:
+def read_captures(export: Source, kernel: Int64, process: Int64, node: Int64) -> Capture:
     """Find the making of graph nodes.
 
     Args:
@@ -46,7 +46,7 @@ def read_captures(export: Export, kernel: Int64, process: Int64, node: Int64) ->
     if not len(kernel) or not export.has(NODES, "start", "globalTid", "graphNodeId", "originalGraphNodeId"):
         nothing = np.zeros(0, dtype=np.int64)
         return Capture(kernel=nothing, thread=nothing, moment=nothing)
-    events = export.integers(NODES, ("start", "globalTid", "graphNodeId", "originalGraphNodeId"))
+    events = whole_columns(export, NODES, ("start", "globalTid", "graphNodeId", "originalGraphNodeId"))
     event_process = events["globalTid"] & ~THREAD_BITS
     if (process == NULL).any():  # one process, as far as anyone can tell
         process, event_process = np.zeros_like(process), np.zeros_like(event_process)
@@ -87,11 +87,3 @@ class _Numbers:
     def split(self, *lengths: int) -> list[Int64]:
         """Return the numbers of the parts that were joined."""
         return np.split(self._numbers, np.cumsum(lengths)[:-1])
-
-
-def whole_graphs(export: Export) -> int:
-    """Return how many graph launches were recorded whole, without the kernels inside."""
-    if not export.has(WHOLE_GRAPHS):
-        return 0
-    count = export.query(f"SELECT count(*) FROM {WHOLE_GRAPHS}")[0][0]
-    return count if isinstance(count, int) else 0

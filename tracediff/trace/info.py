@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tracediff.trace.columns import Export
+from tracediff.trace.columns import Source
 from tracediff.trace.table import TraceInfo
 
 MANIFEST = "manifest.json"
@@ -14,7 +14,7 @@ MANIFEST = "manifest.json"
 _MANIFEST_LIMIT_BYTES = 16 << 20
 
 
-def read_info(export: Export) -> TraceInfo:
+def read_info(export: Source) -> TraceInfo:
     """Return what the export and the manifest beside it say of the trace."""
     meta = _export_metadata(export)
     gpu, sm_count = _gpu(export)
@@ -71,20 +71,21 @@ def read_manifest(trace: Path) -> dict[str, Any]:
         return {}
 
 
-def _export_metadata(export: Export) -> dict[str, str]:
+def _export_metadata(export: Source) -> dict[str, str]:
     # 2022's exports call the table EXPORT_META_DATA.
     for table in ("META_DATA_EXPORT", "EXPORT_META_DATA"):
         if export.has(table, "name", "value"):
-            return {str(name): str(value) for name, value in export.query(f"SELECT name, value FROM {table}")}
+            return {str(name): str(value) for name, value in export.small(table, "name", "value")}
     return {}
 
 
-def _gpu(export: Export) -> tuple[str | None, int | None]:
+def _gpu(export: Source) -> tuple[str | None, int | None]:
     if not export.has("TARGET_INFO_GPU", "name"):
         return None, None
-    columns = "name, smCount" if export.has("TARGET_INFO_GPU", "smCount") else "name, NULL"
-    rows = export.query(f"SELECT {columns} FROM TARGET_INFO_GPU ORDER BY id LIMIT 1")
-    return (_text(rows[0][0]), _integer(rows[0][1])) if rows else (None, None)
+    columns = [column for column in ("id", "name", "smCount") if export.has("TARGET_INFO_GPU", column)]
+    rows = [dict(zip(columns, row, strict=True)) for row in export.small("TARGET_INFO_GPU", *columns)]
+    first = min(rows, key=lambda row: _integer(row.get("id")) or 0, default={})
+    return _text(first.get("name")), _integer(first.get("smCount"))
 
 
 def _dict(value: object) -> dict[str, Any]:

@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from tracediff.errors import TracediffError
 from tracediff.trace.assemble import Kernels, assemble, narrow
-from tracediff.trace.columns import NULL, Codes, Export, Texts
-from tracediff.trace.graphs import NODES, read_captures, whole_graphs
+from tracediff.trace.columns import NULL, Codes, Export, Source, Texts
+from tracediff.trace.graphs import NODES, WHOLE_GRAPHS, read_captures
 from tracediff.trace.info import read_info
 from tracediff.trace.launches import Launches
 from tracediff.trace.nvtx import read_events
@@ -53,7 +53,7 @@ def read_nsys_sqlite(path: Path) -> KernelTable:
     """
     connection = open_export(path)
     try:
-        return _read(Export(path, connection))
+        return read_export(Export(path, connection))
     finally:
         connection.close()
 
@@ -68,7 +68,8 @@ class _Kernels:
     notes: list[str]
 
 
-def _read(export: Export) -> KernelTable:
+def read_export(export: Source) -> KernelTable:
+    """Read the kernel table of an open export, in whatever format."""
     _check(export)
     info = read_info(export)
     kernels = _read_kernels(export)
@@ -95,7 +96,7 @@ def _read(export: Export) -> KernelTable:
 _RECORD_KERNELS = "record with: nsys profile --trace=cuda,nvtx --cuda-graph-trace=node"
 
 
-def _check(export: Export) -> None:
+def _check(export: Source) -> None:
     if not export.has(STRINGS) and not export.has(KERNELS) and not export.has("META_DATA_EXPORT"):
         raise TracediffError(
             f"{export.path} is an SQLite database, but no nsys export",
@@ -111,15 +112,15 @@ def _check(export: Export) -> None:
         raise TracediffError(f"{export.path} has no CUDA API calls, so kernels have no launch", _RECORD_KERNELS)
 
 
-def _no_kernels(export: Export) -> TracediffError:
-    graphs = whole_graphs(export)
+def _no_kernels(export: Source) -> TracediffError:
+    graphs = export.count(WHOLE_GRAPHS)
     if graphs:
         what = f"{export.path} holds {graphs} CUDA graph launches but none of the kernels inside"
         return TracediffError(what, _RECORD_KERNELS)
     return TracediffError(f"{export.path} holds no CUDA kernels", _RECORD_KERNELS)
 
 
-def _read_kernels(export: Export) -> _Kernels:
+def _read_kernels(export: Source) -> _Kernels:
     parts: dict[str, list[npt.NDArray[Any]]] = {}
     processes, names = Codes(), Codes()
     backwards = 0
@@ -158,14 +159,14 @@ def _read_kernels(export: Export) -> _Kernels:
     return _Kernels(columns=columns, processes=processes.values, texts=texts.values, notes=notes)
 
 
-def _graph_notes(export: Export, in_graph: int, captured: int) -> list[str]:
+def _graph_notes(export: Source, in_graph: int, captured: int) -> list[str]:
     notes = []
     unknown = in_graph - captured
     if unknown and not export.has(NODES):
         notes.append(f"{unknown:,} kernels ran in CUDA graphs whose capture the trace does not hold: modules unknown")
     elif unknown:
         notes.append(f"{unknown:,} kernels ran in CUDA graphs captured before the recording began: modules unknown")
-    graphs = whole_graphs(export)
+    graphs = export.count(WHOLE_GRAPHS)
     if graphs:
         notes.append(
             f"{graphs:,} CUDA graph launches were recorded whole: the kernels inside are missing; {_RECORD_KERNELS}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from tracediff.trace.columns import NULL, Codes, Export, Texts, distinct_of
+from tracediff.trace.columns import NULL, Codes, Source, Texts, distinct_of
 from tracediff.trace.launches import THREAD_BITS
 from tracediff.trace.ranges import NONE, OWN_PHASE, Nesting, nest, occurrences, phases
 from tracediff.trace.table import Int32, Int64
@@ -117,7 +117,7 @@ class Marks:
     texts: tuple[str, ...]
 
 
-def read_events(export: Export) -> Events:
+def read_events(export: Source) -> Events:
     """Read every range, mark and domain."""
     parts: dict[str, list[npt.NDArray[np.int64]]] = {column: [] for column in (*_COLUMNS, "text")}
     texts = Texts()

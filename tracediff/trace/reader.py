@@ -9,12 +9,17 @@ from tracediff.trace.table import KernelTable
 
 
 def read_trace(path: str | Path) -> KernelTable:
-    """Read the kernel table of the trace at `path`: an nsys SQLite export or a PyTorch profiler trace.
+    """Read the kernel table of the trace at `path`: an nsys export (SQLite, Parquet) or a PyTorch profiler trace.
 
     Raises:
         TracediffError: The file is missing, damaged, no trace, or holds no kernels.
     """
     path = Path(path)
+    if path.is_dir():
+        from tracediff.trace.nsys_parquet import is_parquet_export, read_nsys_parquet  # noqa: PLC0415
+
+        if is_parquet_export(path):
+            return read_nsys_parquet(path)
     if is_json_trace(read_head(path)):
         from tracediff.trace.torch_json import read_torch_json  # noqa: PLC0415 -- nsys's users need no JSON
 

@@ -1,0 +1,68 @@
+"""nsys's Parquet export reads like its SQLite export."""
+
+import sqlite3
+import sys
+
+import numpy as np
+import pytest
+from small_exports import DATA
+
+from tracediff.errors import TracediffError
+from tracediff.trace import read_trace
+
+pyarrow = pytest.importorskip("pyarrow")
+parquet = pytest.importorskip("pyarrow.parquet")
+
+UNSIGNED = {"globalTid", "globalPid", "endGlobalTid", "domainId", "rangeId", "correlationId", "graphNodeId"}
+
+
+def as_parquet(source, folder):
+    """Write the tables of an SQLite export as nsys writes its parquetdir."""
+    folder.mkdir()
+    with sqlite3.connect(source) as connection:
+        for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+            cursor = connection.execute(f"SELECT * FROM {table}")
+            names = [column[0] for column in cursor.description]
+            columns = list(zip(*cursor.fetchall(), strict=True)) or [[] for _ in names]
+            arrays = [
+                pyarrow.array(column, type=pyarrow.uint64() if name in UNSIGNED else None)
+                for name, column in zip(names, columns, strict=True)
+            ]
+            parquet.write_table(pyarrow.table(arrays, names), folder / f"{table}.parquet")
+    return folder
+
+
+@pytest.mark.parametrize("source", sorted(DATA.glob("*.sqlite")), ids=lambda path: path.stem)
+def test_both_exports_give_the_same_table(tmp_path, source):
+    expected, found = read_trace(source), read_trace(as_parquet(source, tmp_path / "run.parquetdir"))
+    assert (found.names, found.keys, found.algorithms) == (expected.names, expected.keys, expected.algorithms)
+    assert (found.coverage, found.notes) == (expected.coverage, expected.notes)
+    for column in ("name", "key", "algorithm", "iteration", "launch_ns", "start_ns", "duration_ns", "grid", "block",
+                   "registers", "shared_memory_bytes", "device", "stream", "process"):  # fmt: skip
+        np.testing.assert_array_equal(getattr(found, column), getattr(expected, column))
+    assert found.info.gpu == expected.info.gpu
+
+
+def test_folder_without_kernels(tmp_path):
+    folder = as_parquet(DATA / "llama-two-blocks-b1.sqlite", tmp_path / "run")
+    (folder / "CUPTI_ACTIVITY_KIND_KERNEL.parquet").unlink()
+    with pytest.raises(TracediffError, match="no CUDA kernels"):
+        read_trace(folder)
+
+
+@pytest.mark.parametrize("table", ["CUPTI_ACTIVITY_KIND_KERNEL", "StringIds", "NVTX_EVENTS"])
+@pytest.mark.parametrize("damage", [lambda data: data[:-100], lambda data: b"", lambda data: data[:50] + b"x" * 90])
+def test_damaged_file(tmp_path, table, damage):
+    folder = as_parquet(DATA / "llama-two-blocks-b1.sqlite", tmp_path / "run")
+    file = folder / f"{table}.parquet"
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(TracediffError, match="damaged") as caught:
+        read_trace(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_without_pyarrow_the_way_out_is_named(tmp_path, monkeypatch):
+    folder = as_parquet(DATA / "llama-two-blocks-b1.sqlite", tmp_path / "run")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(TracediffError, match=r"needs pyarrow.*fleet"):
+        read_trace(folder)

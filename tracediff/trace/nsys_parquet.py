@@ -1,0 +1,126 @@
+"""An nsys Parquet export (`nsys export --type parquetdir`: a folder with one file per table) → kernel table.
+
+The tables and columns are those of the SQLite export; ids are unsigned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tracediff.errors import TracediffError
+from tracediff.trace.columns import NULL, Rows, strings_by_id
+from tracediff.trace.nsys_sqlite import KERNELS, STRINGS, read_export
+from tracediff.trace.table import Int64, KernelTable
+
+if TYPE_CHECKING:
+    import pyarrow
+
+_ROWS_PER_CHUNK = 65536
+
+
+def is_parquet_export(path: Path) -> bool:
+    """Whether a folder holds tables of an nsys export."""
+    return path.is_dir() and any((path / f"{table}.parquet").is_file() for table in (STRINGS, KERNELS))
+
+
+def read_nsys_parquet(path: Path) -> KernelTable:
+    """Read the kernel table of a Parquet export.
+
+    Raises:
+        TracediffError: pyarrow is missing, a file is damaged, or the export lacks kernels, launch calls or strings.
+    """
+    try:
+        import pyarrow  # noqa: F401, PLC0415 -- optional, and slow to load
+    except ImportError:
+        raise TracediffError(
+            f"reading {path} needs pyarrow", "pip install 'nsys-tracediff[fleet]', or export with --type sqlite"
+        ) from None
+    return read_export(_ParquetExport(path))
+
+
+class _ParquetExport:
+    """A folder of Parquet files as a source of columns."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._columns: dict[str, frozenset[str]] = {}
+
+    def _open(self, table: str) -> Any:
+        import pyarrow.parquet  # noqa: PLC0415
+
+        try:
+            return pyarrow.parquet.ParquetFile(self.path / f"{table}.parquet")
+        except (pyarrow.ArrowException, OSError) as error:
+            raise self._damaged(table, error) from error
+
+    def _damaged(self, table: str, error: Exception) -> TracediffError:
+        reason = " ".join(str(error).split())[:200]
+        return TracediffError(f"{self.path}/{table}.parquet is damaged ({reason})", "export the report again")
+
+    def has(self, table: str, *columns: str) -> bool:
+        """Whether the export has the table with all these columns."""
+        if table not in self._columns:
+            there = (self.path / f"{table}.parquet").is_file()
+            self._columns[table] = frozenset(self._open(table).schema_arrow.names) if there else frozenset()
+        return bool(self._columns[table]) and self._columns[table].issuperset(columns)
+
+    def chunks(self, table: str, columns: tuple[str, ...], text: str | None = None) -> Iterator[Rows]:
+        """Yield a table in chunks of rows, in the order of the file; `NULL` where the table lacks a column."""
+        import pyarrow  # noqa: PLC0415
+
+        present = [column for column in columns if self.has(table, column)]
+        text = text if text and self.has(table, text) else None
+        wanted = [*present, *([text] if text else [])]
+        try:
+            for batch in self._open(table).iter_batches(batch_size=_ROWS_PER_CHUNK, columns=wanted):
+                count = batch.num_rows
+                yield Rows(
+                    rowid=np.zeros(count, dtype=np.int64),
+                    integers={
+                        column: _integers(batch.column(column))
+                        if column in present
+                        else np.full(count, NULL, dtype=np.int64)
+                        for column in columns
+                    },
+                    text=[_text(value) for value in batch.column(text).to_pylist()] if text else [],
+                    apart=np.zeros(0, dtype=np.int64),
+                )
+        except (pyarrow.ArrowException, OSError) as error:
+            raise self._damaged(table, error) from error
+
+    def small(self, table: str, *columns: str) -> list[tuple[object, ...]]:
+        """Return a small table's columns, all rows."""
+        import pyarrow  # noqa: PLC0415
+
+        try:
+            whole = self._open(table).read(columns=list(columns)).to_pydict()
+        except (pyarrow.ArrowException, OSError) as error:
+            raise self._damaged(table, error) from error
+        return list(zip(*(whole[column] for column in columns), strict=True))
+
+    def count(self, table: str) -> int:
+        """Return the number of a table's rows, 0 where the export lacks it."""
+        return int(self._open(table).metadata.num_rows) if self.has(table) else 0
+
+    def strings(self, ids: list[int]) -> list[str]:
+        """Return the text of each string id."""
+        return strings_by_id(self.small(STRINGS, "id", "value"), ids)
+
+
+def _integers(column: pyarrow.Array) -> Int64:
+    import pyarrow  # noqa: PLC0415
+
+    if not pyarrow.types.is_integer(column.type):
+        return np.full(len(column), NULL, dtype=np.int64)
+    values: Int64 = column.cast(pyarrow.int64(), safe=False).fill_null(NULL).to_numpy(zero_copy_only=False)
+    return values
+
+
+def _text(value: object) -> bytes | None:
+    if isinstance(value, bytes):
+        return value
+    return value.encode("utf-8", errors="replace") if isinstance(value, str) else None
