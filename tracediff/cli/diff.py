@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 @app.command()
 def diff(
-    a: Path = typer.Argument(metavar="A", help="The reference trace: an nsys SQLite export."),
+    a: Path = typer.Argument(
+        metavar="A", help="The reference: an nsys export (SQLite, Parquet folder) or report, or PyTorch profiler JSON."
+    ),
     b: Path = typer.Argument(metavar="B", help="The trace to compare with it."),
     output_format: Format = typer.Option(Format.TABLE, "--format", help="How to print the result."),
     html: Path | None = typer.Option(None, help="Also write the HTML report to this file."),
@@ -34,18 +36,18 @@ def diff(
 
     Example: tracediff diff b1.sqlite b2.sqlite --html report.html --open
     """
+    from tracediff.cli.load import load_trace
     from tracediff.diff import diff_tables
     from tracediff.diff.evidence import attach_evidence
     from tracediff.diff.gate import verdicts_named
     from tracediff.files import refuse_to_overwrite, write_text
-    from tracediff.trace import read_trace
 
     gates = verdicts_named(fail_on)
     report = html or (Path(f"{a.stem}-{b.stem}.html") if open_report else None)
     for path in (report, save):
         if path is not None:
             refuse_to_overwrite(path, force)
-    result = attach_evidence(diff_tables(read_trace(a), read_trace(b), phase))
+    result = attach_evidence(diff_tables(load_trace(a), load_trace(b), phase))
     if report is not None:
         from tracediff.report.html import render_html
 

@@ -10,7 +10,9 @@ from tracediff.cli.options import emit, say, stdout_console
 
 @app.command()
 def show(
-    trace: Path = typer.Argument(help="An nsys SQLite export."),
+    trace: Path = typer.Argument(
+        help="A trace: nsys export (SQLite, Parquet folder) or report, PyTorch profiler JSON."
+    ),
     output_format: str = typer.Option("table", "--format", help="table, json or csv."),
     phase: list[str] = typer.Option([], help="Show only this phase; may be repeated."),
     unfold: bool = typer.Option(False, help="One line per layer, repeated blocks too."),
@@ -21,13 +23,13 @@ def show(
 
     Example: tracediff show b1.sqlite --phase prefill
     """
+    from tracediff.cli.load import load_trace
     from tracediff.diff.show import show_table
     from tracediff.errors import TracediffError
-    from tracediff.trace import read_trace
 
     if output_format not in {"table", "json", "csv"}:
         raise TracediffError(f"{output_format!r} is no format of show", "choose table, json or csv")
-    table = read_trace(trace)
+    table = load_trace(trace)
     side, rows = show_table(table, phase)
     if save is not None:
         from tracediff.report.sqlite_store import save_show
