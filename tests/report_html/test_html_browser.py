@@ -99,6 +99,32 @@ def test_a_link_to_a_layer_opens_its_module_and_marks_its_row(opened: Open, real
     )
 
 
+def test_a_link_to_a_folded_phase_opens_it(opened: Open, real_page: str) -> None:
+    page = opened(real_page)
+    assert not page.locator("[id='phase:decode-1'] .groups").is_visible()
+    page.locator("table.totals a", has_text="decode[1]").click()
+    assert page.locator("[id='phase:decode-1'] .groups").is_visible()
+
+
+@pytest.mark.parametrize("fragment", ["#%E0%A4%A", "#m:no:such", "#phase=none&verdict=&module=x&at=%", "#="])
+def test_an_address_that_leads_nowhere_breaks_nothing(opened: Open, real_page: str, fragment: str) -> None:
+    page = opened(real_page, fragment=fragment)
+    page.keyboard.press("/")
+    page.click("#filter [type=reset]")
+    assert totals(page).startswith("All ")
+
+
+def test_a_full_kernel_name_can_be_copied_or_is_selected(opened: Open, real_page: str) -> None:
+    page = opened(real_page, fragment="#m:prefill:model.layers.0.self_attn.q_proj")
+    name = page.locator(".name", has=page.locator("details.full:visible")).first
+    name.locator(".copy").click()
+    page.wait_for_function("[...document.querySelectorAll('.copy')].some(b => /Copied|Selected/.test(b.textContent))")
+    if name.locator(".copy").inner_text() == "Selected":
+        full = name.locator(".full-name")
+        assert full.is_visible()
+        assert page.evaluate("getSelection().toString()") == full.inner_text()
+
+
 def test_the_map_is_walked_with_arrow_keys_and_opens_modules(opened: Open, real_page: str) -> None:
     page = opened(real_page)
     page.focus(".heat a.cell[tabindex='0']")

@@ -12,6 +12,7 @@ from tracediff.report.html.data import Measured, Step
 from tracediff.report.html.kernels import launched_alike
 from tracediff.report.html.measured import read_measured
 from tracediff.report.html.places import kind_of
+from tracediff.report.words import count
 from tracediff.text import printable
 
 
@@ -144,13 +145,11 @@ def splitk_sentence(rows: Sequence[Row]) -> str:
             in_block[row.layer] = a + row.splitk_reduce[0], b + row.splitk_reduce[1]
     if len(set(in_block.values())) == 1:
         a, b = next(iter(in_block.values()))
-        counted = (
-            f"{a} splitK-reduce kernels per block on both sides"
-            if a == b
-            else (f"splitK-reduce kernels per block: {a} → {b}")
-        )
+        counted = f"splitK-reduce kernels per block: {a} → {b}"
+        if a == b:
+            counted = f"{count(a, 'splitK-reduce kernel')} per block on both sides"
     elif before == after:
-        counted = f"{before:,} splitK-reduce kernels on both sides"
+        counted = f"{count(before, 'splitK-reduce kernel')} on both sides"
     else:
         counted = f"splitK-reduce kernels: {before:,} → {after:,}"
     moved = sum(

@@ -94,7 +94,7 @@ function applyFilter(found, filter) {
     if (phase.dataset.phase === filter.phase) phase.open = true;
   }
   for (const cell of document.querySelectorAll(".heat a.cell")) {
-    const row = document.getElementById(decodeURIComponent(cell.hash.slice(1)));
+    const row = document.getElementById(decoded(cell.hash.slice(1)));
     cell.classList.toggle("faded", row.classList.contains("filtered"));
   }
   document.getElementById("nothing").hidden = found.length > 0;

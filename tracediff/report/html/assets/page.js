@@ -63,9 +63,7 @@ function reveal(id) {
 
 function followAddress() {
   const address = readAddress();
-  const known = new Set(data.groups.verdict.map((code) => data.strings[code]));
   filter = address.filter;
-  if (filter.verdicts && !filter.verdicts.length && !known.size) filter.verdicts = null;
   at = address.at;
   filterToForm();
   filter = formToFilter();
@@ -92,7 +90,7 @@ function setUpLinks() {
     const link = event.target.closest("a[href^='#m:'], a[href^='#phase:']");
     if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
-    at = decodeURIComponent(link.hash.slice(1));
+    at = decoded(link.hash.slice(1));
     reveal(at);
     writeAddress(filter, at);
   });

@@ -6,7 +6,7 @@ const NO_FILTER = { text: "", phase: "", kind: "", verdicts: null, changed: fals
 /** Read the address: `#q=…&phase=…&at=ID`, or just `#ID`. */
 function readAddress() {
   const hash = location.hash.slice(1);
-  if (!hash.includes("=")) return { filter: { ...NO_FILTER }, at: decodeURIComponent(hash) };
+  if (!hash.includes("=")) return { filter: { ...NO_FILTER }, at: decoded(hash) };
   const words = new URLSearchParams(hash);
   return {
     filter: {
@@ -18,6 +18,15 @@ function readAddress() {
     },
     at: words.get("at") ?? "",
   };
+}
+
+/** Undo percent-encoding; what somebody cut in the middle of a code leads nowhere. */
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return "";
+  }
 }
 
 /** Write filter and opened module into the address without adding to the history. */
