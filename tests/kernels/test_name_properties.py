@@ -144,6 +144,15 @@ def test_changes_between_two_names_are_told_the_same_way_round_and_back(first: s
     }
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["trt", "trt(", "<", "void <", "_Z", "_ZN", "_Z1", "cudnn", "sm_xmma_", "nvjet", "fmha", "bmm__", "bmm_E4m3_"],
+)
+def test_what_fuzzing_broke_stays_whole(text: str) -> None:
+    assert parse(text).name == text
+    explain(text)
+
+
 LONG = 100_000
 MONSTERS = {
     "one letter": "a" * LONG,

@@ -59,7 +59,7 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
     """Read one name of cuBLAS' hand-tuned GEMMs; None where it is not one."""
     tokens = spelling.procedural.split("_")
     details: list[tuple[str, Detail]] = []
-    if tokens[0] == "trt":
+    if tokens[0] == "trt" and len(tokens) > 1:
         details.append(("library", "trt"))
         del tokens[0]
     arch = GENERATIONS.get(tokens[0])

@@ -37,7 +37,7 @@ def read(name: str, spelling: Spelling) -> KernelName | None:  # noqa: PLR0912 -
     while position < len(tokens):
         token = tokens[position]
         following = tokens[position + 1] if position + 1 < len(tokens) else ""
-        if token.startswith("sm") and token[2:3].isdigit():
+        if token.startswith("sm") and token[2:3].isdigit() and following:
             arch = token
         elif token == "flash":
             kind = "flash"
@@ -58,7 +58,7 @@ def read(name: str, spelling: Spelling) -> KernelName | None:  # noqa: PLR0912 -
                 warps = numbers
             else:
                 unparsed.append(token)
-        elif token.startswith("cga") and (numbers := integers(token[3:])):
+        elif token.startswith("cga") and (numbers := integers(token[3:])) and len(numbers) == 3:
             cluster = numbers
         elif token.startswith("kernel") and integer(token[6:]) is not None:
             details.append(("kernel_index", "_".join(tokens[position:])))

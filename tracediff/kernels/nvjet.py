@@ -35,6 +35,8 @@ Examples: `nvjet_sm90_hsh_128x8_64x12_4x1_v_bz_splitK_TNT`,
 Details: `dtype_code`, `cluster_flag`, `algo`, `warp_tile`, `tma`, `align_cd`.
 """
 
+import re
+
 from tracediff.kernels.model import Detail, KernelName, Types, make_kernel_name, make_types
 from tracediff.kernels.spelling import Spelling
 from tracediff.kernels.words import integer, integers
@@ -50,193 +52,156 @@ _LETTERS = {
     "b": "s8",
     "o": "e2m1",
 }
-_LAYOUT_LETTERS = frozenset("TN")
+# All type codes of three letters, made once.
+_TYPES = {
+    a + c + d: make_types(a=_LETTERS[a], b=_LETTERS[a], accumulate=_LETTERS[c], output=_LETTERS[d])
+    for a in _LETTERS
+    for c in _LETTERS
+    for d in _LETTERS
+}
+# Architecture, types, and as many of the three pairs as a further token follows: the last token of a name that is cut
+# short may be cut too.
+_HEAD = re.compile(
+    r"nvjet(?:_(sm[0-9]{2,3}[a-z]?))?_([a-z]{1,8})(?=_)"
+    r"(?:_([0-9]{1,9})x([0-9]{1,9})(?=_)(?:_([0-9]{1,9})x([0-9]{1,9})(?=_)(?:_([0-9]{1,9})x([0-9]{1,9})(f?)(?=_))?)?)?_"
+)
+# What the tokens behind the numbers state: field and value.
+_WORDS = {
+    "v": ("raster", "v"),
+    "h": ("raster", "h"),
+    "bz": ("beta", "bz"),
+    "badd": ("beta", "badd"),
+    "bx": ("beta", "bx"),
+    "splitK": ("split", "stated"),
+    "coopA": ("schedule", "coopA"),
+    "coopB": ("schedule", "coopB"),
+    "2cta": ("two_cta", "2cta"),
+}
 _EPILOGUES = frozenset({"bias", "relu", "gelu", "drelu", "dgelu", "aux", "ovscale", "bgrada", "bgradb", "dbias"})
+_LAYOUT = re.compile(r"[TN]{3,4}")
+_SCALES = re.compile(r"([AB])vec([0-9]{1,4})(\w+)")
+_NUMBERED = re.compile(r"(algo|alignCD)([0-9]{1,4})")
+_NUMBERED_WORDS = {"algo": "algo", "alignCD": "align_cd"}
 
 
 def read(name: str, spelling: Spelling) -> KernelName | None:
     """Read one nvjet name; None where the text is not one."""
-    tokens = spelling.procedural.split("_")
-    arch = None
-    position = 1
-    if len(tokens) > 2 and tokens[1].startswith("sm") and tokens[1][2:3].isdigit():
-        arch = tokens[1]
-        position = 2
-    if len(tokens) <= position:
-        return None
-    code = tokens[position]
-    # The last token of a name cut short may be cut too: three letters of five.
-    types, known = _types(code) if len(tokens) > position + 1 else (None, False)
+    procedural = spelling.procedural
+    head = _HEAD.match(procedural)
+    if head is None:
+        return _read_stump(name, procedural)
+    arch, code, m, n, k, stages, cluster_m, cluster_n, flag = head.groups()
+    types = _TYPES.get(code) or _types(code)
+    tail = _Tail(procedural[head.end() :].split("_"))
     details: list[tuple[str, Detail]] = [("dtype_code", code)]
-    unparsed = [] if known else [code]
-    position += 1
-    if tokens[position : position + 1] == ["mma"]:
-        return _read_mma(name, tokens[position + 1 :], arch, types, details, unparsed)
-
-    pairs = [integers(token.removesuffix("f")) for token in tokens[position : position + 3]]
-    # A truncated name has fewer pairs, the last perhaps cut short: a pair counts when a token follows it.
-    whole = len(tokens) - 1 - position
-    tile = stages = cluster = None
-    k_step = None
-    taken = 0
-    for place, pair in enumerate(pairs):
-        if pair is None or len(pair) != 2 or place >= whole:
-            break
-        if place == 0:
-            tile = pair
-        elif place == 1:
-            k_step, stages = pair
-        else:
-            cluster = pair
-            if tokens[position + 2].endswith("f"):
-                details.append(("cluster_flag", "f"))
-        taken += 1
-    tail = _Tail(tokens[position + taken :], letters=3)
+    if flag:
+        details.append(("cluster_flag", flag))
+    if tail.details:
+        details += tail.details
+    unparsed = tail.unparsed if types is not None and _LETTERS.keys() >= set(code) else [code, *tail.unparsed]
+    stated = tail.stated
+    # Without the layout the name is cut short, and a missing token says nothing.
+    whole = tail.layout is not None
     return make_kernel_name(
         name=name,
         family="nvjet",
         role="gemm",
         arch=arch,
-        types=tail.with_scales(types),
-        tile=(tile[0], tile[1], k_step) if tile else None,
-        stages=stages,
-        cluster=cluster,
+        types=tail.with_scales(types) if tail.scales else types,
+        tile=tail.tile or ((int(m), int(n), int(k) if k else None) if m else None),
+        stages=tail.stages or (int(stages) if stages else None),
+        cluster=(int(cluster_m), int(cluster_n)) if cluster_m else None,
         layout=tail.layout,
-        split_k_form=tail.split_k_form,
-        schedule=tail.schedule,
-        epilogue=tail.epilogue,
-        unparsed="_".join(unparsed + tail.unparsed) or None,
-        two_cta=tail.two_cta,
-        raster=tail.raster,
-        beta=tail.beta,
-        details=tuple(details + tail.details),
+        split_k_form=stated.get("split") or ("none" if whole else None),
+        schedule=stated.get("schedule"),
+        epilogue="+".join(tail.epilogue) if tail.epilogue else None,
+        unparsed="_".join(unparsed) if unparsed else None,
+        op_class="mma" if tail.warp_level else None,
+        two_cta=True if "two_cta" in stated else False if whole and not tail.warp_level else None,
+        raster=stated.get("raster"),
+        beta=stated.get("beta"),
+        details=tuple(details),
     )
 
 
-def _read_mma(
-    name: str,
-    tokens: list[str],
-    arch: str | None,
-    types: Types | None,
-    details: list[tuple[str, Detail]],
-    unparsed: list[str],
-) -> KernelName:
-    """Read what follows `mma` in the sm120 form."""
-    tile = stages = None
-    taken = 0
-    if len(tokens) > 1 and (numbers := integers(tokens[0])) and len(numbers) == 3:
-        tile = (numbers[0], numbers[1], numbers[2])
-        taken = 1
-        if len(tokens) > 2 and (stages := integer(tokens[1])) is not None:
-            taken = 2
-            if len(tokens) > 3 and (warp_tile := integers(tokens[2])) and len(warp_tile) == 3:
-                details.append(("warp_tile", warp_tile))
-                taken = 3
-    tail = _Tail(tokens[taken:], letters=4)
-    return make_kernel_name(
-        name=name,
-        family="nvjet",
-        role="gemm",
-        arch=arch,
-        types=tail.with_scales(types),
-        tile=tile,
-        stages=stages,
-        layout=tail.layout,
-        split_k_form=tail.split_k_form,
-        schedule=tail.schedule,
-        epilogue=tail.epilogue,
-        unparsed="_".join(unparsed + tail.unparsed) or None,
-        op_class="mma",
-        two_cta=True if tail.two_cta else None,
-        raster=tail.raster,
-        beta=tail.beta,
-        details=tuple(details + tail.details),
-    )
+def _read_stump(name: str, procedural: str) -> KernelName:
+    """Keep a name that is cut off before its types end, or that begins in another way."""
+    rest = procedural.partition("_")[2]
+    return make_kernel_name(name=name, family="nvjet", role="gemm", unparsed=rest or None)
 
 
 class _Tail:
     """The tokens behind the numbers, in any order; the last one is the layout."""
 
-    def __init__(self, tokens: list[str], letters: int) -> None:
+    __slots__ = ("details", "epilogue", "layout", "scales", "stages", "stated", "tile", "unparsed", "warp_level")
+
+    def __init__(self, tokens: list[str]) -> None:
         self.layout: str | None = None
-        self.raster: str | None = None
-        self.beta: str | None = None
-        self.schedule: str | None = None
-        self.two_cta: bool | None = None
-        self.scale_a: str | None = None
-        self.scale_b: str | None = None
+        self.stated: dict[str, str] = {}
+        self.epilogue: list[str] = []
+        self.scales: dict[str, str] = {}
         self.details: list[tuple[str, Detail]] = []
         self.unparsed: list[str] = []
-        epilogue: list[str] = []
-        split = False
-        if tokens and len(tokens[-1]) == letters and _LAYOUT_LETTERS.issuperset(tokens[-1]):
+        self.tile: tuple[int, int, int] | None = None
+        self.stages: int | None = None
+        self.warp_level = tokens[0] == "mma"
+        if _LAYOUT.fullmatch(tokens[-1]) and len(tokens[-1]) == (4 if self.warp_level else 3):
             self.layout = tokens.pop()
+        if self.warp_level:
+            del tokens[: self._numbers(tokens)]
         for token in tokens:
-            if token in ("v", "h"):
-                self.raster = token
-            elif token in ("bz", "badd", "bx"):
-                self.beta = token
-            elif token == "splitK":
-                split = True
-            elif token in ("coopA", "coopB"):
-                self.schedule = token
-            elif token == "2cta":
-                self.two_cta = True
+            word = _WORDS.get(token)
+            if word is not None:
+                self.stated[word[0]] = word[1]
             elif token in _EPILOGUES:
-                epilogue.append(token)
-            elif not self._other(token):
-                self.unparsed.append(token)
-        self.epilogue = "+".join(epilogue) or None
-        # Without the layout the name is cut short, and a missing token says nothing.
-        complete = self.layout is not None
-        self.split_k_form = "stated" if split else "none" if complete else None
-        if complete and self.two_cta is None:
-            self.two_cta = False
-
-    def _other(self, token: str) -> bool:
-        """Read a rare token; False where it is none."""
-        if token.startswith(("Avec", "Bvec")):
-            digits = len(token[4:]) - len(token[4:].lstrip("0123456789"))
-            kind = token[4 + digits :]
-            if not digits or not kind:
-                return False
-            scale = f"{kind.lower()}/{token[4 : 4 + digits]}"
-            if token[0] == "A":
-                self.scale_a = scale
+                self.epilogue.append(token)
             else:
-                self.scale_b = scale
-            return True
-        if token.startswith("algo") and (number := integer(token[4:])) is not None:
-            self.details.append(("algo", number))
-            return True
-        if token.startswith("alignCD") and (number := integer(token[7:])) is not None:
-            self.details.append(("align_cd", number))
-            return True
-        if token.startswith("tma"):
+                self._other(token)
+
+    def _numbers(self, tokens: list[str]) -> int:
+        """Read tile, stages and warp tile of the sm120 form, each only where a token follows; return the tokens taken."""
+        if len(tokens) < 3 or (tile := integers(tokens[1])) is None or len(tile) != 3:
+            return 1
+        self.tile = (tile[0], tile[1], tile[2])
+        if len(tokens) < 4 or (stages := integer(tokens[2])) is None:
+            return 2
+        self.stages = stages
+        if len(tokens) < 5 or (warp_tile := integers(tokens[3])) is None or len(warp_tile) != 3:
+            return 3
+        self.details.append(("warp_tile", warp_tile))
+        return 4
+
+    def _other(self, token: str) -> None:
+        """Read a rare token."""
+        if scale := _SCALES.fullmatch(token):
+            self.scales[scale.group(1)] = f"{scale.group(3).lower()}/{scale.group(2)}"
+        elif numbered := _NUMBERED.fullmatch(token):
+            self.details.append((_NUMBERED_WORDS[numbered.group(1)], int(numbered.group(2))))
+        elif token.startswith("tma"):
             self.details.append(("tma", token[3:]))
-            return True
-        return False
+        else:
+            self.unparsed.append(token)
 
     def with_scales(self, types: Types | None) -> Types | None:
         """Return the types with the block scales that the tail states."""
-        if types is None or (self.scale_a is None and self.scale_b is None):
-            return types
+        if types is None:
+            return None
         return make_types(
             a=types.a,
             b=types.b,
             c=types.c,
             accumulate=types.accumulate,
             output=types.output,
-            scale_a=self.scale_a,
-            scale_b=self.scale_b,
+            scale_a=self.scales.get("A"),
+            scale_b=self.scales.get("B"),
         )
 
 
-def _types(code: str) -> tuple[Types | None, bool]:
-    """Read the type letters; also say whether every letter is known."""
+def _types(code: str) -> Types | None:
+    """Read type letters of which one is unknown, or five of them."""
     words = [_LETTERS.get(letter) for letter in code]
     if len(words) == 3:
-        return make_types(a=words[0], b=words[0], accumulate=words[1], output=words[2]), None not in words
+        return make_types(a=words[0], b=words[0], accumulate=words[1], output=words[2])
     if len(words) == 5:
-        return make_types(a=words[0], b=words[1], c=words[2], accumulate=words[3], output=words[4]), None not in words
-    return None, False
+        return make_types(a=words[0], b=words[1], c=words[2], accumulate=words[3], output=words[4])
+    return None

@@ -44,7 +44,7 @@ _WRAPPERS = frozenset({"Kernel", "Kernel2", "device_kernel"})
 
 def spelled(name: str) -> Spelling:
     """Take the wrappers off a kernel's name."""
-    if name.isidentifier() and not name.startswith("_Z"):
+    if name.isidentifier() and name[:2] != "_Z":
         return Spelling(name, name, -1, name)
     text = name
     if text.startswith("_Z"):
