@@ -25,6 +25,7 @@ class CaptureOptions:
         keep_reports: Whether nsys's own reports are kept, environment and all.
         force: Whether a folder that holds files may be written to.
         nsys: The profiler; None looks for one.
+        evidence: Whether bits are measured after recording; None: on a GPU.
         device: `cuda`; `cpu` records ranges without kernels, to try the path on a machine without a GPU.
     """
 
@@ -38,6 +39,7 @@ class CaptureOptions:
     keep_reports: bool = False
     force: bool = False
     nsys: Path | None = None
+    evidence: bool | None = None
     device: str = "cuda"
 
     def __post_init__(self) -> None:
@@ -52,6 +54,11 @@ class CaptureOptions:
         ):
             if value < least:
                 raise TracediffError(f"{name} {value} is too small", f"give {least} or more")
+
+    @property
+    def measures_evidence(self) -> bool:
+        """Whether bits are measured after recording."""
+        return self.device.startswith("cuda") if self.evidence is None else self.evidence
 
     @property
     def folder(self) -> Path:

@@ -49,6 +49,7 @@ def record(job: Job, model: Any, prompt: Any, report: Report) -> None:
     """
     decode_tokens = greedy_tokens(model, prompt, job.decode)
     log_states = set()
+    logits_hashes: dict[str, str] = {}
     for batch in job.batches:
         report("batch", batch=batch)
         tokens = prompt.repeat(batch, 1)
@@ -61,7 +62,8 @@ def record(job: Job, model: Any, prompt: Any, report: Report) -> None:
                 forward(model, tokens, decode_tokens)
                 for _ in range(job.repeats):
                     with ranges_around_modules(model), _recording(job.device):
-                        forward(model, tokens, decode_tokens, ranges=True)
+                        logits = forward(model, tokens, decode_tokens, ranges=True)
+            logits_hashes |= _hashes(batch, logits)
     report(
         "recorded",
         layers=model.config.num_hidden_layers,
@@ -69,6 +71,7 @@ def record(job: Job, model: Any, prompt: Any, report: Report) -> None:
         prompt_tokens=prompt[0].tolist(),
         decode_tokens=decode_tokens,
         algorithm_log=" ".join(sorted(log_states)),
+        logits_hashes=logits_hashes,
         versions=library_versions(),
         **_gpu(job.device),
     )
@@ -98,6 +101,14 @@ def forward(model: Any, tokens: Any, decode_tokens: Sequence[int], *, ranges: bo
             cache = output.past_key_values
             logits.append(output.logits)
     return logits
+
+
+def _hashes(batch: int, logits: Sequence[Any]) -> dict[str, str]:
+    """Hash what was computed under the profiler: evidence compares it with a process without one."""
+    from tracediff.evidence.bits import logits_hashes  # noqa: PLC0415 -- needs torch
+
+    phases = (PREFILL, *(decode_phase(step) for step in range(len(logits) - 1)))
+    return logits_hashes(batch, phases, logits)
 
 
 def greedy_tokens(model: Any, prompt: Any, count: int) -> list[int]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import typer
 
 from tracediff.cli import app
-from tracediff.cli.application import ManyValues
+from tracediff.cli.application import GATE_FAILED, ManyValues
 
 
 class _Capture(ManyValues):
@@ -34,10 +34,18 @@ def capture(
     keep_reports: bool = typer.Option(
         False, "--keep-reports", help="Keep nsys's own reports too; they hold the environment of the process."
     ),
+    evidence: bool | None = typer.Option(
+        None,
+        "--evidence/--no-evidence",
+        help="Measure bits after recording: replay of every module, repair, controls; on by default on a GPU.",
+    ),
     nsys: Path | None = typer.Option(None, help="The nsys to use; looked for by default."),
     force: bool = typer.Option(False, "--force", help="Write into a folder that holds files."),
 ) -> None:
-    """Record a model's forwards at several batch sizes under nsys, one clean trace per batch size."""
+    """Record a model's forwards at several batch sizes under nsys, one clean trace per batch size.
+
+    Exits 1 where the evidence shows that rows of a batch leak into each other; everything is written all the same.
+    """
     from tracediff.capture.models import ModelSpec
     from tracediff.capture.options import CaptureOptions
     from tracediff.capture.run import capture as record
@@ -54,6 +62,7 @@ def capture(
         keep_reports=keep_reports,
         force=force,
         nsys=nsys,
+        evidence=evidence,
     )
     with steps_on_stderr() as step:
         captured = record(options, step)
@@ -62,3 +71,5 @@ def capture(
     if captured.kept_reports:
         typer.echo("warning: .nsys-rep files hold the environment of the recorded process: do not share them", err=True)
     typer.echo(captured.summary())
+    if captured.leak:
+        raise typer.Exit(GATE_FAILED)
