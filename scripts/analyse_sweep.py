@@ -18,17 +18,20 @@ import json
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from tracediff.diff.align import align
 from tracediff.diff.result import Kernel, Verdict
+from tracediff.diff.rules import Rule, decide
+from tracediff.diff.rules.choose import deciding_rule
 from tracediff.diff.split_k import infer
 from tracediff.diff.verdict import judge_row
-from tracediff.kernels import parse
-from tracediff.trace.algorithm import parse_algorithm
+from tracediff.kernels import KernelName, parse
+from tracediff.trace.algorithm import Algorithm, parse_algorithm
 
 EQUAL = (Verdict.SAME_KERNELS, Verdict.SAME_ORDER)
 
@@ -54,6 +57,7 @@ class Sweep:
 Prediction = tuple[str, str]  # equal, differ or unknown; and why
 
 
+@cache
 def read_sweep(path: Path, use_log: bool = True) -> Sweep:
     """Read a sweep.
 
@@ -61,8 +65,8 @@ def read_sweep(path: Path, use_log: bool = True) -> Sweep:
         path: What sweep_reduction_order.py wrote.
         use_log: False forgets cuBLASLt's log.
     """
-    names: list[str] = []
-    logs: list[str] = []
+    names: list[KernelName] = []
+    logs: list[Algorithm] = []
     groups: dict[tuple[str, str], list[Case]] = defaultdict(list)
     failed: Counter[str] = Counter()
     with gzip.open(path, "rt", encoding="utf-8") as stream:
@@ -70,9 +74,9 @@ def read_sweep(path: Path, use_log: bool = True) -> Sweep:
         for text in stream:
             line = json.loads(text)
             if "name" in line:
-                names.append(line["name"])
+                names.append(parse(line["name"]))
             elif "log" in line:
-                logs.append(line["log"])
+                logs.append(parse_algorithm(line["log"]))
             elif "bits" in line and not line["kernels"]:
                 failed["no kernels in the profile"] += 1
             elif "bits" in line:
@@ -85,13 +89,14 @@ def read_sweep(path: Path, use_log: bool = True) -> Sweep:
     return Sweep(header=header, groups=groups, failed=failed)
 
 
-def _kernels(rows: list[list[Any]], names: list[str], lines: list[str], sm_count: int | None) -> tuple[Kernel, ...]:
+def _kernels(
+    rows: list[list[Any]], names: list[KernelName], lines: list[Algorithm], sm_count: int | None
+) -> tuple[Kernel, ...]:
     """Make the kernels of one case; the log's lines belong to its GEMMs, in order."""
     remaining = iter(lines)
     kernels = []
     for name, grid, block, registers, shared_memory in rows:
-        parsed = parse(names[name])
-        line = next(remaining, None) if parsed.role == "gemm" else None
+        parsed = names[name]
         kernels.append(
             Kernel(
                 parsed=parsed,
@@ -102,7 +107,7 @@ def _kernels(rows: list[list[Any]], names: list[str], lines: list[str], sm_count
                 registers=registers,
                 shared_memory_bytes=shared_memory,
                 duration_ns=0,
-                algorithm=parse_algorithm(line) if line is not None else None,
+                algorithm=next(remaining, None) if parsed.role == "gemm" else None,
             )
         )
     return infer(kernels, sm_count)
@@ -164,9 +169,18 @@ def confusion(groups: Iterable[list[Case]], predict: Callable[[Case, Case], Pred
 
 
 def _distinct(cases: list[Case]) -> list[int]:
-    """Number the cases so that those with the same kernels, launches and logs have the same number."""
+    """Number the cases so that those with the same kernels, launches and algorithms have the same number.
+
+    The number of rows and the workspace are left out: no predictor looks at them.
+    """
     numbers: dict[tuple[Kernel, ...], int] = {}
-    return [numbers.setdefault(case.kernels, len(numbers)) for case in cases]
+    return [numbers.setdefault(tuple(map(_without_rows, case.kernels)), len(numbers)) for case in cases]
+
+
+def _without_rows(kernel: Kernel) -> Kernel:
+    if kernel.algorithm is None:
+        return kernel
+    return replace(kernel, algorithm=replace(kernel.algorithm, n=None, workspace_bytes=None))
 
 
 def kind(table: str, group: str) -> str:
@@ -179,10 +193,10 @@ def kind(table: str, group: str) -> str:
     return group
 
 
-def tables(sweep: Sweep) -> str:
-    """Return the confusion matrices as Markdown."""
+def tables(sweep: Sweep, only: str | None = None) -> str:
+    """Return the confusion matrices as Markdown, of one table only where it is named."""
     lines = []
-    for table in dict.fromkeys(name for name, _ in sweep.groups):
+    for table in dict.fromkeys(name for name, _ in sweep.groups if only in (None, name)):
         lines += [
             f"### {table}",
             "",
@@ -231,6 +245,35 @@ def examples(sweep: Sweep, limit: int) -> str:
         bits = "equal" if equal else "differ"
         lines.append(f"{len(found):6d}  {what}: said {said}, bits {bits}: {reason}; e.g. {found[0]}")
     return "\n".join(lines)
+
+
+# The kernels on which a table of the sweep depends; the others around them never sum.
+_ROLE = {"gemm": "gemm", "attention": "attention", "reduction": "reduction"}
+
+
+def rule_counts(sweep: Sweep) -> dict[Rule, Counter[bool]]:
+    """Count, for every rule, the pairs of cases in which it decided: how many had equal bits (True), how many other."""
+    counts: dict[Rule, Counter[bool]] = defaultdict(Counter)
+    for (table, _), cases in sweep.groups.items():
+        known: dict[tuple[int, int], Rule | None] = {}
+        identity = _distinct(cases)
+        for (first, a), (second, b) in combinations(enumerate(cases), 2):
+            key = identity[first], identity[second]
+            if key not in known:
+                known[key] = _first_rule(a, b, _ROLE[table])
+            if (rule := known[key]) is not None:
+                counts[rule][a.bits == b.bits] += 1
+    return counts
+
+
+def _first_rule(a: Case, b: Case, role: str) -> Rule | None:
+    """Return the rule for the first kernels of this role that changed: repeats of one sum count once."""
+    for first, second in align(a.kernels, b.kernels):
+        if first is None or second is None or {first.parsed.role, second.parsed.role} != {role}:
+            continue
+        if decide(first, second)[0] is not Verdict.SAME_KERNELS:
+            return deciding_rule(first, second)
+    return None
 
 
 def main() -> int:

@@ -88,3 +88,65 @@ def test_a_row_takes_its_worst_kernel_and_the_reason_that_says_most():
     elementwise = kernel("e", role="elementwise")
     pairs = [(elementwise, kernel("e", role="elementwise", grid=(2, 1, 1))), (nvjet(1), nvjet(1, tile=(64, 8, 64)))]
     assert judge_row(pairs)[1:] == (Verdict.SAME_ORDER, "tile only, unsplit, same k-step")
+
+
+def test_a_copy_without_counterpart_keeps_the_order_and_other_kernels_are_unknown():
+    assert judge(None, kernel("c", role="copy"))[0] is Verdict.SAME_ORDER
+    assert judge(kernel("e", role="elementwise"), None) == (Verdict.UNKNOWN, "elementwise kernel only in a")
+    with pytest.raises(ValueError, match="needs a kernel"):
+        judge(None, None)
+
+
+def test_segments_of_k_are_unknown_and_unsplit_xmma_tiles_keep_the_order():
+    def xmma(tile, segment_k=False):
+        return kernel(
+            f"xmma{tile}{segment_k}", "xmma", "gemm", split_k=1, tile=tile, details=(("segment_k", segment_k),)
+        )
+
+    assert judge(xmma((64, 64, 32)), xmma((128, 64, 32)))[0] is Verdict.SAME_ORDER
+    assert judge(xmma((64, 64, 32)), xmma((64, 64, 32), True))[0] is Verdict.UNKNOWN
+
+
+def test_xmma_parts_added_in_turn_are_another_order_unless_there_are_two():
+    def split(parts, custom_option):
+        algorithm = log(k=4096, custom_option=custom_option)
+        return kernel(
+            f"xmma{custom_option}",
+            "xmma",
+            "gemm",
+            split_k=parts,
+            tile=(32, 64, 8),
+            op_class="ffma",
+            algorithm=algorithm,
+        )
+
+    assert judge(split(8, 1), split(8, None))[0] is Verdict.ORDER_CHANGED
+    assert judge(split(2, 1), split(2, None))[0] is Verdict.SAME_ORDER
+    assert judge(split(8, 2), split(8, None))[0] is Verdict.SAME_ORDER
+
+
+def test_parts_of_equal_length_may_be_added_inside_the_kernel_or_after_it():
+    def split(name):
+        algorithm = log(k=4096)
+        return kernel(name, "xmma", "gemm", split_k=4, tile=(32, 64, 8), op_class="ffma", algorithm=algorithm)
+
+    reduce = kernel("execute_split_k_kernel", "xmma", "splitk_reduce")
+    assert judge_row([(split("a"), split("b")), (None, reduce)])[1] is Verdict.SAME_ORDER
+
+
+def test_attention_is_judged_by_its_kv_parts():
+    def flash(parts, batch):
+        return kernel(
+            "flash_fwd_splitkv_kernel",
+            "flash_attn2",
+            "attention",
+            split_k_form="split-kv",
+            grid=(1, parts, 32 * batch),
+        )
+
+    whole = kernel("flash_fwd_kernel", "flash_attn2", "attention", split_k_form="none")
+    assert judge(flash(4, 1), flash(2, 2)) == (Verdict.ORDER_CHANGED, "split-KV 4 → 2")
+    assert judge(flash(4, 1), flash(4, 2))[0] is Verdict.SAME_ORDER
+    assert judge(flash(4, 1), whole)[0] is Verdict.ORDER_CHANGED
+    cudnn = [kernel("sdpa", "cudnn_sdpa", "attention", grid=(1, 32, batch)) for batch in (1, 2)]
+    assert judge(*cudnn)[0] is Verdict.UNKNOWN

@@ -4,7 +4,25 @@ The first rule of a table that applies to a pair decides. A table ends in `unkno
 without a reason.
 """
 
+from tracediff.diff.rules import gemm
+from tracediff.diff.rules.attention import ATTENTION
 from tracediff.diff.rules.choose import decide
+from tracediff.diff.rules.elementwise import COPY, ELEMENTWISE
+from tracediff.diff.rules.reduction import REDUCTION
 from tracediff.diff.rules.rule import Rule
 
-__all__ = ["Rule", "decide"]
+TABLES: dict[str, tuple[Rule, ...]] = {
+    "Any two GEMMs": gemm.WHATEVER_FAMILY,
+    "nvjet": gemm.NVJET,
+    "xmma": gemm.XMMA,
+    "CUTLASS and older cuBLAS kernels": gemm.CLASSIC,
+    "gemv, gemmSN, large-k": gemm.VECTOR,
+    "GEMMs of two families": gemm.ACROSS_FAMILIES,
+    "Attention": ATTENTION,
+    "Reductions, norms, softmax": REDUCTION,
+    "Elementwise": ELEMENTWISE,
+    "Copies": COPY,
+}
+"""Every table by its title, in the order of the documentation. GEMMs are first asked by the rules for any two."""
+
+__all__ = ["TABLES", "Rule", "decide"]

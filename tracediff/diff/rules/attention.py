@@ -48,8 +48,7 @@ ATTENTION = (
         ),
         verdict=Verdict.SAME_ORDER,
         reason="same kernel, one block per tile of queries, rows only",
-        source=FLASH
-        + "; PyTorch mem_eff_attention/kernel_forward.h: a block walks all keys of its queries; sweep: all equal",
+        source=FLASH + "; PyTorch mem_eff_attention/kernel_forward.h: a block walks all keys of its queries",
     ),
     Rule(
         name="key tile",

@@ -7,13 +7,19 @@ from tracediff.diff.rules import gemm
 from tracediff.diff.rules.attention import ATTENTION
 from tracediff.diff.rules.elementwise import COPY, ELEMENTWISE
 from tracediff.diff.rules.facts import agree, same_launch, same_name
-from tracediff.diff.rules.one_sided import only_in
+from tracediff.diff.rules.one_sided import one_sided
 from tracediff.diff.rules.reduction import REDUCTION
-from tracediff.diff.rules.rule import first_match
+from tracediff.diff.rules.rule import Rule, first_match
 
 SAME_KERNEL = "same kernel, same launch"
 
-_TABLES = {"elementwise": ELEMENTWISE, "copy": COPY, "attention": ATTENTION, "reduction": REDUCTION}
+_NEVER_REDUCE = {"elementwise", "copy"}
+_TABLES: dict[str, tuple[Rule, ...]] = {
+    "elementwise": ELEMENTWISE,
+    "copy": COPY,
+    "attention": ATTENTION,
+    "reduction": REDUCTION,
+}
 
 
 def decide(a: Kernel | None, b: Kernel | None) -> tuple[Verdict, str]:
@@ -21,27 +27,24 @@ def decide(a: Kernel | None, b: Kernel | None) -> tuple[Verdict, str]:
 
     A split-K reduction is judged here by its own name and launch alone, in `tracediff.diff.verdict` with its GEMM.
     """
-    if b is None:
-        if a is None:
-            raise ValueError("a pair needs a kernel")
-        return only_in("a", a)
-    if a is None:
-        return only_in("b", b)
-    role = a.parsed.role
+    if a is None or b is None:
+        return one_sided(a, b)
     if same_name(a, b) and same_launch(a, b) and _same_sum(a, b):
         return Verdict.SAME_KERNELS, SAME_KERNEL
-    if role != b.parsed.role:
-        roles = {role, b.parsed.role}
-        if roles <= {"elementwise", "copy"}:
-            return Verdict.SAME_ORDER, "never reduces"
-        return Verdict.UNKNOWN, f"{role} → {b.parsed.role}"
-    if role == "gemm":
-        found = first_match(gemm.table(a, b), a, b)
-    elif role in _TABLES:
-        found = first_match(_TABLES[role], a, b)
-    else:
-        found = None
-    return found or (Verdict.UNKNOWN, "other kernel or launch, family not known")
+    roles = {a.parsed.role, b.parsed.role}
+    if len(roles) > 1 and not roles <= _NEVER_REDUCE:
+        return Verdict.UNKNOWN, f"{a.parsed.role} → {b.parsed.role}"
+    rule = deciding_rule(a, b)
+    if rule is None:
+        return Verdict.UNKNOWN, "other kernel or launch, family not known"
+    return rule.verdict, rule.why(a, b)
+
+
+def deciding_rule(a: Kernel, b: Kernel) -> Rule | None:
+    """Return the rule for two kernels of one role (or that both never sum), None where there is no table for it."""
+    if a.parsed.role == "gemm":
+        return first_match(gemm.table(a, b), a, b)
+    return first_match(_TABLES.get(a.parsed.role, ()), a, b)
 
 
 def _same_sum(a: Kernel, b: Kernel) -> bool:

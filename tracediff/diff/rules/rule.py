@@ -26,13 +26,14 @@ class Rule:
     reason: str | Callable[[Kernel, Kernel], str]
     source: str
 
+    def why(self, a: Kernel, b: Kernel) -> str:
+        """Return the reason for this pair."""
+        return self.reason if isinstance(self.reason, str) else self.reason(a, b)
 
-def first_match(rules: Sequence[Rule], a: Kernel, b: Kernel) -> tuple[Verdict, str] | None:
-    """Return what the first rule that applies says, None where none does."""
-    for rule in rules:
-        if rule.when(a, b):
-            return rule.verdict, rule.reason if isinstance(rule.reason, str) else rule.reason(a, b)
-    return None
+
+def first_match(rules: Sequence[Rule], a: Kernel, b: Kernel) -> Rule | None:
+    """Return the first rule that applies, None where none does."""
+    return next((rule for rule in rules if rule.when(a, b)), None)
 
 
 def always(a: Kernel, b: Kernel) -> bool:
