@@ -231,11 +231,13 @@ def test_without_its_script_the_page_still_answers(opened: Open, real_page: str)
     assert page.is_visible("table.counts")
 
 
-def test_on_paper_the_controls_are_gone_and_the_map_stays(opened: Open, real_page: str) -> None:
-    page = opened(real_page)
+def test_on_paper_the_controls_are_gone_the_map_stays_and_dark_is_light(opened: Open, real_page: str) -> None:
+    page = opened(real_page, width=720, color_scheme="dark")
     page.emulate_media(media="print")
     assert not page.is_visible("#filter") and not page.is_visible(".tools")
     assert page.is_visible(".heat a.cell")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.evaluate("document.querySelector('table.totals').getBoundingClientRect().right") <= 720
 
 
 @pytest.mark.parametrize("width", [360, 1280])
