@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tracediff.errors import TracediffError
-from tracediff.evidence.flips_result import FlipSettings, PromptSteps, prompt_from, settings_from
+from tracediff.evidence.flips_result import FlipSettings, PromptSteps, prompt_from, prompt_to_json, settings_from
 
 
 @dataclass(slots=True, kw_only=True)
@@ -73,7 +73,7 @@ class SearchLog:
 
     def write_prompt(self, search: int, steps: PromptSteps) -> None:
         """Keep one finished prompt."""
-        self._append({"search": search, "prompt": asdict(steps)})
+        self._append({"search": search, "prompt": prompt_to_json(steps)})
 
     def remove(self) -> None:
         """Delete the file: the search is finished."""

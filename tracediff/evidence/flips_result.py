@@ -223,7 +223,10 @@ class FlipsResult:
             "machine": self.machine,
             "summary": [asdict(summary) for summary in summarise(self)],
             "notes": list(self.notes),
-            "searches": [asdict(search) for search in self.searches],
+            "searches": [
+                {**asdict(search), "prompts": [prompt_to_json(prompt) for prompt in search.prompts]}
+                for search in self.searches
+            ],
         }
 
 
@@ -262,6 +265,15 @@ def settings_from(data: dict[str, Any]) -> FlipSettings:
     return FlipSettings(**{**data, **lists})
 
 
+def prompt_to_json(prompt: PromptSteps) -> dict[str, Any]:
+    """Return the JSON form of one prompt's steps; a top logit is written as [token, logit] or [token, logit, text]."""
+    data = asdict(prompt)
+    for flip in data["flips"]:
+        for choice in (flip["base"], flip["other"]):
+            choice["top"] = [[part for part in top.values() if part is not None] for top in choice["top"]]
+    return data
+
+
 def prompt_from(data: dict[str, Any]) -> PromptSteps:
     """Return one prompt's steps from their JSON form."""
     fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
@@ -279,7 +291,11 @@ def _batch_from(data: dict[str, Any]) -> BatchSteps:
 
 
 def _choice_from(data: dict[str, Any]) -> Choice:
-    return Choice(**{**data, "top": tuple(TopLogit(**top) for top in data["top"])})
+    return Choice(**{**data, "top": tuple(_top_from(*top) for top in data["top"])})
+
+
+def _top_from(token: int, logit: float, text: str | None = None) -> TopLogit:
+    return TopLogit(token=token, logit=logit, text=text)
 
 
 def _search_from(data: dict[str, Any]) -> Search:

@@ -8,9 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tracediff.evidence.determinism_result import SETTINGS, DeterminismResult, Repeats
-from tracediff.text import printable, shorten
-
-_LONGEST_KERNEL = 100
+from tracediff.text import printable
 
 
 def print_determinism(result: DeterminismResult, console: Console) -> None:
@@ -19,11 +17,8 @@ def print_determinism(result: DeterminismResult, console: Console) -> None:
     console.print(Text(f"{where}, torch {result.machine.get('torch')}", style="dim"))
     for setting in SETTINGS:
         console.print(_table(result, setting))
-    for row in result.rows:
-        if row.varies and row.kernels:
-            console.print(Text(f"{row.operation}, {row.dtype}, {row.size}, {row.setting}:", style="bold"))
-            for name in row.kernels:
-                console.print(Text(f"  {shorten(printable(name), _LONGEST_KERNEL)}"))
+    for operation, kernels in _varying_kernels(result).items():
+        console.print(Text.assemble((f"{operation} ran ", "bold"), printable(", ".join(kernels))))
     for sentence in findings(result):
         console.print(Text(f"· {printable(sentence)}"))
 
@@ -48,6 +43,16 @@ def findings(result: DeterminismResult) -> list[str]:
             sentences.append(f"{setting}: not run here: {', '.join(refused)}")
     sentences.append("equal bits in so many runs show that an operation repeats here, not that it must everywhere")
     return sentences
+
+
+def _varying_kernels(result: DeterminismResult) -> dict[str, list[str]]:
+    """Return the kernels of each operation that varies, without their template arguments, each once."""
+    found: dict[str, dict[str, None]] = {}
+    for row in result.rows:
+        if row.varies:
+            names = (name.removeprefix("void ").partition("<")[0].partition("(")[0] for name in row.kernels)
+            found.setdefault(row.operation, {}).update(dict.fromkeys(names))
+    return {operation: list(names) for operation, names in found.items() if names}
 
 
 def _table(result: DeterminismResult, setting: str) -> Table:

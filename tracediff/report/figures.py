@@ -311,9 +311,12 @@ def figure_json(figure: Any) -> dict[str, Any]:
 
 
 def _one_flip_per_search(result: FlipsResult) -> list[tuple[Search, Flip]]:
-    """Return the flip with the smallest margin of each precision: the clearest examples, ties first."""
+    """Return the flip with the smallest margin of each precision, of exact ties that of most tokens."""
     firsts = [
-        (search, min(search.flips, key=lambda flip: (flip.margin_ulp, flip.prompt, flip.step, flip.batch)))
+        (
+            search,
+            min(search.flips, key=lambda flip: (flip.margin_ulp, -flip.base.tied, flip.prompt, flip.step, flip.batch)),
+        )
         for search in result.searches
         if search.flips
     ]

@@ -29,6 +29,10 @@ def findings(result: FlipsResult) -> list[str]:
     """Return what the numbers say, one sentence each, the most important first."""
     summaries = summarise(result)
     sentences = [*_about_flips(summaries), *_about_controls(result, summaries), *_about_precision(summaries)]
+    if any(summary.precision == "tf32" for summary in summaries):
+        sentences.append(
+            "tf32: margins are in ULP of float32, the logits' dtype; its products keep 10 fraction bits, as float16"
+        )
     return [*sentences, *_about_reference(summaries), *result.notes]
 
 
@@ -115,7 +119,7 @@ def _about_precision(summaries: tuple[Summary, ...]) -> list[str]:
     """Compare float32 with the 16-bit precisions, batch size by batch size: does it remove flips?"""
     sentences = []
     for exact in summaries:
-        coarse = [one for one in summaries if one.batch == exact.batch and one.precision in {"float16", "bfloat16"}]
+        coarse = [one for one in summaries if one.batch == exact.batch and one.precision != "float32"]
         if exact.precision != "float32" or not any(one.flips for one in coarse):
             continue
         counts = ", ".join(f"{one.flips} flips in {one.precision}" for one in coarse)
@@ -143,6 +147,12 @@ def _about_reference(summaries: tuple[Summary, ...]) -> list[str]:
             f"{_pair(summary)}: nearer to a float32 run of the same weights is batch {summary.base} in "
             f"{summary.nearer_base:,} steps, batch {summary.batch} in {summary.nearer_other:,} "
             f"(mean distance {number(summary.error_base)} and {number(summary.error_other)})"
+            + (
+                f"; of the {summary.flips} flips it chooses the token of batch {summary.base} in "
+                f"{summary.reference_base}, of batch {summary.batch} in {summary.reference_other}"
+                if summary.flips
+                else ""
+            )
         )
     if sentences:
         sentences.append("being nearer makes neither batch size the right one: both are roundings of the same sums")
