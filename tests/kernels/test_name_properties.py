@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from renderers import RENDERERS, Case
-from test_corpus import ROWS
+from name_renderers import RENDERERS, Case
+from test_name_corpus import ROWS
 
 import tracediff.kernels
 from tracediff.kernels import KernelName, describe, differing_fields, explain, parse

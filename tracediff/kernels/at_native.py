@@ -114,7 +114,8 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
     kernel = spelling.path.rpartition("::")[2]
     what = None
     if spelling.open >= 0:
-        for word in _WORD.findall(spelling.text, spelling.open, spelling.open + _WHAT_WITHIN):
+        for found in _WORD.finditer(spelling.text, spelling.open, spelling.open + _WHAT_WITHIN):
+            word = found.group()
             if word.endswith(_WHAT) and word not in _CONTAINERS:
                 what = word
                 break

@@ -15,7 +15,7 @@
 
 How each one orders its sums is not in the name, so `split_k_form` is None.
 
-Details: `threads_log2`, `bools` (the truth values as printed), `numbers`.
+Details: `threads_log2`, `bools` (the truth values as printed).
 """
 
 from tracediff.kernels.model import Detail, KernelName, Types, make_kernel_name, make_types

@@ -3,7 +3,7 @@
 It runs right behind the GEMM whose parts it sums. Its template list has had four lengths, told apart by their
 number alone:
 
-    <T4, T5, T6, b, b, b>                                             CUDA 10 and 11.0: 7 arguments, all types float
+    <T, T, T, T, b, b, b>                                             7 arguments (CUDA 10 and 11.0; all float)
     <32, 16, int, T4, T5, T6, T7, b, b, b>                            10 arguments
     <32, 16, int, T4, T5, T6, b, T, T, T, b, b, b>                    13 arguments
     <32, 16, int, T4, T5, T6, T7, b, T9, T10, T11, b, b, b, b>        15 arguments
@@ -14,13 +14,11 @@ Nsight Systems prints the generic signature, which tells what each argument type
 - 1, 2: block of 32×16 threads. [verified (measured launches)]
 - T4: **type of the partial sums**: the first pointer. `float` normally; 16 bits when the partial sums are rounded.
   [verified by the signature]
-- T5: compute or output type, by version. [unknown: not read]
+- T5: type of the output D: in the 15-argument form the `T5 *` among the pointers. Not read in the other forms.
+  [inferred]
 - T6: compute (scale) type. [verified by `cublasSplitKParams<T6>`]
-- T9 (15 arguments): output D in the launches seen. [inferred; see below]
-- truth values: unknown. [unknown]
-
-In the 15-argument form T5 is the only plain output pointer (`T5 *`), inferred to be D; `types.output` is T5 there
-and None in the other forms.
+- T10, T11: types of C and of bias or auxiliary output. [inferred, not read]
+- the other types and the truth values: [unknown]
 
 Details: `block`, `template_arguments`.
 """
@@ -39,7 +37,8 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
         return _result(name, None, None, (), unparsed=spelling.text[spelling.open :])
     details: list[tuple[str, Detail]] = [("template_arguments", len(listed))]
     if len(listed) == 7:
-        return _result(name, make_types(partial=cpp_type(listed[0])), None, tuple(details), unparsed=None)
+        same = cpp_type(listed[0]) if len(set(listed[:4])) == 1 else None
+        return _result(name, make_types(partial=same) if same else None, None, tuple(details), unparsed=None)
     if len(listed) < 7:
         return _result(name, None, None, tuple(details), unparsed=spelling.text[spelling.open : end])
     block = (integer_literal(listed[0]), integer_literal(listed[1]))

@@ -41,6 +41,10 @@ _INSTRUCTION = re.compile(r"(g?[hsdicz])(\d+(?:x\d+x\d+)?)?(?=(?:moe_|bs)?(?:sp)
 _LAYOUT = re.compile(r"(?:[ntch](?:2|32|64)?){2,3}|n(?:[dg]?hw|d?chw|w)c?")
 # Convolutions print each operand's layout behind its type: `f16nhwc`, `f32kcsr`.
 _CONVOLUTION_ELEMENT = re.compile(r"([a-z]+\d+(?:m\d)?)(nwc|nhwc|ndhwc|kcs|kcsr|kcsrt)")
+# Tile, cluster, stages, layouts and alignment, as nearly every name has them.
+_USUAL = re.compile(
+    r"([0-9]{1,5})x([0-9]{1,5})x([0-9]{1,5})_(?:([0-9]{1,3}x[0-9]{1,3}x[0-9]{1,3})_)?([0-9]{1,3})_([ntch]{3})_align([0-9]{1,3})(?:_|$)"
+)
 _SCHEDULE = frozenset(["cpasync", "unspecialized", "warpspecialized", "cooperative", "pingpong", "1sm", "2sm"])
 _FORMAT = frozenset(["q", "o", "vs16", "vs32", "vs64", "ultra", "nopf", "tmapf", "mixed"])
 _FUSIONS = frozenset(["aux", "scalemax", "valpha", "vbeta", "amax", "absmax"])
@@ -151,7 +155,8 @@ class _Tail:
         self._epilogue: list[str] = []
         self._format: list[str] = []
         self._fusion: list[str] = []
-        position = 0
+        usual = _USUAL.match("_".join(tokens[:6]))
+        position = 0 if usual is None else self._read_usual(*usual.groups())
         while position < len(tokens) and self.alignment is None:
             position += self._read_shape(tokens, position)
         while position < len(tokens):
@@ -160,6 +165,19 @@ class _Tail:
             self.details.append(("format", "_".join(self._format)))
         if self._fusion:
             self.details.append(("fusion", "+".join(self._fusion)))
+
+    def _read_usual(self, m: str, n: str, k: str, cluster: str | None, stages: str, layout: str, alignment: str) -> int:
+        """Take what nearly every name has, in one go; return how many tokens that are."""
+        self.tile = (int(m), int(n), int(k))
+        self.stages = int(stages)
+        self.layouts.append(layout)
+        self.alignment = int(alignment)
+        if cluster is None:
+            return 4
+        self.cluster = integers(cluster)
+        if "0" in cluster.split("x"):
+            self.details.append(("cluster_dynamic", True))
+        return 5
 
     def _read_shape(self, tokens: list[str], position: int) -> int:
         """Read one token up to `align<a>`; return how many were taken."""

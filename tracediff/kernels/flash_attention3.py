@@ -14,8 +14,8 @@ form. The mainloop's truth values differ between versions, so only causal and lo
 are split is read from the epilogue, where its place has not moved.
 
 The combine kernel sums the partial outputs of split keys: role `reduction`, `split_k_form` `split-kv`.
-`FlashAttnBwdPostprocessConvertdQ` converts the gradient's type (role `elementwise`); `FlashAttnBwdPreprocess` and
-`prepare_varlen_num_blocks_kernel` make row sums and a schedule.
+`FlashAttnBwdPostprocessConvertdQ` converts the gradient's type (role `elementwise`); `FlashAttnBwdPreprocess` makes
+row sums (role `reduction`).
 
 Details: `direction`, `causal`, `local`, `head_dim_v`, `max_splits_log2`, `scheduler`.
 """

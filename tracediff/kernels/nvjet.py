@@ -159,7 +159,7 @@ class _Tail:
                 self._other(token)
 
     def _numbers(self, tokens: list[str]) -> int:
-        """Read tile, stages and warp tile of the sm120 form, each only where a token follows; return the tokens taken."""
+        """Read tile, stages and warp tile of the sm120 form, each where a token follows; return the tokens taken."""
         if len(tokens) < 3 or (tile := integers(tokens[1])) is None or len(tile) != 3:
             return 1
         self.tile = (tile[0], tile[1], tile[2])

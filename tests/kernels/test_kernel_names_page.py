@@ -1,0 +1,32 @@
+"""The page docs/kernel-names.md holds every grammar word for word, as the modules' docstrings state it."""
+
+import importlib
+import inspect
+import pkgutil
+from pathlib import Path
+
+import pytest
+
+import tracediff.kernels
+from tracediff.kernels import parse
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "kernel-names.md").read_text(encoding="utf-8")
+MACHINERY = {"model", "registry", "words", "mma", "function_words", "compare", "describe", "explain", "explain_rules"}
+GRAMMARS = sorted({module.name for module in pkgutil.iter_modules(tracediff.kernels.__path__)} - MACHINERY)
+
+
+@pytest.mark.parametrize("module", GRAMMARS)
+def test_the_page_holds_each_grammar_as_its_module_states_it(module: str) -> None:
+    stated = inspect.getdoc(importlib.import_module(f"tracediff.kernels.{module}"))
+    assert stated is not None
+    assert stated in PAGE
+
+
+@pytest.mark.parametrize("module", GRAMMARS)
+def test_the_examples_of_a_grammar_are_read_to_their_end(module: str) -> None:
+    stated = inspect.getdoc(importlib.import_module(f"tracediff.kernels.{module}")) or ""
+    _, found, examples = stated.partition("Example")
+    for name in examples.partition("\n\n")[0].split("`")[1::2] if found else []:
+        kernel = parse(name)
+        assert kernel.family != "other", name
+        assert kernel.unparsed is None, name
