@@ -113,6 +113,33 @@ def test_the_profiler_control_compares_the_hashes_of_the_recorded_process():
     assert (changed.equal, changed.first) == (False, "1/decode[0]")
 
 
+def test_a_module_that_cannot_be_called_by_row_costs_the_repair_alone(monkeypatch):
+    class NeedsCompany(toy.Reorders):
+        def forward(self, x):
+            if type(self).refuses and x.shape[0] == 1:
+                raise RuntimeError("needs its rows together")
+            return super().forward(x)
+
+    NeedsCompany.refuses = False
+    from tracediff.evidence import record as module
+
+    find = module.find_repair
+
+    def refusing(*arguments, **keywords):
+        NeedsCompany.refuses = True
+        try:
+            return find(*arguments, **keywords)
+        finally:
+            NeedsCompany.refuses = False
+
+    monkeypatch.setattr(module, "find_repair", refusing)
+    evidence = measured((1, 2), second0=NeedsCompany)
+    assert evidence.pairs[0].repair is None
+    assert evidence.pairs[0].origins
+    assert "needs its rows together" in to_json(evidence)["notes"][0]
+    assert evidence.controls["neighbours"].equal is True
+
+
 def test_a_model_alone_has_no_pairs_and_its_neighbours_are_not_measured():
     evidence = measured((1,))
     assert evidence.pairs == ()

@@ -8,6 +8,7 @@
                 "modules": {phase: {module: [BITS on equal inputs, BITS in the run]}},
                 "first_origin": [phase, module] | null,
                 "repair": {"minimal": [kind…], "logits_equal", "complement_logits_equal", "tried"} | null}, …],
+     "notes": [sentence…],
      "controls": {"run_to_run" | "neighbours" | "position" | "profiler":
                   {"equal", "compared", "first", "share", "max_ulp"}}}
 

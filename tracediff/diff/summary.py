@@ -56,8 +56,7 @@ def _changed(rows: Sequence[Row]) -> str:
     if not changed:
         return f"All {_modules(len(rows))} run the same kernels with the same launches."
     names = sum(row.names_differ for row in changed)
-    phases = len({row.phase for row in rows if row.phase is not None})
-    counted = f" (each counted in {phases} phases)" if phases > 1 else ""
+    counted = " (counted in each phase)" if len({row.phase for row in rows}) > 1 else ""
     other = f", {names:,} of them with other kernel names" if names else ", all with the same kernel names"
     return f"{len(changed):,} of {_modules(len(rows))}{counted} launch otherwise{other}."
 

@@ -39,7 +39,8 @@ class PairEvidence:
         tokens: Greedy choice at the last position at batch 1 and at `batch`, by phase.
         isolated: Bits of each module on equal inputs, by (phase number, module); those that differ in order.
         propagated: Bits of each module in the run.
-        repair: What makes the logits bit-identical; None where they are.
+        repair: What makes the logits bit-identical; None where they are, or where it could not be sought.
+        note: Why no repair was sought; None where one was, or none was needed.
     """
 
     batch: int
@@ -48,6 +49,7 @@ class PairEvidence:
     isolated: dict[Place, Bits]
     propagated: dict[Place, Bits]
     repair: Repair | None
+    note: str | None = None
 
     @property
     def origins(self) -> list[Place]:
@@ -167,15 +169,21 @@ def _pair(
     together: list[torch.Tensor] = []
     propagated = compare_run(model, lambda: together.extend(run(tokens)), recording)
     logits = {phase: compare(first, second[:1]) for phase, first, second in zip(phases, alone, together, strict=True)}
-    repair = None
+    repair = note = None
     if not all(bits.equal for bits in logits.values()):
-        repair = find_repair(
-            model,
-            lambda: [each[:1] for each in run(tokens)],
-            alone,
-            suspects={kind(name) for (_, name), bits in isolated.items() if not bits.equal},
-            kinds={kind(name) for _, name in recording.places},
-        )
+        try:
+            repair = find_repair(
+                model,
+                lambda: [each[:1] for each in run(tokens)],
+                alone,
+                suspects={kind(name) for (_, name), bits in isolated.items() if not bits.equal},
+                kinds={kind(name) for _, name in recording.places},
+            )
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            # A module that cannot be called one row at a time must not cost the rest of the evidence.
+            note = f"no repair was sought at batch {batch}: {type(error).__name__}: {str(error)[:160]}"
     pair = PairEvidence(
         batch=batch,
         logits=logits,
@@ -186,6 +194,7 @@ def _pair(
         isolated=isolated,
         propagated=propagated,
         repair=repair,
+        note=note,
     )
     return pair, together
 
@@ -200,6 +209,7 @@ def to_json(evidence: Evidence) -> dict[str, Any]:
         "batches": list(evidence.batches),
         "phases": list(evidence.phases),
         "pairs": [_pair_to_json(pair, evidence.phases) for pair in evidence.pairs],
+        "notes": [pair.note for pair in evidence.pairs if pair.note is not None],
         "controls": {name: control.to_dict() for name, control in evidence.controls.items()},
         "seconds": round(evidence.seconds, 1),
     }

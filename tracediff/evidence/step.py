@@ -107,9 +107,10 @@ def run_evidence_step(job: EvidenceJob, environment: dict[str, str]) -> StepResu
         lines = done.stdout.strip().splitlines()
         why = error.read_text(encoding="utf-8") if error.is_file() else (lines[-1] if lines else "it ended early")
         return StepResult(findings=(f"no evidence was measured: {why[:_LOG_CHARACTERS]}",))
-    controls = json.loads(written[0].read_text(encoding="utf-8"))["controls"]
+    evidence = json.loads(written[0].read_text(encoding="utf-8"))
+    controls = evidence["controls"]
     return StepResult(
         files=written,
-        findings=tuple(control_findings(controls)),
+        findings=(*control_findings(controls), *evidence["notes"]),
         leak=controls["neighbours"]["equal"] is False,
     )
