@@ -7,7 +7,6 @@ that the page and its tests agree about rounding. Tuples `(a, b)` are the two tr
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,13 +29,11 @@ class KernelView:
     Attributes:
         short: A name that fits one line.
         parts: The full name; the pieces joined give it back.
-        family: The grammar that read it.
         role: What the kernel does.
     """
 
     short: str
     parts: tuple[NamePart, ...]
-    family: str
     role: str
 
     @property
@@ -165,12 +162,10 @@ class Group:
         modules: The modules folded here, in layer order.
         verdict, reason: The prediction, equal for all of them.
         changed: Whether anything but time differs.
-        names_differ: Whether the kernel names differ.
         one_sided: Whether a kernel has no counterpart.
         chain: Short names of the leading kernels (a, b); empty where a side has none.
         more_kernels: Further kernels not named in `chain`.
         pairs: The aligned kernels; times are the mean over the modules.
-        split_k: Split-K factors (a, b) in words.
         totals: Over all modules of the group.
         time: GPU time of one module (mean): a, b, change.
         isolated, propagated: Bits over the group in words; empty without evidence.
@@ -185,12 +180,10 @@ class Group:
     verdict: str
     reason: str
     changed: bool
-    names_differ: bool
     one_sided: bool
     chain: tuple[str, str]
     more_kernels: int
     pairs: tuple[PairView, ...]
-    split_k: tuple[str, str]
     totals: Totals
     time: tuple[str, str, str]
     isolated: str
@@ -401,6 +394,3 @@ class Report:
     def kinds(self) -> tuple[str, ...]:
         """The kinds of modules, in the order of the run."""
         return tuple(dict.fromkeys(group.kind for phase in self.phases for group in phase.groups))
-
-
-Json = dict[str, Any]

@@ -64,12 +64,10 @@ def _group(folded: FoldedRow, label: str) -> Group:
         verdict=row.verdict.value,
         reason=printable(row.reason),
         changed=row_changed(row),
-        names_differ=row.names_differ,
         one_sided=any(pair.a is None or pair.b is None for pair in row.pairs),
         chain=(short_name(lead[0].parsed) if lead[0] else "", short_name(lead[1].parsed) if lead[1] else ""),
         more_kernels=max(len(row.a), len(row.b)) - 1,
         pairs=pairs,
-        split_k=_split_words(row),
         totals=totals(rows),
         time=_time(*mean),
         isolated=together(isolated, layers),
@@ -102,13 +100,6 @@ def _mean_durations(rows: Sequence[Row], position: int) -> tuple[float, float]:
     a = sum(pair.a.duration_ns for pair in pairs if pair.a) / len(rows)
     b = sum(pair.b.duration_ns for pair in pairs if pair.b) / len(rows)
     return a, b
-
-
-def _split_words(row: Row) -> tuple[str, str]:
-    def words(factor: int | None) -> str:
-        return "–" if factor is None else str(factor)
-
-    return words(row.split_k[0]), words(row.split_k[1])
 
 
 def heat_rows(

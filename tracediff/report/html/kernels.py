@@ -8,7 +8,7 @@ from tracediff.diff.result import Kernel, Pair
 from tracediff.kernels import KernelName
 from tracediff.kernels.compare import differing_fields, words
 from tracediff.report.html import units
-from tracediff.report.html.data import FieldView, KernelView, PairView
+from tracediff.report.html.data import FieldView, KernelView, NamePart, PairView
 from tracediff.report.html.marks import marked_names, unmarked
 from tracediff.report.words import change, duration
 from tracediff.text import printable, shorten
@@ -99,12 +99,10 @@ def pair_view(number: int, pair: Pair, durations: tuple[float, float], modules: 
     )
 
 
-def _kernel(kernel: Kernel | None, parts: Any) -> KernelView | None:
+def _kernel(kernel: Kernel | None, parts: tuple[NamePart, ...]) -> KernelView | None:
     if kernel is None:
         return None
-    return KernelView(
-        short=short_name(kernel.parsed), parts=parts, family=kernel.parsed.family, role=kernel.parsed.role
-    )
+    return KernelView(short=short_name(kernel.parsed), parts=parts, role=kernel.parsed.role)
 
 
 def field_views(a: Kernel | None, b: Kernel | None) -> list[FieldView]:

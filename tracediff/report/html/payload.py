@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
-from tracediff.report.html.data import Bits, Group, Json, Report
+from tracediff.report.html.data import Bits, Group, Report
+
+Json = dict[str, Any]
 
 
 class _Codes:

@@ -26,7 +26,6 @@ class KindCount:
         renamed: Rows whose kernel names differ.
         reordered, unknown: Rows with that verdict.
         reason: The most common reason of the reordered rows.
-        origins: Rows whose bits differ with equal inputs; None where nothing was measured.
     """
 
     name: str
@@ -35,7 +34,6 @@ class KindCount:
     reordered: int
     unknown: int
     reason: str
-    origins: int | None
 
 
 def row_changed(row: Row) -> bool:
@@ -58,7 +56,6 @@ def gemm_kinds(rows: Iterable[Row]) -> list[KindCount]:
 
 def _count(kind: str, rows: Sequence[Row]) -> KindCount:
     reordered = [row for row in rows if row.verdict is Verdict.ORDER_CHANGED]
-    measured = [one for one in map(_isolated, rows) if one is not None]
     reasons = Counter(printable(row.reason) for row in reordered).most_common(1)
     return KindCount(
         name=printable(kind.rsplit(".", 1)[-1]),
@@ -67,7 +64,6 @@ def _count(kind: str, rows: Sequence[Row]) -> KindCount:
         reordered=len(reordered),
         unknown=sum(row.verdict is Verdict.UNKNOWN for row in rows),
         reason=reasons[0][0] if reasons else "",
-        origins=sum(not equal for equal in measured) if measured else None,
     )
 
 
