@@ -13,7 +13,10 @@ from tracediff.trace.algorithm import is_algorithm_log
 from tracediff.trace.attribution import Attribution, attribute
 from tracediff.trace.columns import NULL, Codes
 from tracediff.trace.graphs import Capture
-from tracediff.trace.nvtx import Events, find_marks, find_ranges
+from tracediff.trace.naming import Naming, name_ranges
+from tracediff.trace.nvtx import Events, find_marks, find_ranges, named, range_texts
+from tracediff.trace.period import find_periods
+from tracediff.trace.ranges import key_of
 from tracediff.trace.table import Coverage, Int32, Int64, KernelTable, RangeKey, TraceInfo
 
 
@@ -36,7 +39,9 @@ class Kernels:
     launch: Int64
 
 
-def assemble(kernels: Kernels, events: Events, capture: Capture, info: TraceInfo, notes: list[str]) -> KernelTable:
+def assemble(
+    kernels: Kernels, events: Events, capture: Capture, info: TraceInfo, notes: list[str], naming: Naming
+) -> KernelTable:
     """Attribute kernels to ranges and make the kernel table.
 
     Args:
@@ -45,11 +50,13 @@ def assemble(kernels: Kernels, events: Events, capture: Capture, info: TraceInfo
         capture: Where kernels of CUDA graphs were captured.
         info: Where the trace comes from.
         notes: What its reader had to say.
+        naming: What the user says of the ranges.
     """
     columns, thread, launch = kernels.columns, kernels.thread, kernels.launch
-    ranges = find_ranges(events)
-    found = attribute(ranges, thread, kernels.threads, launch, capture)
-    notes = [*notes, *ranges.notes, *_attribution_notes(found)]
+    names = name_ranges(events.texts, range_texts(events), naming)
+    ranges = find_ranges(named(events, names.of_text), names.phases)
+    found = attribute(ranges, thread, kernels.threads, launch, capture, names.layer)
+    notes = [*notes, *ranges.notes, *names.notes, *_attribution_notes(found)]
     launch_ns = np.where(launch == NULL, columns["start_ns"], launch)
     order = _launch_order(launch_ns, capture, columns["start_ns"])
     innermost, key, iteration = found.innermost, found.key, found.iteration
@@ -59,8 +66,14 @@ def assemble(kernels: Kernels, events: Events, capture: Capture, info: TraceInfo
         thread, launch, launch_ns = thread[order], launch[order], launch_ns[order]
         innermost, key, iteration = innermost[order], key[order], iteration[order]
 
+    keys = found.keys
+    if not len(ranges.start):
+        layers = _layers_by_period(columns)
+        if layers is not None:
+            keys, key, iteration, note = layers
+            notes.append(note)
     parsed = tuple(parse(text) for text in kernels.texts)
-    keys, key = _in_order_of_launch(found.keys, key)
+    keys, key = _in_order_of_launch(keys, key)
     is_gemm = np.array([each.role == "gemm" for each in parsed], dtype=bool)
     wanted = np.array([is_algorithm_log(text) for text in events.texts], dtype=bool)
     marks = find_marks(events, wanted)
@@ -98,6 +111,24 @@ def _attribution_notes(found: Attribution) -> list[str]:
     if found.from_other_threads:
         notes.append(f"{found.from_other_threads:,} kernels were given to ranges that were open on another thread")
     return notes
+
+
+def _layers_by_period(
+    columns: dict[str, npt.NDArray[Any]],
+) -> tuple[tuple[RangeKey, ...], Int32, Int32, str] | None:
+    """Return keys, each kernel's, its iteration and a note, for a trace without ranges; None where nothing repeats."""
+    # A block's kernels differ in launch configuration too: two layers of one name are told apart.
+    width = np.int64(1 << 20)
+    periods = find_periods(columns["name"] * width + columns["grid"].sum(axis=1, dtype=np.int64) % width)
+    if periods is None:
+        return None
+    layers = int(periods.layer.max()) + 1
+    keys = (key_of(None, None), *(key_of("forward", f"layers.{layer}") for layer in range(layers)))
+    note = (
+        f"no ranges: blocks of {periods.kernels} kernels repeat, up to {layers} times in a row "
+        f"({int(periods.run.max()) + 1:,} such runs), and stand as layers; the other kernels stand outside"
+    )
+    return keys, periods.layer + np.int32(1), periods.run, note
 
 
 def _launch_order(launch_ns: Int64, capture: Capture, start: Int64) -> Int64 | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,7 +36,14 @@ class Attribution:
     from_other_threads: int
 
 
-def attribute(ranges: Ranges, thread: Int32, threads: list[int], launch: Int64, capture: Capture) -> Attribution:
+def attribute(
+    ranges: Ranges,
+    thread: Int32,
+    threads: list[int],
+    launch: Int64,
+    capture: Capture,
+    layer: re.Pattern[str] | None = None,
+) -> Attribution:
     """Attribute kernels.
 
     Args:
@@ -44,6 +52,7 @@ def attribute(ranges: Ranges, thread: Int32, threads: list[int], launch: Int64, 
         threads: globalTid of each code.
         launch: Start of the launch call in ns, `NULL` for none.
         capture: Where kernels of graphs were captured.
+        layer: The user's pattern for layers.
     """
     innermost = ranges.innermost(thread, threads, launch)
     from_other_threads = _look_beyond_the_thread(ranges, thread, threads, launch, innermost)
@@ -73,7 +82,9 @@ def attribute(ranges: Ranges, thread: Int32, threads: list[int], launch: Int64, 
     keys = tuple(
         key_of(None, None)
         if code == outside
-        else key_of(ranges.texts[code // width], ranges.texts[code % width] if code % width < width - 1 else None)
+        else key_of(
+            ranges.texts[code // width], ranges.texts[code % width] if code % width < width - 1 else None, layer
+        )
         for code in distinct.values
     )
     return Attribution(

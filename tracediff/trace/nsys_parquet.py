@@ -13,6 +13,7 @@ import numpy as np
 
 from tracediff.errors import TracediffError
 from tracediff.trace.columns import NULL, Rows, strings_by_id
+from tracediff.trace.naming import Naming
 from tracediff.trace.nsys_sqlite import KERNELS, STRINGS, read_export
 from tracediff.trace.table import Int64, KernelTable
 
@@ -27,7 +28,7 @@ def is_parquet_export(path: Path) -> bool:
     return path.is_dir() and any((path / f"{table}.parquet").is_file() for table in (STRINGS, KERNELS))
 
 
-def read_nsys_parquet(path: Path) -> KernelTable:
+def read_nsys_parquet(path: Path, naming: Naming) -> KernelTable:
     """Read the kernel table of a Parquet export.
 
     Raises:
@@ -39,7 +40,7 @@ def read_nsys_parquet(path: Path) -> KernelTable:
         raise TracediffError(
             f"reading {path} needs pyarrow", "pip install 'nsys-tracediff[fleet]', or export with --type sqlite"
         ) from None
-    return read_export(_ParquetExport(path))
+    return read_export(_ParquetExport(path), naming)
 
 
 class _ParquetExport:

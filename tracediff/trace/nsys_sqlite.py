@@ -18,6 +18,7 @@ from tracediff.trace.columns import NULL, Codes, Export, Source, Texts
 from tracediff.trace.graphs import NODES, WHOLE_GRAPHS, read_captures
 from tracediff.trace.info import read_info
 from tracediff.trace.launches import Launches
+from tracediff.trace.naming import Naming
 from tracediff.trace.nvtx import read_events
 from tracediff.trace.open_export import open_export
 from tracediff.trace.table import Int64, KernelTable
@@ -45,7 +46,7 @@ _KERNEL_COLUMNS = (
 )
 
 
-def read_nsys_sqlite(path: Path) -> KernelTable:
+def read_nsys_sqlite(path: Path, naming: Naming) -> KernelTable:
     """Read the kernel table of an nsys SQLite export.
 
     Raises:
@@ -53,7 +54,7 @@ def read_nsys_sqlite(path: Path) -> KernelTable:
     """
     connection = open_export(path)
     try:
-        return read_export(Export(path, connection))
+        return read_export(Export(path, connection), naming)
     finally:
         connection.close()
 
@@ -68,7 +69,7 @@ class _Kernels:
     notes: list[str]
 
 
-def read_export(export: Source) -> KernelTable:
+def read_export(export: Source, naming: Naming) -> KernelTable:
     """Read the kernel table of an open export, in whatever format."""
     _check(export)
     info = read_info(export)
@@ -90,6 +91,7 @@ def read_export(export: Source) -> KernelTable:
         capture,
         info,
         notes,
+        naming,
     )
 
 

@@ -150,10 +150,37 @@ def read_events(export: Source) -> Events:
     )
 
 
-def find_ranges(events: Events) -> Ranges:
-    """Nest every range; one left open ends with the trace, one that ends no later than it starts covers nothing."""
+def named(events: Events, names: list[str | None]) -> Events:
+    """Return the events with ranges renamed: by a name for each text, None where ranges with that text do not count."""
+    texts = Texts()
+    of_range = np.array([-1 if name is None else texts.code(name) for name in names] or [0], dtype=np.int32)
+    as_written = np.array([texts.code(text) for text in events.texts] or [0], dtype=np.int32)
+    is_range = _is_range(events)
+    text = np.where(is_range, of_range[events.text], as_written[events.text])
+    return replace(events, text=text, texts=texts.values).take(np.flatnonzero(text >= 0))
+
+
+def range_texts(events: Events) -> list[bool]:
+    """Return for each text whether a range has it."""
+    used = np.zeros(len(events.texts), dtype=np.bool_)
+    used[events.text[_is_range(events)]] = True
+    return [bool(each) for each in used]
+
+
+def _is_range(events: Events) -> npt.NDArray[np.bool_]:
+    ranges: npt.NDArray[np.bool_] = (events.kind == PUSH_POP) | (events.kind == START_END)
+    return ranges
+
+
+def find_ranges(events: Events, phase_names: frozenset[str] = frozenset()) -> Ranges:
+    """Nest every range; one left open ends with the trace, one that ends no later than it starts covers nothing.
+
+    Args:
+        events: Ranges among other events.
+        phase_names: Texts of ranges that are phases, wherever they nest.
+    """
     own_domains = _own_domains(events)
-    events = events.take(np.flatnonzero((events.kind == PUSH_POP) | (events.kind == START_END)))
+    events = events.take(np.flatnonzero(_is_range(events)))
     last = int(max(events.end.max(initial=0), events.start.max(initial=0)))
     open_ended = events.end == NULL
     end = np.where(open_ended, np.int64(last), events.end)
@@ -175,7 +202,8 @@ def find_ranges(events: Events) -> Ranges:
         nestings[each] = (first, nesting)
         parent[first:past] = np.where(nesting.parent == NONE, NONE, nesting.parent + first)
     own_texts = np.array([OWN_PHASE.fullmatch(each) is not None for each in events.texts] + [False], dtype=bool)
-    phase = phases(parent, own_texts[text] & np.isin(events.domain[order], own_domains))
+    said = np.array([each in phase_names for each in events.texts] + [False], dtype=bool)
+    phase = phases(parent, own_texts[text] & np.isin(events.domain[order], own_domains) | said[text])
     notes = (f"{int(open_ended.sum())} NVTX ranges were still open at the end",) if open_ended.any() else ()
     return Ranges(
         start=start,

@@ -146,10 +146,19 @@ def layer_of(module: str) -> int | None:
     return int(next(filter(None, found.groups()))) if found else None
 
 
-def key_of(phase: str | None, module: str | None) -> RangeKey:
-    """Make the key of a range whose phase and innermost range have these texts (equal or None: directly under it)."""
+def key_of(phase: str | None, module: str | None, layer: re.Pattern[str] | None = None) -> RangeKey:
+    """Make the key of a range whose phase and innermost range have these texts (equal or None: directly under it).
+
+    Args:
+        phase, module: The texts.
+        layer: A pattern whose first group is a module's layer, in place of the usual ones.
+    """
     name = module or ""
-    return RangeKey(phase=phase, module=name, layer=layer_of(name))
+    if layer is None:
+        return RangeKey(phase=phase, module=name, layer=layer_of(name))
+    found = layer.search(name)
+    number = (found.group(1) or "") if found is not None else ""
+    return RangeKey(phase=phase, module=name, layer=int(number[:9]) if number.isdecimal() else None)
 
 
 def occurrences(phase: Int64, name: Int64, start: Int64) -> Int64:

@@ -24,6 +24,7 @@ from tracediff.trace.graphs import Capture
 from tracediff.trace.info import described
 from tracediff.trace.json_events import open_events
 from tracediff.trace.launches import Launches
+from tracediff.trace.naming import Naming
 from tracediff.trace.nvtx import PUSH_POP, Events, find_ranges
 from tracediff.trace.ranges import NONE, nest
 from tracediff.trace.table import Int64, KernelTable, TraceInfo
@@ -61,7 +62,7 @@ class _Columns:
         return np.frombuffer(self._arrays[name], dtype=np.int64).copy()
 
 
-def read_torch_json(path: Path) -> KernelTable:
+def read_torch_json(path: Path, naming: Naming) -> KernelTable:
     """Read the kernel table of a PyTorch profiler trace.
 
     Raises:
@@ -115,7 +116,7 @@ def read_torch_json(path: Path) -> KernelTable:
         if not len(operators):
             raise TracediffError(f"{path} holds neither kernels nor operators", "record with torch.profiler.profile()")
         notes.append("no GPU kernels were recorded: the rows are CPU operators that compute and call no other")
-        return assemble(_leaves(_events(operators, texts.values), threads), found, none, info, notes)
+        return assemble(_leaves(_events(operators, texts.values), threads), found, none, info, notes, naming)
     launches = Launches(np.zeros(len(kernels), dtype=np.int32), kernels["correlation"], None)
     launches.add({column: calls[column] for column in ("start", "globalTid", "correlationId")})
     thread, launch = launches.result()
@@ -138,7 +139,7 @@ def read_torch_json(path: Path) -> KernelTable:
             "captured; nsys with --cuda-graph-trace=node does"
         )
     table = Kernels(columns=columns, texts=names.values, thread=thread, threads=launches.threads.values, launch=launch)
-    return assemble(table, found, none, info, notes)
+    return assemble(table, found, none, info, notes, naming)
 
 
 class _Threads:
