@@ -10,8 +10,12 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 import analyse_sweep  # noqa: E402
 import document_rules  # noqa: E402
+from hypothesis import given, settings, strategies  # noqa: E402
 
+from tracediff.diff.align import align  # noqa: E402
+from tracediff.diff.result import Verdict  # noqa: E402
 from tracediff.diff.rules import TABLES  # noqa: E402
+from tracediff.diff.verdict import judge_row  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +56,16 @@ def test_32_bit_products_are_predicted_without_an_error_and_with_few_gaps(sweep,
 def test_nothing_is_called_the_same_order_that_gave_other_bits(sweep, sweep_without_log, table):
     for read in (sweep, sweep_without_log):
         assert matrix(read, table, "").count("equal", False) == 0
+
+
+@given(data=strategies.data())
+@settings(max_examples=300, deadline=None)
+def test_a_verdict_does_not_depend_on_which_trace_comes_first(sweep, data):
+    group = data.draw(strategies.sampled_from(sorted(sweep.groups)))
+    cases = strategies.sampled_from(sweep.groups[group])
+    a, b = data.draw(cases).kernels, data.draw(cases).kernels
+    assert judge_row(align(a, b))[1] is judge_row(align(b, a))[1]
+    assert judge_row(align(a, a))[1] is Verdict.SAME_KERNELS
 
 
 def test_inferred_split_k_factors_are_those_of_the_log(sweep, sweep_without_log):
