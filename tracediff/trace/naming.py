@@ -10,7 +10,7 @@
 | anyone | `prefill b1`, `decode step=17`, `batch_size 8`, `buffer 0x7f00dead0000` | `prefill b#`, … |
 
 Numbers that tell modules apart (`model.layers.5`, `layers[3]`, `decode[0]`, `replay 2`) stay. Where two texts of one
-trace would become one name only because of their batch or token counts, they keep them: there they are different things.
+trace would become one name only because of their batch or token counts, they keep them: there they are two things.
 """
 
 from __future__ import annotations
