@@ -1,6 +1,7 @@
 """Run-to-run repeats, on the CPU, with operations that do and do not vary."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -121,6 +122,18 @@ def test_what_cannot_be_measured_is_refused(fields, words):
 def test_no_gpu_is_one_line():
     with pytest.raises(TracediffError, match="no GPU"):
         measure_determinism(DeterminismRequest(device="cuda"))
+
+
+def test_the_published_determinism_shows_what_the_documentation_says():
+    result = read_determinism(Path(__file__).parents[2] / "profiles" / "tokens" / "determinism.json")
+    varying = {row.operation for row in result.rows if row.varies}
+    assert varying == {"scatter_add", "gather backward", "index_add", "cumsum", "bincount, weighted"}
+    # Few repeats would have missed one: float32 cumsum of 65,536 numbers agrees 17 times.
+    late = [(row.operation, row.dtype, row.size, row.first_different) for row in result.rows if row.varies]
+    assert [row for row in late if row[3] != 2] == [("cumsum", "float32", "256", 18)]
+    assert not any(row.varies for row in result.rows if row.setting == "deterministic")
+    assert {row.operation for row in result.rows if row.refused} == {"bincount, weighted"}
+    assert all(row.kernels for row in result.rows if row.refused is None)
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"kind": "determinism", "schema": 1}'])

@@ -1,9 +1,10 @@
 """Rates, intervals, words and files of a flip search."""
 
 import json
+from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tokens.planted import planted_result
@@ -12,6 +13,7 @@ from tracediff.evidence.flips_result import read_flips
 from tracediff.evidence.flips_summary import summarise, wilson_interval
 
 
+@settings(deadline=None)
 @given(trials=st.integers(1, 10_000), data=st.data())
 def test_the_interval_holds_the_rate_and_stays_within_0_and_1(trials, data):
     hits = data.draw(st.integers(0, trials))
@@ -57,6 +59,41 @@ def test_findings_name_the_rate_the_reference_and_what_random_weights_do_not_sho
     assert "steps flip, every one with a margin of at most" in text
     assert "neither batch size the right one" in text
     assert "random weights" in text
+
+
+PUBLISHED = Path(__file__).parents[2] / "profiles" / "tokens"
+
+
+def test_the_published_search_shows_what_the_documentation_says():
+    result = read_flips(PUBLISHED / "flips_prefill.json")
+    found = {(summary.precision, summary.batch): summary for summary in summarise(result)}
+    assert [found["float16", batch].flips for batch in (2, 8, 32)] == [23, 24, 29]
+    assert [found["float32", batch].flips for batch in (2, 8, 32)] == [0, 0, 0]
+    assert all(found["float32", batch].equal_steps == 0 for batch in (2, 8, 32))
+    largest = {
+        name: max(found[name, batch].largest_flip_margin_ulp for batch in (2, 8, 32))
+        for name in ("float16", "bfloat16")
+    }
+    assert largest == {"float16": 6.0, "bfloat16": 9.0}
+    assert all(search.repeatable for search in result.searches)
+    assert all(summary.rows_agree for summary in found.values())
+    assert any(flip.base.tied == 3 for _, flip in result.flips())
+
+
+def test_the_published_generation_keeps_bfloat16_s_bits_at_batch_2():
+    found = {(s.precision, s.batch): s for s in summarise(read_flips(PUBLISHED / "flips_generate.json"))}
+    assert found["bfloat16", 2].equal_steps == found["bfloat16", 2].steps == 250
+    assert found["float16", 2].flips == 4
+
+
+def test_every_published_flip_is_a_near_tie_that_its_own_change_explains():
+    """A token can only flip where the two logits together move by at least the margin."""
+    for name in ("flips_prefill.json", "flips_generate.json"):
+        for search in read_flips(PUBLISHED / name).searches:
+            for prompt in search.prompts:
+                changes = {other.batch: other.largest_change for other in prompt.batches}
+                for flip in prompt.flips:
+                    assert flip.margin <= 2 * changes[flip.batch][flip.step] * (1 + 1e-6)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tracediff.errors import TracediffError
@@ -26,6 +26,7 @@ def log_softmax(logits):
 
 
 @pytest.mark.parametrize("name", NUMPY_TYPES)
+@settings(deadline=None)
 @given(value=st.floats(-60000, 60000, allow_subnormal=True))
 def test_spacing_is_the_step_to_the_next_number_of_the_format(name, value):
     number = NUMPY_TYPES[name](abs(value))
@@ -36,12 +37,14 @@ def test_spacing_is_the_step_to_the_next_number_of_the_format(name, value):
 
 
 @pytest.mark.parametrize("name", ["float16", "float32"])
+@settings(deadline=None)
 @given(value=st.floats(-1e6, 1e6))
 def test_nearest_rounds_as_numpy_does(name, value):
     with np.errstate(over="ignore"):
         assert FORMATS[name].nearest(value) == float(NUMPY_TYPES[name](value))
 
 
+@settings(deadline=None)
 @given(value=st.floats(-(2.0**100), 2.0**100, width=32))
 def test_a_bfloat16_number_is_a_float32_whose_lower_half_is_zero(value):
     rounded = np.float32(FORMATS["bfloat16"].nearest(value))
@@ -55,6 +58,7 @@ def test_one_ulp_at_the_published_magnitude_is_one_eighth_in_bfloat16():
 
 
 @pytest.mark.parametrize("name", ["bfloat16", "float16", "float32"])
+@settings(deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), scale=st.sampled_from([0.5, 3.0, 20.0]))
 def test_logits_of_a_dtype_are_recognised(name, seed, scale):
     logits = FORMATS[name].nearest(np.random.default_rng(seed).normal(0, scale, 20))
@@ -66,6 +70,7 @@ def test_logits_of_a_dtype_are_recognised(name, seed, scale):
         assert gap.ulp == (upper - lower) / FORMATS[name].spacing(max(abs(upper), abs(lower)))
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_doubles_are_not_taken_for_a_narrower_type(seed):
     assert analyse(readings(np.random.default_rng(seed).normal(0, 3, 20).tolist()), kind="logits").dtypes == (
@@ -73,6 +78,7 @@ def test_doubles_are_not_taken_for_a_narrower_type(seed):
     )
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), digits=st.sampled_from([None, 5, 4]))
 def test_logprobs_leave_the_lattice_and_their_differences_stay_on_it(seed, digits):
     logits = FORMATS["bfloat16"].nearest(np.random.default_rng(seed).uniform(16, 31.9, 12))
@@ -90,6 +96,7 @@ def test_logprobs_leave_the_lattice_and_their_differences_stay_on_it(seed, digit
         assert [gap.ulp for gap in result.gaps] == (-np.diff(np.sort(logits)[::-1]) / 0.125).tolist()
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_arbitrary_logprobs_have_no_common_spacing(seed):
     logits = np.random.default_rng(seed).normal(0, 3, 10)
@@ -138,6 +145,7 @@ def test_what_is_no_logits_is_refused_in_one_line(arguments, words):
         analyse(**arguments)
 
 
+@settings(deadline=None)
 @given(
     values=st.lists(st.floats(-100, 100), min_size=1, max_size=30),
     decimals=st.integers(0, 8),

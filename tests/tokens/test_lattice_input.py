@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tracediff.errors import TracediffError
@@ -71,6 +71,7 @@ def test_what_cannot_be_read_is_one_line(text, words):
         read_groups(text)
 
 
+@settings(deadline=None)
 @given(
     st.recursive(
         st.none() | st.floats() | st.text(max_size=5) | st.booleans(),
@@ -85,6 +86,7 @@ def test_any_json_is_read_or_refused(value):
     assert all(len(group.readings) >= 1 for group in groups)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_any_text_is_read_or_refused(text):
     try:

@@ -113,19 +113,20 @@ def repeat_operation(operation: Callable[[], Tensors], repeats: int, row: Repeat
     """
     import torch  # noqa: PLC0415
 
+    from tracediff.evidence.bits import compare  # noqa: PLC0415 -- it imports torch
+
     try:
         first = tuple(output.clone() for output in operation())
         different, first_different = 0, None
         share, difference, ulp = 0.0, 0.0, 0.0
         for run in range(2, repeats + 1):
             for before, now in zip(first, operation(), strict=True):
-                changed = _bits(before) != _bits(now)
-                if not bool(changed.any()):
+                bits = compare(before, now)
+                if bits.equal:
                     continue
-                if first_different is None or first_different == run:
-                    first_different = run
+                first_different = first_different or run
                 different += 1
-                share = max(share, float(changed.double().mean()))
+                share = max(share, bits.share)
                 if before.is_floating_point():
                     difference, ulp = _largest(before, now, difference, ulp)
                 break  # a run is counted once, whichever of its outputs differs
@@ -206,15 +207,6 @@ def _largest(before: Any, now: Any, difference: float, ulp: float) -> tuple[floa
     gaps = abs(a - b)
     spacing = FORMATS[str(before.dtype).removeprefix("torch.")].spacing(abs(a))
     return max(difference, float(gaps.max())), max(ulp, float((gaps / spacing).max()))
-
-
-def _bits(values: Any) -> Any:
-    import torch  # noqa: PLC0415
-
-    if not values.is_floating_point():
-        return values
-    same_width = {2: torch.int16, 4: torch.int32, 8: torch.int64}[values.element_size()]
-    return values.detach().contiguous().view(same_width)
 
 
 def _kernels(operation: Callable[[], Tensors]) -> tuple[str, ...]:
