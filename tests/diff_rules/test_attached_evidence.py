@@ -54,7 +54,14 @@ def stored(**changes):
         "first_origin": ["prefill", f"{block}.self_attn.q_proj"],
         "repair": {"minimal": ["q_proj"], "logits_equal": True, "complement_logits_equal": False, "tried": 3},
     }
-    evidence = {"schema": 1, "model": "llama-3-8b", "dtype": "float16", "pairs": [pair], "controls": controls}
+    evidence = {
+        "schema": 1,
+        "model": "llama-3-8b",
+        "dtype": "float16",
+        "pairs": [pair],
+        "notes": [],
+        "controls": controls,
+    }
     return {**evidence, **changes}
 
 

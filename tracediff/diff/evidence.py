@@ -51,12 +51,13 @@ def attach_evidence(diff: TraceDiff) -> TraceDiff:
                 return _warned(diff, f"{FILE_NAME} is of {word} {stored[word]}, the traces of {known}; it is not used.")
         sides = {a.batch, b.batch}
         pair = next((pair for pair in stored["pairs"] if set(pair["batches"]) == sides), None)
-        return diff if pair is None else _attached(diff, pair, stored["controls"], pair["batches"][0] != a.batch)
+        return diff if pair is None else _attached(diff, stored, pair)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         return _warned(diff, f"{FILE_NAME} beside the traces cannot be read ({type(error).__name__}: {error}).")
 
 
-def _attached(diff: TraceDiff, pair: dict[str, Any], controls: dict[str, Any], swapped: bool) -> TraceDiff:
+def _attached(diff: TraceDiff, stored: dict[str, Any], pair: dict[str, Any]) -> TraceDiff:
+    swapped = pair["batches"][0] != diff.a.info.batch
     rows = tuple(replace(row, evidence=_of_row(row, pair["modules"])) for row in diff.rows)
     first = pair["first_origin"]
     tokens = {phase: chosen[::-1] if swapped else chosen for phase, chosen in pair["tokens"].items()}
@@ -68,7 +69,8 @@ def _attached(diff: TraceDiff, pair: dict[str, Any], controls: dict[str, Any], s
         "logits": {phase: read_bits(bits) for phase, bits in pair["logits"].items()},
         "tokens": {phase: {"equal": a == b, "a": a, "b": b} for phase, (a, b) in tokens.items()},
         "repair": pair["repair"],
-        "controls": controls,
+        "notes": stored["notes"],
+        "controls": stored["controls"],
         "contradictions": [
             {"phase": row.phase, "module": row.module, "verdict": str(row.verdict)} for row in rows if contradicted(row)
         ],

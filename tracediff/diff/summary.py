@@ -176,7 +176,9 @@ def _judgement(diff: TraceDiff) -> str:
         return "This needs a look: see the control that failed."
     if {"run to run", "other neighbours"} & set(missing):
         return "Whether it is a bug cannot be said: the controls were not measured."
-    return "Nothing here looks like a bug: bits change only where a kernel sums in another order."
+    origins = [row for row in diff.rows if _isolated_equal(row) is False]
+    where = "changed" if all(row.verdict is Verdict.ORDER_CHANGED for row in origins) else "changed or may have changed"
+    return f"Nothing here looks like a bug: bits change only where the order of a sum {where}."
 
 
 # -- words ------------------------------------------------------------------------------------------------------------
