@@ -61,11 +61,13 @@ def read_nsys_sqlite(path: Path, naming: Naming) -> KernelTable:
 
 @dataclass(slots=True)
 class _Kernels:
-    """The kernels' own columns, in the order of the file."""
+    """The kernels' own columns, in the order of the file; which of them ran in CUDA graphs, and as which nodes."""
 
     columns: dict[str, npt.NDArray[Any]]
     processes: list[int]
     texts: tuple[str, ...]
+    graph_kernels: Int64
+    nodes: Int64
     notes: list[str]
 
 
@@ -80,10 +82,9 @@ def read_export(export: Source, naming: Naming) -> KernelTable:
     for rows in export.chunks(RUNTIME, ("start", "correlationId", "globalTid")):
         launches.add(rows.integers)
     thread, launch = launches.result()
-    node = columns.pop("node")
-    in_graph = np.flatnonzero(node != NULL)
+    in_graph = kernels.graph_kernels
     process = np.array(kernels.processes)[columns["process"][in_graph]]
-    capture = read_captures(export, in_graph, process, node[in_graph])
+    capture = read_captures(export, in_graph, process, kernels.nodes)
     notes += _graph_notes(export, len(in_graph), len(capture.kernel))
     return assemble(
         Kernels(columns=columns, texts=kernels.texts, thread=thread, threads=launches.threads.values, launch=launch),
@@ -125,7 +126,9 @@ def _no_kernels(export: Source) -> TracediffError:
 def _read_kernels(export: Source) -> _Kernels:
     parts: dict[str, list[npt.NDArray[Any]]] = {}
     processes, names = Codes(), Codes()
-    backwards = 0
+    graph_kernels: list[Int64] = []
+    nodes: list[Int64] = []
+    backwards = count = 0
     for rows in export.chunks(KERNELS, _KERNEL_COLUMNS):
         chunk = rows.integers
         timed = (chunk["start"] != NULL) & (chunk["end"] != NULL) & (chunk["end"] >= chunk["start"])
@@ -134,7 +137,6 @@ def _read_kernels(export: Source) -> _Kernels:
             "name": names.of(chunk["demangledName"]),
             "process": processes.of(chunk["globalPid"]),
             "correlation": chunk["correlationId"],
-            "node": chunk["graphNodeId"],
             "start_ns": np.where(chunk["start"] == NULL, 0, chunk["start"]),
             "duration_ns": np.maximum(np.where(timed, chunk["end"] - chunk["start"], 0), 0),
             "grid": np.stack([narrow(chunk[column]) for column in _GRID], axis=1),
@@ -144,6 +146,10 @@ def _read_kernels(export: Source) -> _Kernels:
             "device": narrow(chunk["deviceId"]),
             "stream": narrow(chunk["streamId"]),
         }
+        in_graph = np.flatnonzero(chunk["graphNodeId"] != NULL)
+        graph_kernels.append(in_graph + count)
+        nodes.append(chunk["graphNodeId"][in_graph])
+        count += len(timed)
         for name, values in columns_of_chunk.items():
             parts.setdefault(name, []).append(values)
     if not parts:
@@ -158,7 +164,14 @@ def _read_kernels(export: Source) -> _Kernels:
     missing = [column for column in _KERNEL_COLUMNS if not export.has(KERNELS, column) and column != "graphNodeId"]
     if missing:
         notes.append(f"this nsys version wrote no {', '.join(missing)} for kernels; they read 0")
-    return _Kernels(columns=columns, processes=processes.values, texts=texts.values, notes=notes)
+    return _Kernels(
+        columns=columns,
+        processes=processes.values,
+        texts=texts.values,
+        graph_kernels=np.concatenate(graph_kernels),
+        nodes=np.concatenate(nodes),
+        notes=notes,
+    )
 
 
 def _graph_notes(export: Source, in_graph: int, captured: int) -> list[str]:

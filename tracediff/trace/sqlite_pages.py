@@ -153,7 +153,7 @@ class PageFile:
         for rows in map(decode, chunks) if len(chunks) < _THREADS else _ahead(decode, chunks):
             if len(rows.rowid):
                 # Rows out of order are a damaged tree, and the caller goes on behind the last rowid it saw.
-                if (np.diff(rows.rowid) <= 0).any() or (before is not None and rows.rowid[0] <= before):
+                if before is not None and rows.rowid[0] <= before:
                     raise UnusualPageError
                 before = int(rows.rowid[-1])
                 yield rows
@@ -162,6 +162,8 @@ class PageFile:
         cell, page_end = self._cells(raw, pages)
         size, at = _varint(raw, cell)
         rowid, payload = _varint(raw, at)
+        if (rowid[1:] <= rowid[:-1]).any():
+            raise UnusualPageError
         # A record longer than this goes on in overflow pages, and its page holds as much as the format's rule says.
         most, least = self.usable - 35, (self.usable - 12) * 32 // 255 - 23
         long = size > most
