@@ -97,6 +97,7 @@ _WORD = re.compile(r"\w+")
 # Where to look for them: behind that come the argument types of nested lambdas.
 _WHAT_WITHIN = 600
 _VECTOR = re.compile(r"<(?:\(int\)|int=)?(\d{1,2}),")
+_COMMON = frozenset({"vectorized_elementwise_kernel", "unrolled_elementwise_kernel", "elementwise_kernel"})
 _CONTAINERS = frozenset(
     (
         "gpu_kernel_impl",
@@ -128,6 +129,8 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
 
 
 def _role(kernel: str, what: str) -> str:
+    if kernel in _COMMON:
+        return "copy" if "copy" in what else "elementwise"
     function = kernel.lower()
     if "elementwise" in function and "copy" in what:
         return "copy"

@@ -87,6 +87,8 @@ _CORE = re.compile(
     r"(gemm|spgemm|fprop|dgrad|wgrad|deconv|fprop3d|dgrad3d|wgrad3d|trmm|symm|hemm|syrk|herk|syr2k|her2k)"
 )
 _LAYOUT = re.compile(r"[ntch](?:2|32|64)?[ntch](?:2|32|64)?|n(?:[dg]?hw|d?chw|w)c?|nc\d+hw\d+")
+# What stands behind the tile of nearly every name: k-step and stages, layouts, alignment.
+_USUAL = re.compile(r"[0-9]{1,5}x[0-9]{1,5}_(?:([0-9]{1,4})x([0-9]{1,3})_)?([nt]{2}|nhwc)(?:_align([0-9]{1,3}))?")
 _CONVOLUTIONS = frozenset({"fprop", "dgrad", "wgrad", "deconv", "fprop3d", "dgrad3d", "wgrad3d"})
 _SYMMETRIC = frozenset({"trmm", "symm", "hemm", "syrk", "herk", "syr2k", "her2k"})
 # Side, fill and diagonal of BLAS-3 kernels, and the single layout letter of the ones with one operand.
@@ -175,6 +177,9 @@ class _Tail:
             if self.tile is None and token in ELEMENT_TYPES and len(self.inputs) < 2:
                 self.inputs.append(token)
             elif "x" in token and (numbers := integers(token)):
+                if self.tile is None and (usual := _USUAL.fullmatch("_".join(tokens[position:]))):
+                    self._usual(numbers, *usual.groups())
+                    return
                 self._shape(token, numbers)
             elif self.tile is not None and self.stages is None and (number := integer(token)) is not None:
                 self.stages = number
@@ -191,6 +196,15 @@ class _Tail:
             else:
                 self._word(token)
             position += 1
+
+    def _usual(self, tile: tuple[int, ...], k: str | None, stages: str | None, layout: str, align: str | None) -> None:
+        """Take all that stands behind the tile of nearly every name, in one go."""
+        self.tile = tile
+        self.layout = layout
+        if k and stages:
+            self.k_step, self.stages = int(k), int(stages)
+        if align:
+            self.alignment = int(align)
 
     def _shape(self, token: str, numbers: tuple[int, ...]) -> None:
         """Take `128x64`, `32x6`; of the forms for sm90 and depthwise kernels `128x64x32`, `2x1x1`, `1x8x8x32`."""

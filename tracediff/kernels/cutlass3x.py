@@ -43,7 +43,8 @@ _LAYOUT = re.compile(r"(?:[ntch](?:2|32|64)?){2,3}|n(?:[dg]?hw|d?chw|w)c?")
 _CONVOLUTION_ELEMENT = re.compile(r"([a-z]+\d+(?:m\d)?)(nwc|nhwc|ndhwc|kcs|kcsr|kcsrt)")
 # Tile, cluster, stages, layouts and alignment, as nearly every name has them.
 _USUAL = re.compile(
-    r"([0-9]{1,5})x([0-9]{1,5})x([0-9]{1,5})_(?:([0-9]{1,3}x[0-9]{1,3}x[0-9]{1,3})_)?([0-9]{1,3})_([ntch]{3})_align([0-9]{1,3})(?:_|$)"
+    r"([0-9]{1,5})x([0-9]{1,5})x([0-9]{1,5})_(?:([0-9]{1,3}x[0-9]{1,3}x[0-9]{1,3})_)?([0-9]{1,3})_"
+    r"(?:(vs[0-9]{1,3})_)?([ntch]{3})_align([0-9]{1,3})(?:_|$)"
 )
 _SCHEDULE = frozenset(["cpasync", "unspecialized", "warpspecialized", "cooperative", "pingpong", "1sm", "2sm"])
 _FORMAT = frozenset(["q", "o", "vs16", "vs32", "vs64", "ultra", "nopf", "tmapf", "mixed"])
@@ -155,7 +156,7 @@ class _Tail:
         self._epilogue: list[str] = []
         self._format: list[str] = []
         self._fusion: list[str] = []
-        usual = _USUAL.match("_".join(tokens[:6]))
+        usual = _USUAL.match("_".join(tokens[:7]))
         position = 0 if usual is None else self._read_usual(*usual.groups())
         while position < len(tokens) and self.alignment is None:
             position += self._read_shape(tokens, position)
@@ -166,18 +167,24 @@ class _Tail:
         if self._fusion:
             self.details.append(("fusion", "+".join(self._fusion)))
 
-    def _read_usual(self, m: str, n: str, k: str, cluster: str | None, stages: str, layout: str, alignment: str) -> int:
+    def _read_usual(
+        self, m: str, n: str, k: str, cluster: str | None, stages: str, scale: str | None, layout: str, alignment: str
+    ) -> int:
         """Take what nearly every name has, in one go; return how many tokens that are."""
+        taken = 4
+        if scale is not None:
+            self._format.append(scale)
+            taken += 1
         self.tile = (int(m), int(n), int(k))
         self.stages = int(stages)
         self.layouts.append(layout)
         self.alignment = int(alignment)
-        if cluster is None:
-            return 4
-        self.cluster = integers(cluster)
-        if "0" in cluster.split("x"):
-            self.details.append(("cluster_dynamic", True))
-        return 5
+        if cluster is not None:
+            self.cluster = integers(cluster)
+            taken += 1
+            if "0" in cluster.split("x"):
+                self.details.append(("cluster_dynamic", True))
+        return taken
 
     def _read_shape(self, tokens: list[str], position: int) -> int:
         """Read one token up to `align<a>`; return how many were taken."""

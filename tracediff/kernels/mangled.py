@@ -8,6 +8,8 @@ read, so a cut name still shows whose function it is.
 Source: Itanium C++ ABI, section 5.1.
 """
 
+import re
+
 _BUILTIN = {
     "v": "void",
     "b": "bool",
@@ -31,6 +33,7 @@ _BUILTIN = {
 _LITERAL_SUFFIX = {"j": "u", "l": "l", "m": "ul", "x": "ll", "y": "ull"}
 _STANDARD = {"St": "std", "Sa": "std::allocator", "Ss": "std::string", "Sb": "std::basic_string"}
 _QUALIFIERS = {"P": "*", "R": "&", "O": "&&", "K": " const", "V": " volatile"}
+_DIGITS = re.compile(r"[0-9]{1,6}")
 _DEEPEST = 80
 # Substitutions can double a text at every step: what is built in all may be so many times the name's length.
 _GROWTH = 200
@@ -57,7 +60,8 @@ class _Reader:
     """One mangled name and how far it is read."""
 
     def __init__(self, text: str) -> None:
-        self.text = text
+        # A closing NUL stands for the end: no construct begins with it, so reading past the end needs no test.
+        self.text = text + "\0"
         self.position = 2
         self.path = ""
         self.path_end = 2
@@ -71,8 +75,11 @@ class _Reader:
         """Read the function's name."""
         return self._name(outermost=True)
 
-    def _look(self, length: int = 1) -> str:
-        return self.text[self.position : self.position + length]
+    def _look(self) -> str:
+        return self.text[self.position]
+
+    def _pair(self) -> str:
+        return self.text[self.position : self.position + 2]
 
     def _take(self, expected: str) -> bool:
         if self.text.startswith(expected, self.position):
@@ -88,17 +95,16 @@ class _Reader:
 
     def _number(self) -> int:
         start = self.position
-        while self._look() in "0123456789" and self._look():
-            self.position += 1
-        digits = self.text[start : self.position]
-        if not digits or len(digits) > 6:
+        found = _DIGITS.match(self.text, start)
+        if found is None:
             raise _StopError
-        return int(digits)
+        self.position = found.end()
+        return int(found.group())
 
     def _source_name(self) -> str:
         length = self._number()
         start = self.position
-        if length == 0 or start + length > len(self.text):
+        if length == 0 or start + length >= len(self.text):
             raise _StopError
         self.position += length
         word = self.text[start : self.position]
@@ -117,11 +123,11 @@ class _Reader:
             return "{lambda()}" if self.cut else self._discriminated("{lambda()#%d}")
         if self._take("Ut"):
             return self._discriminated("{unnamed type#%d}")
-        if self._look(2) in ("cl", "cv"):
-            conversion = self._look(2) == "cv"
+        if self._pair() in ("cl", "cv"):
+            conversion = self._pair() == "cv"
             self.position += 2
             return f"operator {self._type()}" if conversion else "operator()"
-        if self._look(2) in ("C1", "C2", "D1", "D2"):
+        if self._pair() in ("C1", "C2", "D1", "D2"):
             self.position += 2
             return "{constructor}"
         raise _StopError
@@ -155,7 +161,7 @@ class _Reader:
         return self._built(f"{function}()::{self._name()}")
 
     def _unscoped(self, outermost: bool) -> str:
-        if self._look() == "S" and self._look(2) != "St":
+        if self._look() == "S" and self._pair() != "St":
             found = self._substitution()
         else:
             standard = self._take("St")
@@ -169,7 +175,7 @@ class _Reader:
         return found
 
     def _nested(self, outermost: bool) -> str:
-        while self._look() in ("K", "V", "r") and self._look():
+        while self._look() in "KVr":
             self.position += 1
         found = ""
         while not self.cut and not self._take("E"):
@@ -178,10 +184,10 @@ class _Reader:
                 if outermost and self.path == found:
                     self.path_end = self.position
                 found += self._template_arguments()
-            elif self._look() == "S" and self._look(2) != "St":
+            elif self._look() == "S" and self._pair() != "St":
                 found = self._substitution()
                 substituted = True
-            elif self._look(2) == "St":
+            elif self._pair() == "St":
                 self.position += 2
                 found = "std"
                 substituted = True
@@ -203,7 +209,7 @@ class _Reader:
         self.path_end = self.position
 
     def _substitution(self) -> str:
-        short = self._look(2)
+        short = self._pair()
         if short in _STANDARD:
             self.position += 2
             return _STANDARD[short]
@@ -281,46 +287,42 @@ class _Reader:
             return value + _LITERAL_SUFFIX.get(kind, "")
         return self._built(f"({type_name}){value}")
 
-    def _type(self) -> str:  # noqa: PLR0911, PLR0912 - one line per kind of type
+    def _type(self) -> str:
+        letter = self._look()
+        if letter in _BUILTIN:
+            self.position += 1
+            return _BUILTIN[letter]
         self.depth += 1
         if self.depth > _DEEPEST:
             raise _StopError
-        try:
-            letter = self._look()
-            if letter in _BUILTIN:
-                self.position += 1
-                return _BUILTIN[letter]
-            if letter in _QUALIFIERS:
-                self.position += 1
-                inner = self._type()
-                return self._remember(inner + _QUALIFIERS[letter])
-            if letter == "T":
-                found = self._remember(self._template_parameter())
-                return self._remember(found + self._template_arguments()) if self._look() == "I" else found
-            if letter == "S" and self._look(2) != "St":
-                found = self._substitution()
-                return self._remember(found + self._template_arguments()) if self._look() == "I" else found
-            if letter == "D":
-                return self._special()
-            if letter == "F":
-                return self._function()
-            if letter == "A":
-                self.position += 1
-                size = self._number()
-                if not self._take("_"):
-                    raise _StopError
-                return self._remember(f"{self._type()} [{size}]")
-            if letter == "M":
-                self.position += 1
-                return self._remember(f"{self._type()}::* {self._type()}")
-            if letter == "u":
-                self.position += 1
-                return self._remember(self._source_name())
-            if letter and (letter in "NZ" or letter.isdigit() or self._look(2) == "St"):
-                return self._remember(self._name())
-            raise _StopError
-        finally:
-            self.depth -= 1
+        found = self._compound(letter)
+        self.depth -= 1
+        return found
+
+    def _compound(self, letter: str) -> str:  # noqa: PLR0911 - one line per kind of type
+        if letter in "NZ" or letter.isdigit() or self._pair() == "St":
+            return self._remember(self._name())
+        if letter in "ST":
+            found = self._substitution() if letter == "S" else self._remember(self._template_parameter())
+            return self._remember(found + self._template_arguments()) if self._look() == "I" else found
+        if letter == "D":
+            return self._special()
+        if letter == "F":
+            return self._function()
+        self.position += 1
+        if letter in _QUALIFIERS:
+            return self._remember(self._type() + _QUALIFIERS[letter])
+        if letter == "A":
+            size = self._number()
+            if not self._take("_"):
+                raise _StopError
+            return self._remember(f"{self._type()} [{size}]")
+        if letter == "M":
+            return self._remember(f"{self._type()}::* {self._type()}")
+        if letter == "u":
+            return self._remember(self._source_name())
+        self.position -= 1
+        raise _StopError
 
     def _special(self) -> str:
         if self._take("Dp"):

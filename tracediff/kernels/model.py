@@ -128,25 +128,17 @@ def _quick(frozen: type[Any]) -> Callable[..., Any]:
     """Return a function that makes instances of a frozen, slotted dataclass as fast as those of a plain one.
 
     A frozen dataclass sets each field through `object.__setattr__`: for the thirty fields of a KernelName that takes
-    longer than reading the name. So the fields are set on a plain twin with the same slots, which then becomes an
-    instance of the frozen class.
+    longer than reading the name. So the fields are set on a plain twin with the same slots, which at the end of its
+    making becomes an instance of the frozen class.
     """
-    twin = make_dataclass(
-        frozen.__name__,
-        [
-            (each.name, Any, field() if each.default is MISSING else field(default=each.default))
-            for each in fields(frozen)
-        ],
-        slots=True,
-        kw_only=True,
-    )
 
-    def make(**stated: Any) -> Any:
-        made = twin(**stated)
+    def become(made: Any) -> None:
         made.__class__ = frozen
-        return made
 
-    return make
+    stated = [
+        (each.name, Any, field() if each.default is MISSING else field(default=each.default)) for each in fields(frozen)
+    ]
+    return make_dataclass(frozen.__name__, stated, slots=True, kw_only=True, namespace={"__post_init__": become})
 
 
 # What readers call: the same signatures, checked as such.

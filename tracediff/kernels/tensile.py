@@ -12,33 +12,32 @@ The other few dozen tuning words are AMD's own and are not read; they are not li
 Details: `foreign` (always true).
 """
 
+import re
+
 from tracediff.kernels.model import KernelName, make_kernel_name
 from tracediff.kernels.spelling import Spelling
-from tracediff.kernels.words import integers
 
+# A following token shows that the number is whole.
+_TILE = re.compile(r"_MT([0-9]{1,5})x([0-9]{1,5})x([0-9]{1,5})(?=_)")
+_ARCH = re.compile(r"_ISA([0-9a-z]{2,5})(?![0-9a-z])")
 _TRANSPOSED = {"Ailk": "n", "Alik": "t", "Bljk": "n", "Bjlk": "t"}
 
 
 def read(name: str, spelling: Spelling) -> KernelName | None:
     """Read one Tensile name; None where it is not one."""
     _, _, rest = spelling.procedural.partition("Cijk_")
-    tokens = rest.split("_")
+    tokens = rest.split("_", 2)
     if len(tokens) < 2 or tokens[0] not in _TRANSPOSED:
         return None
-    arch = None
-    tile = None
-    for token in tokens[2:]:
-        if tile is None and token.startswith("MT") and (numbers := integers(token[2:])) and len(numbers) == 3:
-            tile = (numbers[0], numbers[1], numbers[2])
-        elif arch is None and token.startswith("ISA") and token[3:].isalnum():
-            arch = f"gfx{token[3:]}"
+    tile = _TILE.search(rest)
+    arch = _ARCH.search(rest)
     second = _TRANSPOSED.get(tokens[1])
     return make_kernel_name(
         name=name,
         family="tensile",
         role="gemm",
-        arch=arch,
-        tile=tile,
+        arch=f"gfx{arch.group(1)}" if arch else None,
+        tile=(int(tile.group(1)), int(tile.group(2)), int(tile.group(3))) if tile else None,
         layout=_TRANSPOSED[tokens[0]] + second if second else None,
         kind="gemm",
         details=(("foreign", True),),
