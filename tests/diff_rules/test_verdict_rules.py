@@ -4,43 +4,44 @@ import pytest
 
 from tests.diff_rules.make import kernel, log, nvjet, splitk_reduce
 from tracediff.diff.result import Verdict
-from tracediff.diff.verdict import judge, judge_row
+from tracediff.diff.rules import decide
+from tracediff.diff.verdict import judge_row
 
 
 def test_a_kernel_with_the_same_launch_is_the_same_kernel():
-    assert judge(nvjet(3), nvjet(3))[0] is Verdict.SAME_KERNELS
+    assert decide(nvjet(3), nvjet(3))[0] is Verdict.SAME_KERNELS
 
 
 def test_the_same_name_and_launch_with_another_split_k_factor_is_another_order():
     name = "nvjet_sm90_hsh_64x16_64x16_2x1_v_bz_splitK_TNT"
-    assert judge(nvjet(3, name=name), nvjet(2, name=name)) == (Verdict.ORDER_CHANGED, "split-K 3 → 2")
+    assert decide(nvjet(3, name=name), nvjet(2, name=name)) == (Verdict.ORDER_CHANGED, "split-K 3 → 2")
 
 
 def test_another_tile_of_an_unsplit_product_is_the_same_order():
-    verdict, reason = judge(nvjet(1), nvjet(1, tile=(128, 16, 64)))
+    verdict, reason = decide(nvjet(1), nvjet(1, tile=(128, 16, 64)))
     assert (verdict, reason) == (Verdict.SAME_ORDER, "tile only, unsplit, same k-step")
 
 
 def test_the_same_factor_across_tiles_is_the_same_order():
-    assert judge(nvjet(4), nvjet(4, tile=(128, 16, 64)))[0] is Verdict.SAME_ORDER
+    assert decide(nvjet(4), nvjet(4, tile=(128, 16, 64)))[0] is Verdict.SAME_ORDER
 
 
 def test_the_same_factor_with_another_k_step_is_unknown_unless_the_parts_are_equal():
     coarse, fine = nvjet(3, tile=(128, 8, 128)), nvjet(3)
-    assert judge(coarse, fine)[0] is Verdict.UNKNOWN
+    assert decide(coarse, fine)[0] is Verdict.UNKNOWN
     equal = [nvjet(4, tile=(128, 8, step), algorithm=log(k=4096)) for step in (64, 128)]
-    assert judge(*equal)[0] is Verdict.SAME_ORDER
+    assert decide(*equal)[0] is Verdict.SAME_ORDER
     unequal = [nvjet(5, tile=(128, 8, step), algorithm=log(k=4096)) for step in (64, 128)]
-    assert judge(*unequal)[0] is Verdict.UNKNOWN
+    assert decide(*unequal)[0] is Verdict.UNKNOWN
 
 
 def test_a_factor_that_nobody_knows_is_unknown():
-    assert judge(nvjet(None), nvjet(None, tile=(64, 16, 64)))[0] is Verdict.UNKNOWN
+    assert decide(nvjet(None), nvjet(None, tile=(64, 16, 64)))[0] is Verdict.UNKNOWN
 
 
 def test_a_vector_kernel_against_a_matrix_kernel_is_another_order():
     gemv = kernel("gemv2T_kernel_val", "cublas_gemv_misc", "gemm", kernel="gemv2T_kernel_val")
-    verdict, reason = judge(gemv, nvjet(1))
+    verdict, reason = decide(gemv, nvjet(1))
     assert verdict is Verdict.ORDER_CHANGED
     assert reason.startswith("gemv → ")
 
@@ -48,24 +49,24 @@ def test_a_vector_kernel_against_a_matrix_kernel_is_another_order():
 def test_two_families_are_unknown():
     cutlass = kernel("cutlass_80_simt_sgemm", "cutlass2x", "gemm", split_k=1)
     xmma = kernel("sm80_xmma_gemm", "xmma", "gemm", split_k=1)
-    assert judge(cutlass, xmma)[0] is Verdict.UNKNOWN
+    assert decide(cutlass, xmma)[0] is Verdict.UNKNOWN
 
 
 @pytest.mark.parametrize("role", ["elementwise", "copy"])
 def test_kernels_that_never_reduce_keep_the_order_whatever_the_launch(role):
-    assert judge(kernel("x", role=role), kernel("y", role=role, grid=(9, 1, 1)))[0] is Verdict.SAME_ORDER
+    assert decide(kernel("x", role=role), kernel("y", role=role, grid=(9, 1, 1)))[0] is Verdict.SAME_ORDER
 
 
 def test_a_torch_reduction_with_the_same_threads_per_row_keeps_the_order():
     name = "void at::native::reduce_kernel<512, 1, at::native::ReduceOp<float, at::native::MeanOps<float>>>(T3)"
     first = kernel(name, role="reduction", block=(128, 4, 1), grid=(2, 1, 1))
-    assert judge(first, kernel(name, role="reduction", block=(128, 4, 1), grid=(4, 1, 1)))[0] is Verdict.SAME_ORDER
-    assert judge(first, kernel(name, role="reduction", block=(64, 8, 1), grid=(2, 1, 1)))[0] is Verdict.UNKNOWN
-    assert judge(first, kernel(name, role="reduction", block=(128, 4, 1), grid=(2, 8, 1)))[0] is Verdict.UNKNOWN
+    assert decide(first, kernel(name, role="reduction", block=(128, 4, 1), grid=(4, 1, 1)))[0] is Verdict.SAME_ORDER
+    assert decide(first, kernel(name, role="reduction", block=(64, 8, 1), grid=(2, 1, 1)))[0] is Verdict.UNKNOWN
+    assert decide(first, kernel(name, role="reduction", block=(128, 4, 1), grid=(2, 8, 1)))[0] is Verdict.UNKNOWN
 
 
 def test_a_kernel_of_an_unknown_family_with_another_launch_is_unknown():
-    assert judge(kernel("x"), kernel("x", grid=(2, 1, 1)))[0] is Verdict.UNKNOWN
+    assert decide(kernel("x"), kernel("x", grid=(2, 1, 1)))[0] is Verdict.UNKNOWN
 
 
 def test_a_split_k_reduction_that_disappears_belongs_to_its_product():
@@ -91,10 +92,10 @@ def test_a_row_takes_its_worst_kernel_and_the_reason_that_says_most():
 
 
 def test_a_copy_without_counterpart_keeps_the_order_and_other_kernels_are_unknown():
-    assert judge(None, kernel("c", role="copy"))[0] is Verdict.SAME_ORDER
-    assert judge(kernel("e", role="elementwise"), None) == (Verdict.UNKNOWN, "elementwise kernel only in a")
+    assert decide(None, kernel("c", role="copy"))[0] is Verdict.SAME_ORDER
+    assert decide(kernel("e", role="elementwise"), None) == (Verdict.UNKNOWN, "elementwise kernel only in a")
     with pytest.raises(ValueError, match="needs a kernel"):
-        judge(None, None)
+        decide(None, None)
 
 
 def test_segments_of_k_are_unknown_and_unsplit_xmma_tiles_keep_the_order():
@@ -103,8 +104,8 @@ def test_segments_of_k_are_unknown_and_unsplit_xmma_tiles_keep_the_order():
             f"xmma{tile}{segment_k}", "xmma", "gemm", split_k=1, tile=tile, details=(("segment_k", segment_k),)
         )
 
-    assert judge(xmma((64, 64, 32)), xmma((128, 64, 32)))[0] is Verdict.SAME_ORDER
-    assert judge(xmma((64, 64, 32)), xmma((64, 64, 32), True))[0] is Verdict.UNKNOWN
+    assert decide(xmma((64, 64, 32)), xmma((128, 64, 32)))[0] is Verdict.SAME_ORDER
+    assert decide(xmma((64, 64, 32)), xmma((64, 64, 32), True))[0] is Verdict.UNKNOWN
 
 
 def test_xmma_parts_added_in_turn_are_another_order_unless_there_are_two():
@@ -120,9 +121,9 @@ def test_xmma_parts_added_in_turn_are_another_order_unless_there_are_two():
             algorithm=algorithm,
         )
 
-    assert judge(split(8, 1), split(8, None))[0] is Verdict.ORDER_CHANGED
-    assert judge(split(2, 1), split(2, None))[0] is Verdict.SAME_ORDER
-    assert judge(split(8, 2), split(8, None))[0] is Verdict.SAME_ORDER
+    assert decide(split(8, 1), split(8, None))[0] is Verdict.ORDER_CHANGED
+    assert decide(split(2, 1), split(2, None))[0] is Verdict.SAME_ORDER
+    assert decide(split(8, 2), split(8, None))[0] is Verdict.SAME_ORDER
 
 
 def test_parts_of_equal_length_may_be_added_inside_the_kernel_or_after_it():
@@ -145,8 +146,8 @@ def test_attention_is_judged_by_its_kv_parts():
         )
 
     whole = kernel("flash_fwd_kernel", "flash_attn2", "attention", split_k_form="none")
-    assert judge(flash(4, 1), flash(2, 2)) == (Verdict.ORDER_CHANGED, "split-KV 4 → 2")
-    assert judge(flash(4, 1), flash(4, 2))[0] is Verdict.SAME_ORDER
-    assert judge(flash(4, 1), whole)[0] is Verdict.ORDER_CHANGED
+    assert decide(flash(4, 1), flash(2, 2)) == (Verdict.ORDER_CHANGED, "split-KV 4 → 2")
+    assert decide(flash(4, 1), flash(4, 2))[0] is Verdict.SAME_ORDER
+    assert decide(flash(4, 1), whole)[0] is Verdict.ORDER_CHANGED
     cudnn = [kernel("sdpa", "cudnn_sdpa", "attention", grid=(1, 32, batch)) for batch in (1, 2)]
-    assert judge(*cudnn)[0] is Verdict.UNKNOWN
+    assert decide(*cudnn)[0] is Verdict.UNKNOWN

@@ -13,19 +13,6 @@ _TELLING = {"gemm": 0, "attention": 1, "reduction": 2, "splitk_reduce": 3, "othe
 Aligned = tuple[Kernel | None, Kernel | None]
 
 
-def judge(a: Kernel | None, b: Kernel | None) -> tuple[Verdict, str]:
-    """Judge two kernels that stand for each other, without the rest of their row.
-
-    Args:
-        a: Kernel of the first trace, None where it has no counterpart.
-        b: Kernel of the second trace, None where it has no counterpart.
-
-    Returns:
-        What the change means for the reduction order, and why in one phrase.
-    """
-    return decide(a, b)
-
-
 def judge_row(pairs: Sequence[Aligned]) -> tuple[tuple[Pair, ...], Verdict, str]:
     """Judge the aligned kernels of one (phase, module).
 

@@ -6,7 +6,7 @@ from tracediff.diff.result import Kernel, Verdict
 from tracediff.diff.rules import gemm
 from tracediff.diff.rules.attention import ATTENTION
 from tracediff.diff.rules.elementwise import COPY, ELEMENTWISE
-from tracediff.diff.rules.facts import agree, same_launch, same_name
+from tracediff.diff.rules.facts import differ, same_launch, same_name
 from tracediff.diff.rules.one_sided import one_sided
 from tracediff.diff.rules.reduction import REDUCTION
 from tracediff.diff.rules.rule import Rule, first_match
@@ -57,7 +57,7 @@ def _same_sum(a: Kernel, b: Kernel) -> bool:
     if first is None or second is None:
         return True
     return (
-        agree(first.k, second.k)
+        not differ(first.k, second.k)
         and first.reduction_scheme == second.reduction_scheme
         and first.compute_type == second.compute_type
     )
