@@ -39,7 +39,17 @@ def fold(rows: Iterable[Row]) -> tuple[FoldedRow, ...]:
     groups: dict[object, list[Row]] = {}
     for row in rows:
         groups.setdefault(_signature(row), []).append(row)
-    return tuple(FoldedRow(rows=tuple(group), module=module_in_block(group[0])) for group in groups.values())
+    # An encoder's `layers.0.self_attn` is not a decoder's: where a model has several stacks, the stack is told.
+    several = len({_stack(group[0]) for group in groups.values() if group[0].layer is not None}) > 1
+    return tuple(
+        FoldedRow(
+            rows=tuple(group),
+            module=f"{_stack(group[0])}.*.{module_in_block(group[0])}"
+            if several and group[0].layer is not None
+            else module_in_block(group[0]),
+        )
+        for group in groups.values()
+    )
 
 
 def module_in_block(row: Row) -> str:
@@ -47,8 +57,7 @@ def module_in_block(row: Row) -> str:
     if row.layer is None:
         return row.module
     # After `layers.5.`; the block's own kernels (residual additions) have no path inside it.
-    _, _, inside = row.module.partition(f".{row.layer}")
-    return inside.lstrip(".]/") or "(block)"
+    return _around_layer(row)[1].lstrip(".]/") or "(block)"
 
 
 def layer_span(layers: tuple[int, ...]) -> str:
@@ -67,7 +76,17 @@ def _signature(row: Row) -> object:
     if row.layer is None:
         return (row.phase, row.module)
     sides = tuple(tuple(_launch(kernel) for kernel in side) for side in (row.a, row.b))
-    return (row.phase, module_in_block(row), sides, row.verdict, row.reason, state)
+    return (row.phase, _around_layer(row), sides, row.verdict, row.reason, state)
+
+
+def _stack(row: Row) -> str:
+    """Return the path of the blocks a row's block is one of (`model.layers`)."""
+    return _around_layer(row)[0]
+
+
+def _around_layer(row: Row) -> tuple[str, str]:
+    before, _, after = row.module.partition(f".{row.layer}")
+    return before, after
 
 
 def _launch(kernel: Kernel) -> object:
