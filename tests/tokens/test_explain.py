@@ -66,7 +66,7 @@ def evidence_needs():
 @pytest.mark.parametrize(
     ("fault", "verdict", "words"),
     [
-        (reorders, Verdict.EXPECTED, "down_proj row by row"),
+        (reorders, Verdict.EXPECTED, "batch 2: down_proj"),
         (leaks, Verdict.SUSPECT_ROWS, "model.layers.0.mlp"),
         (vibrates, Verdict.SUSPECT_RUNS, "the same run twice"),
         (None, Verdict.INCONCLUSIVE, "nothing to explain"),
@@ -75,7 +75,7 @@ def evidence_needs():
 def test_each_planted_fault_gets_its_verdict(tmp_path, fault, verdict, words):
     explanation = explain(measured(tmp_path, fault))
     assert explanation.verdict is verdict, explanation.to_dict()
-    assert words in explanation.headline
+    assert words in json.dumps(explanation.to_dict())
 
 
 @pytest.mark.torch
@@ -158,7 +158,8 @@ def facts(**changes):
 def test_a_clean_capture_with_another_order_at_its_origin_is_expected():
     explanation = explain(facts())
     assert explanation.verdict is Verdict.EXPECTED
-    assert "split-K 3 → 2" in explanation.headline
+    assert "where the difference begins, model.layers.0.self_attn.q_proj in prefill" in explanation.headline
+    assert any("split-K 3 → 2" in check.because for check in explanation.checks)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +175,7 @@ def test_a_clean_capture_with_another_order_at_its_origin_is_expected():
         (
             {"orders": (), "pair": {"repair": {"logits_equal": True, "minimal": ["q_proj"]}}},
             Verdict.EXPECTED,
-            "q_proj row by row",
+            "batch 2: q_proj",
         ),
         (
             {"orders": (), "pair": {"repair": {"logits_equal": False, "minimal": []}}},
@@ -186,7 +187,7 @@ def test_a_clean_capture_with_another_order_at_its_origin_is_expected():
 def test_each_answer_leads_where_it_must(changes, verdict, words):
     explanation = explain(facts(**changes))
     assert explanation.verdict is verdict
-    assert words in explanation.because
+    assert words in json.dumps(explanation.to_dict())
 
 
 def test_the_gravest_suspicion_is_named_first():

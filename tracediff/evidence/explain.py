@@ -8,11 +8,12 @@ unknown where nothing was measured, and the first suspicion found wins, gravest 
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from tracediff.evidence.explain_files import Facts
+from tracediff.evidence.explain_files import Facts, OriginOrder
 from tracediff.evidence.flips_summary import Summary, summarise
 from tracediff.evidence.sampler import SamplerReport
 
@@ -128,7 +129,11 @@ def _decide(
     unknown = [check for check in needed if check.answer is None]
     if unknown:
         return Verdict.INCONCLUSIVE, "; ".join(check.because for check in unknown)
-    return Verdict.EXPECTED, f"{order.because}; {margin.because}"
+    return (
+        Verdict.EXPECTED,
+        f"no control failed, and the order of summation changed where the difference begins, {origin.because}; "
+        f"{margin.because}",
+    )
 
 
 def _run_to_run(facts: Facts) -> Check:
@@ -225,7 +230,7 @@ def _origin(facts: Facts) -> Check:
     origins = [pair["first_origin"] for pair in pairs if pair["first_origin"] is not None]
     if origins:
         phase, module = origins[0]
-        return Check(question=question, answer=True, because=f"{module} in {phase} is the first of them")
+        return Check(question=question, answer=True, because=f"{module} in {phase}")
     if any(bits is not True for pair in pairs for bits in pair["logits"].values()):
         because = "the logits differ and no replayed module does"
         return Check(question=question, answer=False, because=because)
@@ -241,20 +246,36 @@ def _order(facts: Facts) -> Check:
         because = f"{one.module} gives other bits on equal inputs though the trace says {one.verdict} ({one.reason})"
         return Check(question=question, answer=False, because=because)
     changed = [order for order in facts.orders if order.verdict == "order-changed"]
-    if facts.orders and len(changed) == len(facts.orders):
-        kinds = sorted({f"{order.module.rpartition('.')[2]}: {order.reason}" for order in changed})
-        because = f"the traces show another order at every origin ({'; '.join(kinds[:4])})"
-        return Check(question=question, answer=True, because=because)
-    repairs = [pair["repair"] for pair in (facts.evidence or {}).get("pairs", []) if pair.get("repair")]
-    if repairs and all(repair["logits_equal"] for repair in repairs):
-        kinds = sorted({kind for repair in repairs for kind in repair["minimal"]})
-        because = f"computing {', '.join(kinds)} row by row, as at batch 1, makes the logits bit-identical"
-        return Check(question=question, answer=True, because=because)
+    seen = _order_words(facts.orders, changed)
+    if changed and len(changed) == len(facts.orders):
+        return Check(question=question, answer=True, because=seen)
+    repairs = [
+        (pair["batches"][1], pair["repair"]) for pair in (facts.evidence or {}).get("pairs", []) if pair.get("repair")
+    ]
+    if repairs and all(repair["logits_equal"] for _, repair in repairs):
+        kinds = "; ".join(f"batch {batch}: {', '.join(repair['minimal'])}" for batch, repair in repairs)
+        repaired = f"computed row by row, as at batch 1, these make the logits bit-identical ({kinds})"
+        return Check(question=question, answer=True, because=f"{seen}; {repaired}" if seen else repaired)
     if repairs:
         because = "computing every module row by row does not make the logits bit-identical"
         return Check(question=question, answer=False, because=because)
-    because = "neither traces nor a repair say what changed at the origin"
+    because = (
+        f"{seen}, and no repair was found" if seen else "neither traces nor a repair say what changed at the origin"
+    )
     return Check(question=question, answer=None, because=because)
+
+
+def _order_words(orders: tuple[OriginOrder, ...], changed: list[OriginOrder]) -> str:
+    """Say at how many origins the traces show another order, with the commonest changes; empty without traces."""
+    if not orders:
+        return ""
+    kinds = Counter(f"{order.module.rpartition('.')[2]} {order.reason}" for order in changed)
+    commonest = ", ".join(kind for kind, _ in kinds.most_common(3))
+    others = f" and {len(kinds) - 3} more" if len(kinds) > 3 else ""
+    examples = f" ({commonest}{others})" if kinds else ""
+    unknown = len(orders) - len(changed)
+    rest = f" and cannot tell at {unknown}" if unknown else ""
+    return f"the traces show another order at {len(changed)} of {len(orders)} origins{examples}{rest}"
 
 
 def _margin(facts: Facts) -> Check:

@@ -10,7 +10,7 @@ from typing import Any
 
 from tracediff.diff import diff_tables
 from tracediff.diff.evidence import FILE_NAME as EVIDENCE_FILE_NAME
-from tracediff.diff.evidence import ORIGIN, SCHEMA
+from tracediff.diff.evidence import ORIGIN, SCHEMA, attach_evidence
 from tracediff.errors import TracediffError
 from tracediff.evidence import determinism_result, flips_result, stored_logits
 from tracediff.evidence.determinism_result import DeterminismResult, read_determinism
@@ -88,7 +88,8 @@ def gather(directory: Path) -> Facts:
     if not directory.is_dir():
         raise TracediffError(f"{directory} is no directory", "give what `tracediff capture --out` wrote")
     documents = dict(_documents(directory))
-    evidence, notes = documents.get(EVIDENCE_FILE_NAME), []
+    evidence = documents.get(EVIDENCE_FILE_NAME)
+    notes: list[str] = []
     if evidence is not None and evidence.get("schema") != SCHEMA:
         notes.append(f"{EVIDENCE_FILE_NAME} has schema {evidence.get('schema')}, this tracediff reads {SCHEMA}")
         evidence = None
@@ -105,7 +106,7 @@ def gather(directory: Path) -> Facts:
     if evidence is not None:
         try:
             stored = tuple(_stored_flips(evidence, directory / stored_logits.FILE_NAME))
-            orders = list(_orders(evidence, manifest, directory))
+            orders = list(_orders(evidence, manifest, directory, notes))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise TracediffError(
                 f"{directory / EVIDENCE_FILE_NAME} is damaged", f"{type(error).__name__}: {error}"
@@ -150,14 +151,17 @@ def _margin_ulp(dtype: str, logits: Floats) -> float:
     return float((first - second) / FORMATS[dtype].spacing(first))
 
 
-def _orders(evidence: dict[str, Any], manifest: dict[str, Any], directory: Path) -> Iterator[OriginOrder]:
-    """Compare the traces of each pair that has an origin, and yield the verdicts of its origins."""
+def _orders(
+    evidence: dict[str, Any], manifest: dict[str, Any], directory: Path, notes: list[str]
+) -> Iterator[OriginOrder]:
+    """Compare the traces of each pair that has an origin, yield the verdicts of its origins, and note what is odd."""
     traces = {entry["batch"]: directory / Path(entry["file"]).name for entry in manifest.get("traces", [])}
     for pair in evidence["pairs"]:
         base, batch = pair["batches"]
         if pair["first_origin"] is None or not {base, batch} <= traces.keys():
             continue
-        diff = diff_tables(read_trace(traces[base]), read_trace(traces[batch]))
+        diff = attach_evidence(diff_tables(read_trace(traces[base]), read_trace(traces[batch])))
+        notes += (warning for warning in diff.warnings if warning not in notes)
         for row in diff.rows:
             if row.evidence and row.evidence.get("state") == ORIGIN:
                 yield OriginOrder(
