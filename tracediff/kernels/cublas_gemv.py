@@ -38,12 +38,13 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
     numbers: list[int] = []
     bools: list[bool] = []
     for argument in listed:
-        if (truth := _truth(argument)) is not None:
+        if (word := cpp_type(argument)) is not None:
+            if argument != "int":
+                types.append(word)
+        elif (truth := _truth(argument)) is not None:
             bools.append(truth)
         elif (number := integer_literal(argument)) is not None:
             numbers.append(number)
-        elif argument != "int" and (word := cpp_type(argument)) is not None:
-            types.append(word)
     threads = None
     if kernel == "gemvx::kernel":
         if numbers:

@@ -30,7 +30,7 @@ _BUILTIN = {
     "w": "wchar_t",
     "z": "...",
 }
-_LITERAL_SUFFIX = {"j": "u", "l": "l", "m": "ul", "x": "ll", "y": "ull"}
+_LITERAL_SUFFIX = {"i": "", "j": "u", "l": "l", "m": "ul", "x": "ll", "y": "ull"}
 _STANDARD = {"St": "std", "Sa": "std::allocator", "Ss": "std::string", "Sb": "std::basic_string"}
 _QUALIFIERS = {"P": "*", "R": "&", "O": "&&", "K": " const", "V": " volatile"}
 _DIGITS = re.compile(r"[0-9]{1,6}")
@@ -111,10 +111,14 @@ class _Reader:
         return "(anonymous namespace)" if word.startswith("_GLOBAL__N_") else word
 
     def _unqualified(self) -> str:
-        self._take("L")
-        if self._look().isdigit():
+        letter = self._look()
+        if letter == "L":
+            self.position += 1
+            letter = self._look()
+        if letter.isdigit():
             word = self._source_name()
-            while self._take("B"):
+            while self._look() == "B":
+                self.position += 1
                 self._source_name()
             return word
         if self._take("Ul"):
@@ -178,20 +182,21 @@ class _Reader:
         while self._look() in "KVr":
             self.position += 1
         found = ""
-        while not self.cut and not self._take("E"):
+        text = self.text
+        while not self.cut:
+            letter = text[self.position]
+            if letter == "E":
+                self.position += 1
+                break
             substituted = False
-            if self._look() == "I":
+            if letter == "I":
                 if outermost and self.path == found:
                     self.path_end = self.position
                 found += self._template_arguments()
-            elif self._look() == "S" and self._pair() != "St":
+            elif letter == "S":
                 found = self._substitution()
                 substituted = True
-            elif self._pair() == "St":
-                self.position += 2
-                found = "std"
-                substituted = True
-            elif self._look() == "T":
+            elif letter == "T":
                 found = self._template_parameter()
             else:
                 word = self._unqualified()
@@ -199,7 +204,7 @@ class _Reader:
                 if outermost:
                     self._at(found)
             self._built(found)
-            if not substituted and not self.cut and self._look() != "E":
+            if not substituted and not self.cut and text[self.position] != "E":
                 self.known.append(found)
         return found
 
@@ -248,14 +253,22 @@ class _Reader:
 
     def _arguments_until_end(self) -> list[str]:
         found: list[str] = []
-        while not self.cut and not self._take("E"):
-            try:
-                if self._take("J"):
+        try:
+            while not self.cut:
+                letter = self.text[self.position]
+                if letter == "E":
+                    self.position += 1
+                    break
+                if letter == "L":
+                    self.position += 1
+                    found.append(self._literal())
+                elif letter == "J":
+                    self.position += 1
                     found += self._pack()
                 else:
-                    found.append(self._literal() if self._take("L") else self._type())
-            except _StopError:
-                self.cut = True
+                    found.append(self._type())
+        except _StopError:
+            self.cut = True
         return found
 
     def _pack(self) -> list[str]:
@@ -267,24 +280,24 @@ class _Reader:
         return found
 
     def _literal(self) -> str:
-        if self._take("_Z"):
+        if self._look() == "_" and self._take("_Z"):
             found = f"&{self._name()}"
             while not self.cut and not self._take("E"):
                 self._type()
             return found
         kind = self._look()
         type_name = self._type()
-        negative = self._take("n")
-        end = self.text.find("E", self.position)
-        if end < 0 or end - self.position > 24:
+        end = self.text.find("E", self.position, self.position + 26)
+        if end < 0:
             raise _StopError
-        digits = self.text[self.position : end]
+        value = self.text[self.position : end]
         self.position = end + 1
-        value = f"{'-' if negative else ''}{digits}"
+        if value.startswith("n"):
+            value = f"-{value[1:]}"
         if kind == "b":
-            return "true" if digits == "1" else "false"
-        if kind in ("i", *_LITERAL_SUFFIX):
-            return value + _LITERAL_SUFFIX.get(kind, "")
+            return "true" if value == "1" else "false"
+        if kind in _LITERAL_SUFFIX:
+            return value + _LITERAL_SUFFIX[kind]
         return self._built(f"({type_name}){value}")
 
     def _type(self) -> str:

@@ -78,7 +78,8 @@ _WORDS = {
     "2cta": ("two_cta", "2cta"),
 }
 _EPILOGUES = frozenset({"bias", "relu", "gelu", "drelu", "dgelu", "aux", "ovscale", "bgrada", "bgradb", "dbias"})
-_LAYOUT = re.compile(r"[TN]{3,4}")
+_LAYOUTS = frozenset(a + b + c for a in "TN" for b in "TN" for c in "TN")
+_LAYOUTS_OF_FOUR = frozenset(layout + d for layout in _LAYOUTS for d in "TN")
 _SCALES = re.compile(r"([AB])vec([0-9]{1,4})(\w+)")
 _NUMBERED = re.compile(r"(algo|alignCD)([0-9]{1,4})")
 _NUMBERED_WORDS = {"algo": "algo", "alignCD": "align_cd"}
@@ -91,14 +92,17 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
     if head is None:
         return _read_stump(name, procedural)
     arch, code, m, n, k, stages, cluster_m, cluster_n, flag = head.groups()
-    types = _TYPES.get(code) or _types(code)
+    types = _TYPES.get(code)
+    known = types is not None or (len(code) == 5 and _LETTERS.keys() >= set(code))
+    if types is None:
+        types = _types(code)
     tail = _Tail(procedural[head.end() :].split("_"))
     details: list[tuple[str, Detail]] = [("dtype_code", code)]
     if flag:
         details.append(("cluster_flag", flag))
     if tail.details:
         details += tail.details
-    unparsed = tail.unparsed if types is not None and _LETTERS.keys() >= set(code) else [code, *tail.unparsed]
+    unparsed = tail.unparsed if known else [code, *tail.unparsed]
     stated = tail.stated
     # Without the layout the name is cut short, and a missing token says nothing.
     whole = tail.layout is not None
@@ -145,7 +149,7 @@ class _Tail:
         self.tile: tuple[int, int, int] | None = None
         self.stages: int | None = None
         self.warp_level = tokens[0] == "mma"
-        if _LAYOUT.fullmatch(tokens[-1]) and len(tokens[-1]) == (4 if self.warp_level else 3):
+        if tokens[-1] in (_LAYOUTS_OF_FOUR if self.warp_level else _LAYOUTS):
             self.layout = tokens.pop()
         if self.warp_level:
             del tokens[: self._numbers(tokens)]

@@ -48,7 +48,8 @@ def parse(name: str) -> KernelName:
     `unparsed`.
     """
     spelling = spelled(name)
-    reader = _by_procedural_name(spelling) if spelling.procedural else None
+    word = spelling.procedural.partition("_")[0]
+    reader = _BY_WORD.get(word) or _by_form(word, spelling.procedural)
     found = reader(name, spelling) if reader is not None else None
     if found is None and (reader := _by_cpp_name(spelling)) is not None:
         found = reader(name, spelling)
@@ -97,12 +98,8 @@ _BY_WORD: dict[str, Reader] = {
 }
 
 
-def _by_procedural_name(spelling: Spelling) -> Reader | None:
-    procedural = spelling.procedural
-    word = procedural.partition("_")[0]
-    reader = _BY_WORD.get(word)
-    if reader is not None:
-        return reader
+def _by_form(word: str, procedural: str) -> Reader | None:
+    """Choose by the first word's form, for families whose first word varies."""
     if word.startswith("sm") and procedural.startswith("_xmma_", len(word)):
         return xmma.read
     if word.startswith("fmhaSm"):
