@@ -248,6 +248,13 @@ def test_marlin_types_are_unpacked_from_their_bits() -> None:
         ("void cutlass::Kernel2<cutlass::reduction::kernel::ReduceSplitK<X>>(P)", "cutlass2x", "splitk_reduce"),
         ("void cub::DeviceReduceKernel<X, int>(int*)", "other", "reduction"),
         ("Cijk_Ailk_Bljk_BBS_MT64x32x64_ISA942", "tensile", "gemm"),
+        ("trt_volta_scudnn_128x64_relu_small_nn_v1", "cudnn_legacy", "gemm"),
+        ("trt_ampere_h16816gemm_128x64_ldg8_stages_64x3_tn", "cublas_legacy", "gemm"),
+        (
+            "sm86_xmma_gemm_i8f32_i8i32_f32_tn_n_tilesize32x64x64_stage6_warpsize2x2x1_tensor16x8x32_fused",
+            "xmma",
+            "gemm",
+        ),
         ("", "other", "other"),
     ],
 )

@@ -1,6 +1,6 @@
 """cuDNN's hand-tuned convolutions, from Maxwell on.
 
-    [cudnn_[{infer|train}_]]<arch>_[<C>_]{s|h|i}<inst>cudnn_[winograd_][<AB>_]<M>x<N>_…_[{small|medium|large|interior}]_<layout>[_v<n>]
+    [trt_|cudnn_[{infer|train}_]]<arch>_[<C>_]{s|h|i}<inst>cudnn_[winograd_][<AB>_]<M>x<N>_…_[{small|medium|large|interior}]_<layout>[_v<n>]
 
 - arch word: generation the code was written for. [verified]
 - s, h, i: accumulator. [verified: cuBLAS' letters]
@@ -36,7 +36,7 @@ def read(name: str, spelling: Spelling) -> KernelName | None:  # noqa: PLR0912 -
     tokens = spelling.procedural.split("_")
     details: list[tuple[str, Detail]] = []
     position = 0
-    if tokens[0] == "cudnn":
+    if tokens[0] in ("cudnn", "trt"):
         position = 2 if tokens[1:2] in (["infer"], ["train"]) else 1
         details.append(("library", "_".join(tokens[:position])))
     arch = GENERATIONS.get(tokens[position]) if len(tokens) > position else None

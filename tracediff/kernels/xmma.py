@@ -178,7 +178,7 @@ class _Tail:
         """Read `execute_split_k_kernel__5x_cublas`: which of the kernels it is, and whose."""
         ending, found, library = "_".join(tokens).partition("kernel")
         if not found:
-            if ending == "by_fusion_tactic":
+            if ending in ("by_fusion_tactic", "fused"):
                 self.details.append(("launched", ending))
             else:
                 self.unparsed += tokens
