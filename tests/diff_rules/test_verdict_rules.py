@@ -149,5 +149,17 @@ def test_attention_is_judged_by_its_kv_parts():
     assert decide(flash(4, 1), flash(2, 2)) == (Verdict.ORDER_CHANGED, "split-KV 4 → 2")
     assert decide(flash(4, 1), flash(4, 2))[0] is Verdict.SAME_ORDER
     assert decide(flash(4, 1), whole)[0] is Verdict.ORDER_CHANGED
-    cudnn = [kernel("sdpa", "cudnn_sdpa", "attention", grid=(1, 32, batch)) for batch in (1, 2)]
-    assert decide(*cudnn)[0] is Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize(("warps", "verdict"), [((4, 1, 1), Verdict.SAME_ORDER), ((1, 4, 1), Verdict.UNKNOWN)])
+def test_cudnn_attention_keeps_the_order_only_where_no_warps_share_the_keys(warps, verdict):
+    pair = [kernel("sdpa", "cudnn_sdpa", "attention", warps=warps, grid=(1, 32, batch)) for batch in (1, 2)]
+    assert decide(*pair)[0] is verdict
+
+
+def test_cudnn_parts_of_the_keys_make_it_unknown():
+    def split(parts):
+        return kernel("sdpa", "cudnn_sdpa", "attention", warps=(4, 1, 1), grid=(parts, 32, 1))
+
+    combine = kernel("lean_reduction_kernel", grid=(1, 32, 1))
+    assert judge_row([(split(4), split(1)), (combine, None)])[1] is Verdict.UNKNOWN

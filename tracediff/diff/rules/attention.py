@@ -13,6 +13,12 @@ def _is_split(kernel: Kernel) -> bool:
     return kernel.parsed.split_k_form == "split-kv"
 
 
+def _warps_along_keys(kernel: Kernel) -> int | None:
+    """Warps of a block that share one query's keys (cuDNN prints warps along queries x keys x head)."""
+    warps = kernel.parsed.warps
+    return warps[1] if warps is not None and len(warps) == 3 else None
+
+
 def _family_of_both(a: Kernel, b: Kernel, family: str) -> bool:
     return a.parsed.family == family and b.parsed.family == family
 
@@ -51,6 +57,19 @@ ATTENTION = (
         source=FLASH + "; PyTorch mem_eff_attention/kernel_forward.h: a block walks all keys of its queries",
     ),
     Rule(
+        name="cuDNN, no warps along the keys",
+        when=lambda a, b: (
+            same_name(a, b)
+            and same_block(a, b)
+            and _family_of_both(a, b, "cudnn_sdpa")
+            and _warps_along_keys(a) == 1
+            and sum(x != y for x, y in zip(a.grid, b.grid, strict=True)) == 1
+        ),
+        verdict=Verdict.SAME_ORDER,
+        reason="same kernel, each warp walks all keys of its queries, rows only",
+        source="the sweep; where cuDNN splits the keys, a lean_reduction_kernel follows, whose change is unknown",
+    ),
+    Rule(
         name="key tile",
         when=lambda a, b: (
             a.parsed.tile is not None and b.parsed.tile is not None and differ(a.parsed.tile[1], b.parsed.tile[1])
@@ -71,7 +90,7 @@ ATTENTION = (
         when=always,
         verdict=Verdict.UNKNOWN,
         reason=lambda a, b: change("same attention kernel, grid", a.grid, b.grid),
-        source="the grid may hold a split over keys; and cuDNN fp16, one query against 501 keys, gave other bits in"
-        " 24 of 55 pairs of one name, with grids that only count rows",
+        source="the grid may hold a split over keys; cuDNN with four warps along the keys gave other bits in 24 pairs"
+        " whose grids only count rows",
     ),
 )
