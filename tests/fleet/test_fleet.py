@@ -1,0 +1,176 @@
+"""Many traces become one dataset, whatever dies on the way, and the odd ones out are named."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tracediff.errors import TracediffError
+from tracediff.fleet import group_traces, ingest
+from tracediff.fleet.dataset import FILE, partition_of, write_table
+from tracediff.fleet.sources import traces_in
+from tracediff.fleet.text import as_json, as_text
+from tracediff.trace import read_trace
+
+dataset = pytest.importorskip("pyarrow.dataset")
+distributed = pytest.importorskip("distributed")
+
+DATA = Path(__file__).parent.parent / "trace" / "data"
+ONE, TWO = DATA / "llama-two-blocks-b1.sqlite", DATA / "llama-two-blocks-b2.sqlite"
+
+
+def copies(folder, count, source=ONE):
+    folder.mkdir(exist_ok=True)
+    paths = [folder / f"{source.stem}-{number:02}.sqlite" for number in range(count)]
+    for path in paths:
+        shutil.copy(source, path)
+    return paths
+
+
+def rows(out):
+    return dataset.dataset(out, partitioning="hive", exclude_invalid_files=False).to_table()
+
+
+def run(*command):
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def write_all(paths, out):
+    """Write traces as workers do, without workers."""
+    for path in paths:
+        write_table(read_trace(path), out / partition_of(path))
+    return out
+
+
+def test_rows_of_the_dataset_are_the_kernels_of_the_traces(tmp_path):
+    out = write_all([ONE], tmp_path / "out")
+    table, frame = read_trace(ONE), rows(out).to_pandas()
+    assert frame["name"].tolist() == [table.names[code] for code in table.name]
+    assert frame["module"].tolist() == [table.keys[code].module for code in table.key]
+    assert frame["phase"].tolist() == ["prefill"] * 112
+    assert frame["layer"].isna().sum() == 22
+    for column in ("launch_ns", "start_ns", "duration_ns", "registers", "iteration"):
+        np.testing.assert_array_equal(frame[column], getattr(table, column))
+    np.testing.assert_array_equal(frame[["grid_x", "grid_y", "grid_z"]], table.grid)
+
+
+def test_ingest_spreads_traces_over_processes_and_does_only_what_is_missing(tmp_path):
+    paths = [*copies(tmp_path / "in", 3), TWO]
+    out = tmp_path / "out"
+    first = ingest(paths, out, workers=2)
+    assert [outcome.trace for outcome in first] == paths
+    assert [outcome.kernels for outcome in first] == [112, 112, 112, 113]
+    assert rows(out).num_rows == 449
+
+    again = ingest([*paths, *copies(tmp_path / "more", 1)], out, workers=1)
+    assert [outcome.kernels for outcome in again] == [None] * 4 + [112]
+    assert rows(out).num_rows == 561
+
+
+def test_a_killed_worker_loses_nothing_and_nothing_counts_twice(tmp_path):
+    paths, out = copies(tmp_path / "in", 24), tmp_path / "out"
+    killed = []
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
+    ) as cluster:
+
+        def kill_one(_outcome):
+            if not killed:
+                worker = next(iter(cluster.workers.values()))
+                killed.append(worker.process.pid)
+                os.kill(worker.process.pid, signal.SIGKILL)
+
+        outcomes = ingest(paths, out, scheduler=cluster.scheduler_address, progress=kill_one)
+    assert killed
+    assert [outcome.problem for outcome in outcomes] == [None] * 24
+    assert [outcome.kernels for outcome in outcomes] == [112] * 24
+    assert rows(out).num_rows == 24 * 112
+    assert sorted(entry.name for entry in out.rglob("*") if entry.is_file()) == [FILE] * 24
+
+
+def test_a_trace_that_cannot_be_read_is_one_problem_and_the_others_are_done(tmp_path):
+    bad = tmp_path / "bad.sqlite"
+    bad.write_bytes(b"no trace")
+    outcomes = ingest([bad, ONE, tmp_path / "missing.sqlite"], tmp_path / "out", workers=1)
+    assert [outcome.kernels for outcome in outcomes] == [None, 112, None]
+    assert "not a trace" in outcomes[0].problem
+    assert "missing.sqlite" in outcomes[2].problem
+
+
+def test_what_was_half_written_is_no_part_of_the_dataset(tmp_path):
+    out = tmp_path / "out"
+    folder = out / partition_of(ONE)
+    folder.mkdir(parents=True)
+    (folder / f".{FILE}.abc.tmp").write_bytes(b"half")
+    assert [outcome.kernels for outcome in ingest([ONE], out, workers=1)] == [112]
+    assert group_traces(out).groups[0].traces == (str(ONE),)
+
+
+def test_no_scheduler(tmp_path, monkeypatch):
+    monkeypatch.setattr("distributed.Client", lambda *_, **__: (_ for _ in ()).throw(OSError("refused")))
+    with pytest.raises(TracediffError, match="no Dask scheduler answers"):
+        ingest([ONE], tmp_path / "out", scheduler="tcp://127.0.0.1:1")
+
+
+def test_the_odd_one_out_is_named_with_what_it_does_otherwise(tmp_path):
+    out = write_all([*copies(tmp_path / "in", 3), TWO], tmp_path / "out")
+    fleet = group_traces(out)
+    assert [len(group.traces) for group in fleet.groups] == [3, 1]
+    assert fleet.groups[1].traces == (str(TWO),)
+    differing = {each.module: each for each in fleet.groups[1].differences}
+    q_proj = differing["model.layers.0.self_attn.q_proj"]
+    assert "128x8" in q_proj.usual[0]
+    assert q_proj.here[0] != q_proj.usual[0]
+    assert "model.layers.0.input_layernorm" not in differing
+
+    text = as_text(fleet)
+    assert TWO.name in text
+    assert "prefill model.layers.#.self_attn.q_proj (2 times)" in text
+    assert json.loads(as_json(fleet))["groups"][1]["traces"] == [str(TWO)]
+
+
+def test_equal_traces_are_one_group(tmp_path):
+    fleet = group_traces(write_all(copies(tmp_path / "in", 2), tmp_path / "out"))
+    assert len(fleet.groups) == 1
+    assert "1 choices" in as_text(fleet)
+
+
+def test_no_dataset(tmp_path):
+    for folder in (tmp_path, tmp_path / "none"):
+        with pytest.raises(TracediffError, match="no dataset"):
+            group_traces(folder)
+
+
+def test_damaged_file_of_a_dataset(tmp_path):
+    out = write_all([ONE], tmp_path / "out")
+    file = next(out.rglob(FILE))
+    file.write_bytes(file.read_bytes()[:-500])
+    with pytest.raises(TracediffError, match="damaged"):
+        group_traces(out)
+
+
+def test_folders_stand_for_the_traces_in_them(tmp_path):
+    paths = copies(tmp_path / "in", 2)
+    (tmp_path / "in" / "manifest.json").write_text("{}")
+    (tmp_path / "in" / "notes.txt").write_text("")
+    assert traces_in([tmp_path / "in", TWO]) == [*paths, TWO]
+    with pytest.raises(TracediffError, match="holds no trace"):
+        traces_in([tmp_path])
+
+
+def test_commands(tmp_path):
+    copies(tmp_path / "in", 2)
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "tracediff"]
+    done = run(*command, "ingest", tmp_path / "in", "--out", out, "--workers", "1")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "Wrote 2 traces with 224 kernels" in done.stderr
+    done = run(*command, "fleet", out)
+    assert done.returncode == 0
+    assert "2 traces" in done.stdout

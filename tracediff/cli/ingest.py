@@ -1,0 +1,40 @@
+"""`tracediff ingest`: many traces into one Parquet dataset."""
+
+from pathlib import Path
+
+import typer
+
+from tracediff.cli import app
+from tracediff.cli.application import TROUBLE
+from tracediff.cli.options import say
+
+
+@app.command()
+def ingest(
+    traces: list[Path] = typer.Argument(help="Traces of any kind; a folder stands for the traces directly in it."),
+    out: Path = typer.Option(help="The dataset; traces it holds already are left as they are."),
+    scheduler: str | None = typer.Option(None, help="Address of a Dask scheduler (tcp://host:8786)."),
+    workers: int | None = typer.Option(None, min=1, help="Processes of this machine; one per core unless said."),
+) -> None:
+    """Write the kernel tables of many traces into one Parquet dataset, in parallel; run again, it does what is missing.
+
+    Example: tracediff ingest traces/*.sqlite --out fleet && tracediff fleet fleet
+    """
+    from tracediff.fleet.ingest import ingest as ingest_traces
+    from tracediff.fleet.sources import traces_in
+
+    found = traces_in(traces)
+    outcomes = ingest_traces(
+        found,
+        out,
+        scheduler=scheduler,
+        workers=workers,
+        progress=lambda outcome: say(outcome.problem) if outcome.problem else None,
+    )
+    failed = sum(outcome.problem is not None for outcome in outcomes)
+    written = [outcome.kernels for outcome in outcomes if outcome.kernels is not None]
+    there = len(outcomes) - failed - len(written)
+    say(f"Wrote {len(written)} traces with {sum(written):,} kernels to {out}; {there} were there, {failed} failed")
+    if failed:
+        raise typer.Exit(TROUBLE)
+    say(f"Next: tracediff fleet {out}")

@@ -1,0 +1,127 @@
+"""Which traces of a dataset run other kernels: traces grouped by the kernels each module launches.
+
+What is compared is the sequence of kernel names in the last iteration of each (phase, module): a module's choice.
+Traces with the same choices everywhere are one group; the largest group is the usual one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tracediff.errors import TracediffError
+from tracediff.fleet.dataset import FILE, import_pyarrow, read_description
+
+Place = tuple[str | None, str | None]
+Choice = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """A module that runs other kernels than in the usual group; an empty sequence where one has no such module."""
+
+    phase: str | None
+    module: str | None
+    usual: Choice
+    here: Choice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Traces that choose the same kernels in every module.
+
+    Attributes:
+        traces: Their paths, as far as the dataset knows them.
+        differences: Modules that run other kernels than in the usual group; none for that group itself.
+    """
+
+    traces: tuple[str, ...]
+    differences: tuple[Difference, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fleet:
+    """All traces of a dataset, the usual group first, then by size.
+
+    Attributes:
+        groups: The groups.
+        modules: How many (phase, module) pairs there are in any trace.
+    """
+
+    groups: tuple[Group, ...]
+    modules: int
+
+
+def group_traces(folder: Path) -> Fleet:
+    """Group the traces of a dataset.
+
+    Raises:
+        TracediffError: There is no dataset, pyarrow is missing, or a file is damaged.
+    """
+    files = sorted(folder.glob(f"trace=*/{FILE}")) if folder.is_dir() else []
+    if not files:
+        raise TracediffError(f"{folder} holds no dataset", "make one with: tracediff ingest TRACES --out DIR")
+    by_choice: dict[frozenset[tuple[Place, Choice]], list[str]] = {}
+    known: dict[Any, Any] = {}  # equal texts and choices are held once, however many traces there are
+    for file in files:
+        choices = frozenset((place, known.setdefault(choice, choice)) for place, choice in _choices(file).items())
+        path = read_description(file).get("path")
+        by_choice.setdefault(known.setdefault(choices, choices), []).append(
+            path if isinstance(path, str) else file.parent.name.removeprefix("trace=")
+        )
+    ordered = sorted(by_choice.items(), key=lambda item: (-len(item[1]), item[1]))
+    usual = dict(ordered[0][0])
+    groups = tuple(
+        Group(traces=tuple(traces), differences=_differences(usual, dict(choices))) for choices, traces in ordered
+    )
+    places = {place for choices in by_choice for place, _ in choices}
+    return Fleet(groups=groups, modules=len(places))
+
+
+def _choices(file: Path) -> dict[Place, Choice]:
+    """Return the sequence of kernel names of each (phase, module) in the last iteration of its phase."""
+    pyarrow = import_pyarrow()
+    try:
+        table = pyarrow.parquet.read_table(
+            file, columns=["phase", "module", "iteration", "name"], partitioning=None
+        ).combine_chunks()
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        raise TracediffError(f"{file} is damaged", "remove it and ingest its trace again") from error
+    phase, phases = _codes(pyarrow, table.column("phase"))
+    module, modules = _codes(pyarrow, table.column("module"))
+    name, names = _codes(pyarrow, table.column("name"))
+    iteration = table.column("iteration").to_numpy()
+    last = np.full(len(phases) + 1, -1, dtype=np.int64)
+    np.maximum.at(last, phase, iteration)
+    kept = np.flatnonzero(iteration == last[phase])
+    place = phase[kept] * (len(modules) + 1) + module[kept]
+    order = np.argsort(place, kind="stable")
+    first = np.flatnonzero(np.r_[True, np.diff(place[order]) != 0])[: len(order)].tolist()
+    result: dict[Place, Choice] = {}
+    for begin, end in zip(first, [*first[1:], len(order)], strict=True):
+        rows = kept[order[begin:end]]
+        result[phases[phase[rows[0]]], modules[module[rows[0]]]] = tuple(
+            names[code] or "" for code in name[rows].tolist()
+        )
+    return result
+
+
+def _codes(pyarrow: Any, column: Any) -> tuple[np.ndarray[Any, Any], list[str | None]]:
+    """Return codes and their values; the last value is None, for nulls."""
+    chunk = column.combine_chunks() if hasattr(column, "combine_chunks") else column
+    if not pyarrow.types.is_dictionary(chunk.type):
+        chunk = chunk.dictionary_encode()
+    values: list[str | None] = [*chunk.dictionary.to_pylist(), None]
+    codes = chunk.indices.fill_null(len(values) - 1).to_numpy(zero_copy_only=False).astype(np.int64)
+    return codes, values
+
+
+def _differences(usual: dict[Place, Choice], here: dict[Place, Choice]) -> tuple[Difference, ...]:
+    return tuple(
+        Difference(phase=place[0], module=place[1], usual=usual.get(place, ()), here=here.get(place, ()))
+        for place in sorted(usual.keys() | here.keys(), key=lambda place: (place[0] or "", place[1] or ""))
+        if usual.get(place, ()) != here.get(place, ())
+    )

@@ -1,0 +1,142 @@
+"""Read many traces into one dataset, spread over processes or machines with Dask.
+
+A task is one trace. Its result is a file that appears whole or not at all, so a killed worker's tasks are run again by
+whoever is left, and a second run of the whole command does only what is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tracediff.errors import TracediffError
+from tracediff.fleet.dataset import FILE, import_pyarrow, partition_of, write_table
+
+#: How often a task is given to another worker after one died with it. The trace may be what kills them.
+_RETRIES = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of one trace.
+
+    Attributes:
+        trace: The trace.
+        kernels: Kernels written now; None where the dataset held the trace already, or where reading it failed.
+        problem: Why it could not be read, one line; None when all is well.
+    """
+
+    trace: Path
+    kernels: int | None = None
+    problem: str | None = None
+
+
+def ingest(
+    traces: Sequence[Path],
+    out: Path,
+    *,
+    scheduler: str | None = None,
+    workers: int | None = None,
+    progress: Callable[[Outcome], None] = lambda outcome: None,
+) -> list[Outcome]:
+    """Write the kernel tables of traces into the dataset at `out`.
+
+    Args:
+        traces: Traces of any kind; workers on other machines must see them, and `out`, under the same paths.
+        out: The dataset, made where it does not exist.
+        scheduler: Address of a Dask scheduler; without one, processes of this machine are used.
+        workers: How many processes of this machine; one per core unless said.
+        progress: Called with each outcome as it comes.
+
+    Returns:
+        One outcome per trace, in the order given; each trace once.
+
+    Raises:
+        TracediffError: pyarrow or Dask is missing, `out` is no folder, or no scheduler answers.
+    """
+    import_pyarrow()
+    if out.exists() and not out.is_dir():
+        raise TracediffError(f"{out} is no folder", "name another with --out")
+    out = out.absolute()
+    outcomes: dict[Path, Outcome] = {}
+    waiting: list[Path] = []
+    for trace in dict.fromkeys(path.absolute() for path in traces):
+        try:
+            done = (out / partition_of(trace) / FILE).is_file()
+        except OSError as error:
+            outcomes[trace] = Outcome(trace=trace, problem=f"{trace}: {error.strerror or error}")
+            progress(outcomes[trace])
+            continue
+        if done:
+            outcomes[trace] = Outcome(trace=trace)
+            progress(outcomes[trace])
+        else:
+            waiting.append(trace)
+    if waiting:
+        with _client(scheduler, workers, len(waiting)) as client:
+            for outcome in _run(client, waiting, out):
+                outcomes[outcome.trace] = outcome
+                progress(outcome)
+    return [outcomes[trace] for trace in dict.fromkeys(path.absolute() for path in traces)]
+
+
+def ingest_one(trace: Path, out: Path) -> Outcome:
+    """Write one trace into the dataset; the task that workers run."""
+    from tracediff.trace import read_trace  # noqa: PLC0415 -- in the worker
+
+    try:
+        partition = out / partition_of(trace)
+        table = read_trace(trace)
+        write_table(table, partition)
+    except TracediffError as error:
+        return Outcome(trace=trace, problem=str(error))
+    except OSError as error:
+        return Outcome(trace=trace, problem=f"{trace}: {error.strerror or error}")
+    return Outcome(trace=trace, kernels=len(table))
+
+
+def _run(client: Any, traces: list[Path], out: Path) -> Iterator[Outcome]:
+    from distributed import as_completed  # noqa: PLC0415
+    from distributed.scheduler import KilledWorker  # noqa: PLC0415
+
+    futures = {client.submit(ingest_one, trace, out, pure=False, retries=_RETRIES): trace for trace in traces}
+    for future in as_completed(list(futures)):
+        trace = futures[future]
+        try:
+            yield future.result()
+        except KilledWorker:
+            yield Outcome(trace=trace, problem=f"{trace}: every worker that read it died; is there memory enough?")
+        except Exception as error:
+            yield Outcome(trace=trace, problem=f"{trace}: {type(error).__name__}: {error}")
+
+
+@contextmanager
+def _client(scheduler: str | None, workers: int | None, tasks: int) -> Iterator[Any]:
+    try:
+        import dask.config  # noqa: PLC0415 -- optional, and slow to load
+        import distributed  # noqa: PLC0415
+    except ImportError:
+        raise TracediffError("this needs Dask", "pip install 'nsys-tracediff[fleet]'") from None
+    if scheduler is not None:
+        try:
+            client = distributed.Client(scheduler, timeout="15s")
+        except (OSError, TimeoutError, ValueError) as error:
+            raise TracediffError(f"no Dask scheduler answers at {scheduler}", str(error) or "is it running?") from error
+        with client:
+            yield client
+        return
+    import os  # noqa: PLC0415
+
+    count = max(1, min(workers or os.cpu_count() or 1, tasks))
+    # No dashboard: it opens a port, which nobody asked for.
+    with (
+        dask.config.set({"distributed.worker.memory.terminate": False}),
+        distributed.LocalCluster(
+            n_workers=count, threads_per_worker=1, dashboard_address=None, silence_logs="CRITICAL"
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client
