@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from tests.profiles import FLOAT16
 from tracediff.cli import app
 
-B1, B2 = str(FLOAT16 / "b1.sqlite"), str(FLOAT16 / "b2.sqlite")
+B1, B2, B8 = (str(FLOAT16 / f"b{batch}.sqlite") for batch in (1, 2, 8))
 
 
 @pytest.fixture(autouse=True)
@@ -151,3 +151,31 @@ def test_help_lists_every_command_and_each_has_an_example_or_says_what_it_does()
     for command in ("capture", "diff", "show", "name", "doctor"):
         assert command in overview
         assert run(command, "--help").exit_code == 0
+
+
+def test_several_traces_stand_side_by_side():
+    result = run("diff", B1, B2, B8, "--phase", "prefill")
+    assert result.exit_code == 0, result.stderr
+    line = next(line for line in result.stdout.splitlines() if "self_attn.k_proj" in line)
+    assert "same-order" in line
+    assert "order-changed" in line
+
+
+def test_several_traces_as_json_hold_one_entry_per_trace():
+    many = json.loads(run("diff", B1, B2, B8, "--phase", "prefill", "--format", "json").stdout)
+    assert [trace["batch"] for trace in many["traces"]] == [1, 2, 8]
+    row = next(row for row in many["rows"] if row["module"] == "model.layers.3.self_attn.q_proj")
+    assert row["split_k"][:2] == [3, 2]
+    assert len(row["kernels"]) == len(row["splitk_reduce"]) == 3
+    assert row["verdicts"] == ["order-changed", "order-changed"]
+
+
+def test_several_traces_fail_a_gate_when_one_does():
+    assert run("diff", B1, B1, B2, "--fail-on", "order-changed").exit_code == 1
+    assert run("diff", B1, B1, B1, "--exit-code").exit_code == 0
+
+
+def test_what_shows_two_traces_says_so_for_three(tmp_path):
+    result = run("diff", B1, B2, B8, "--html", tmp_path / "r.html")
+    assert result.exit_code == 2
+    assert "show two traces" in result.stderr

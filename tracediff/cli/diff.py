@@ -10,7 +10,9 @@ from tracediff.cli.application import GATE_FAILED
 from tracediff.cli.options import Format, emit, open_in_browser, say, stdout_console
 
 if TYPE_CHECKING:
-    from tracediff.diff import TraceDiff
+    from collections.abc import Sequence
+
+    from tracediff.diff import ManyDiff, TraceDiff, Verdict
 
 
 @app.command()
@@ -18,7 +20,7 @@ def diff(
     a: Path = typer.Argument(
         metavar="A", help="The reference: an nsys export (SQLite, Parquet folder) or report, or PyTorch profiler JSON."
     ),
-    b: Path = typer.Argument(metavar="B", help="The trace to compare with it."),
+    others: list[Path] = typer.Argument(metavar="B…", help="The trace to compare with it; several stand side by side."),
     output_format: Format = typer.Option(Format.TABLE, "--format", help="How to print the result."),
     html: Path | None = typer.Option(None, help="Also write the HTML report to this file."),
     open_report: bool = typer.Option(False, "--open", help="Open the HTML report in the browser."),
@@ -32,17 +34,26 @@ def diff(
     ),
     force: bool = typer.Option(False, help="Replace files that exist."),
 ) -> None:
-    """Compare two traces: kernels, tiles, split-K and reduction order, module by module.
+    """Compare two traces (or more with the first): kernels, tiles, split-K and reduction order, module by module.
 
     Example: tracediff diff b1.sqlite b2.sqlite --html report.html --open
     """
     from tracediff.cli.load import load_trace
-    from tracediff.diff import diff_tables
+    from tracediff.diff import diff_many, diff_tables
     from tracediff.diff.evidence import attach_evidence
     from tracediff.diff.gate import verdicts_named
+    from tracediff.errors import TracediffError
     from tracediff.files import refuse_to_overwrite, write_text
 
     gates = verdicts_named(fail_on)
+    if len(others) > 1:
+        if html or open_report or save:
+            raise TracediffError("--html, --open and --save show two traces", "name two, or leave these options out")
+        many = diff_many([load_trace(path) for path in (a, *others)], phase)
+        _print_many(many, output_format, everything, unfold)
+        _exit_by_gates(many.diffs, gates, exit_code)
+        return
+    b = others[0]
     report = html or (Path(f"{a.stem}-{b.stem}.html") if open_report else None)
     for path in (report, save):
         if path is not None:
@@ -68,11 +79,28 @@ def diff(
         emit(_as_text(result, output_format, everything, unfold))
     if open_report and report is not None:
         open_in_browser(report)
-    failed = [verdict for verdict in gates if result.verdicts[verdict]]
+    _exit_by_gates([result], gates, exit_code)
+
+
+def _exit_by_gates(diffs: "Sequence[TraceDiff]", gates: "Sequence[Verdict]", exit_code: bool) -> None:
+    counts = {verdict: sum(diff.verdicts[verdict] for diff in diffs) for verdict in gates}
+    failed = [f"{count} × {verdict}" for verdict, count in counts.items() if count]
     if failed:
-        say(f"Failed: {', '.join(f'{result.verdicts[verdict]} × {verdict}' for verdict in failed)}")
-    if failed or (exit_code and result.differs):
+        say(f"Failed: {', '.join(failed)}")
+    if failed or (exit_code and any(diff.differs for diff in diffs)):
         raise typer.Exit(GATE_FAILED)
+
+
+def _print_many(many: "ManyDiff", output_format: Format, everything: bool, unfold: bool) -> None:
+    from tracediff.errors import TracediffError
+    from tracediff.report.many import many_to_json, print_many
+
+    if output_format is Format.TABLE:
+        print_many(many, stdout_console(), everything, unfold)
+    elif output_format is Format.JSON:
+        emit(many_to_json(many))
+    else:
+        raise TracediffError(f"--format {output_format} shows two traces", "choose table or json")
 
 
 def _as_text(result: "TraceDiff", output_format: Format, everything: bool, unfold: bool) -> str:

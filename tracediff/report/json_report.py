@@ -17,7 +17,7 @@ SCHEMA = 1
 
 def diff_to_json(diff: TraceDiff) -> str:
     """Return the diff as JSON text, one row per line."""
-    return _lines(diff_to_dict(diff))
+    return lines_of(diff_to_dict(diff))
 
 
 def diff_to_dict(diff: TraceDiff) -> dict[str, Any]:
@@ -142,7 +142,7 @@ def show_to_json(table: KernelTable, side: Side, rows: tuple[Row, ...]) -> str:
         rows: The rows shown, their `a` side filled.
     """
     roles = Counter(kernel.parsed.role for row in rows for kernel in row.a)
-    return _lines(
+    return lines_of(
         {
             "schema": SCHEMA,
             "trace": side_to_dict(side),
@@ -170,7 +170,7 @@ def show_to_json(table: KernelTable, side: Side, rows: tuple[Row, ...]) -> str:
     )
 
 
-def _lines(document: dict[str, Any]) -> str:
+def lines_of(document: dict[str, Any]) -> str:
     """Write the document with one row per line: a person can page through it, and line tools can diff it."""
     rows = document.pop("rows")
     head = json.dumps(document, ensure_ascii=False, indent=1)

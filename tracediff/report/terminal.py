@@ -15,7 +15,8 @@ from tracediff.report.folded import Line, hidden_in_words, lines, phases
 from tracediff.report.words import coverage_words, duration, trace_words
 from tracediff.text import printable
 
-_STYLE = {
+#: How each verdict looks.
+STYLE = {
     Verdict.SAME_KERNELS: "dim",
     Verdict.SAME_ORDER: "green",
     Verdict.UNKNOWN: "yellow",
@@ -35,7 +36,7 @@ def print_diff(diff: TraceDiff, console: Console, everything: bool = False, unfo
     for warning in diff.warnings:
         console.print(Text(f"! {printable(warning)}", style="bold yellow"))
     for label, side in (("a", diff.a), ("b", diff.b)):
-        _print_side(label, side, console)
+        print_side(label, side, console)
     console.print()
     for sentence in summarise(diff):
         console.print(Text(printable(sentence)))
@@ -46,7 +47,8 @@ def print_diff(diff: TraceDiff, console: Console, everything: bool = False, unfo
         console.print(Text(f"{hidden} (--all shows them)", style="dim"))
 
 
-def _print_side(label: str, side: Side, console: Console) -> None:
+def print_side(label: str, side: Side, console: Console) -> None:
+    """Print what one trace is and what of it is compared."""
     console.print(Text.assemble((f"{label:3}", "bold"), printable(side.info.path)))
     console.print(Text(f"   {printable(trace_words(side.info))}", style="dim"))
     words = f"   {coverage_words(side)}; compared: {side.kernels:,}, {duration(side.duration_ns)}"
@@ -63,12 +65,12 @@ def _table(phase: str, group: list[Line], width: int) -> Table:
     table.add_column("split-K", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     for line in group:
-        told = Text(line.reason, style=_STYLE[line.verdict])
+        told = Text(line.reason, style=STYLE[line.verdict])
         for words, style in ((line.bits, "bold"), (line.change, ""), (_cost(line), "dim")):
             if words:
                 told.append("\n")
                 told.append(words, style=style)
-        verdict = Text(line.verdict, style=_STYLE[line.verdict])
+        verdict = Text(line.verdict, style=STYLE[line.verdict])
         table.add_row(Text(line.layers), Text(line.module), told, Text(line.split_k), verdict)
     return table
 
@@ -79,7 +81,7 @@ def _cost(line: Line) -> str:
 
 def print_show(side: Side, rows: tuple[Row, ...], console: Console, unfold: bool = False) -> None:
     """Print one trace's kernel table: per (phase, module) its kernels in launch order."""
-    _print_side("", side, console)
+    print_side("", side, console)
     folded = [each for row in rows for each in fold([row])] if unfold else list(fold(rows))
     grouped: dict[str | None, list[Table]] = {}
     for each in folded:

@@ -1,0 +1,71 @@
+"""Many traces at once: each is compared with the first, and the results stand side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from tracediff.diff.compare import diff_tables
+from tracediff.diff.evidence import attach_evidence
+from tracediff.diff.result import Row, Side, TraceDiff, Verdict
+from tracediff.trace import KernelTable, RangeKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManyRow:
+    """One (phase, module) in every trace.
+
+    Attributes:
+        phase, layer, module: As in `Row`.
+        rows: The comparison of the first trace with each of the others; None where neither launched a kernel here.
+    """
+
+    phase: str | None
+    layer: int | None
+    module: str
+    rows: tuple[Row | None, ...]
+
+    @property
+    def worst(self) -> Verdict:
+        """The worst verdict of the comparisons."""
+        return max((row.verdict for row in self.rows if row is not None), key=list(Verdict).index)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManyDiff:
+    """The first trace against each of the others.
+
+    Attributes:
+        diffs: One comparison per other trace, in the order given.
+        rows: Every (phase, module) that launched a kernel in any trace.
+    """
+
+    diffs: tuple[TraceDiff, ...]
+    rows: tuple[ManyRow, ...]
+
+    @property
+    def sides(self) -> tuple[Side, ...]:
+        """All traces, the reference first."""
+        return (self.diffs[0].a, *(diff.b for diff in self.diffs))
+
+
+def diff_many(tables: Sequence[KernelTable], phases: Collection[str] = ()) -> ManyDiff:
+    """Compare the first of at least two tables with each of the others.
+
+    Raises:
+        TracediffError: A named phase is not in a trace.
+    """
+    diffs = tuple(attach_evidence(diff_tables(tables[0], other, phases)) for other in tables[1:])
+    found = [{_key(row): row for row in diff.rows} for diff in diffs]
+    keys = dict.fromkeys(key for rows in found for key in rows)
+    return ManyDiff(
+        diffs=diffs,
+        rows=tuple(
+            ManyRow(phase=key.phase, layer=key.layer, module=key.module, rows=tuple(rows.get(key) for rows in found))
+            for key in keys
+        ),
+    )
+
+
+def _key(row: Row) -> RangeKey:
+    return RangeKey(phase=row.phase, module=row.module, layer=row.layer)
