@@ -1,7 +1,9 @@
 """Bug or not: the verdict for a clean model and for a planted fault of each kind, measured on the CPU."""
 
+import importlib.util
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,43 +16,22 @@ from tracediff.evidence.sampler import check_sampler
 from tracediff.report.explain_terminal import explanation_to_markdown
 
 
-def reorders(module):
-    """Sum a projection in another order at other batch sizes than 1: in two halves of k, as a split-K of 2."""
-    from torch import nn
-
-    class InHalves(nn.Linear):
-        def forward(self, inputs):
-            if inputs.shape[0] == 1:
-                return super().forward(inputs)
-            half = inputs.shape[-1] // 2
-            return inputs[..., :half] @ self.weight[:, :half].T + inputs[..., half:] @ self.weight[:, half:].T
-
-    module.__class__ = InHalves
-
-
-def leaks(module):
-    module.register_forward_hook(lambda _, arguments, output: output + output.mean(dim=0, keepdim=True) / 2)
-
-
-def vibrates(module):
-    import torch
-
-    def add_noise(_, arguments, output):
-        return output + torch.rand(output.shape).to(output.dtype) / 64
-
-    module.register_forward_hook(add_noise)
+def plant_faults():
+    """Return scripts/plant_faults.py as a module: it defines the faults, and prints the same verdicts for any model."""
+    path = Path(__file__).parents[2] / "scripts" / "plant_faults.py"
+    spec = importlib.util.spec_from_file_location("plant_faults", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def measured(directory, fault, dtype="float16"):
-    """Write the evidence of the tiny model with a fault in one projection."""
-    from tracediff.capture.models import ModelSpec, load_model, prompt_tokens
-    from tracediff.evidence.record import measure, write
+    """Write the evidence of the tiny model with a fault in one projection, and gather it."""
+    from tracediff.capture.models import ModelSpec
 
+    faults = plant_faults()
     spec = ModelSpec(name="tiny", dtype=dtype)
-    model = load_model(spec, "cpu")
-    if fault is not None:
-        fault(model.model.layers[0].mlp.down_proj)
-    write(measure(model, prompt_tokens(spec, model), (1, 2), (3,), name="tiny", dtype=dtype), directory)
+    faults.evidence_of(fault and getattr(faults, fault), spec, "cpu", directory)
     return gather(directory)
 
 
@@ -66,9 +47,9 @@ def evidence_needs():
 @pytest.mark.parametrize(
     ("fault", "verdict", "words"),
     [
-        (reorders, Verdict.EXPECTED, "batch 2: down_proj"),
-        (leaks, Verdict.SUSPECT_ROWS, "model.layers.0.mlp"),
-        (vibrates, Verdict.SUSPECT_RUNS, "the same run twice"),
+        ("reorders", Verdict.EXPECTED, "batch 2: down_proj"),
+        ("leaks", Verdict.SUSPECT_ROWS, "model.layers.0.mlp"),
+        ("vibrates", Verdict.SUSPECT_RUNS, "the same run twice"),
         (None, Verdict.INCONCLUSIVE, "nothing to explain"),
     ],
 )
@@ -85,7 +66,7 @@ def test_a_faulty_sampler_is_the_verdict_when_the_model_is_clean(tmp_path):
         with np.errstate(all="ignore"):
             return (logits / np.float32(temperature)).argmax(axis=-1)
 
-    facts = measured(tmp_path, reorders)
+    facts = measured(tmp_path, "reorders")
     faulty = explain(facts, check_sampler(divides_by_zero, "mine:sample", "numpy"))
     assert faulty.verdict is Verdict.SUSPECT_SAMPLER
     assert "mine:sample" in faulty.headline
@@ -112,7 +93,7 @@ def test_flips_alone_are_inconclusive_and_say_what_was_not_measured(tmp_path):
 def test_a_batch_much_farther_from_float32_is_no_change_of_order(tmp_path):
     from tracediff.evidence.flips import search_flips
 
-    facts = measured(tmp_path, reorders)
+    facts = measured(tmp_path, "reorders")
     search_flips(request(random=1), tmp_path / "flips.json", load=with_logits(lambda x: x + x / 8 if len(x) > 1 else x))
     explanation = explain(replace(gather(tmp_path), orders=facts.orders))
     assert explanation.verdict is Verdict.INCONCLUSIVE

@@ -182,7 +182,7 @@ def ulp_growth(modules: Sequence[ModuleChange], title: str = "From the first ori
             row=row,
             col=1,
         )
-    figure.update_yaxes(type="log", title_text="ULP", row=1, col=1)
+    figure.update_yaxes(type="log", dtick=1, title_text="ULP", row=1, col=1)
     figure.update_yaxes(title_text="share", tickformat=".0%", rangemode="tozero", row=2, col=1)
     ticks = _block_starts(names)
     figure.update_xaxes(tickvals=list(ticks), ticktext=list(ticks.values()), row=2, col=1)
