@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from functools import lru_cache
 from typing import Any
 
 from tracediff.diff.result import Kernel, Row, Side, TraceDiff
+from tracediff.kernels import KernelName
 from tracediff.trace.table import Coverage, KernelTable, TraceInfo
 
 SCHEMA = 1
@@ -101,10 +103,9 @@ def row_to_dict(row: Row) -> dict[str, Any]:
 
 def kernel_to_dict(kernel: Kernel) -> dict[str, Any]:
     """Return one executed kernel: what its name states, its launch, what cuBLASLt logged for it."""
-    parsed = kernel.parsed.to_dict()
     algorithm = kernel.algorithm
     return {
-        **parsed,
+        **_stated(kernel.parsed),
         "split_k": kernel.split_k,
         "split_k_source": kernel.split_k_source,
         "grid": list(kernel.grid),
@@ -131,6 +132,12 @@ def kernel_to_dict(kernel: Kernel) -> dict[str, Any]:
             "workspace_bytes": algorithm.workspace_bytes,
         },
     }
+
+
+@lru_cache(maxsize=4096)
+def _stated(parsed: KernelName) -> dict[str, Any]:
+    """Return what a name states; a trace has few names and many kernels."""
+    return parsed.to_dict()
 
 
 def show_to_json(table: KernelTable, side: Side, rows: tuple[Row, ...]) -> str:
