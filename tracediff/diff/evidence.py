@@ -69,7 +69,7 @@ def _attached(diff: TraceDiff, stored: dict[str, Any], pair: dict[str, Any]) -> 
         "logits": {phase: read_bits(bits) for phase, bits in pair["logits"].items()},
         "tokens": {phase: {"equal": a == b, "a": a, "b": b} for phase, (a, b) in tokens.items()},
         "repair": pair["repair"],
-        "notes": stored["notes"],
+        "notes": stored.get("notes", []),
         "controls": stored["controls"],
         "contradictions": [
             {"phase": row.phase, "module": row.module, "verdict": str(row.verdict)} for row in rows if contradicted(row)
