@@ -213,7 +213,12 @@ def test_stored_logits_are_read_without_torch(tmp_path):
     [
         ({}, "holds no evidence"),
         ({"evidence.json": "{"}, "cannot read"),
-        ({"evidence.json": '{"schema": 1, "pairs": [{}]}'}, "is damaged"),
+        ({"evidence.json": '{"schema": 1, "controls": {}, "pairs": [{}]}'}, "is damaged"),
+        (
+            {"evidence.json": '{"schema": 1, "controls": {}, "pairs": [{"logits": {}, "first_origin": 3}]}'},
+            "is damaged",
+        ),
+        ({"evidence.json": '{"schema": 1}'}, "is damaged"),
         ({"manifest.json": "{}"}, "holds no evidence"),
         ({"evidence.json": '{"schema": 7}'}, "holds no evidence"),
     ],

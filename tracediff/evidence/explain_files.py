@@ -105,6 +105,7 @@ def gather(directory: Path) -> Facts:
     stored: tuple[StoredFlip, ...] = ()
     if evidence is not None:
         try:
+            _check_shape(evidence)
             stored = tuple(_stored_flips(evidence, directory / stored_logits.FILE_NAME))
             orders = list(_orders(evidence, manifest, directory, notes))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -133,6 +134,17 @@ def _documents(directory: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             raise TracediffError(f"cannot read {path}", str(error)) from error
         if isinstance(document, dict):
             yield path.name, document
+
+
+def _check_shape(evidence: dict[str, Any]) -> None:
+    """Touch what the questions need, so that a damaged file is named here and not halfway through them."""
+    dict(evidence["controls"])
+    for pair in evidence["pairs"]:
+        dict(pair["logits"])
+        if pair["first_origin"] is not None:
+            _, _ = pair["first_origin"]
+        if pair["repair"] is not None:
+            bool(pair["repair"]["logits_equal"]), list(pair["repair"]["minimal"])
 
 
 def _stored_flips(evidence: dict[str, Any], path: Path) -> Iterator[StoredFlip]:

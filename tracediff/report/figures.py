@@ -287,7 +287,7 @@ def write_images(
     for _, path in paths:
         refuse_to_overwrite(path, force)
     try:
-        import kaleido  # type: ignore[import-untyped]  # noqa: PLC0415
+        import kaleido  # noqa: PLC0415
     except ImportError as error:
         raise TracediffError("SVG and PNG need kaleido", "pip install 'nsys-tracediff[figures]'") from error
     try:
