@@ -5,6 +5,8 @@
 Each dtype becomes a folder with b1.sqlite, b2.sqlite, b8.sqlite and manifest.json: Llama-3-8B's geometry with seeded
 random weights, all 32 blocks, a prompt of 6 tokens and 2 decode steps. A folder that is there is left alone unless
 --force is given. Run in the environment that has `tracediff[capture]`.
+
+The logits are kept for float16 alone, where tokens are near: those of all dtypes would take more than the traces.
 """
 
 import argparse
@@ -18,6 +20,8 @@ from tracediff.errors import TracediffError
 
 BATCHES = (1, 2, 8)
 LIMIT_BYTES = 15_000_000
+LOGITS = "logits.safetensors"
+KEEP_LOGITS = ("float16",)
 
 
 def main() -> int:
@@ -32,7 +36,7 @@ def main() -> int:
         options = CaptureOptions(
             spec=ModelSpec(name=arguments.model, dtype=dtype),
             batches=BATCHES,
-            out=arguments.out / f"{arguments.model}-{dtype}-tokens6",
+            out=arguments.out / f"{arguments.model}-{dtype}",
             force=arguments.force,
         )
         try:
@@ -43,6 +47,8 @@ def main() -> int:
         for warning in captured.warnings:
             print(f"warning: {warning}", file=sys.stderr)
         print(captured.summary())
+        if dtype not in KEEP_LOGITS:
+            (options.folder / LOGITS).unlink(missing_ok=True)
     size = sum(path.stat().st_size for path in arguments.out.rglob("*") if path.is_file())
     print(f"{size} bytes in {arguments.out}")
     return 0 if size <= LIMIT_BYTES else 2
