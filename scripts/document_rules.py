@@ -1,4 +1,4 @@
-"""Write the rule tables and the sweep's result into docs/reduction-order.md, between the markers.
+"""Write rules, sweep and measured evidence into docs/reduction-order.md, between the markers.
 
 python scripts/document_rules.py
 """
@@ -13,11 +13,15 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from analyse_sweep import read_sweep, rule_counts, tables
 
+from tracediff.diff import Verdict, diff_tables
+from tracediff.diff.evidence import attach_evidence
 from tracediff.diff.rules import TABLES
+from tracediff.trace import read_trace
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs" / "reduction-order.md"
-SWEEP = ROOT / "profiles" / "reduction-order" / "h200.jsonl.gz"
+PROFILES = ROOT / "profiles"
+SWEEP = PROFILES / "reduction-order" / "h200.jsonl.gz"
 
 
 def rules_in_markdown() -> str:
@@ -46,6 +50,37 @@ def sweep_in_markdown() -> str:
     return f"{with_log}\n### gemm, without cuBLASLt's log\n{without_log.partition('gemm')[2]}"
 
 
+def evidence_in_markdown() -> str:
+    """Return predictions against measured bits in the captures of profiles/, one line per pair of batch sizes."""
+    lines = [
+        "| capture | batch | predicted equal: equal | not | order changed: other bits | equal | unknown: equal | not "
+        "| first origin | repair |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---|---|",
+    ]
+    for folder in sorted(path.parent for path in PROFILES.glob("*/evidence.json")):
+        traces = sorted(folder.glob("b*.sqlite"))
+        for other in traces[1:]:
+            diff = attach_evidence(diff_tables(read_trace(traces[0]), read_trace(other)))
+            counts = Counter(
+                (row.verdict, row.evidence["isolated"]["equal"])
+                for row in diff.rows
+                if row.evidence is not None and row.evidence["isolated"] is not None
+            )
+            same = (Verdict.SAME_KERNELS, Verdict.SAME_ORDER)
+            numbers = [
+                *(sum(counts[verdict, equal] for verdict in same) for equal in (True, False)),
+                *(counts[Verdict.ORDER_CHANGED, equal] for equal in (False, True)),
+                *(counts[Verdict.UNKNOWN, equal] for equal in (True, False)),
+            ]
+            evidence = diff.evidence or {}
+            first, repair = evidence.get("first_origin"), evidence.get("repair")
+            origin = f"`{first['module']}`, {first['phase']}" if first else "none"
+            minimal = ", ".join(repair["minimal"]) if repair else "none needed"
+            batches = f"{diff.a.info.batch} → {diff.b.info.batch}"
+            lines.append(f"| {folder.name} | {batches} | {' | '.join(map(str, numbers))} | {origin} | {minimal} |")
+    return "\n".join(lines)
+
+
 def replaced(text: str, name: str, content: str) -> str:
     """Return text with what stands between the markers of `name` replaced."""
     start, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
@@ -57,8 +92,14 @@ def replaced(text: str, name: str, content: str) -> str:
 
 
 def document(text: str) -> str:
-    """Return the document with both parts up to date."""
-    return replaced(replaced(text, "rules", rules_in_markdown()), "sweep", sweep_in_markdown())
+    """Return the document with its written parts up to date."""
+    for name, content in (
+        ("rules", rules_in_markdown()),
+        ("sweep", sweep_in_markdown()),
+        ("evidence", evidence_in_markdown()),
+    ):
+        text = replaced(text, name, content)
+    return text
 
 
 def main() -> int:

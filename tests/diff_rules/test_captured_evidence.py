@@ -1,0 +1,103 @@
+"""Predictions against what was measured on an H200, in the captures of profiles/."""
+
+import json
+from functools import cache
+
+import pytest
+
+from tests.profiles import BFLOAT16, FLOAT16, FLOAT32
+from tracediff.diff import Verdict, diff_tables
+from tracediff.diff.evidence import attach_evidence
+from tracediff.diff.summary import summarise
+from tracediff.trace import read_trace
+
+PAIRS = [(folder, batch) for folder in (FLOAT16, BFLOAT16, FLOAT32) for batch in (2, 8)]
+every_pair = pytest.mark.parametrize(("folder", "batch"), PAIRS, ids=[f"{f.name}-{b}" for f, b in PAIRS])
+
+
+@cache
+def measured(folder, batch):
+    return attach_evidence(diff_tables(read_trace(folder / "b1.sqlite"), read_trace(folder / f"b{batch}.sqlite")))
+
+
+def isolated(diff, *verdicts):
+    """Return whether bits were equal on equal inputs, of every measured module with one of these verdicts."""
+    return [
+        row.evidence["isolated"]["equal"]
+        for row in diff.rows
+        if row.verdict in verdicts and row.evidence and row.evidence["isolated"]
+    ]
+
+
+def origins(diff, phase="prefill"):
+    """Return the kinds of the modules that make a difference by themselves."""
+    rows = [row for row in diff.rows if row.phase == phase and row.evidence and row.evidence["state"] == "origin"]
+    return [row.module.rpartition(".")[2] for row in rows]
+
+
+@every_pair
+def test_where_the_order_is_kept_the_bits_are_equal(folder, batch):
+    diff = measured(folder, batch)
+    kept = isolated(diff, Verdict.SAME_KERNELS, Verdict.SAME_ORDER)
+    assert len(kept) > 300
+    assert all(kept)
+    assert diff.evidence["contradictions"] == []
+    assert diff.warnings == ()
+
+
+@every_pair
+def test_where_the_order_changed_the_bits_are_others(folder, batch):
+    assert not any(isolated(measured(folder, batch), Verdict.ORDER_CHANGED))
+
+
+@every_pair
+def test_every_module_with_kernels_was_replayed(folder, batch):
+    rows = [row for row in measured(folder, batch).rows if row.phase is not None and row.module]
+    assert all(row.evidence is not None for row in rows)
+
+
+@every_pair
+def test_all_controls_are_clean(folder, batch):
+    controls = measured(folder, batch).evidence["controls"]
+    assert {name: control["equal"] for name, control in controls.items()} == dict.fromkeys(
+        ("run_to_run", "neighbours", "position", "profiler"), True
+    )
+    assert "Nothing here looks like a bug" in summarise(measured(folder, batch))[-1]
+
+
+def test_float16_the_origins_among_the_products_are_q_proj_and_o_proj():
+    kinds = origins(measured(FLOAT16, 2))
+    assert kinds.count("q_proj") == kinds.count("o_proj") == 32
+    # The mean of a norm is an fp32 sum: 16 bits hide most of its change, not all.
+    assert set(kinds) - {"q_proj", "o_proj"} <= {"input_layernorm", "post_attention_layernorm"}
+    assert len(kinds) < 70
+
+
+def test_float16_the_repair_is_the_kinds_of_the_origins():
+    diff = measured(FLOAT16, 2)
+    kinds = {kind for phase in diff.evidence["logits"] for kind in origins(diff, phase)}
+    repair = diff.evidence["repair"]
+    assert set(repair["minimal"]) <= kinds
+    assert {"q_proj", "o_proj"} <= set(repair["minimal"])
+    assert (repair["logits_equal"], repair["complement_logits_equal"]) == (True, False)
+
+
+def test_bfloat16_other_kernels_everywhere_and_not_a_bit():
+    diff = measured(BFLOAT16, 2)
+    assert sum(row.names_differ for row in diff.rows if row.phase == "prefill") > 200
+    assert origins(diff) == []
+    assert all(bits["equal"] for bits in diff.evidence["logits"].values())
+    assert diff.evidence["repair"] is None
+    assert any("The logits are bit-identical" in sentence for sentence in summarise(diff))
+
+
+def test_float32_nearly_every_product_is_an_origin():
+    kinds = origins(measured(FLOAT32, 2))
+    assert {kinds.count(name) for name in ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "down_proj")} == {32}
+
+
+def test_stored_evidence_is_small():
+    for folder in (FLOAT16, BFLOAT16, FLOAT32):
+        path = folder / "evidence.json"
+        assert path.stat().st_size < 200_000
+        assert json.loads(path.read_text())["seconds"] < 60
