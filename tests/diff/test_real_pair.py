@@ -4,8 +4,9 @@ from collections import Counter
 
 import pytest
 
-from tests.profiles import FLOAT16
+from tests.profiles import BFLOAT16, FLOAT16, FLOAT32
 from tracediff.diff import Verdict, diff_tables
+from tracediff.diff.evidence import attach_evidence
 from tracediff.trace import read_trace
 
 PROJECTIONS = (
@@ -21,7 +22,8 @@ LAYERS = range(32)
 
 
 def compared(folder, a, b, phase="prefill"):
-    return diff_tables(read_trace(folder / f"b{a}.sqlite"), read_trace(folder / f"b{b}.sqlite"), [phase])
+    tables = [read_trace(folder / f"b{batch}.sqlite") for batch in (a, b)]
+    return attach_evidence(diff_tables(*tables, [phase]))
 
 
 def projection_rows(diff):
@@ -117,3 +119,47 @@ def test_float16_at_batch_8_the_decode_steps_change_down_proj():
 def test_traces_of_one_machine_are_compared_without_a_warning(float16):
     assert float16.warnings == ()
     assert (float16.a.info.batch, float16.b.info.batch) == (1, 2)
+
+
+@pytest.mark.parametrize("folder", [FLOAT16, BFLOAT16, FLOAT32], ids=lambda folder: folder.name)
+@pytest.mark.parametrize("batch", [2, 8])
+def test_no_prediction_of_equal_bits_is_contradicted_by_what_was_measured(folder, batch):
+    for phase in ("prefill", "decode[0]", "decode[1]"):
+        promised = [row for row in compared(folder, 1, batch, phase).rows if row.evidence is not None]
+        promised = [row for row in promised if row.verdict in {Verdict.SAME_KERNELS, Verdict.SAME_ORDER}]
+        assert promised
+        differing = [
+            row.module for row in promised if row.evidence["isolated"] and not row.evidence["isolated"]["equal"]
+        ]
+        assert differing == []
+
+
+def test_float16_the_two_projections_with_another_order_give_other_bits_and_the_five_others_do_not(float16):
+    equal = {
+        name: {row.evidence["isolated"]["equal"] for row in rows} for name, rows in projection_rows(float16).items()
+    }
+    origins = {"self_attn.q_proj", "self_attn.o_proj"}
+    assert equal == {name: {name not in origins} for name in PROJECTIONS}
+
+
+def test_bfloat16_every_projection_runs_another_kernel_and_no_bit_changes():
+    diff = compared(BFLOAT16, 1, 2)
+    assert all(row.names_differ for rows in projection_rows(diff).values() for row in rows)
+    assert {row.verdict for rows in projection_rows(diff).values() for row in rows} == {Verdict.SAME_ORDER}
+    assert {row.evidence["state"] for row in diff.rows if row.evidence} == {"clean"}
+    assert all(measured["equal"] for measured in diff.evidence["logits"].values())
+
+
+def test_float32_changes_family_from_small_n_gemm_to_xmma():
+    diff = compared(FLOAT32, 1, 2)
+    for rows in projection_rows(diff).values():
+        for row in rows:
+            assert [kernel.parsed.kernel for kernel in row.a] == ["gemmSN_TN_kernel"]
+            assert row.b[0].parsed.family == "xmma"
+            assert row.verdict is Verdict.ORDER_CHANGED
+
+
+def test_float32_q_k_v_and_o_proj_gain_a_split_k_reduction():
+    rows = projection_rows(compared(FLOAT32, 1, 2))
+    gained = {name for name, each in rows.items() if {row.splitk_reduce for row in each} == {(0, 1)}}
+    assert gained == {f"self_attn.{name}_proj" for name in "qkvo"}
