@@ -17,7 +17,7 @@ class _DeterminismCommand(ManyValues):
 @app.command(cls=_DeterminismCommand)
 def determinism(
     result_file: Path | None = typer.Argument(
-        None, metavar="[RESULT]", help="Show this finished result instead of measuring; needs no torch."
+        None, metavar="RESULT", help="Show this finished result instead of measuring; needs no torch."
     ),
     device: str | None = typer.Option(None, help="cuda or cpu; default cuda where there is one."),
     dtypes: list[str] = typer.Option(["float16", "bfloat16", "float32"], "--dtypes", "--dtype", help="Input dtypes."),

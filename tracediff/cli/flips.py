@@ -21,7 +21,7 @@ class _FlipsCommand(ManyValues):
 @app.command(cls=_FlipsCommand)
 def flips(
     result_file: Path | None = typer.Argument(
-        None, metavar="[RESULT]", help="Show this finished result instead of searching; needs no GPU and no torch."
+        None, metavar="RESULT", help="Show this finished result instead of searching; needs no GPU and no torch."
     ),
     batch: list[int] = typer.Option([1, 2], help="Batch sizes; the first is compared with each of the others."),
     dtypes: list[str] = typer.Option(
