@@ -261,3 +261,21 @@ def test_a_database_left_in_wal_mode_is_read_without_touching_it(tmp_path):
     path = without(tmp_path, "PRAGMA journal_mode=WAL")
     assert len(read_trace(path)) == 112
     assert [entry.name for entry in tmp_path.iterdir()] == ["trace.sqlite"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"CREATE TABLE StringIds (", b"CREATE TABLE \xccStringIds "),
+        (b"CREATE TABLE StringIds (", b"CREATE \xccABLE StringIds ("),
+        (b"CREATE TABLE CUPTI_ACTIVITY_KIND_KERNEL", b"CREATE TABLE CUPTI_ACTIVITY_KIND_\xff\xfeRNEL"),
+        (b"demangledName ", b"demangled\xcc\xcc\xcc\xcc "),
+    ],
+)
+def test_schema_that_is_no_text(tmp_path, old, new):
+    # SQLite quotes the schema in its message, and sqlite3 cannot decode that.
+    content = LLAMA.read_bytes()
+    assert old in content
+    path = tmp_path / "trace.sqlite"
+    path.write_bytes(content.replace(old, new))
+    refusal(path)

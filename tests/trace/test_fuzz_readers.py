@@ -1,6 +1,7 @@
-"""Whatever bytes a file holds, reading it gives a consistent table or one line of error. What crashed once is a test of its own.
+"""Whatever bytes a file holds, reading it gives a consistent table or one line of error.
 
 `python tests/trace/test_fuzz_readers.py KIND SECONDS` runs the same check under atheris, guided by coverage.
+What crashed once is a test of its own, in test_bad_exports.py or test_torch_traces.py.
 """
 
 import gzip

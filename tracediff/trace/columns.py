@@ -17,7 +17,7 @@ from typing import Protocol
 import numpy as np
 
 from tracediff.errors import TracediffError
-from tracediff.trace.open_export import damaged
+from tracediff.trace.open_export import SQLITE_ERRORS, damaged
 from tracediff.trace.sqlite_pages import NULL, PageFile, Rows, UnusualPageError
 from tracediff.trace.table import Int32, Int64
 
@@ -167,7 +167,7 @@ class Export:
         """Return all rows; a damaged file raises TracediffError."""
         try:
             return self.connection.execute(sql, parameters).fetchall()
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             raise damaged(self.path, error) from error
 
     def table(self, name: str) -> Table:
@@ -256,7 +256,7 @@ class Export:
                     text=texts,
                     apart=np.zeros(0, dtype=np.int64),
                 )
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             raise damaged(self.path, error) from error
         except OverflowError as error:
             raise TracediffError(f"{self.path}: {table} holds a number beyond 64 bits", "export it again") from error

@@ -9,6 +9,9 @@ from tracediff.trace.file_head import HEAD_BYTES, read_head
 _SQLITE_MAGIC = b"SQLite format 3\x00"
 _EXPORT = "export the report again: nsys export --type sqlite --output trace.sqlite report.nsys-rep"
 
+#: What sqlite3 raises for a damaged file. It cannot decode a message in which SQLite quotes a damaged schema.
+SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
+
 
 def open_export(path: Path) -> sqlite3.Connection:
     """Open the SQLite file `path`, unchanging and unchanged.
@@ -27,16 +30,19 @@ def open_export(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA query_only = ON")
         connection.text_factory = _text
         connection.execute("SELECT name FROM sqlite_master LIMIT 1").fetchone()
-    except sqlite3.Error as error:
+    except SQLITE_ERRORS as error:
         raise damaged(path, error) from error
     return connection
 
 
-def damaged(path: Path, error: sqlite3.Error) -> TracediffError:
+def damaged(path: Path, error: Exception) -> TracediffError:
     """Say in one line what sqlite3 met in `path`."""
-    if error.sqlite_errorname == "SQLITE_NOTADB":
+    if isinstance(error, UnicodeDecodeError):
+        return TracediffError(f"{path} is damaged or cut short", _EXPORT)
+    if getattr(error, "sqlite_errorname", None) == "SQLITE_NOTADB":
         return TracediffError(f"{path} is no SQLite database", _EXPORT)
-    return TracediffError(f"{path} is damaged or cut short ({error})", _EXPORT)
+    reason = " ".join(str(error).split())
+    return TracediffError(f"{path} is damaged or cut short ({reason})", _EXPORT)
 
 
 def _text(raw: bytes) -> str:
