@@ -242,3 +242,25 @@ def test_the_explanation_is_json_and_markdown_with_every_question():
     text = explanation_to_markdown(explanation)
     for check in explanation.checks:
         assert check.question in text
+
+
+PROFILES = Path(__file__).parents[2] / "profiles"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "origin"),
+    [("float16", "0.self_attn.q_proj"), ("bfloat16", "0.self_attn.k_proj"), ("float32", "0.self_attn.q_proj")],
+)
+def test_the_recorded_captures_are_expected(dtype, origin):
+    explanation = explain(gather(PROFILES / f"llama-3-8b-{dtype}"))
+    assert explanation.verdict is Verdict.EXPECTED
+    assert f"model.layers.{origin} in prefill" in explanation.because
+
+
+def test_a_capture_with_its_flips_and_repeats_is_explained_by_all_of_them(tmp_path):
+    for source in (*(PROFILES / "llama-3-8b-float16").iterdir(), *(PROFILES / "tokens").glob("*.json")):
+        (tmp_path / source.name).symlink_to(source)
+    explanation = explain(gather(tmp_path))
+    assert explanation.verdict is Verdict.EXPECTED
+    assert "the largest margin of 92 flips is 6 ULP" in explanation.because
+    assert any("another order at 256 of 274 origins" in check.because for check in explanation.checks)
