@@ -6,6 +6,7 @@ from tests.diff_rules.make import kernel, log, nvjet, splitk_reduce
 from tracediff.diff.result import Verdict
 from tracediff.diff.rules import decide
 from tracediff.diff.verdict import judge_row
+from tracediff.kernels import Types
 
 
 def test_a_kernel_with_the_same_launch_is_the_same_kernel():
@@ -43,7 +44,11 @@ def test_a_vector_kernel_against_a_matrix_kernel_is_another_order():
     gemv = kernel("gemv2T_kernel_val", "cublas_gemv_misc", "gemm", kernel="gemv2T_kernel_val")
     verdict, reason = decide(gemv, nvjet(1))
     assert verdict is Verdict.ORDER_CHANGED
-    assert reason.startswith("gemv → ")
+    assert reason == "gemv → nvjet GEMM"
+    small = kernel("gemmSN_TN_kernel<cublasGemvTensor>", "cublas_gemv_misc", "gemm", kernel="gemmSN_TN_kernel")
+    assert decide(gemv, small) == (Verdict.ORDER_CHANGED, "gemv → gemmSN")
+    other = kernel("gemvx", "cublas_gemv_misc", "gemm", kernel="gemvx::kernel")
+    assert decide(gemv, other) == (Verdict.ORDER_CHANGED, "gemv gemv2T_kernel_val → gemvx::kernel")
 
 
 def test_two_families_are_unknown():
@@ -163,3 +168,8 @@ def test_cudnn_parts_of_the_keys_make_it_unknown():
 
     combine = kernel("lean_reduction_kernel", grid=(1, 32, 1))
     assert judge_row([(split(4), split(1)), (combine, None)])[1] is Verdict.UNKNOWN
+
+
+def test_other_element_types_are_another_order():
+    half, single = (nvjet(1, name=word, types=Types(a=word, output=word)) for word in ("f16", "f32"))
+    assert decide(half, single) == (Verdict.ORDER_CHANGED, "type of a f16 → f32")

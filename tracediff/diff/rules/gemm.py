@@ -7,8 +7,6 @@ Tile, cluster, stages and raster decide which block computes an element and when
 
 from __future__ import annotations
 
-import re
-
 from tracediff.diff.result import Kernel, Verdict
 from tracediff.diff.rules.facts import (
     agree,
@@ -21,41 +19,23 @@ from tracediff.diff.rules.facts import (
     split_part,
     warps_along_k,
 )
+from tracediff.diff.rules.gemm_facts import (
+    adds_in_turn,
+    both_unsplit,
+    changed_type,
+    compute_type,
+    is_ffma,
+    is_vector_kernel,
+    label,
+    leading_numbers,
+    other_algorithm,
+    split_reason,
+    unsplit_reason,
+)
 from tracediff.diff.rules.rule import Rule, always
 
 # The counts behind it stand in docs/reduction-order.md, written by scripts/document_rules.py.
 SWEEP = "the sweep"
-
-
-def _unsplit(a: Kernel, b: Kernel) -> bool:
-    return a.split_k == 1 and b.split_k == 1
-
-
-def _split_reason(a: Kernel, b: Kernel) -> str:
-    return change("split-K", a.split_k, b.split_k)
-
-
-def _unsplit_reason(a: Kernel, b: Kernel) -> str:
-    if a.parsed.name == b.parsed.name:
-        return "same kernel, unsplit"
-    if differ(k_step(a), k_step(b)):
-        return "unsplit, " + change("k-step", k_step(a), k_step(b))
-    return "tile only, unsplit, same k-step"
-
-
-def _types(kernel: Kernel) -> tuple[str | None, ...] | None:
-    types = kernel.parsed.types
-    return None if types is None else (types.a, types.b, types.accumulate, types.output)
-
-
-def _types_differ(a: Kernel, b: Kernel) -> bool:
-    first, second = _types(a), _types(b)
-    return first is not None and second is not None and any(map(differ, first, second))
-
-
-def _compute_type(kernel: Kernel) -> str | None:
-    return kernel.algorithm.compute_type if kernel.algorithm is not None else None
-
 
 # What holds for every family comes first.
 WHATEVER_FAMILY = (
@@ -68,23 +48,23 @@ WHATEVER_FAMILY = (
     ),
     Rule(
         name="other types",
-        when=_types_differ,
+        when=lambda a, b: changed_type(a, b) is not None,
         verdict=Verdict.ORDER_CHANGED,
-        reason=lambda a, b: change("types", _types(a), _types(b)),
+        reason=lambda a, b: changed_type(a, b) or "types",
         source="other operands or another accumulator round elsewhere",
     ),
     Rule(
         name="other compute type",
-        when=lambda a, b: differ(_compute_type(a), _compute_type(b)),
+        when=lambda a, b: differ(compute_type(a), compute_type(b)),
         verdict=Verdict.ORDER_CHANGED,
-        reason=lambda a, b: change("compute type", _compute_type(a), _compute_type(b)),
+        reason=lambda a, b: change("compute type", compute_type(a), compute_type(b)),
         source="cuBLASLt's log: products are rounded or summed in another type",
     ),
     Rule(
         name="split-K factor",
         when=lambda a, b: differ(a.split_k, b.split_k),
         verdict=Verdict.ORDER_CHANGED,
-        reason=_split_reason,
+        reason=split_reason,
         source=SWEEP,
     ),
     Rule(
@@ -141,7 +121,7 @@ SPLIT_UNSETTLED = (
         name="factor not known",
         when=always,
         verdict=Verdict.UNKNOWN,
-        reason=lambda a, b: change("split-K", a.split_k, b.split_k),
+        reason=split_reason,
         source="these names never say whether k is split",
     ),
 )
@@ -150,9 +130,9 @@ SPLIT_UNSETTLED = (
 NVJET = (
     Rule(
         name="unsplit",
-        when=_unsplit,
+        when=both_unsplit,
         verdict=Verdict.SAME_ORDER,
-        reason=_unsplit_reason,
+        reason=unsplit_reason,
         source=SWEEP,
     ),
     Rule(
@@ -175,7 +155,7 @@ NVJET = (
         name="factor not known",
         when=always,
         verdict=Verdict.UNKNOWN,
-        reason=lambda a, b: change("split-K", a.split_k, b.split_k),
+        reason=split_reason,
         source="the name says that k is split, not into how many parts",
     ),
 )
@@ -192,21 +172,21 @@ XMMA = (
     *OTHER_UNIT,
     Rule(
         name="unsplit",
-        when=lambda a, b: _unsplit(a, b) and agree(k_step(a), k_step(b)),
+        when=lambda a, b: both_unsplit(a, b) and agree(k_step(a), k_step(b)),
         verdict=Verdict.SAME_ORDER,
-        reason=_unsplit_reason,
+        reason=unsplit_reason,
         source=SWEEP,
     ),
     Rule(
         name="parts added in turn",
-        when=lambda a, b: agree(a.split_k, b.split_k) and a.split_k != 2 and _adds_in_turn(a) != _adds_in_turn(b),
+        when=lambda a, b: agree(a.split_k, b.split_k) and a.split_k != 2 and adds_in_turn(a) != adds_in_turn(b),
         verdict=Verdict.ORDER_CHANGED,
         reason=lambda a, b: f"split-K {a.split_k} in both, parts added in another order",
         source=SWEEP + ": customOption 1 against 2 or none; two parts have one order of adding, so 2 is left out",
     ),
     Rule(
         name="same parts",
-        when=lambda a, b: agree(a.split_k, b.split_k) and _is_ffma(a) and agree(split_part(a), split_part(b)),
+        when=lambda a, b: agree(a.split_k, b.split_k) and is_ffma(a) and agree(split_part(a), split_part(b)),
         verdict=Verdict.SAME_ORDER,
         reason=lambda a, b: f"split-K {a.split_k} in both, parts of equal length",
         source=SWEEP + ", whether the parts are added inside the kernel or after it",
@@ -226,9 +206,9 @@ CLASSIC = (
     ),
     Rule(
         name="unsplit",
-        when=lambda a, b: _unsplit(a, b) and agree(k_step(a), k_step(b)),
+        when=lambda a, b: both_unsplit(a, b) and agree(k_step(a), k_step(b)),
         verdict=Verdict.SAME_ORDER,
-        reason=_unsplit_reason,
+        reason=unsplit_reason,
         source="CUTLASS threadblock/mma_multistage.h: one accumulator walks k in steps of one instruction",
     ),
     *SPLIT_UNSETTLED,
@@ -240,7 +220,7 @@ VECTOR = (
         name="vector kernel to matrix kernel, or to another",
         when=lambda a, b: a.parsed.family != b.parsed.family or a.parsed.kernel != b.parsed.kernel,
         verdict=Verdict.ORDER_CHANGED,
-        reason=lambda a, b: f"{label(a)} → {label(b)}",
+        reason=other_algorithm,
         source=SWEEP,
     ),
     Rule(
@@ -248,7 +228,7 @@ VECTOR = (
         when=lambda a, b: (
             (a.parsed.kernel or "").startswith("gemmSN")
             and same_block(a, b)
-            and _leading_numbers(a) == _leading_numbers(b)
+            and leading_numbers(a) == leading_numbers(b)
         ),
         verdict=Verdict.SAME_ORDER,
         reason="gemmSN in both, rows only",
@@ -279,36 +259,6 @@ ACROSS_FAMILIES = (
         source="two families may or may not sum in one order: not measured",
     ),
 )
-
-VECTOR_FAMILY = "cublas_gemv_misc"
-
-
-def _is_ffma(kernel: Kernel) -> bool:
-    return kernel.parsed.op_class == "ffma"
-
-
-def _adds_in_turn(kernel: Kernel) -> bool:
-    """Whether cuBLASLt's customOption says that an xmma kernel's blocks add their parts by themselves, in turn."""
-    return kernel.algorithm is not None and kernel.algorithm.custom_option == 1
-
-
-def _leading_numbers(kernel: Kernel) -> list[str]:
-    """The first four numbers of gemmSN's template list; the two after them count the rows that one block takes."""
-    return re.findall(r"[<,]\s*(?:\(int\))?(\d+)(?=\s*,)", kernel.parsed.name)[:4]
-
-
-def is_vector_kernel(kernel: Kernel) -> bool:
-    """Whether this is one of cuBLAS's kernels for very few rows or columns."""
-    return kernel.parsed.family == VECTOR_FAMILY
-
-
-def label(kernel: Kernel) -> str:
-    """Name the algorithm in a word or two: `gemv`, `gemmSN`, `GEMM`."""
-    function = (kernel.parsed.kernel or "").lower()
-    for word in ("gemv", "gemmsn", "gemmk1", "dot", "largek"):
-        if word in function or (is_vector_kernel(kernel) and word in kernel.parsed.name.lower()):
-            return {"gemmsn": "gemmSN", "largek": "large-k GEMM"}.get(word, word)
-    return f"{kernel.parsed.family} GEMM"
 
 
 _TABLES = {"nvjet": NVJET, "xmma": XMMA}
