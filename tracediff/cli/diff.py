@@ -7,6 +7,7 @@ import typer
 
 from tracediff.cli import app
 from tracediff.cli.application import GATE_FAILED
+from tracediff.cli.load import Device, Iteration, LayerPattern, PhasePattern, RangePattern, Rank
 from tracediff.cli.options import Format, emit, open_in_browser, say, stdout_console
 
 if TYPE_CHECKING:
@@ -26,6 +27,12 @@ def diff(
     open_report: bool = typer.Option(False, "--open", help="Open the HTML report in the browser."),
     save: Path | None = typer.Option(None, help="Also store kernels and diff as tables in this SQLite file."),
     phase: list[str] = typer.Option([], help="Compare only this phase (prefill, decode[0], …); may be repeated."),
+    rank: Rank = None,
+    device: Device = None,
+    iteration: Iteration = None,
+    range_pattern: RangePattern = None,
+    phase_pattern: PhasePattern = None,
+    layer_pattern: LayerPattern = None,
     everything: bool = typer.Option(False, "--all", help="Show modules with the same kernels and order of sums too."),
     unfold: bool = typer.Option(False, help="One line per layer, repeated blocks too."),
     exit_code: bool = typer.Option(False, "--exit-code", help="Exit 1 when any kernel or launch differs."),
@@ -38,6 +45,8 @@ def diff(
 
     Example: tracediff diff b1.sqlite b2.sqlite --html report.html --open
     """
+    from functools import partial
+
     from tracediff.cli.load import load_trace
     from tracediff.diff import diff_many, diff_tables
     from tracediff.diff.evidence import attach_evidence
@@ -45,11 +54,20 @@ def diff(
     from tracediff.errors import TracediffError
     from tracediff.files import refuse_to_overwrite, write_text
 
+    load = partial(
+        load_trace,
+        rank=rank,
+        device=device,
+        iteration=iteration,
+        range_pattern=range_pattern,
+        phase_pattern=phase_pattern,
+        layer_pattern=layer_pattern,
+    )
     gates = verdicts_named(fail_on)
     if len(others) > 1:
         if html or open_report or save:
             raise TracediffError("--html, --open and --save show two traces", "name two, or leave these options out")
-        many = diff_many([load_trace(path) for path in (a, *others)], phase)
+        many = diff_many([load(path) for path in (a, *others)], phase)
         _print_many(many, output_format, everything, unfold)
         _exit_by_gates(many.diffs, gates, exit_code)
         return
@@ -58,7 +76,7 @@ def diff(
     for path in (report, save):
         if path is not None:
             refuse_to_overwrite(path, force)
-    result = attach_evidence(diff_tables(load_trace(a), load_trace(b), phase))
+    result = attach_evidence(diff_tables(load(a), load(b), phase))
     if report is not None:
         from tracediff.report.html import render_html
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import typer
 
 from tracediff.cli import app
+from tracediff.cli.load import Device, Iteration, LayerPattern, PhasePattern, RangePattern, Rank
 from tracediff.cli.options import emit, say, stdout_console
 
 
@@ -15,9 +16,16 @@ def show(
     ),
     output_format: str = typer.Option("table", "--format", help="table, json or csv."),
     phase: list[str] = typer.Option([], help="Show only this phase; may be repeated."),
+    rank: Rank = None,
+    device: Device = None,
+    iteration: Iteration = None,
+    range_pattern: RangePattern = None,
+    phase_pattern: PhasePattern = None,
+    layer_pattern: LayerPattern = None,
     unfold: bool = typer.Option(False, help="One line per layer, repeated blocks too."),
     save: Path | None = typer.Option(None, help="Also store the kernel table in this SQLite file."),
     force: bool = typer.Option(False, help="Replace a file that exists."),
+    coverage: bool = typer.Option(False, "--explain-coverage", help="Say instead what became of every kernel."),
 ) -> None:
     """Show which kernels ran in each module of one trace, in launch order.
 
@@ -29,7 +37,21 @@ def show(
 
     if output_format not in {"table", "json", "csv"}:
         raise TracediffError(f"{output_format!r} is no format of show", "choose table, json or csv")
-    table = load_trace(trace)
+    table = load_trace(
+        trace,
+        rank=rank,
+        device=device,
+        iteration=iteration,
+        range_pattern=range_pattern,
+        phase_pattern=phase_pattern,
+        layer_pattern=layer_pattern,
+    )
+    if coverage:
+        from tracediff.text import printable
+        from tracediff.trace.choose import explain_coverage
+
+        emit("".join(f"{printable(line)}\n" for line in explain_coverage(table)))
+        return
     side, rows = show_table(table, phase)
     if save is not None:
         from tracediff.report.sqlite_store import save_show

@@ -84,7 +84,7 @@ def name_ranges(texts: tuple[str, ...], is_range: list[bool], naming: Naming) ->
     Raises:
         TracediffError: A pattern of the user's is no regular expression.
     """
-    range_pattern, phase_pattern = _compiled("--range", naming.range), _compiled("--phase", naming.phase)
+    range_pattern, phase_pattern = _compiled("--range", naming.range), _compiled("--phase-range", naming.phase)
     layer_pattern = _compiled("--layer", naming.layer)
     if layer_pattern is not None and not layer_pattern.groups:
         raise TracediffError(f"--layer {naming.layer!r} has no group", "put parentheses around the number: layer(\\d+)")

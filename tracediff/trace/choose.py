@@ -1,0 +1,127 @@
+"""Part of a trace: one process, one GPU, one iteration. And what became of every kernel."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from tracediff.errors import TracediffError
+from tracediff.text import shorten
+from tracediff.trace.table import Coverage, KernelTable
+
+_COLUMNS = (
+    "name", "key", "algorithm", "iteration", "launch_ns", "start_ns", "duration_ns", "grid", "block", "registers",
+    "shared_memory_bytes", "device", "stream", "process",
+)  # fmt: skip
+_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Which kernels of a trace are meant; None: no limit, but of several processes the first.
+
+    Attributes:
+        rank: The process, by its place among those that ran kernels.
+        device: The GPU, by the profiler's id.
+        iteration: Which occurrence of its phase.
+    """
+
+    rank: int | None = None
+    device: int | None = None
+    iteration: int | None = None
+
+
+def choose(table: KernelTable, part: Part) -> KernelTable:
+    """Return the part of a table; the table itself where that is all of it.
+
+    Ranks launch at the same time, so their kernels stand mixed in a table: no sequence of more than one is compared.
+
+    Raises:
+        TracediffError: The trace has no such part.
+    """
+    keep = np.ones(len(table), dtype=np.bool_)
+    notes = list(table.notes)
+    ranks = _there(table.process)
+    rank = part.rank
+    if rank is None and len(ranks) > 1:
+        rank = ranks[0]
+        notes.append(f"{len(ranks)} processes ran kernels; read: process {rank} (--rank chooses another)")
+    for option, wanted, column in (
+        ("rank", rank, table.process),
+        ("device", part.device, table.device),
+        ("iteration", part.iteration, table.iteration),
+    ):
+        if wanted is not None:
+            keep &= column == wanted
+            if not keep.any():
+                there = _there(column[column >= 0])
+                shown = ", ".join(str(each) for each in there[:20]) + (" …" if len(there) > 20 else "")
+                raise TracediffError(f"{table.info.path} has no kernels of --{option} {wanted}", f"it has {shown}")
+    if keep.all():
+        return replace(table, notes=tuple(notes))
+    columns = {column: getattr(table, column)[keep] for column in _COLUMNS}
+    keys, columns["key"] = np.unique(columns["key"], return_inverse=True)
+    # Keys stand in order of first launch, in a part as well.
+    first = np.full(len(keys), len(columns["key"]), dtype=np.int64)
+    first[columns["key"][::-1]] = np.arange(len(columns["key"]) - 1, -1, -1)
+    order = np.argsort(first)
+    rank_of = np.empty(len(keys), dtype=np.int32)
+    rank_of[order] = np.arange(len(keys), dtype=np.int32)
+    columns["key"] = rank_of[columns["key"]]
+    chosen = replace(table, keys=tuple(table.keys[keys[index]] for index in order), notes=tuple(notes), **columns)
+    return replace(chosen, coverage=_coverage(chosen))
+
+
+def explain_coverage(table: KernelTable) -> list[str]:
+    """Say how many kernels were attributed, to what, and why the others were not; one line each."""
+    covered = table.coverage
+    lines = [
+        f"{covered.kernels:,} kernels",
+        f"  {covered.in_module:,} in a range below a phase",
+        f"  {covered.in_phase_only:,} directly under a phase, in no range below it",
+        f"  {covered.outside_ranges:,} outside: no range was open on the launching thread",
+        f"  {covered.no_launch:,} without a launch: the trace does not hold the call that started them",
+        f"of these, {covered.captured:,} by the capture of their CUDA graph, "
+        f"{covered.from_other_threads:,} by a range of another thread",
+    ]
+    phases = Counter[str | None]()
+    for key, count in zip(table.keys, np.bincount(table.key, minlength=len(table.keys)).tolist(), strict=True):
+        phases[key.phase] += count
+    lines.append("by phase:")
+    for phase, count in phases.most_common():
+        lines.append(f"  {count:,} in {'no phase' if phase is None else shorten(phase, 60)}")
+    outside = np.array([key.phase is None for key in table.keys], dtype=np.bool_)[table.key]
+    if outside.any():
+        names = Counter(table.name[outside].tolist())
+        lines.append("outside every phase:")
+        lines += [f"  {count:,} × {shorten(table.names[code], 90)}" for code, count in names.most_common(_SHOWN)]
+        if len(names) > _SHOWN:
+            lines.append(f"  and {len(names) - _SHOWN:,} other names")
+    return lines + [f"note: {note}" for note in table.notes]
+
+
+def _there(column: npt.NDArray[np.int32]) -> list[int]:
+    if not len(column) or column.min() == column.max():
+        return [int(each) for each in column[:1]]
+    ordered = np.sort(column)
+    return [int(each) for each in ordered[np.append(True, ordered[1:] != ordered[:-1])]]
+
+
+def _coverage(table: KernelTable) -> Coverage:
+    counts = np.bincount(table.key, minlength=len(table.keys)).tolist()
+    in_module = sum(count for key, count in zip(table.keys, counts, strict=True) if key.module)
+    in_phase = sum(count for key, count in zip(table.keys, counts, strict=True) if key.phase is not None) - in_module
+    outside = np.array([key.phase is None for key in table.keys], dtype=np.bool_)[table.key]
+    # A launch begins before its kernel; where there is none, the kernel's start stands for it.
+    no_launch = int((outside & (table.launch_ns == table.start_ns)).sum())
+    # How many of the part came by way of graphs and other threads was counted for the whole trace alone.
+    return Coverage(
+        kernels=len(table),
+        in_module=in_module,
+        in_phase_only=in_phase,
+        outside_ranges=len(table) - in_module - in_phase - no_launch,
+        no_launch=no_launch,
+    )
