@@ -12,16 +12,28 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from tracediff.errors import TracediffError
 from tracediff.trace.open_export import SQLITE_ERRORS, damaged
 from tracediff.trace.sqlite_pages import NULL, PageFile, Rows, UnusualPageError
 from tracediff.trace.table import Int32, Int64
 
-__all__ = ["NULL", "Codes", "Export", "Rows", "Source", "Texts", "distinct_of", "strings_by_id", "whole_columns"]
+__all__ = [
+    "NULL",
+    "Codes",
+    "Export",
+    "Growing",
+    "Rows",
+    "Source",
+    "Texts",
+    "distinct_of",
+    "strings_by_id",
+    "whole_columns",
+]
 
 #: Rows that SQLite hands over before they become arrays.
 _ROWS_PER_CHUNK = 65536
@@ -53,6 +65,35 @@ def distinct_of(values: Int64) -> Int64:
     new = np.append(True, ordered[1:] != ordered[:-1])
     distinct: Int64 = ordered[new]
     return distinct
+
+
+class Growing:
+    """Columns that grow chunk by chunk. Room for the rest is set aside as the first chunks foretell it: a table is held
+    once, not a second time while its chunks are joined.
+    """
+
+    def __init__(self) -> None:
+        self._arrays: dict[str, npt.NDArray[Any]] = {}
+        self._count = 0
+
+    def add(self, chunk: dict[str, npt.NDArray[Any]], share: float) -> None:
+        """Append equally long columns, with which `share` of all is there."""
+        past = self._count + len(next(iter(chunk.values())))
+        for name, values in chunk.items():
+            array = self._arrays.get(name)
+            if array is None or past > len(array):
+                # A little more than foretold; a hundredfold at most, whatever a file's first pages promise.
+                room = int(past * min(1.02 / share, 100)) + 1
+                grown = np.empty((room, *values.shape[1:]), dtype=values.dtype)
+                if array is not None:
+                    grown[: self._count] = array[: self._count]
+                array = self._arrays[name] = grown
+            array[self._count : past] = values
+        self._count = past
+
+    def columns(self) -> dict[str, npt.NDArray[Any]]:
+        """Return the columns."""
+        return {name: array[: self._count] for name, array in self._arrays.items()}
 
 
 class Codes:

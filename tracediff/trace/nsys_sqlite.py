@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from tracediff.errors import TracediffError
 from tracediff.trace.assemble import Kernels, assemble, narrow
-from tracediff.trace.columns import NULL, Codes, Export, Source, Texts
+from tracediff.trace.columns import NULL, Codes, Export, Growing, Source, Texts
 from tracediff.trace.graphs import NODES, WHOLE_GRAPHS, read_captures
 from tracediff.trace.info import read_info
 from tracediff.trace.launches import Launches
@@ -124,7 +124,7 @@ def _no_kernels(export: Source) -> TracediffError:
 
 
 def _read_kernels(export: Source) -> _Kernels:
-    parts: dict[str, list[npt.NDArray[Any]]] = {}
+    growing = Growing()
     processes, names = Codes(), Codes()
     graph_kernels: list[Int64] = []
     nodes: list[Int64] = []
@@ -150,11 +150,10 @@ def _read_kernels(export: Source) -> _Kernels:
         graph_kernels.append(in_graph + count)
         nodes.append(chunk["graphNodeId"][in_graph])
         count += len(timed)
-        for name, values in columns_of_chunk.items():
-            parts.setdefault(name, []).append(values)
-    if not parts:
+        growing.add(columns_of_chunk, rows.share)
+    columns = growing.columns()
+    if not columns:
         raise _no_kernels(export)
-    columns = {name: np.concatenate(parts.pop(name)) for name in list(parts)}
     texts = Texts()
     code = np.array([texts.code(text) for text in export.strings(names.values)], dtype=np.int32)
     columns["name"] = code[columns["name"]]

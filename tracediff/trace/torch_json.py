@@ -11,6 +11,7 @@ import math
 import re
 from array import array
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from tracediff.trace.info import described
 from tracediff.trace.json_events import open_events
 from tracediff.trace.launches import Launches
 from tracediff.trace.naming import Naming
-from tracediff.trace.nvtx import PUSH_POP, Events, find_ranges
+from tracediff.trace.nvtx import DOMAIN, OWN_DOMAIN, PUSH_POP, Events, find_ranges
 from tracediff.trace.ranges import NONE, nest
 from tracediff.trace.table import Int64, KernelTable, TraceInfo
 from tracediff.trace.torch_modules import PREFIX, module_paths
@@ -110,6 +111,8 @@ def read_torch_json(path: Path, naming: Naming) -> KernelTable:
     notes = [f"{skipped:,} events have no usable times and were left out"] if skipped else []
     found = _events(ranges, texts.values)
     found = _with_paths(found)
+    if head.get("profiledBy") == OWN_DOMAIN and len(found.start):
+        found = _in_own_domain(found)
     info = _info(path, head)
     none = Capture(kernel=_NO_ONE, thread=_NO_ONE, moment=_NO_ONE)
     if not len(kernels):
@@ -169,6 +172,13 @@ def _events(ranges: _Columns, texts: tuple[str, ...]) -> Events:
         text=ranges["text"].astype(np.int32),
         texts=texts,
     )
+
+
+def _in_own_domain(events: Events) -> Events:
+    """Add the row that names the ranges' domain: in tracediff's own captures the phases stand inside `run`."""
+    events = events.take(np.append(np.arange(len(events.start)), 0))
+    events.kind[-1], events.text[-1] = DOMAIN, len(events.texts)
+    return replace(events, texts=(*events.texts, OWN_DOMAIN))
 
 
 def _with_paths(events: Events) -> Events:
