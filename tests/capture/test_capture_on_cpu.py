@@ -1,4 +1,7 @@
-"""The whole path with a real nsys and a real model, without a GPU: ranges, no kernels."""
+"""The whole path with a real nsys and a real model, without a GPU: ranges, no kernels.
+
+That of torch's profiler is in test_torch_capture.
+"""
 
 import contextlib
 import json
@@ -12,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tracediff.capture import deliver, recording, run
+from tracediff.capture import choose_profiler, deliver, run, worker_process
 from tracediff.capture.find_nsys import Nsys
 from tracediff.capture.models import ModelSpec
 from tracediff.capture.options import CaptureOptions
@@ -172,7 +175,7 @@ def test_what_goes_wrong_in_the_model_is_one_line_and_leaves_nothing(nsys, tmp_p
 def test_a_recording_that_cannot_be_imported_is_kept_and_named(nsys, tmp_path, monkeypatch):
     broken = without_importer(nsys, tmp_path / "nsys")
     pretend = Probe(nsys=broken, records=True, imports=True, sees_ranges=True)
-    monkeypatch.setattr(run, "choose_nsys", lambda *_arguments: pretend)
+    monkeypatch.setattr(choose_profiler, "choose_nsys", lambda *_arguments: pretend)
     with pytest.raises(TracediffError, match=r"no QdstrmImporter .*\(capture\.1\.qdstrm") as raised:
         run.capture(options(nsys, tmp_path / "out"), [].append)
     assert "do not share" in str(raised.value)
@@ -182,7 +185,7 @@ def test_a_recording_that_cannot_be_imported_is_kept_and_named(nsys, tmp_path, m
 
 def test_a_worker_that_dies_is_one_line(nsys, tmp_path, monkeypatch):
     working = Probe(nsys=nsys, records=True, imports=True, sees_ranges=True)
-    monkeypatch.setattr(run, "choose_nsys", lambda *_arguments: working)
+    monkeypatch.setattr(choose_profiler, "choose_nsys", lambda *_arguments: working)
     monkeypatch.setattr(sys, "executable", shutil.which("false"))
     with pytest.raises(TracediffError, match="ended early"):
         run.capture(options(nsys, tmp_path / "out"), [].append)
@@ -203,8 +206,9 @@ def test_an_interrupted_capture_ends_what_it_started(nsys, tmp_path, monkeypatch
         if step.startswith("loading"):
             raise Interrupted
 
-    monkeypatch.setattr(recording.subprocess, "Popen", remember)
-    monkeypatch.setattr(run, "choose_nsys", lambda *_: Probe(nsys=nsys, records=True, imports=True, sees_ranges=True))
+    monkeypatch.setattr(worker_process.subprocess, "Popen", remember)
+    working = Probe(nsys=nsys, records=True, imports=True, sees_ranges=True)
+    monkeypatch.setattr(choose_profiler, "choose_nsys", lambda *_: working)
     with pytest.raises(Interrupted):
         run.capture(options(nsys, tmp_path / "out"), interrupt)
     assert started[0].poll() is not None

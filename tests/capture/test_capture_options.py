@@ -59,7 +59,7 @@ def test_the_command_does_it_again_and_names_no_path(tmp_path):
 
 def test_a_folder_that_holds_files_is_never_written_to_unasked(tmp_path, monkeypatch):
     monkeypatch.setattr(run, "_require_capture_packages", lambda: None)
-    monkeypatch.setattr(run, "require_device", lambda _device: None)
+    monkeypatch.setattr(run, "with_device", lambda options: options)
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(TracediffError, match="holds files: name another folder with --out, or add --force"):
         run.capture(CaptureOptions(spec=TINY, batches=(1,), out=tmp_path), [].append)
@@ -67,16 +67,16 @@ def test_a_folder_that_holds_files_is_never_written_to_unasked(tmp_path, monkeyp
 
 def test_a_file_in_place_of_the_folder_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(run, "_require_capture_packages", lambda: None)
-    monkeypatch.setattr(run, "require_device", lambda _device: None)
+    monkeypatch.setattr(run, "with_device", lambda options: options)
     (tmp_path / "out").write_text("mine")
     with pytest.raises(TracediffError, match="is a file"):
         run.capture(CaptureOptions(spec=TINY, batches=(1,), out=tmp_path / "out"), [].append)
 
 
 def test_missing_packages_are_named_with_how_to_get_them(monkeypatch):
-    monkeypatch.setitem(sys.modules, "nvtx", None)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "nvtx" else object())
-    with pytest.raises(TracediffError, match=r"nvtx not installed: pip install 'nsys-tracediff\[capture\]'"):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "transformers" else object())
+    with pytest.raises(TracediffError, match=r"transformers not installed: pip install 'nsys-tracediff\[capture\]'"):
         run.capture(CaptureOptions(spec=TINY, batches=(1,)), [].append)
 
 

@@ -5,7 +5,7 @@ import pytest
 from tracediff.capture.algorithm_log import algorithm_log
 from tracediff.capture.models import ModelSpec, load_model, prompt_tokens
 from tracediff.capture.options import CaptureOptions
-from tracediff.capture.ranges import ranges_around_modules
+from tracediff.capture.ranges import open_range, ranges_around_modules
 from tracediff.capture.repeats import first_difference, kernel_sequence
 from tracediff.capture.run import capture
 from tracediff.capture.worker import forward, greedy_tokens
@@ -28,7 +28,7 @@ def test_logits_have_the_same_bits_with_log_and_ranges_as_without(dtype):
         tokens = prompt.repeat(batch, 1)
         plain = forward(model, tokens, decode)
         with algorithm_log(True) as state, ranges_around_modules(model):
-            logged = forward(model, tokens, decode, ranges=True)
+            logged = forward(model, tokens, decode, open_one=open_range)
         assert state == "on"
         assert all(torch.equal(one, other) for one, other in zip(plain, logged, strict=True))
 

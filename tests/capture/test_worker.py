@@ -33,6 +33,7 @@ def prompt(model):
 def job(tmp_path):
     return Job(
         spec=TINY,
+        profiler="nsys",
         device="cpu",
         batches=(1, 2),
         repeats=2,

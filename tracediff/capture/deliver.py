@@ -9,12 +9,13 @@ from typing import Any
 
 from tracediff.capture.command import CHANGES_NUMBERS
 from tracediff.capture.manifest import FILE_NAME, Manifest, TraceEntry, listed_files
-from tracediff.capture.options import CaptureOptions
-from tracediff.capture.repeats import first_difference, kernel_sequence
+from tracediff.capture.options import TORCH, CaptureOptions
+from tracediff.capture.repeats import Launch, first_difference, kernel_sequence, sequence_of
 from tracediff.capture.scrub import Scrubbed
 from tracediff.errors import TracediffError
 from tracediff.evidence.step import FILE_NAMES as EVIDENCE_FILE_NAMES
 from tracediff.files import replaced_when_complete, write_text
+from tracediff.trace import read_trace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +46,8 @@ class Captured:
     def summary(self) -> str:
         """Return what was written, and the command to run next."""
         lines = [
-            f"{path}  batch {entry.batch}, {entry.kernels} kernels"
+            f"{path}  batch {entry.batch}, "
+            + (f"{entry.operators} operators, no kernels" if entry.operators else f"{entry.kernels} kernels")
             for path, entry in zip(self.traces, self.manifest.traces, strict=True)
         ]
         lines += [str(path) for path in (self.folder / FILE_NAME, *self.evidence, *self.kept_reports)]
@@ -58,7 +60,7 @@ def deliver(
     options: CaptureOptions,
     facts: Mapping[str, Any],
     repeats: Mapping[int, list[tuple[Path, Scrubbed]]],
-    nsys_version: str,
+    profiler_versions: Mapping[str, str],
     environment: Mapping[str, str],
 ) -> Captured:
     """Write traces and manifest into the folder of the capture.
@@ -67,53 +69,64 @@ def deliver(
         options: What was asked for.
         facts: What the worker reported of the model and the machine.
         repeats: Of each batch size the two recordings of the same forward, as clean exports.
-        nsys_version: The profiler's.
+        profiler_versions: The profiler's, by name, where the worker does not know it.
         environment: The caller's; what of it changes numbers goes into the manifest.
 
     Raises:
         TracediffError: A recording on a GPU holds no kernels, or the folder cannot be written to.
     """
+    on_torch = options.profiler == TORCH
     if options.device.startswith("cuda") and not all(counts.kernels for pair in repeats.values() for _, counts in pair):
         raise TracediffError(
-            "nsys recorded no kernels", "is another profiler, or a monitor that profiles (DCGM), using the GPU?"
+            ("torch's profiler" if on_torch else "nsys") + " recorded no kernels",
+            "is another profiler, or a monitor that profiles (DCGM), using the GPU?",
         )
     for name in (*listed_files(options.folder), *EVIDENCE_FILE_NAMES):
         (options.folder / name).unlink(missing_ok=True)
+    suffix = ".json.gz" if on_torch else ".sqlite"
     warnings = []
     entries = []
     for batch, ((first, counts), (second, _)) in repeats.items():
-        difference = first_difference(kernel_sequence(first), kernel_sequence(second))
+        sequences = [_sequence(path, on_torch) for path in (first, second)]
+        noun = "operator" if on_torch and not counts.kernels else "kernel"
+        difference = first_difference(sequences[0], sequences[1], noun)
         entry = TraceEntry(
-            file=f"b{batch}.sqlite",
+            file=f"b{batch}{suffix}",
             batch=batch,
             kernels=counts.kernels,
+            operators=len(sequences[0]) if noun == "operator" else 0,
             repeat_identical=difference is None,
             repeat_difference=difference,
-            repeat_file=None if difference is None else f"b{batch}.repeat2.sqlite",
+            repeat_file=None if difference is None else f"b{batch}.repeat2{suffix}",
         )
         place(first, options.folder / entry.file)
         if entry.repeat_file is not None:
             place(second, options.folder / entry.repeat_file)
             warnings.append(
-                f"batch {batch}: the same forward, recorded twice, ran other kernels ({difference}); "
+                f"batch {batch}: the same forward, recorded twice, ran other {noun}s ({difference}); "
                 f"the second recording is {entry.repeat_file}"
             )
         entries.append(entry)
     if facts["algorithm_log"] == "unavailable" and options.device.startswith("cuda"):
         warnings.append("no cuBLASLt with a logger is loaded: the traces hold no algorithm marks")
-    manifest = _manifest(options, facts, entries, nsys_version, environment)
+    manifest = _manifest(options, facts, entries, profiler_versions, environment)
     write_text(options.folder / FILE_NAME, manifest.to_json(), force=True)
     return Captured(folder=options.folder, manifest=manifest, kept_reports=(), warnings=tuple(warnings))
+
+
+def _sequence(trace: Path, on_torch: bool) -> list[Launch]:
+    return sequence_of(read_trace(trace)) if on_torch else kernel_sequence(trace)
 
 
 def _manifest(
     options: CaptureOptions,
     facts: Mapping[str, Any],
     entries: list[TraceEntry],
-    nsys_version: str,
+    profiler_versions: Mapping[str, str],
     environment: Mapping[str, str],
 ) -> Manifest:
     return Manifest(
+        profiler=options.profiler,
         model=options.spec.label,
         weights="random" if options.spec.is_preset else "real",
         dtype=options.spec.dtype,
@@ -128,7 +141,7 @@ def _manifest(
         sm_count=facts["sm_count"],
         algorithm_log=facts["algorithm_log"],
         settings={name: environment[name] for name in CHANGES_NUMBERS if name in environment},
-        versions={**facts["versions"], "nsys": nsys_version},
+        versions={**facts["versions"], **profiler_versions},
         command=options.command,
         traces=entries,
     )

@@ -22,17 +22,19 @@ class Job:
 
     Attributes:
         spec: The model.
-        device: `cuda`, or `cpu` (ranges without kernels).
+        profiler: `nsys` or `torch`.
+        device: `cuda`, or `cpu` (no kernels: ranges for nsys, operators for torch).
         batches: Rows per forward, one recording after the other.
         repeats: How often each forward is recorded.
         prompt: The prompt's text; None makes a random one.
         tokens: Length of a random prompt.
         decode: Decode steps after the prefill.
         algorithm_log: Whether chosen algorithms become marks.
-        reports: Where the worker appends its reports.
+        reports: Where the worker appends its reports; torch's traces go beside it.
     """
 
     spec: ModelSpec
+    profiler: str
     device: str
     batches: tuple[int, ...]
     repeats: int
@@ -41,6 +43,10 @@ class Job:
     decode: int
     algorithm_log: bool
     reports: Path
+
+    def torch_trace(self, batch: int, repeat: int) -> Path:
+        """Return where torch's own trace of one recording goes, `repeat` counted from 1."""
+        return self.reports.parent / f"b{batch}.repeat{repeat}.json"
 
     def write(self, path: Path) -> None:
         """Write the job as JSON."""

@@ -21,8 +21,9 @@ class TraceEntry:
         file: Its name, in the manifest's own folder.
         batch: Rows per forward.
         kernels: How many kernels it holds.
+        operators: How many operators of a CPU it holds in their place.
         repeat_identical: Whether a second recording of the same forward ran the same kernels (names and launch
-            configurations, in order).
+            configurations, in order), or operators.
         repeat_difference: Where they differ: the first difference in one line; else null.
         repeat_file: Where they differ: the second recording's file; else null.
     """
@@ -30,6 +31,7 @@ class TraceEntry:
     file: str
     batch: int
     kernels: int
+    operators: int = 0
     repeat_identical: bool
     repeat_difference: str | None = None
     repeat_file: str | None = None
@@ -41,6 +43,7 @@ class Manifest:
 
     Attributes:
         schema: Version of this file's format.
+        profiler: `nsys` or `torch`.
         model: Preset, hub id, or the last part of a local directory.
         weights: `random` (presets) or `real`.
         dtype: Of weights and activations.
@@ -62,6 +65,7 @@ class Manifest:
     """
 
     schema: int = SCHEMA
+    profiler: str = "nsys"
     model: str
     weights: str
     dtype: str

@@ -144,16 +144,23 @@ def prompt_tokens(spec: ModelSpec, model: Any, *, text: str | None = None, count
     return tokens.to(model.device)
 
 
-def require_device(device: str) -> None:
-    """Raise TracediffError where `device` is a GPU and there is none that torch can use."""
+def has_gpu() -> bool:
+    """Whether torch can use a GPU."""
     import torch  # noqa: PLC0415
 
-    if device.startswith("cuda") and not torch.cuda.is_available():
+    return bool(torch.cuda.is_available())
+
+
+def require_device(device: str) -> None:
+    """Raise TracediffError where `device` is a GPU and there is none that torch can use."""
+    if device.startswith("cuda") and not has_gpu():
+        import torch  # noqa: PLC0415
+
         why = "this torch is a CPU build" if torch.version.cuda is None else "torch sees no NVIDIA GPU"
         raise TracediffError(
             f"no GPU to record on ({why})",
-            "run `tracediff capture` on a machine with one; `tracediff diff` reads the traces anywhere, "
-            "and profiles/ in the repository holds recorded ones",
+            "run `tracediff capture` on a machine with one; `tracediff diff` reads the traces anywhere, profiles/ in "
+            "the repository holds recorded ones, and `--profiler torch --model tiny` tries a capture on the CPU",
         )
 
 

@@ -9,6 +9,8 @@ from tracediff.errors import TracediffError
 
 DEFAULT_FOLDER = Path("tracediff-runs")
 
+AUTO, NSYS, TORCH = PROFILERS = ("auto", "nsys", "torch")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaptureOptions:
@@ -21,12 +23,13 @@ class CaptureOptions:
         tokens: Length of a random prompt.
         decode: Decode steps after the prefill.
         out: Folder for the traces; None derives one below `tracediff-runs`.
+        profiler: `nsys`, `torch` (torch's own, whose traces hold no algorithm marks), or `auto`: nsys where it works.
         algorithm_log: Whether cuBLASLt's chosen algorithms become marks in the trace.
         keep_reports: Whether nsys's own reports are kept, environment and all.
         force: Whether a folder that holds files may be written to.
         nsys: The profiler; None looks for one.
         evidence: Whether bits are measured after recording; None: on a GPU.
-        device: `cuda`; `cpu` records ranges without kernels, to try the path on a machine without a GPU.
+        device: `cuda`; on a `cpu` there are no kernels: torch's profiler records operators, nsys the ranges alone.
     """
 
     spec: ModelSpec
@@ -34,6 +37,7 @@ class CaptureOptions:
     prompt: str | None = None
     tokens: int = 6
     decode: int = 2
+    profiler: str = AUTO
     out: Path | None = None
     algorithm_log: bool = True
     keep_reports: bool = False
@@ -47,6 +51,11 @@ class CaptureOptions:
             raise TracediffError("no batch size", "give --batch 1 2")
         if len(set(self.batches)) < len(self.batches):
             raise TracediffError("a batch size is given twice", "name each once")
+        if self.profiler not in PROFILERS:
+            raise TracediffError(f"unknown profiler {self.profiler}", f"choose one of {', '.join(PROFILERS)}")
+        if self.profiler == TORCH and (self.nsys is not None or self.keep_reports):
+            option = "--nsys" if self.nsys is not None else "--keep-reports"
+            raise TracediffError(f"{option} and --profiler torch exclude each other", "leave one out")
         for name, value, least in (
             *(("--batch", batch, 1) for batch in self.batches),
             ("--tokens", self.tokens, 1),
@@ -54,6 +63,11 @@ class CaptureOptions:
         ):
             if value < least:
                 raise TracediffError(f"{name} {value} is too small", f"give {least} or more")
+
+    @property
+    def insists_on_nsys(self) -> bool:
+        """Whether nothing but nsys will do: it, or something that only it has, was asked for."""
+        return self.profiler == NSYS or self.nsys is not None or self.keep_reports
 
     @property
     def measures_evidence(self) -> bool:
@@ -80,6 +94,7 @@ class CaptureOptions:
             *("--decode", str(self.decode)),
             *([] if self.spec.layers is None else ["--layers", str(self.spec.layers)]),
             *("--attention", self.spec.attention, "--seed", str(self.spec.seed)),
+            *([] if self.profiler == AUTO else ["--profiler", self.profiler]),
             *([] if self.algorithm_log else ["--no-algorithm-log"]),
         ]
         return shlex.join(words)

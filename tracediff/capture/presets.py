@@ -10,6 +10,9 @@ _LLAMA_3_2_ROPE = {
     "original_max_position_embeddings": 8192,
 }
 
+#: A model so small that recording it on a CPU takes seconds; for tests and for a first try.
+FOR_ANY_MACHINE = "tiny"
+
 # The published config.json of each model, as far as it says what runs.
 PRESETS: dict[str, dict[str, Any]] = {
     "llama-3-8b": {
@@ -63,7 +66,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "rms_norm_eps": 1e-5,
     },
     # For tests and for a first try on any machine; the vocabulary holds every byte.
-    "tiny": {
+    # The vocabulary holds every byte.
+    FOR_ANY_MACHINE: {
         "hidden_size": 64,
         "intermediate_size": 128,
         "num_hidden_layers": 2,

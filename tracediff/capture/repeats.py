@@ -5,6 +5,7 @@ import sqlite3
 from pathlib import Path
 
 from tracediff.text import printable, shorten
+from tracediff.trace import KernelTable
 
 _KERNELS = "CUPTI_ACTIVITY_KIND_KERNEL"
 _LAUNCH = (
@@ -14,6 +15,16 @@ _LAUNCH = (
 _NAME_WIDTH = 80
 
 Launch = tuple[str, tuple[int, ...]]
+
+
+def sequence_of(table: KernelTable) -> list[Launch]:
+    """Return name and launch configuration of every kernel, or operator, of a table, in the order of launch.
+
+    torch's profiler states static and dynamic shared memory as one number; it stands as static.
+    """
+    columns = (*table.grid.T, *table.block.T, table.registers, table.shared_memory_bytes)
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    return [(table.names[code], (*row, 0)) for code, row in zip(table.name.tolist(), rows, strict=True)]
 
 
 def kernel_sequence(trace: Path) -> list[Launch]:
@@ -29,15 +40,20 @@ def kernel_sequence(trace: Path) -> list[Launch]:
         return [(row[0], tuple(row[1:])) for row in rows]
 
 
-def first_difference(first: list[Launch], second: list[Launch]) -> str | None:
-    """Return the first difference of two sequences in one line, None where they are the same."""
+def first_difference(first: list[Launch], second: list[Launch], noun: str = "kernel") -> str | None:
+    """Return the first difference of two sequences in one line, None where they are the same.
+
+    Args:
+        first, second: As `kernel_sequence` or `sequence_of` return them.
+        noun: What they hold.
+    """
     for position, (one, other) in enumerate(zip(first, second, strict=False)):
         if one[0] != other[0]:
-            return f"kernel {position}: {_short(one[0])}, then {_short(other[0])}"
+            return f"{noun} {position}: {_short(one[0])}, then {_short(other[0])}"
         if one[1] != other[1]:
-            return f"kernel {position}, {_short(one[0])}: {_launch(one[1])}, then {_launch(other[1])}"
+            return f"{noun} {position}, {_short(one[0])}: {_launch(one[1])}, then {_launch(other[1])}"
     if len(first) != len(second):
-        return f"{len(first)} kernels, then {len(second)}"
+        return f"{len(first)} {noun}s, then {len(second)}"
     return None
 
 

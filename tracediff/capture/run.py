@@ -6,13 +6,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from tracediff.capture.choose_profiler import Choice, choose_profiler, with_device
 from tracediff.capture.command import small_environment
 from tracediff.capture.deliver import Captured, deliver, place
-from tracediff.capture.find_nsys import Nsys
-from tracediff.capture.models import model_directory, require_device
+from tracediff.capture.models import model_directory
 from tracediff.capture.options import CaptureOptions
-from tracediff.capture.probe import choose_nsys
-from tracediff.capture.recording import REPEATS, Progress, Recording
+from tracediff.capture.recording import Recording
+from tracediff.capture.torch_recording import TorchRecording
+from tracediff.capture.worker_process import REPEATS, Progress
 from tracediff.errors import TracediffError
 from tracediff.evidence.step import EvidenceJob, run_evidence_step
 
@@ -25,32 +26,33 @@ def capture(options: CaptureOptions, progress: Progress) -> Captured:
         progress: Called with a line for people whenever a step begins.
 
     Raises:
-        TracediffError: No GPU, no working nsys, a model that cannot be loaded, files in the way, or a recording that
-            nsys could not finish; what was recorded until then is kept and named.
+        TracediffError: No GPU, an nsys that was asked for and does not work, a model that cannot be loaded, files in
+            the way, or a recording that nsys could not finish; what was recorded until then is kept and named.
     """
     environment = dict(os.environ)
     _require_capture_packages()
-    require_device(options.device)
+    options = with_device(options)
     new_folder = _claim_folder(options.folder, options.force)
     try:
-        progress("trying nsys")
-        tried = choose_nsys(environment, options.nsys)
-        if tried.problem is not None:
-            raise TracediffError(tried.problem, tried.hint)
+        choice = choose_profiler(options, environment, progress)
         if not options.spec.is_preset:
             progress(f"fetching {options.spec.label}")
             model_directory(options.spec)
         with tempfile.TemporaryDirectory(prefix="tracediff-capture-", ignore_cleanup_errors=True) as temporary:
-            return _record_and_deliver(options, tried.nsys, Path(temporary), environment, progress)
+            return _record_and_deliver(choice, Path(temporary), environment, progress)
     finally:
         if new_folder and not any(options.folder.iterdir()):
             options.folder.rmdir()
 
 
-def _record_and_deliver(
-    options: CaptureOptions, nsys: Nsys, temporary: Path, environment: dict[str, str], progress: Progress
-) -> Captured:
-    recording = Recording(options, nsys, temporary, small_environment(environment, temporary), progress)
+def _record_and_deliver(choice: Choice, temporary: Path, environment: dict[str, str], progress: Progress) -> Captured:
+    options, nsys = choice.options, choice.nsys
+    surroundings = small_environment(environment, temporary)
+    recording = (
+        TorchRecording(options, temporary, surroundings, progress)
+        if nsys is None
+        else Recording(options, nsys, temporary, surroundings, progress)
+    )
     facts = recording.record()
     reports = recording.reports()
     clean = []
@@ -58,8 +60,10 @@ def _record_and_deliver(
         progress(f"exporting {number} of {len(reports)}")
         clean.append(recording.export(report))
     repeats = {batch: clean[index * REPEATS :][:REPEATS] for index, batch in enumerate(options.batches)}
-    captured = deliver(options, facts, repeats, nsys.version, environment)
-    if options.keep_reports:
+    captured = deliver(options, facts, repeats, {} if nsys is None else {"nsys": nsys.version}, environment)
+    if choice.warning is not None:
+        captured = dataclasses.replace(captured, warnings=(choice.warning, *captured.warnings))
+    if options.keep_reports and isinstance(recording, Recording):
         captured = dataclasses.replace(captured, kept_reports=recording.keep(reports))
     if options.measures_evidence:
         progress("measuring bits")
@@ -112,6 +116,7 @@ def _claim_folder(folder: Path, force: bool) -> bool:
 def _require_capture_packages() -> None:
     from importlib.util import find_spec  # noqa: PLC0415
 
-    missing = [name for name in ("torch", "transformers", "nvtx") if find_spec(name) is None]
+    # nvtx is nsys's alone; where it is missing, trying nsys says so.
+    missing = [name for name in ("torch", "transformers") if find_spec(name) is None]
     if missing:
         raise TracediffError(f"{', '.join(missing)} not installed", "pip install 'nsys-tracediff[capture]'")

@@ -1,12 +1,12 @@
-"""The recorded process: `python -m tracediff.capture.worker JOB`, started by nsys.
+"""The recorded process: `python -m tracediff.capture.worker JOB`, started by nsys, or alone for torch's profiler.
 
 One model load, then per batch size: warm-ups outside the recording, and each forward recorded `repeats` times, every
 time as a capture range of its own.
 """
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,17 @@ from tracediff.capture.algorithm_log import algorithm_log
 from tracediff.capture.job import Job, Report
 from tracediff.capture.machine import library_versions
 from tracediff.capture.models import load_model, out_of_memory, prompt_tokens
-from tracediff.capture.ranges import PREFILL, RUN, decode_phase, open_range, ranges_around_modules
+from tracediff.capture.options import TORCH
+from tracediff.capture.ranges import (
+    PREFILL,
+    RUN,
+    OpenRange,
+    decode_phase,
+    open_annotation,
+    open_range,
+    ranges_around_modules,
+)
+from tracediff.capture.torch_profiler import torch_recording
 from tracediff.errors import TracediffError
 
 _GEOMETRY = ("hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "vocab_size")
@@ -50,6 +60,7 @@ def record(job: Job, model: Any, prompt: Any, report: Report) -> None:
     decode_tokens = greedy_tokens(model, prompt, job.decode)
     log_states = set()
     logits_hashes: dict[str, str] = {}
+    open_one, recording = _recorder(job)
     for batch in job.batches:
         report("batch", batch=batch)
         tokens = prompt.repeat(batch, 1)
@@ -60,9 +71,9 @@ def record(job: Job, model: Any, prompt: Any, report: Report) -> None:
             with algorithm_log(job.algorithm_log) as log_state:
                 log_states.add(log_state)
                 forward(model, tokens, decode_tokens)
-                for _ in range(job.repeats):
-                    with ranges_around_modules(model), _recording(job.device):
-                        logits = forward(model, tokens, decode_tokens, ranges=True)
+                for repeat in range(1, job.repeats + 1):
+                    with ranges_around_modules(model, open_one), recording(batch, repeat):
+                        logits = forward(model, tokens, decode_tokens, open_one=open_one)
             logits_hashes |= _hashes(batch, logits)
     report(
         "recorded",
@@ -77,7 +88,7 @@ def record(job: Job, model: Any, prompt: Any, report: Report) -> None:
     )
 
 
-def forward(model: Any, tokens: Any, decode_tokens: Sequence[int], *, ranges: bool = False) -> list[Any]:
+def forward(model: Any, tokens: Any, decode_tokens: Sequence[int], *, open_one: OpenRange | None = None) -> list[Any]:
     """Run prefill and decode steps.
 
     Args:
@@ -85,7 +96,7 @@ def forward(model: Any, tokens: Any, decode_tokens: Sequence[int], *, ranges: bo
         tokens: Token ids (batch, tokens).
         decode_tokens: The token that every row is given in each decode step. It is given, not chosen, so that row 0
             is the same work at every batch size even where a choice would flip.
-        ranges: Whether each phase gets its NVTX range.
+        open_one: Opens the range of each phase; None opens none.
 
     Returns:
         The logits of each phase: prefill (batch, tokens, vocabulary), then each step (batch, 1, vocabulary).
@@ -96,7 +107,7 @@ def forward(model: Any, tokens: Any, decode_tokens: Sequence[int], *, ranges: bo
     logits, cache = [], None
     with torch.inference_mode():
         for position, step in enumerate(steps):
-            with _phase(PREFILL if position == 0 else decode_phase(position - 1), ranges):
+            with _phase(PREFILL if position == 0 else decode_phase(position - 1), open_one):
                 output = model(input_ids=step, past_key_values=cache, use_cache=True)
             cache = output.past_key_values
             logits.append(output.logits)
@@ -131,18 +142,20 @@ def greedy_tokens(model: Any, prompt: Any, count: int) -> list[int]:
     return chosen
 
 
-@contextmanager
-def _phase(text: str, wanted: bool) -> Iterator[None]:
-    if not wanted:
-        yield
-        return
-    with open_range(text):
-        yield
+def _phase(text: str, open_one: OpenRange | None) -> AbstractContextManager[None]:
+    return nullcontext() if open_one is None else open_one(text)
+
+
+def _recorder(job: Job) -> tuple[OpenRange, Callable[[int, int], AbstractContextManager[None]]]:
+    """Return what opens a range, and what records one repeat (counted from 1) of a batch size."""
+    if job.profiler == TORCH:
+        return open_annotation, lambda batch, repeat: torch_recording(job.device, job.torch_trace(batch, repeat))
+    return open_range, lambda _batch, _repeat: _recording(job.device)
 
 
 @contextmanager
 def _recording(device: str) -> Iterator[None]:
-    """Hold the range `run` open, inside one capture range of the profiler; no work of before or after is in it."""
+    """Hold the range `run` open, inside one capture range of nsys; no work of before or after is in it."""
     if not device.startswith("cuda"):
         with open_range(RUN):
             yield

@@ -27,6 +27,9 @@ def capture(
     layers: int | None = typer.Option(None, help="Keep only the first so many blocks."),
     attention: str = typer.Option("sdpa", help="sdpa or eager."),
     seed: int = typer.Option(0, help="Seed of random weights and prompt."),
+    profiler: str = typer.Option(
+        "auto", help="nsys; torch (its own profiler; without a GPU it records operators); auto: nsys where it works."
+    ),
     out: Path | None = typer.Option(None, help="Folder for the traces; derived below tracediff-runs/ by default."),
     algorithm_log: bool = typer.Option(
         True, "--algorithm-log/--no-algorithm-log", help="Mark in the trace which algorithm cuBLASLt chose."
@@ -42,7 +45,7 @@ def capture(
     nsys: Path | None = typer.Option(None, help="The nsys to use; looked for by default."),
     force: bool = typer.Option(False, "--force", help="Write into a folder that holds files."),
 ) -> None:
-    """Record a model's forwards at several batch sizes under nsys, one clean trace per batch size.
+    """Record a model's forwards at several batch sizes under a profiler, one clean trace per batch size.
 
     Exits 1 where the evidence shows that rows of a batch leak into each other; everything is written all the same.
     """
@@ -57,6 +60,7 @@ def capture(
         prompt=prompt,
         tokens=tokens,
         decode=decode,
+        profiler=profiler,
         out=out,
         algorithm_log=algorithm_log,
         keep_reports=keep_reports,
