@@ -170,3 +170,35 @@ def test_codes_stand_for_numbers_of_any_size():
     values = codes.values
     assert [[values[code] for code in part] for part in coded] == parts
     assert len(set(values)) == len(values)
+
+
+def read_while(path, change, monkeypatch):
+    """Read the kernels one page at a time, and change the file behind the first of them."""
+    monkeypatch.setattr("tracediff.trace.sqlite_pages._PAGES_PER_CHUNK", 1)
+    monkeypatch.setattr("tracediff.trace.sqlite_pages._THREADS", 10**9)
+    with contextlib.closing(open_export(path)) as connection:
+        chunks = Export(path, connection).chunks("CUPTI_ACTIVITY_KIND_KERNEL", ("start",))
+        starts = next(chunks).integers["start"].tolist()
+        change(path)
+        for rows in chunks:
+            starts += rows.integers["start"].tolist()
+    return starts
+
+
+def test_a_file_that_grows_while_it_is_read_reads_as_it_was(tmp_path, monkeypatch):
+    path = tmp_path / "t.sqlite"
+    path.write_bytes((DATA / "cuda-graph-b1.sqlite").read_bytes())
+    expected = whole(path, "CUPTI_ACTIVITY_KIND_KERNEL", ("start",))[0]["start"]
+
+    def grow(file):
+        with file.open("ab") as handle:
+            handle.write(b"more" * 5000)
+
+    assert read_while(path, grow, monkeypatch) == expected
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_damaged(tmp_path, monkeypatch):
+    path = tmp_path / "t.sqlite"
+    path.write_bytes((DATA / "cuda-graph-b1.sqlite").read_bytes())
+    with pytest.raises(TracediffError, match="damaged"):
+        read_while(path, lambda file: file.open("r+b").truncate(8192), monkeypatch)
