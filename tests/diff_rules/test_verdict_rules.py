@@ -13,6 +13,11 @@ def test_a_kernel_with_the_same_launch_is_the_same_kernel():
     assert decide(nvjet(3), nvjet(3))[0] is Verdict.SAME_KERNELS
 
 
+def test_an_operator_of_a_cpu_may_run_other_code_at_another_size():
+    operator = kernel("aten::mm", "other", "other", grid=(0, 0, 0), block=(0, 0, 0))
+    assert decide(operator, operator)[0] is Verdict.UNKNOWN
+
+
 def test_the_same_name_and_launch_with_another_split_k_factor_is_another_order():
     name = "nvjet_sm90_hsh_64x16_64x16_2x1_v_bz_splitK_TNT"
     assert decide(nvjet(3, name=name), nvjet(2, name=name)) == (Verdict.ORDER_CHANGED, "split-K 3 → 2")

@@ -12,6 +12,8 @@ from tracediff.diff.rules.reduction import REDUCTION
 from tracediff.diff.rules.rule import Rule, first_match
 
 SAME_KERNEL = "same kernel, same launch"
+# Operators of a CPU: which code runs at which size is not in their trace.
+NO_LAUNCH = "same name, no launch configuration recorded"
 
 _NEVER_REDUCE = {"elementwise", "copy"}
 _TABLES: dict[str, tuple[Rule, ...]] = {
@@ -29,6 +31,8 @@ def decide(a: Kernel | None, b: Kernel | None) -> tuple[Verdict, str]:
     """
     if a is None or b is None:
         return one_sided(a, b)
+    if same_name(a, b) and not any((*a.grid, *b.grid)):
+        return Verdict.UNKNOWN, NO_LAUNCH
     if same_name(a, b) and same_launch(a, b) and _same_sum(a, b):
         return Verdict.SAME_KERNELS, SAME_KERNEL
     roles = {a.parsed.role, b.parsed.role}
