@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shlex
 import subprocess
 import sys
 
@@ -179,3 +180,60 @@ def test_what_shows_two_traces_says_so_for_three(tmp_path):
     result = run("diff", B1, B2, B8, "--html", tmp_path / "r.html")
     assert result.exit_code == 2
     assert "show two traces" in result.stderr
+
+
+def test_an_input_is_never_replaced(tmp_path):
+    copy = tmp_path / "trace.sqlite"
+    copy.write_bytes((FLOAT16 / "b1.sqlite").read_bytes())
+    before = copy.read_bytes()
+    for option in ("--html", "--save"):
+        result = run("diff", copy, B2, option, copy, "--force")
+        assert result.exit_code == 2
+        assert "is an input" in result.stderr
+    assert run("show", copy, "--save", copy, "--force").exit_code == 2
+    assert copy.read_bytes() == before
+
+
+def test_a_file_that_may_not_be_read_is_one_line(tmp_path, monkeypatch):
+    real = os.stat
+
+    def refuse(path, *arguments, **options):
+        if str(path).endswith("secret.sqlite"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *arguments, **options)
+
+    (tmp_path / "secret.sqlite").touch()
+    monkeypatch.setattr(os, "stat", refuse)
+    result = run("show", tmp_path / "secret.sqlite")
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") == 1
+    assert "ermission denied" in result.stderr
+
+
+@pytest.mark.parametrize("output", [["--format", "json"], ["--all", "--unfold"]])
+def test_a_full_disk_is_one_line_and_exit_code_2(output):
+    with open("/dev/full", "w") as full:  # noqa: PTH123 -- a device, opened for its failure
+        done = subprocess.run(
+            [sys.executable, "-m", "tracediff", "diff", B1, B2, *output],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "No space left" in done.stderr
+
+
+def test_a_reader_that_leaves_the_table_is_not_a_failed_gate():
+    command = f"{sys.executable} -m tracediff diff {B1} {B2} --all --unfold | head -n 1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
+
+
+def test_the_next_command_can_be_pasted_whatever_a_file_is_called(tmp_path):
+    copy = tmp_path / "it's $(id).sqlite"
+    copy.write_bytes((FLOAT16 / "b1.sqlite").read_bytes())
+    line = next(line for line in run("diff", copy, B2).stderr.splitlines() if line.startswith("Next: "))
+    assert shlex.split(line)[3] == str(copy)

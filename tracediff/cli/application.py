@@ -29,6 +29,11 @@ class Commands(TyperGroup):
             # The reader of our output went away (`| head`): nothing is wrong, and Python must not complain at exit.
             sys.stdout = None
             raise typer.Exit(0) from None
+        except OSError as error:
+            # What the machine refuses (a full disk, a file without permission) is the user's to mend, not a bug.
+            place = f"{error.filename}: " if error.filename else ""
+            typer.echo(f"tracediff: {printable(place)}{error.strerror or error}", err=True)
+            raise typer.Exit(TROUBLE) from error
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None
         except (typer.Exit, typer.Abort, typer.BadParameter):

@@ -8,7 +8,7 @@ import typer
 from tracediff.cli import app
 from tracediff.cli.application import GATE_FAILED
 from tracediff.cli.load import Device, Iteration, LayerPattern, PhasePattern, RangePattern, Rank
-from tracediff.cli.options import Format, emit, open_in_browser, say, stdout_console
+from tracediff.cli.options import Format, command_line, emit, open_in_browser, say, stdout_console
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,9 +19,13 @@ if TYPE_CHECKING:
 @app.command()
 def diff(
     a: Path = typer.Argument(
-        metavar="A", help="The reference: an nsys export (SQLite, Parquet folder) or report, or PyTorch profiler JSON."
+        metavar="A",
+        readable=False,
+        help="The reference: an nsys export (SQLite, Parquet folder) or report, or PyTorch profiler JSON.",
     ),
-    others: list[Path] = typer.Argument(metavar="B…", help="The trace to compare with it; several stand side by side."),
+    others: list[Path] = typer.Argument(
+        metavar="B…", readable=False, help="The trace to compare with it; several stand side by side."
+    ),
     output_format: Format = typer.Option(Format.TABLE, "--format", help="How to print the result."),
     html: Path | None = typer.Option(None, help="Also write the HTML report to this file."),
     open_report: bool = typer.Option(False, "--open", help="Open the HTML report in the browser."),
@@ -52,7 +56,7 @@ def diff(
     from tracediff.diff.evidence import attach_evidence
     from tracediff.diff.gate import verdicts_named
     from tracediff.errors import TracediffError
-    from tracediff.files import refuse_to_overwrite, write_text
+    from tracediff.files import refuse_to_overwrite
 
     load = partial(
         load_trace,
@@ -73,11 +77,32 @@ def diff(
         return
     b = others[0]
     report = html or (Path(f"{a.stem}-{b.stem}.html") if open_report else None)
+    if report is not None and report == save:
+        raise TracediffError(f"{report} cannot hold both the report and the tables", "name two files")
     for path in (report, save):
         if path is not None:
-            refuse_to_overwrite(path, force)
+            refuse_to_overwrite(path, force, inputs=(a, b))
     result = attach_evidence(diff_tables(load(a), load(b), phase))
+    _write_files(result, report, save, force)
+    if output_format is Format.TABLE:
+        from tracediff.report.terminal import print_diff
+
+        print_diff(result, stdout_console(), everything, unfold)
+        if report is None:
+            say(f"Next: {command_line('tracediff', 'diff', a, b, '--html', 'report.html', '--open')}")
+    else:
+        if output_format is not Format.MARKDOWN:
+            for warning in result.warnings:
+                say(f"Warning: {warning}")
+        emit(_as_text(result, output_format, everything, unfold))
+    if open_report and report is not None:
+        open_in_browser(report)
+    _exit_by_gates([result], gates, exit_code)
+
+
+def _write_files(result: "TraceDiff", report: Path | None, save: Path | None, force: bool) -> None:
     if report is not None:
+        from tracediff.files import write_text
         from tracediff.report.html import render_html
 
         write_text(report, render_html(result), force)
@@ -87,17 +112,6 @@ def diff(
 
         save_diff(result, save, force)
         say(f"Wrote {save}")
-    if output_format is Format.TABLE:
-        from tracediff.report.terminal import print_diff
-
-        print_diff(result, stdout_console(), everything, unfold)
-        if report is None:
-            say(f"Next: tracediff diff {a} {b} --html report.html --open")
-    else:
-        emit(_as_text(result, output_format, everything, unfold))
-    if open_report and report is not None:
-        open_in_browser(report)
-    _exit_by_gates([result], gates, exit_code)
 
 
 def _exit_by_gates(diffs: "Sequence[TraceDiff]", gates: "Sequence[Verdict]", exit_code: bool) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import typer
+
+from tracediff.errors import TracediffError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +30,13 @@ def stdout_console() -> Console:
     """Make the console for data: as wide as the terminal, 80 columns in a pipe; NO_COLOR is respected."""
     from rich.console import Console
 
-    return Console(highlight=False, markup=False, soft_wrap=False)
+    class Stdout(Console):
+        def on_broken_pipe(self) -> None:
+            # rich exits with 1, which is the code of a failed gate; who stopped reading is told apart elsewhere.
+            raise BrokenPipeError
+
+    _stdout()
+    return Stdout(highlight=False, markup=False, soft_wrap=False)
 
 
 def say(text: str) -> None:
@@ -39,9 +48,21 @@ def say(text: str) -> None:
 
 def emit(text: str) -> None:
     """Print data to stdout exactly as it is, as UTF-8."""
-    sys.stdout.flush()
-    sys.stdout.buffer.write(text.encode("utf-8", errors="backslashreplace"))
-    sys.stdout.flush()
+    stdout = _stdout()
+    stdout.flush()
+    stdout.buffer.write(text.encode("utf-8", errors="backslashreplace"))
+    stdout.flush()
+
+
+def _stdout() -> TextIO:
+    if sys.stdout is None:
+        raise TracediffError("standard output is closed", "redirect it to a file, or do not close it")
+    return sys.stdout
+
+
+def command_line(*words: str | Path) -> str:
+    """Write a command so that a shell reads it as it is meant, whatever a file is called."""
+    return shlex.join(str(word) for word in words)
 
 
 def open_in_browser(path: Path) -> None:

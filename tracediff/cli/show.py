@@ -12,7 +12,7 @@ from tracediff.cli.options import emit, say, stdout_console
 @app.command()
 def show(
     trace: Path = typer.Argument(
-        help="A trace: nsys export (SQLite, Parquet folder) or report, PyTorch profiler JSON."
+        readable=False, help="A trace: nsys export (SQLite, Parquet folder) or report, PyTorch profiler JSON."
     ),
     output_format: str = typer.Option("table", "--format", help="table, json or csv."),
     phase: list[str] = typer.Option([], help="Show only this phase; may be repeated."),
@@ -54,8 +54,10 @@ def show(
         return
     side, rows = show_table(table, phase)
     if save is not None:
+        from tracediff.files import refuse_to_overwrite
         from tracediff.report.sqlite_store import save_show
 
+        refuse_to_overwrite(save, force, inputs=[trace])
         save_show(side, rows, save, force)
         say(f"Wrote {save}")
     if output_format == "json":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tracediff.trace import KernelTable
 from tracediff.trace.table import TraceInfo
 
@@ -19,7 +21,8 @@ _FIELDS = (
 
 def comparability_warnings(a: KernelTable, b: KernelTable) -> tuple[str, ...]:
     """Return one sentence for each thing that may mislead a reader of the comparison."""
-    warnings = [
+    warnings = ["a and b are the same file."] if _same_file(a.info.path, b.info.path) else []
+    warnings += [
         f"The traces are of different {words}: {_value(a.info, field)} and {_value(b.info, field)}."
         for field, words in _FIELDS
         if _differs(a.info, b.info, field)
@@ -33,7 +36,16 @@ def comparability_warnings(a: KernelTable, b: KernelTable) -> tuple[str, ...]:
             warnings.append(
                 f"No kernel of {label} was launched inside an NVTX range: there are no phases and modules to compare."
             )
+    if not {(key.phase, key.module) for key in a.keys} & {(key.phase, key.module) for key in b.keys}:
+        warnings.append("The traces have no phase and module in common, so nothing stands for anything.")
     return tuple(warnings)
+
+
+def _same_file(a: str, b: str) -> bool:
+    try:
+        return Path(a).samefile(b)
+    except OSError:
+        return False
 
 
 def _differs(a: TraceInfo, b: TraceInfo, field: str) -> bool:

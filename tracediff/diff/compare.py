@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,7 +14,8 @@ from tracediff.diff.select import Selection, select
 from tracediff.diff.split_k import infer
 from tracediff.diff.verdict import judge_row
 from tracediff.trace import KernelTable, RangeKey
-from tracediff.trace.algorithm import parse_algorithm
+from tracediff.trace.algorithm import Algorithm, parse_algorithm
+from tracediff.trace.table import Int64
 
 Kernels = dict[RangeKey, tuple[Kernel, ...]]
 
@@ -28,7 +30,7 @@ def diff_tables(a: KernelTable, b: KernelTable, phases: Collection[str] = ()) ->
     Raises:
         TracediffError: A named phase is in neither trace.
     """
-    selected_a, selected_b = select(a, phases), select(b, phases)
+    selected_a, selected_b = select([a, b], phases)
     kernels_a, kernels_b = kernels_by_range(a, selected_a), kernels_by_range(b, selected_b)
     rows = tuple(_row(key, kernels_a.get(key, ()), kernels_b.get(key, ())) for key in _run_order(kernels_a, kernels_b))
     return TraceDiff(
@@ -41,10 +43,21 @@ def diff_tables(a: KernelTable, b: KernelTable, phases: Collection[str] = ()) ->
 
 def kernels_by_range(table: KernelTable, selection: Selection) -> Kernels:
     """Return the selected kernels of each (phase, module), in launch order, modules in order of first launch."""
-    chosen = selection.kernels
-    order = chosen[np.argsort(table.key[chosen], kind="stable")]
-    codes = table.key[order]
     algorithms = [parse_algorithm(text) for text in table.algorithms]
+    result: Kernels = {}
+    for part in selection.parts:
+        order = part.kernels[np.argsort(table.key[part.kernels], kind="stable")]
+        codes = table.key[order]
+        kernels = _kernels(table, order, algorithms)
+        starts = np.flatnonzero(np.r_[True, codes[1:] != codes[:-1]])
+        for start, end in zip(starts, np.r_[starts[1:], len(codes)], strict=True):
+            key = replace(table.keys[codes[start]], phase=part.phase)
+            result[key] = infer(kernels[start:end], table.info.sm_count)
+    return result
+
+
+def _kernels(table: KernelTable, order: Int64, algorithms: list[Algorithm]) -> list[Kernel]:
+    """Return one object per kernel, in the order given."""
     columns = [
         table.name[order].tolist(),
         table.algorithm[order].tolist(),
@@ -54,7 +67,7 @@ def kernels_by_range(table: KernelTable, selection: Selection) -> Kernels:
         table.shared_memory_bytes[order].tolist(),
         table.duration_ns[order].tolist(),
     ]
-    kernels = [
+    return [
         Kernel(
             parsed=table.parsed[name],
             split_k=None,
@@ -68,11 +81,6 @@ def kernels_by_range(table: KernelTable, selection: Selection) -> Kernels:
         )
         for name, algorithm, grid, block, registers, shared_memory, duration in zip(*columns, strict=True)
     ]
-    result: Kernels = {}
-    first_launch = np.flatnonzero(np.r_[True, codes[1:] != codes[:-1]]) if len(codes) else np.zeros(0, dtype=np.int64)
-    for start, end in zip(first_launch, np.r_[first_launch[1:], len(codes)], strict=True):
-        result[table.keys[codes[start]]] = infer(kernels[start:end], table.info.sm_count)
-    return result
 
 
 def side_of(table: KernelTable, selection: Selection, kernels: Kernels) -> Side:

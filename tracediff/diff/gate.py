@@ -14,7 +14,7 @@ def verdicts_named(texts: Iterable[str]) -> tuple[Verdict, ...]:
     Raises:
         TracediffError: A word is no verdict. A gate that can never fail would be worse than none.
     """
-    words = [word.strip() for text in texts for word in text.split(",") if word.strip()]
+    words = [word.strip() for text in texts for word in text.split(",")]
     for word in words:
         if word not in set(Verdict):
             raise TracediffError(f"{word!r} is no verdict", f"choose from {', '.join(Verdict)}")

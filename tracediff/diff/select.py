@@ -1,12 +1,16 @@
-"""Which kernels of a trace are compared: one iteration of each phase, in the steady state.
+"""Which kernels of the traces are compared: every kind of iteration of each phase once.
 
-A phase that ran many times (a decode step in a loop, a server's requests) is one thing repeated. What is compared is
-its usual kernel sequence; repeats that ran other kernels (warm-up, mostly) are left out, and that is said.
+A phase that ran many times (a decode step in a loop, a server's requests) is one thing repeated. Iterations that run
+the same kernels in the same modules are of one kind, and the last of each kind stands for it, as far from warm-up as
+can be. Where the traces went through their kinds in the same sequence (a long first step, then short ones), every kind
+is compared with its counterpart and nothing is lost. Where they did not (warm-up in one of them), the most common kind
+of each is compared, and what is left out is said.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,76 +23,144 @@ from tracediff.trace.table import Int64
 
 UInt64 = npt.NDArray[np.uint64]
 
+#: More kinds than this are no phases of their own, but a phase that never settles.
+_MOST_KINDS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One iteration of one phase.
+
+    Attributes:
+        phase: What it is called in the result: the phase's name, with the iteration where several are compared.
+        kernels: Indices of its kernels in the table, in launch order.
+    """
+
+    phase: str | None
+    kernels: Int64
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """The kernels to compare.
+    """The kernels of one trace to compare.
 
     Attributes:
-        kernels: Their indices in the table, in launch order.
+        parts: In order of the run.
         notes: What was left out, one sentence each.
     """
 
-    kernels: Int64
+    parts: tuple[Part, ...]
     notes: tuple[str, ...]
 
 
-def select(table: KernelTable, phases: Collection[str] = ()) -> Selection:
-    """Choose one iteration of each phase, of the phases named (all when none is).
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Iterations:
+    """The iterations of one phase: their numbers, kernels, and kinds (0, 1, … in order of appearance)."""
+
+    numbers: list[int]
+    kernels: list[Int64]
+    kinds: list[int]
+
+    def last(self) -> dict[int, int]:
+        """Return the place of each kind's last iteration."""
+        return {kind: place for place, kind in enumerate(self.kinds)}
+
+    def usual(self) -> int:
+        """Return the most common kind; of equally common ones the latest."""
+        count, last = Counter(self.kinds), self.last()
+        return max(count, key=lambda kind: (count[kind], last[kind]))
+
+
+def select(tables: Sequence[KernelTable], phases: Collection[str] = ()) -> tuple[Selection, ...]:
+    """Choose what to compare of one trace or of several.
+
+    Args:
+        tables: The traces.
+        phases: Only these phases; all when empty.
 
     Raises:
-        TracediffError: A named phase is not in the trace.
+        TracediffError: A named phase is in none of the traces.
     """
-    known = list(dict.fromkeys(key.phase for key in table.keys))
-    missing = [phase for phase in phases if phase not in known]
-    if missing:
-        there = ", ".join(shorten(phase, 40) for phase in known[:20] if phase is not None) or "none"
-        raise TracediffError(f"{table.info.path} has no phase {missing[0]!r}", f"it has {there}")
-    position = {phase: index for index, phase in enumerate(known)}
-    phase_code = np.array([position[key.phase] for key in table.keys] or [0], dtype=np.int64)[table.key]
-    chosen: list[Int64] = []
-    notes: list[str] = []
-    order = np.argsort(phase_code, kind="stable")
-    bounds = np.searchsorted(phase_code[order], np.arange(len(known) + 1))
-    for phase, first, past in zip(known, bounds[:-1], bounds[1:], strict=True):
+    found = [_phases(table) for table in tables]
+    known = list(dict.fromkeys(phase for each in found for phase in each))
+    for wanted in phases:
+        if wanted not in known:
+            there = ", ".join(shorten(each, 40) for each in known[:20] if each is not None) or "none"
+            paths = " and ".join(dict.fromkeys(table.info.path for table in tables))
+            raise TracediffError(f"{paths}: no phase {wanted!r}", f"there is {there}")
+    parts: list[list[Part]] = [[] for _ in tables]
+    notes: list[list[str]] = [[] for _ in tables]
+    for phase in known:
         if phases and phase not in phases:
             continue
-        kernels = order[first:past]
-        if phase is not None:
-            kernels, note = _steady(table, kernels, phase)
-            notes += note
-        chosen.append(kernels)
-    return Selection(kernels=np.sort(np.concatenate(chosen)) if chosen else order[:0], notes=tuple(notes))
+        runs = [
+            None if phase not in each else _iterations(table, each[phase], phase)
+            for table, each in zip(tables, found, strict=True)
+        ]
+        alike = len({tuple(run.kinds) for run in runs if run is not None}) == 1
+        for index, run in enumerate(runs):
+            if run is not None:
+                chosen, words = _choose(run, phase, alike)
+                parts[index] += chosen
+                notes[index] += words
+    return tuple(Selection(parts=tuple(part), notes=tuple(note)) for part, note in zip(parts, notes, strict=True))
 
 
-def _steady(table: KernelTable, kernels: Int64, phase: str) -> tuple[Int64, list[str]]:
-    """Return the kernels of the last iteration that runs the most common sequence, and what was left out."""
+def _phases(table: KernelTable) -> dict[str | None, Int64]:
+    """Return each phase's kernels, phases in order of first launch."""
+    known = list(dict.fromkeys(key.phase for key in table.keys))
+    position = {phase: index for index, phase in enumerate(known)}
+    code = np.array([position[key.phase] for key in table.keys] or [0], dtype=np.int64)[table.key]
+    order = np.argsort(code, kind="stable")
+    bounds = np.searchsorted(code[order], np.arange(len(known) + 1))
+    return {phase: order[bounds[index] : bounds[index + 1]] for index, phase in enumerate(known)}
+
+
+def _iterations(table: KernelTable, kernels: Int64, phase: str | None) -> _Iterations:
+    """Cut a phase's kernels into iterations; kernels outside every range are one."""
     iteration = table.iteration[kernels]
-    by_iteration = np.argsort(iteration, kind="stable")
-    ordered = kernels[by_iteration]
-    first = np.flatnonzero(np.r_[True, np.diff(iteration[by_iteration]) != 0])
-    if len(first) == 1:
-        return kernels, []
-    count = np.diff(np.r_[first, len(ordered)])
-    place = np.arange(len(ordered)) - np.repeat(first, count)
-    signature = np.bitwise_xor.reduceat(_sequence_hash(table, ordered, place), first)
-    distinct, usual = np.unique(signature, return_counts=True)
-    steady = np.flatnonzero(signature == distinct[usual.argmax()])
-    last = int(steady[-1])
-    others = len(first) - len(steady)
-    note = (
-        f"{shorten(phase, 40)} ran {len(first)} times; compared: iteration {int(iteration[by_iteration][first[last]])}"
+    order = np.argsort(iteration, kind="stable")
+    ordered = kernels[order]
+    first = np.flatnonzero(np.r_[True, np.diff(iteration[order]) != 0])
+    if phase is None or len(first) == 1:
+        return _Iterations(numbers=[0], kernels=[kernels], kinds=[0])
+    ends = np.r_[first[1:], len(ordered)]
+    place = np.arange(len(ordered)) - np.repeat(first, ends - first)
+    hashes = np.bitwise_xor.reduceat(_sequence_hash(table, ordered, place), first).tolist()
+    kinds: dict[int, int] = {}
+    return _Iterations(
+        numbers=iteration[order][first].tolist(),
+        kernels=[ordered[start:end] for start, end in zip(first, ends, strict=True)],
+        kinds=[kinds.setdefault(each, len(kinds)) for each in hashes],
     )
+
+
+def _choose(run: _Iterations, phase: str | None, alike: bool) -> tuple[list[Part], list[str]]:
+    last = run.last()
+    if len(run.numbers) == 1:
+        return [Part(phase=phase, kernels=run.kernels[0])], []
+    ran = f"{shorten(str(phase), 40)} ran {len(run.numbers)} times"
+    if alike and 1 < len(last) <= _MOST_KINDS:
+        places = list(last.values())
+        parts = [Part(phase=f"{phase}[{run.numbers[place]}]", kernels=run.kernels[place]) for place in places]
+        numbers = ", ".join(str(run.numbers[place]) for place in places)
+        return parts, [f"{ran}, with {len(last)} kernel sequences; compared: iterations {numbers}, one of each"]
+    usual = run.usual()
+    place = last[usual]
+    note = f"{ran}; compared: iteration {run.numbers[place]}"
+    others = len(run.numbers) - run.kinds.count(usual)
     if others:
         note += f"; {others} ran other kernels and were left out"
-    return ordered[first[last] : first[last] + count[last]], [note]
+    return [Part(phase=phase, kernels=run.kernels[place])], [note]
 
 
 def _sequence_hash(table: KernelTable, kernels: Int64, place: Int64) -> UInt64:
-    """Hash each kernel with its place, module and launch, so that the XOR over an iteration tells its sequence."""
+    """Hash each kernel's name and module with its place, so that the XOR over an iteration tells its sequence.
+
+    Launch configurations stay out: a cache that grows changes the grid of every step.
+    """
     value = _scatter(place.astype(np.uint64) + np.uint64(1))
-    parts = [table.name, table.key, *table.grid.T, *table.block.T]
-    for part in parts:
+    for part in (table.name, table.key):
         value = _scatter(value ^ part[kernels].astype(np.uint64))
     return value
 

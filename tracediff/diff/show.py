@@ -11,12 +11,12 @@ from tracediff.trace import KernelTable
 
 
 def show_table(table: KernelTable, phases: Collection[str] = ()) -> tuple[Side, tuple[Row, ...]]:
-    """Return one iteration of every phase of a trace: what it is, and its kernels per (phase, module) as `Row.a`.
+    """Return what a trace is, and the kernels of each (phase, module) as `Row.a`, one iteration of each kind.
 
     Raises:
         TracediffError: A named phase is not in the trace.
     """
-    selection = select(table, phases)
+    (selection,) = select([table], phases)
     kernels = kernels_by_range(table, selection)
     rows = tuple(
         Row(

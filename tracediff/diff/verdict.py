@@ -39,6 +39,10 @@ def judge_row(pairs: Sequence[Aligned]) -> tuple[tuple[Pair, ...], Verdict, str]
         judged.append(pair)
     if not judged:
         return (), Verdict.SAME_KERNELS, "no kernels"
+    for side, there in (("a", [pair.a for pair in judged]), ("b", [pair.b for pair in judged])):
+        if not any(there):
+            # Whatever ran, nothing is known of what the other trace did in its place.
+            return tuple(judged), Verdict.UNKNOWN, f"only in {'b' if side == 'a' else 'a'}"
     worst = min(judged, key=lambda pair: (-SEVERITY[pair.verdict], _telling(pair)))
     return tuple(judged), worst.verdict, worst.reason
 
