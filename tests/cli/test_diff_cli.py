@@ -237,3 +237,14 @@ def test_the_next_command_can_be_pasted_whatever_a_file_is_called(tmp_path):
     copy.write_bytes((FLOAT16 / "b1.sqlite").read_bytes())
     line = next(line for line in run("diff", copy, B2).stderr.splitlines() if line.startswith("Next: "))
     assert shlex.split(line)[3] == str(copy)
+
+
+@pytest.mark.parametrize("width", [30, 40, 60])
+def test_a_narrow_terminal_still_reads_everything(monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    result = run("diff", B1, B2, "--phase", "prefill")
+    assert max(map(len, result.stdout.splitlines())) <= width
+    text = " ".join(result.stdout.split())
+    assert "self_attn.q_proj · layers 0–31" in text
+    assert "order-changed, split-K 3 → 2" in text
+    assert "tile 128×8×64 → 64×16×64" in text

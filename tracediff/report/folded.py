@@ -101,7 +101,7 @@ def change_in_words(row: Row) -> str:
         words = change_of_pair(pair)
         if words and pair.a and pair.b and pair.a.parsed.name == pair.b.parsed.name and pair.a.parsed.role in _NO_SUM:
             grids += 1
-        elif words:
+        elif words and not words.endswith(row.reason):  # the reason stands beside it
             told.append(words)
     if grids:
         told.append(f"launch of {count(grids, 'kernel')} without sums")

@@ -54,6 +54,7 @@ def print_many(many: ManyDiff, console: Console, everything: bool = False, unfol
     for number, diff in enumerate(many.diffs, start=1):
         for warning in diff.warnings:
             console.print(Text(f"! {number}: {printable(warning)}", style="bold yellow"))
+    console.print(_totals(many))
     tables: dict[str | None, Table] = {}
     for group in _folded(many, everything, unfold):
         row = group[0]
@@ -72,6 +73,17 @@ def print_many(many: ManyDiff, console: Console, everything: bool = False, unfol
         )
 
 
+def _totals(many: ManyDiff) -> Table:
+    """Make the table of what can be counted: a line per trace, verdicts against trace 0."""
+    table = Table(box=SIMPLE_HEAD, title="against trace 0", title_justify="left", title_style="bold", pad_edge=False)
+    for heading in ("", "kernels", "split-K reduces", "time", *Verdict):
+        table.add_column(heading, justify="right", overflow="fold")
+    for number, side in enumerate(many.sides):
+        counts = [str(many.diffs[number - 1].verdicts[verdict]) for verdict in Verdict] if number else []
+        table.add_row(str(number), f"{side.kernels:,}", f"{side.splitk_reduce:,}", duration(side.duration_ns), *counts)
+    return table
+
+
 def _table(phase: str | None, many: ManyDiff) -> Table:
     title = "(outside every range)" if phase is None else printable(phase)
     table = Table(box=SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
@@ -86,7 +98,9 @@ def _table(phase: str | None, many: ManyDiff) -> Table:
 def _cells(group: list[ManyRow]) -> Iterator[Text]:
     """Yield the reference's cell, then each other trace's: what ran, and the verdict against the reference."""
     row = group[0]
-    yield Text(_ran(_first(row).a))
+    reference = Text(_ran(_first(row).a))
+    reference.append(f"\n{duration(sum(_first(each).duration_ns[0] for each in group))}", style="dim")
+    yield reference
     for position, compared in enumerate(row.rows):
         if compared is None:
             yield Text("–", style="dim")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -14,6 +15,9 @@ from tracediff.kernels import describe
 from tracediff.report.folded import Line, hidden_in_words, lines, phases
 from tracediff.report.words import coverage_words, duration, trace_words
 from tracediff.text import printable
+
+#: Below this many columns a table would break words into letters.
+NARROW = 72
 
 #: How each verdict looks.
 STYLE = {
@@ -42,7 +46,10 @@ def print_diff(diff: TraceDiff, console: Console, everything: bool = False, unfo
         console.print(Text(printable(sentence)))
     shown = lines(diff, everything, unfold)
     for phase, group in phases(shown).items():
-        console.print(_table(phase, group, console.width))
+        if console.width < NARROW:
+            _print_stacked(phase, group, console)
+        else:
+            console.print(_table(phase, group, console.width))
     if not everything and (hidden := hidden_in_words(diff)):
         console.print(Text(f"{hidden} (--all shows them)", style="dim"))
 
@@ -55,6 +62,19 @@ def print_side(label: str, side: Side, console: Console) -> None:
     console.print(Text(words, style="dim"))
     for note in side.notes:
         console.print(Text(f"   {printable(note)}", style="dim"))
+
+
+def _print_stacked(phase: str, group: list[Line], console: Console) -> None:
+    """Print what a table would hold, one fact under the other, where columns would be a few letters wide."""
+    console.print(Text(f"\n{phase}", style="bold"))
+    for line in group:
+        layers = f" · layer{'' if line.layers.isdecimal() else 's'} {line.layers}" if line.layers else ""
+        console.print(Text.assemble((line.module, "bold"), layers))
+        split = f", split-K {line.split_k}" if line.split_k else ""
+        console.print(Text(f"  {line.verdict}{split}", style=STYLE[line.verdict]))
+        for words, style in ((line.reason, ""), (line.bits, "bold"), (line.change, ""), (_cost(line), "dim")):
+            if words:
+                console.print(Padding(Text(words, style=style), (0, 0, 0, 2)))
 
 
 def _table(phase: str, group: list[Line], width: int) -> Table:
