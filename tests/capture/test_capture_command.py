@@ -76,6 +76,8 @@ def test_batch_sizes_may_be_spelled_in_every_usual_way(asked, words, batches):
         ["--batch", "1", "1"],
         ["--batch", "1", "--dtype", "int8"],
         ["--batch", "1", "--model", "llama-9"],
+        ["--batch", "1", "--profiler", "perf"],
+        ["--batch", "1", "--profiler", "torch", "--keep-reports"],
     ],
 )
 def test_what_cannot_be_ends_with_two_and_no_traceback(asked, words):
@@ -91,6 +93,7 @@ def test_the_defaults_are_the_main_job(asked):
     options = asked[0]
     assert options.spec == ModelSpec(name="llama-3-8b", dtype="float16", layers=None, attention="sdpa", seed=0)
     assert (options.tokens, options.decode, options.prompt, options.device) == (6, 2, None, "cuda")
+    assert options.profiler == "auto"
     assert options.algorithm_log
     assert not (options.force or options.keep_reports)
 
@@ -99,12 +102,13 @@ def test_every_option_reaches_the_library(asked, tmp_path):
     result = invoke(
         *("capture", "--batch", "1", "--model", "tiny", "--dtype", "bfloat16", "--prompt", "Hi", "--decode", "0"),
         *("--layers", "1", "--attention", "eager", "--seed", "7", "--out", str(tmp_path), "--no-algorithm-log"),
-        *("--keep-reports", "--force", "--nsys", "/x/nsys", "--tokens", "9"),
+        *("--keep-reports", "--force", "--nsys", "/x/nsys", "--tokens", "9", "--profiler", "nsys"),
     )
     assert result.exit_code == 0, result.output
     options = asked[0]
     assert options.spec == ModelSpec(name="tiny", dtype="bfloat16", layers=1, attention="eager", seed=7)
     assert (options.prompt, options.tokens, options.decode, options.out) == ("Hi", 9, 0, tmp_path)
+    assert options.profiler == "nsys"
     assert (options.algorithm_log, options.keep_reports, options.force, options.nsys) == (
         *(False, True, True),
         Path("/x/nsys"),
@@ -141,6 +145,7 @@ def test_without_a_gpu_it_is_one_line_that_says_what_can_be_done(tmp_path):
     assert result.exit_code == 2
     assert result.stderr.startswith("tracediff: no GPU to record on")
     assert "tracediff diff" in result.stderr
+    assert "--profiler torch --model tiny" in result.stderr
     assert len(result.stderr.splitlines()) == 1
     assert not (tmp_path / "out").exists()
 

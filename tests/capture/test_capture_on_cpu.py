@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.capture.tiny_ranges import MODULES, PHASES
 from tracediff.capture import choose_profiler, deliver, run, worker_process
 from tracediff.capture.find_nsys import Nsys
 from tracediff.capture.models import ModelSpec
@@ -27,27 +28,6 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 TINY = ModelSpec(name="tiny", dtype="float32", layers=1)
-PHASES = ["prefill", "decode[0]"]
-MODULES = [
-    "model",
-    "model.embed_tokens",
-    "model.rotary_emb",
-    "model.layers.0",
-    "model.layers.0.input_layernorm",
-    "model.layers.0.self_attn",
-    "model.layers.0.self_attn.q_proj",
-    "model.layers.0.self_attn.k_proj",
-    "model.layers.0.self_attn.v_proj",
-    "model.layers.0.self_attn.o_proj",
-    "model.layers.0.post_attention_layernorm",
-    "model.layers.0.mlp",
-    "model.layers.0.mlp.gate_proj",
-    "model.layers.0.mlp.act_fn",
-    "model.layers.0.mlp.up_proj",
-    "model.layers.0.mlp.down_proj",
-    "model.norm",
-    "lm_head",
-]
 # In a variable that the recorded process gets, in one that it does not, and at a process of somebody else's.
 ALLOWED, REFUSED, FOREIGN = "planted-allowed-5d1c", "planted-refused-5d1c", "planted-foreign-5d1c"
 

@@ -6,9 +6,10 @@ from tracediff.capture.algorithm_log import algorithm_log
 from tracediff.capture.models import ModelSpec, load_model, prompt_tokens
 from tracediff.capture.options import CaptureOptions
 from tracediff.capture.ranges import open_range, ranges_around_modules
-from tracediff.capture.repeats import first_difference, kernel_sequence
+from tracediff.capture.repeats import first_difference, kernel_sequence, sequence_of
 from tracediff.capture.run import capture
 from tracediff.capture.worker import forward, greedy_tokens
+from tracediff.trace import read_trace
 
 pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch")
@@ -52,3 +53,26 @@ def test_the_same_kernels_run_with_the_log_as_without(nsys, tmp_path, dtype):
     for logged, plain in zip(*sequences, strict=True):
         assert len(plain) > 0
         assert first_difference(logged, plain) is None
+
+
+@pytest.mark.nsys
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_torch_records_the_kernels_and_modules_that_nsys_records(nsys, tmp_path, dtype):
+    tables = []
+    for profiler in ("nsys", "torch"):
+        options = CaptureOptions(
+            spec=ModelSpec(dtype=dtype, layers=2),
+            batches=(1, 2),
+            out=tmp_path / profiler,
+            profiler=profiler,
+            evidence=False,
+            nsys=nsys.path if profiler == "nsys" else None,
+        )
+        captured = capture(options, [].append)
+        assert captured.manifest.profiler == profiler
+        assert not captured.warnings
+        tables.append([read_trace(trace) for trace in captured.traces])
+    for by_nsys, by_torch in zip(*tables, strict=True):
+        assert first_difference(sequence_of(by_nsys), sequence_of(by_torch)) is None
+        assert [by_nsys.keys[code] for code in by_nsys.key] == [by_torch.keys[code] for code in by_torch.key]
+        assert (by_nsys.info.gpu, by_nsys.info.sm_count) == (by_torch.info.gpu, by_torch.info.sm_count)
