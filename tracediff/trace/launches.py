@@ -14,8 +14,8 @@ from tracediff.trace.table import Int32, Int64
 #: The low 24 bits of nsys's globalTid are the thread; above them stands the process (globalPid).
 THREAD_BITS = np.int64(0xFFFFFF)
 
-#: An array by id may have this many places per kernel.
-_PLACES_PER_KERNEL = 16
+#: An array by id may have this many places per kernel: 13 bytes each, where a search needs 21 bytes per kernel.
+_PLACES_PER_KERNEL = 3
 
 
 class Launches:
