@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from tracediff.diff import diff_tables
-from tracediff.diff.evidence import FILE_NAME as EVIDENCE_FILE_NAME
-from tracediff.diff.evidence import ORIGIN, SCHEMA, attach_evidence
+from tracediff.diff.evidence import ORIGIN, attach_evidence
+from tracediff.diff.stored_evidence import FILE_NAME as EVIDENCE_FILE_NAME
+from tracediff.diff.stored_evidence import SCHEMA, check_evidence
 from tracediff.errors import TracediffError
 from tracediff.evidence import determinism_result, flips_result, stored_logits
 from tracediff.evidence.determinism_result import DeterminismResult, read_determinism
@@ -61,7 +62,7 @@ class Facts:
     """Everything found.
 
     Attributes:
-        evidence: What evidence.json holds (`tracediff.diff.evidence` describes it), or None.
+        evidence: What evidence.json holds (`tracediff.diff.stored_evidence` describes it), or None.
         stored_flips: Tokens that differ in the captured run.
         orders: What the traces say about each origin; empty without traces.
         flips: Flip searches by file name.
@@ -105,7 +106,7 @@ def gather(directory: Path) -> Facts:
     stored: tuple[StoredFlip, ...] = ()
     if evidence is not None:
         try:
-            _check_shape(evidence)
+            check_evidence(evidence)
             stored = tuple(_stored_flips(evidence, directory / stored_logits.FILE_NAME))
             orders = list(_orders(evidence, manifest, directory, notes))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -134,17 +135,6 @@ def _documents(directory: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             raise TracediffError(f"cannot read {path}", str(error)) from error
         if isinstance(document, dict):
             yield path.name, document
-
-
-def _check_shape(evidence: dict[str, Any]) -> None:
-    """Touch what the questions need, so that a damaged file is named here and not halfway through them."""
-    dict(evidence["controls"])
-    for pair in evidence["pairs"]:
-        dict(pair["logits"])
-        if pair["first_origin"] is not None:
-            _, _ = pair["first_origin"]
-        if pair["repair"] is not None:
-            bool(pair["repair"]["logits_equal"]), list(pair["repair"]["minimal"])
 
 
 def _stored_flips(evidence: dict[str, Any], path: Path) -> Iterator[StoredFlip]:

@@ -19,7 +19,7 @@ from torch import nn
 
 from tracediff.capture.ranges import PREFILL, decode_phase
 from tracediff.capture.worker import forward
-from tracediff.diff.evidence import FILE_NAME, SCHEMA
+from tracediff.diff.stored_evidence import FILE_NAME, SCHEMA
 from tracediff.evidence import controls
 from tracediff.evidence.bits import Bits, compare, logits_hashes
 from tracediff.evidence.boundaries import Place, Recording, compare_run, record, replay
@@ -200,7 +200,7 @@ def _pair(
 
 
 def to_json(evidence: Evidence) -> dict[str, Any]:
-    """Return what `evidence.json` holds; `tracediff.diff.evidence` describes and reads it."""
+    """Return what `evidence.json` holds; `tracediff.diff.stored_evidence` describes and reads it."""
     return {
         "schema": SCHEMA,
         "model": evidence.model,

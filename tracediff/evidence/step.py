@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tracediff.capture.models import ModelSpec
-from tracediff.diff.evidence import FILE_NAME
+from tracediff.diff.stored_evidence import FILE_NAME
 from tracediff.diff.summary import control_findings
 
 LOGITS_FILE_NAME = "logits.safetensors"

@@ -193,7 +193,7 @@ def growth_figures(evidence: Mapping[str, Any]) -> dict[str, Any]:
     """Return, by file stem, the growth through the prefill of every pair of batch sizes whose bits differ there.
 
     Args:
-        evidence: What evidence.json holds (`tracediff.diff.evidence` describes it).
+        evidence: What evidence.json holds (`tracediff.diff.stored_evidence` describes it).
     """
     figures = {}
     for pair in evidence["pairs"]:
