@@ -1,8 +1,10 @@
 """Folding repeated blocks for people."""
 
+import pytest
+
 from tests.diff.tables import table
 from tracediff.diff import diff_tables
-from tracediff.diff.fold import fold, layer_span
+from tracediff.diff.fold import around_layer, fold, layer_span
 
 
 def folded(a, b=None):
@@ -46,3 +48,17 @@ def test_phases_are_not_folded_into_one_another():
 def test_spans():
     assert layer_span((0, 1, 2, 5, 7, 8)) == "0–2, 5, 7–8"
     assert layer_span(()) == ""
+
+
+@pytest.mark.parametrize(
+    ("module", "layer", "cut"),
+    [
+        ("model.layers.5.mlp", 5, ("model.layers.", ".mlp")),
+        ("model.layers.15.mlp5", 15, ("model.layers.", ".mlp5")),
+        ("transformer.h[3].attn", 3, ("transformer.h[", "].attn")),
+        ("blocks/07/mlp", 7, ("blocks/", "/mlp")),
+        ("L12", 12, ("L", "")),
+    ],
+)
+def test_a_path_is_cut_at_its_blocks_number_however_it_is_written(module, layer, cut):
+    assert around_layer(module, layer) == cut

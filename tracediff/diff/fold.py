@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -32,9 +33,9 @@ class FoldedRow:
 
 
 def fold(rows: Iterable[Row]) -> tuple[FoldedRow, ...]:
-    """Fold rows of the same phase and module that show the same kernels, launches, verdict and evidence state.
+    """Fold rows of the same phase and module that show the same kernels, launches and verdict, and are origins or not.
 
-    Times differ from layer to layer and do not keep rows apart.
+    Times, and what was passed on in the run, differ from layer to layer and do not keep rows apart.
     """
     groups: dict[object, list[Row]] = {}
     for row in rows:
@@ -44,7 +45,7 @@ def fold(rows: Iterable[Row]) -> tuple[FoldedRow, ...]:
     return tuple(
         FoldedRow(
             rows=tuple(group),
-            module=f"{_stack(group[0])}.*.{module_in_block(group[0])}"
+            module=f"{_stack(group[0])}*.{module_in_block(group[0])}"
             if several and group[0].layer is not None
             else module_in_block(group[0]),
         )
@@ -56,8 +57,17 @@ def module_in_block(row: Row) -> str:
     """Return the module's path inside its block; the whole path outside the blocks."""
     if row.layer is None:
         return row.module
-    # After `layers.5.`; the block's own kernels (residual additions) have no path inside it.
-    return _around_layer(row)[1].lstrip(".]/") or "(block)"
+    # The block's own kernels (residual additions) have no path inside it.
+    return around_layer(row.module, row.layer)[1].lstrip(".]/ ") or "(block)"
+
+
+def around_layer(module: str, layer: int) -> tuple[str, str]:
+    """Cut a module's path at its block's number: `model.layers.5.mlp` → `model.layers.`, `.mlp`.
+
+    However the program writes it: `layers[5]`, `blocks/5`, `L05`.
+    """
+    found = re.search(rf"(?<![0-9])0*{layer}(?![0-9])", module)
+    return (module, "") if found is None else (module[: found.start()], module[found.end() :])
 
 
 def layer_span(layers: tuple[int, ...]) -> str:
@@ -72,21 +82,17 @@ def layer_span(layers: tuple[int, ...]) -> str:
 
 
 def _signature(row: Row) -> object:
-    state = row.evidence.get("state") if row.evidence else None
     if row.layer is None:
         return (row.phase, row.module)
+    isolated = (row.evidence or {}).get("isolated")
+    bits = isolated.get("equal") if isolated else None
     sides = tuple(tuple(_launch(kernel) for kernel in side) for side in (row.a, row.b))
-    return (row.phase, _around_layer(row), sides, row.verdict, row.reason, state)
+    return (row.phase, around_layer(row.module, row.layer), sides, row.verdict, row.reason, bits)
 
 
 def _stack(row: Row) -> str:
-    """Return the path of the blocks a row's block is one of (`model.layers`)."""
-    return _around_layer(row)[0]
-
-
-def _around_layer(row: Row) -> tuple[str, str]:
-    before, _, after = row.module.partition(f".{row.layer}")
-    return before, after
+    """Return the path of the blocks a row's block is one of (`model.layers.`)."""
+    return "" if row.layer is None else around_layer(row.module, row.layer)[0]
 
 
 def _launch(kernel: Kernel) -> object:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tracediff.diff.compare import diff_tables
 from tracediff.diff.evidence import attach_evidence
-from tracediff.diff.result import Row, Side, TraceDiff, Verdict
+from tracediff.diff.result import Row, Side, TraceDiff
 from tracediff.trace import KernelTable, RangeKey
 
 
@@ -24,11 +24,6 @@ class ManyRow:
     layer: int | None
     module: str
     rows: tuple[Row | None, ...]
-
-    @property
-    def worst(self) -> Verdict:
-        """The worst verdict of the comparisons."""
-        return max((row.verdict for row in self.rows if row is not None), key=list(Verdict).index)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tracediff.diff.fold import FoldedRow, fold, layer_span
 from tracediff.diff.result import Pair, Row, TraceDiff, Verdict
@@ -90,7 +91,7 @@ def _line(folded: FoldedRow) -> Line:
         time=f"{duration(before)} → {duration(after)} ({change(before, after)})",
         verdict=row.verdict,
         reason=printable(row.reason),
-        bits=bits_in_words(row),
+        bits=bits_in_words(folded.rows),
     )
 
 
@@ -136,24 +137,24 @@ def change_of_pair(pair: Pair) -> str:
     return f"{pair.a.parsed.role} {', '.join(parts)}" if parts else ""
 
 
-def bits_in_words(row: Row) -> str:
-    """Say what was measured for a module: bits with equal inputs and in the run."""
-    if not row.evidence:
-        return ""
-    isolated, propagated = row.evidence.get("isolated"), row.evidence.get("propagated")
-    parts = [
-        f"{words} {_measured(measured)}"
-        for words, measured in (("equal inputs:", isolated), ("in the run:", propagated))
-        if isinstance(measured, dict)
-    ]
+def bits_in_words(rows: Sequence[Row]) -> str:
+    """Say what was measured for a module in all its layers: bits with equal inputs and in the run."""
+    parts = []
+    for words, kind in (("equal inputs", "isolated"), ("in the run", "propagated")):
+        measured = [(row.evidence or {}).get(kind) for row in rows]
+        known = [each for each in measured if each is not None]
+        if known:
+            parts.append(f"{words}: {_measured(known)}")
     return "; ".join(parts)
 
 
-def _measured(measured: dict[str, object]) -> str:
-    if measured.get("equal"):
+def _measured(measured: Sequence[dict[str, Any]]) -> str:
+    differing = [each for each in measured if not each["equal"]]
+    if not differing:
         return "bits equal"
-    ulp = measured.get("max_ulp")
-    return "bits differ" + (f" (≤ {count(ulp, 'ULP', 'ULP')})" if isinstance(ulp, int) else "")
+    where = f" in {len(differing)} of {len(measured)}" if len(differing) < len(measured) else ""
+    distances = [each["max_ulp"] for each in differing if each["max_ulp"] is not None]
+    return f"bits differ{where}" + (f" (≤ {max(distances):,} ULP)" if distances else "")
 
 
 def _sides(a: str, b: str) -> str:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tracediff.diff.fold import layer_span, module_in_block
+from tracediff.diff.fold import around_layer, layer_span, module_in_block
 from tracediff.diff.many import ManyDiff, ManyRow
 from tracediff.diff.result import Kernel, Row, Verdict
 from tracediff.report.folded import matters
@@ -135,7 +135,8 @@ def _folded(many: ManyDiff, everything: bool, unfold: bool) -> list[list[ManyRow
 def _signature(row: ManyRow) -> object:
     shown = tuple(None if each is None else (each.verdict, _ran(each.b)) for each in row.rows)
     first = _first(row)
-    return row.phase, row.module.partition(f".{row.layer}")[::2], _ran(first.a), shown
+    place = row.module if row.layer is None else around_layer(row.module, row.layer)
+    return row.phase, place, _ran(first.a), shown
 
 
 def _matters(row: ManyRow) -> bool:
