@@ -121,12 +121,6 @@ def test_without_ranges_kernels_stand_outside(tmp_path):
     assert table.coverage.outside_ranges == len(table) == 112
 
 
-def test_calls_without_rows_leave_kernels_without_launch(tmp_path):
-    table = read_trace(without(tmp_path, "DELETE FROM CUPTI_ACTIVITY_KIND_RUNTIME"))
-    assert table.coverage.no_launch == len(table) == 112
-    assert (table.launch_ns == table.start_ns).all()
-
-
 def test_view_in_place_of_a_table_reads_like_the_table(tmp_path):
     path = without(
         tmp_path,
@@ -279,3 +273,26 @@ def test_schema_that_is_no_text(tmp_path, old, new):
     path = tmp_path / "trace.sqlite"
     path.write_bytes(content.replace(old, new))
     refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("table", "words"), [("StringIds", "no strings"), ("CUPTI_ACTIVITY_KIND_RUNTIME", "no CUDA API calls")]
+)
+def test_an_empty_table_is_as_bad_as_a_missing_one(tmp_path, table, words):
+    assert words in refusal(without(tmp_path, f"DELETE FROM {table}"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "it is no JSON"),
+        ("[]", "it is no JSON object"),
+        ('{"traces": 3}', "does not describe"),
+        ('{"traces": [{"file": "other.sqlite"}]}', "does not describe"),
+    ],
+)
+def test_a_manifest_that_cannot_be_used_is_said(tmp_path, text, words):
+    (tmp_path / "manifest.json").write_text(text)
+    table = read_trace(without(tmp_path))
+    assert any(words in note for note in table.notes)
+    assert table.info.batch is None

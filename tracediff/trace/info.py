@@ -62,13 +62,33 @@ def described(
 
 def read_manifest(trace: Path) -> dict[str, Any]:
     """Return the manifest beside a trace, empty where there is none that can be read."""
+    return _manifest(trace)[0]
+
+
+def manifest_note(trace: Path) -> str | None:
+    """Say why the manifest beside a trace is not used, None where it is or where there is none."""
+    manifest, problem = _manifest(trace)
+    if problem is not None:
+        return f"{MANIFEST} beside the trace is not used: {problem}"
+    described_files = [_dict(each).get("file") for each in _list(manifest.get("traces"))]
+    if manifest and trace.name not in described_files:
+        return f"{MANIFEST} beside the trace does not describe {trace.name}"
+    return None
+
+
+def _manifest(trace: Path) -> tuple[dict[str, Any], str | None]:
     path = trace.absolute().parent / MANIFEST
     try:
-        if not path.is_file() or path.stat().st_size > _MANIFEST_LIMIT_BYTES:
-            return {}
-        return _dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, RecursionError):
-        return {}
+        if not path.is_file():
+            return {}, None
+        if path.stat().st_size > _MANIFEST_LIMIT_BYTES:
+            return {}, "it is too large"
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        return {}, error.strerror or str(error)
+    except (ValueError, RecursionError):
+        return {}, "it is no JSON"
+    return (manifest, None) if isinstance(manifest, dict) else ({}, "it is no JSON object")
 
 
 def _export_metadata(export: Source) -> dict[str, str]:

@@ -76,11 +76,17 @@ def read_export(export: Source, naming: Naming) -> KernelTable:
     _check(export)
     info = read_info(export)
     kernels = _read_kernels(export)
+    if not export.count(STRINGS):
+        raise _no_strings(export)
     columns, notes = kernels.columns, kernels.notes
     stated = kernels.processes != [NULL]  # a version without globalPid: correlation ids alone, as it had one process
     launches = Launches(columns["process"], columns.pop("correlation"), kernels.processes if stated else None)
+    calls = 0
     for rows in export.chunks(RUNTIME, ("start", "correlationId", "globalTid")):
         launches.add(rows.integers)
+        calls += len(rows.integers["start"])
+    if not calls:
+        raise _no_calls(export)
     thread, launch = launches.result()
     in_graph = kernels.graph_kernels
     process = np.array(kernels.processes)[columns["process"][in_graph]]
@@ -108,11 +114,19 @@ def _check(export: Source) -> None:
     if not export.has(KERNELS):
         raise _no_kernels(export)
     if not export.has(STRINGS, "id", "value"):
-        raise TracediffError(f"{export.path} has no strings (StringIds), so no kernel names", "export it again, whole")
+        raise _no_strings(export)
     if not export.has(KERNELS, "start", "end", "correlationId", "demangledName"):
         raise TracediffError(f"{export.path} has kernels in a form of no known nsys version", "export with nsys ≥ 2022")
     if not export.has(RUNTIME, "start", "correlationId", "globalTid"):
-        raise TracediffError(f"{export.path} has no CUDA API calls, so kernels have no launch", _RECORD_KERNELS)
+        raise _no_calls(export)
+
+
+def _no_strings(export: Source) -> TracediffError:
+    return TracediffError(f"{export.path} has no strings (StringIds), so no kernel names", "export it again, whole")
+
+
+def _no_calls(export: Source) -> TracediffError:
+    return TracediffError(f"{export.path} has no CUDA API calls, so kernels have no launch", _RECORD_KERNELS)
 
 
 def _no_kernels(export: Source) -> TracediffError:

@@ -1,8 +1,10 @@
 """`read_trace`: from a file of any known kind to a kernel table."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from tracediff.trace.file_head import read_head
+from tracediff.trace.info import manifest_note
 from tracediff.trace.json_events import is_json_trace
 from tracediff.trace.naming import Naming
 from tracediff.trace.nsys_sqlite import read_nsys_sqlite
@@ -19,7 +21,14 @@ def read_trace(path: str | Path, naming: Naming | None = None) -> KernelTable:
     Raises:
         TracediffError: The file is missing, damaged, no trace, or holds no kernels.
     """
-    path, naming = Path(path), naming or Naming()
+    path = Path(path)
+    table = _read(path, naming or Naming())
+    # Without it batch, dtype and the evidence are missing: that is said, not guessed at.
+    note = manifest_note(path)
+    return table if note is None else replace(table, notes=(*table.notes, note))
+
+
+def _read(path: Path, naming: Naming) -> KernelTable:
     if path.is_dir():
         from tracediff.trace.nsys_parquet import is_parquet_export, read_nsys_parquet  # noqa: PLC0415
 
