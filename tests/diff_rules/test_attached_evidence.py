@@ -126,8 +126,8 @@ def test_a_file_that_is_no_json_is_a_warning(tmp_path):
 def test_the_words_say_what_changed_what_mattered_and_what_repairs_it(tmp_path):
     text = words(attached(tmp_path, stored()))
     for part in (
-        "2 of 3 modules launch otherwise",
-        "The order of a sum changed in 1 module: self_attn.q_proj in layer 0 of prefill (split-K 3 → 2).",
+        "In prefill, 1 of 2 projections runs another kernel in every block; "
+        "1 of 2 sums in another order (q_proj: split-K 3 → 2).",
         "Given equal inputs, 1 of 2 modules give other bits",
         "The first is model.layers.0.self_attn.q_proj in prefill.",
         "1 more only pass a difference on.",
@@ -172,10 +172,8 @@ def test_controls_that_were_not_measured_leave_the_judgement_open(tmp_path):
 def test_equal_traces_are_said_to_be_equal(tmp_path):
     plain = diff(tmp_path)
     same = TraceDiff(a=plain.a, b=plain.b, rows=plain.rows[2:])
-    assert words(same).startswith("All 1 module run the same kernels")
-    assert (
-        words(TraceDiff(a=plain.a, b=plain.b, rows=())) == "There is nothing to compare: no kernels in common phases."
-    )
+    assert words(same).startswith("In prefill, both traces launch the same kernels in the same way in every module.")
+    assert words(TraceDiff(a=plain.a, b=plain.b, rows=())) == "Neither trace holds a kernel to compare."
 
 
 def test_an_order_that_changed_without_changing_bits_is_no_contradiction(tmp_path):

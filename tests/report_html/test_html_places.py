@@ -3,7 +3,8 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracediff.report.html.places import anchor, kind_labels, kind_of
+from tracediff.diff.fold import kind_of
+from tracediff.report.html.places import anchor, kind_labels
 
 from .samples import row
 

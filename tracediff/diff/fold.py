@@ -70,6 +70,13 @@ def around_layer(module: str, layer: int) -> tuple[str, str]:
     return (module, "") if found is None else (module[: found.start()], module[found.end() :])
 
 
+def kind_of(row: Row) -> str:
+    """Return the module's path with its block index replaced by `*`: equal for the same place in every block."""
+    if row.layer is None:
+        return row.module
+    return ".".join("*" if part == str(row.layer) else part for part in row.module.split("."))
+
+
 def layer_span(layers: tuple[int, ...]) -> str:
     """Write layers as spans: `0–31`, `0, 2–4`."""
     spans: list[list[int]] = []

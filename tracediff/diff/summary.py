@@ -1,6 +1,6 @@
 """The diff in words: what changed, what of it can matter, what did, where it began, and whether it looks like a bug.
 
-One sentence per fact, most important last line first read: reports print them in this order. Without evidence the
+One sentence per fact, the story of each phase first and the judgement last, for every report alike. Without evidence the
 sentences say what the traces alone allow, and that no bits were measured.
 """
 
@@ -10,10 +10,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tracediff.diff.evidence import contradicted
-from tracediff.diff.fold import layer_span, module_in_block
+from tracediff.diff.fold import module_in_block
+from tracediff.diff.headline import headlines, told_rows
 from tracediff.diff.result import Row, TraceDiff, Verdict
+from tracediff.diff.words import layers_in_words, listing
 
-_SAME = (Verdict.SAME_KERNELS, Verdict.SAME_ORDER)
 # Groups named in one sentence; the rest is counted.
 _NAMED = 4
 
@@ -25,8 +26,8 @@ def summarise(diff: TraceDiff) -> tuple[str, ...]:
         diff: The diff, with evidence attached where there is some.
     """
     if not diff.rows:
-        return ("There is nothing to compare: no kernels in common phases.",)
-    sentences = [_changed(diff.rows), *_can_matter(diff.rows)]
+        return tuple(headlines(diff.rows))
+    sentences = [*headlines(diff.rows), *_can_matter(diff.rows)]
     measured = [row for row in diff.rows if _isolated_equal(row) is not None]
     if measured:
         sentences += _did_matter(measured)
@@ -48,31 +49,24 @@ def _equal(measured: Any) -> bool | None:
     return measured.get("equal") if isinstance(measured, dict) else None
 
 
-# -- what changed, and what of it can matter --------------------------------------------------------------------------
-
-
-def _changed(rows: Sequence[Row]) -> str:
-    changed = [row for row in rows if row.verdict is not Verdict.SAME_KERNELS]
-    if not changed:
-        return f"All {_modules(len(rows))} run the same kernels with the same launches."
-    names = sum(row.names_differ for row in changed)
-    counted = " (counted in each phase)" if len({row.phase for row in rows}) > 1 else ""
-    other = f", {names:,} of them with other kernel names" if names else ", all with the same kernel names"
-    return f"{len(changed):,} of {_modules(len(rows))}{counted} launch otherwise{other}."
+# -- what of the changes can matter -----------------------------------------------------------------------------------
 
 
 def _can_matter(rows: Sequence[Row]) -> list[str]:
+    told = told_rows(rows)
     changed = [row for row in rows if row.verdict is Verdict.ORDER_CHANGED]
+    untold = [row for row in changed if (row.phase, row.module) not in told]
     unknown = [row for row in rows if row.verdict is Verdict.UNKNOWN]
     same = sum(row.verdict is Verdict.SAME_ORDER for row in rows)
     sentences = []
-    if changed:
-        sentences.append(f"The order of a sum changed in {_modules(len(changed))}: {_places(changed, True)}.")
+    if untold:
+        also = "also " if len(untold) < len(changed) else ""
+        sentences.append(f"The order of a sum {also}changed in {_modules(len(untold))}: {_places(untold, True)}.")
     if unknown:
         sentences.append(f"The trace cannot tell for {_modules(len(unknown))}: {_places(unknown, True)}.")
     if same:
         rest = "the others" if changed or unknown else "all of these"
-        sentences.append(f"In {rest} ({same}) every sum keeps its order, so their bits cannot change.")
+        sentences.append(f"In {rest} ({same:,}) every sum keeps its order, so their bits cannot change.")
     return sentences
 
 
@@ -115,13 +109,13 @@ def _outcome(evidence: dict[str, Any]) -> list[str]:
     if differing:
         tokens = {phase: _equal(value) for phase, value in (evidence.get("tokens") or {}).items()}
         flipped = [phase for phase, equal in tokens.items() if equal is False]
-        chosen = f"another token is chosen in {', '.join(flipped)}" if flipped else "the same tokens are chosen"
-        sentences.append(f"The logits differ in {', '.join(differing)}; {chosen}.")
+        chosen = f"another token is chosen in {listing(flipped)}" if flipped else "the same tokens are chosen"
+        sentences.append(f"The logits differ in {listing(differing)}; {chosen}.")
     elif logits:
-        sentences.append(f"The logits are bit-identical in {', '.join(logits)}.")
+        sentences.append(f"The logits are bit-identical in {listing(logits)}.")
     repair = evidence.get("repair")
     if isinstance(repair, dict) and repair.get("minimal"):
-        kinds = _listed(repair["minimal"])
+        kinds = listing(repair["minimal"], limit=20)
         complement = repair.get("complement_logits_equal")
         rest = "; computing all others so does not" if complement is False else ""
         if repair.get("logits_equal"):
@@ -185,22 +179,25 @@ def _judgement(diff: TraceDiff) -> str:
 
 
 def _places(rows: Iterable[Row], with_reason: bool) -> str:
-    """Name rows by module, layers and phase, those that share all but the module together."""
+    """Name rows by module, layers and phase, those that share all but the module or the phase together."""
     layers: dict[tuple[str, str, str], list[int]] = {}
     for row in rows:
         key = (_phase(row), _module_name(row) if row.layer is None else module_in_block(row), row.reason)
         layers.setdefault(key, []).extend([] if row.layer is None else [row.layer])
     joined: dict[tuple[str, str, str], list[str]] = {}
     for (phase, module, reason), found in layers.items():
-        layer_words = "layer" if len(set(found)) == 1 else "layers"
-        where = f" in {layer_words} {layer_span(tuple(sorted(set(found))))}" if found else ""
+        where = f" in {layers_in_words(found)}" if found else ""
         joined.setdefault((where, phase, reason if with_reason else ""), []).append(module)
+    phases: dict[tuple[str, str, str], list[str]] = {}
+    for (where, phase, reason), modules in joined.items():
+        phases.setdefault((listing(dict.fromkeys(modules)), where, reason), []).append(phase)
     parts = [
-        f"{_listed(list(dict.fromkeys(modules)))}{where} of {phase}" + (f" ({reason})" if reason else "")
-        for (where, phase, reason), modules in joined.items()
+        f"{modules}{where} of {listing(named)}" + (f" ({reason})" if reason else "")
+        for (modules, where, reason), named in phases.items()
     ]
-    more = len(parts) - _NAMED
-    return "; ".join(parts[:_NAMED]) + (f"; and {more} more kinds" if more > 0 else "")
+    if len(parts) <= _NAMED + 1:
+        return "; ".join(parts)
+    return "; ".join(parts[:_NAMED]) + f"; and {len(parts) - _NAMED:,} more kinds"
 
 
 def _module_name(row: Row) -> str:
@@ -213,7 +210,3 @@ def _phase(row: Row) -> str:
 
 def _modules(number: int) -> str:
     return f"{number:,} module{'' if number == 1 else 's'}"
-
-
-def _listed(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

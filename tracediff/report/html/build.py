@@ -7,12 +7,15 @@ from itertools import groupby
 from typing import Any
 
 import tracediff
+from tracediff.diff.fold import kind_of
+from tracediff.diff.headline import by_phase, headline, main_phase
 from tracediff.diff.result import Row, Side, TraceDiff, Verdict
 from tracediff.diff.summary import summarise
-from tracediff.report.html import units, words
+from tracediff.diff.words import layers_in_words
+from tracediff.report.html import words
 from tracediff.report.html.data import Fact, Group, LayerCount, Phase, Report
 from tracediff.report.html.groups import group_rows, heat_rows, totals
-from tracediff.report.html.places import anchor, kind_labels, kind_of, phase_name
+from tracediff.report.html.places import anchor, kind_labels, phase_name
 from tracediff.report.html.run_evidence import logits_step, read_run, token_step
 from tracediff.report.words import change, coverage_words
 from tracediff.text import printable, shorten
@@ -23,17 +26,14 @@ _SHOWN_CONTRADICTIONS = 20
 def build_report(diff: TraceDiff) -> Report:
     """Return what the page shows of `diff`."""
     labels = kind_labels(list(dict.fromkeys(kind_of(row) for row in diff.rows)))
-    by_phase: dict[str | None, list[Row]] = {}
-    for row in diff.rows:
-        by_phase.setdefault(row.phase, []).append(row)
+    row_phases = by_phase(diff.rows)
     phases: list[Phase] = []
     signatures: dict[Any, str] = {}
-    for rows in sorted(by_phase.values(), key=_stands_late):
+    for rows in sorted(row_phases.values(), key=_stands_late):
         phase = _phase(rows, labels, signatures)
         signatures.setdefault(_signature(phase.groups), phase.name)
         phases.append(phase)
     sides = _side_names(diff.a, diff.b)
-    main = _main_phase(list(by_phase.values()))
     total = totals(diff.rows)
     story = tuple(map(printable, summarise(diff)))
     run = read_run(diff.evidence)
@@ -42,8 +42,8 @@ def build_report(diff: TraceDiff) -> Report:
         title=f"tracediff: {sides[0]} → {sides[1]}",
         side_names=sides,
         subject=_subject(diff),
-        headline=_headline(main),
-        lead=_lead(main, story),
+        headline=story[0],
+        lead=_lead(main_phase(diff.rows), story),
         story=story,
         warnings=tuple(map(printable, diff.warnings)),
         contradictions=_contradictions(phases),
@@ -52,7 +52,7 @@ def build_report(diff: TraceDiff) -> Report:
         totals=total,
         time_change=change(*total.duration_ns),
         verdicts={verdict.value: number for verdict, number in diff.verdicts.items()},
-        layer_counts=_layer_counts(by_phase),
+        layer_counts=_layer_counts(row_phases),
         facts=_facts(diff.a, diff.b),
         notes=(tuple(map(printable, diff.a.notes)), tuple(map(printable, diff.b.notes))),
         coverage=(coverage_words(diff.a), coverage_words(diff.b)),
@@ -79,7 +79,7 @@ def _phase(rows: Sequence[Row], labels: dict[str, str], earlier: dict[Any, str])
         outside=outside,
         groups=groups,
         totals=total,
-        summary=words.headline(rows),
+        summary=printable(headline(rows)),
         verdicts=verdicts,
         time_change=change(*total.duration_ns),
         same_as=earlier.get(_signature(groups), ""),
@@ -105,19 +105,6 @@ def _signature(groups: Sequence[Group]) -> Any:
         )
         for group in groups
     )
-
-
-def _main_phase(phases: Sequence[Sequence[Row]]) -> Sequence[Row]:
-    """The phase that the headline is about: the first that has blocks, else the one with most modules."""
-    with_blocks = [rows for rows in phases if any(row.layer is not None for row in rows)]
-    return with_blocks[0] if with_blocks else max(phases, key=len, default=())
-
-
-def _headline(rows: Sequence[Row]) -> str:
-    text = words.headline(rows)
-    if not rows or rows[0].phase is None:
-        return text
-    return f"In {phase_name(rows[0].phase)}, {text[0].lower()}{text[1:]}"
 
 
 def _lead(main: Sequence[Row], story: Sequence[str]) -> tuple[str, ...]:
@@ -157,16 +144,16 @@ def _contradictions(phases: Sequence[Phase]) -> tuple[str, ...]:
     return (*found[:_SHOWN_CONTRADICTIONS], *([f"… and {rest:,} more, marked below"] if rest > 0 else []))
 
 
-def _layer_counts(by_phase: dict[str | None, list[Row]]) -> tuple[LayerCount, ...]:
+def _layer_counts(phases: dict[str | None, list[Row]]) -> tuple[LayerCount, ...]:
     counts = []
-    for phase, rows in by_phase.items():
+    for phase, rows in phases.items():
         by_layer: dict[int, list[Row]] = {}
         for row in rows:
             if row.layer is not None:
                 by_layer.setdefault(row.layer, []).append(row)
         numbers = [(layer, totals(by_layer[layer]).splitk_reduce) for layer in sorted(by_layer)]
         for reduces, run in groupby(numbers, key=lambda number: number[1]):
-            layers = units.layer_ranges(layer for layer, _ in run)
+            layers = layers_in_words(layer for layer, _ in run)
             counts.append(LayerCount(phase=phase_name(phase), layers=layers, splitk_reduce=reduces))
     return tuple(counts)
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tracediff.diff.fold import FoldedRow, fold
+from tracediff.diff.fold import FoldedRow, fold, kind_of
+from tracediff.diff.launches import row_changed
 from tracediff.diff.result import Row
-from tracediff.report.html import units
+from tracediff.diff.words import layers_in_words
 from tracediff.report.html.data import Group, HeatCell, HeatRow, Measured, ModuleView, Totals
 from tracediff.report.html.kernels import leading, pair_view, short_name
 from tracediff.report.html.measured import contradiction, read_measured, together
-from tracediff.report.html.places import anchor, kind_of, phase_name
-from tracediff.report.html.words import row_changed
+from tracediff.report.html.places import anchor, phase_name
 from tracediff.report.words import change, duration
 from tracediff.text import printable
 
@@ -59,7 +59,7 @@ def _group(folded: FoldedRow, label: str) -> Group:
     return Group(
         anchor="g" + modules[0].anchor[1:],
         kind=label,
-        layers=units.layer_ranges(folded.layers),
+        layers=layers_in_words(folded.layers),
         modules=modules,
         verdict=row.verdict.value,
         reason=printable(row.reason),

@@ -202,24 +202,3 @@ def leading(kernels: tuple[Kernel, ...]) -> Kernel | None:
     return next(
         (kernel for kernel in kernels if kernel.parsed.role in {"gemm", "attention"}), kernels[0] if kernels else None
     )
-
-
-def launched_alike(pair: Pair) -> bool:
-    """Whether both sides run the same kernel with the same launch configuration and split."""
-    a, b = pair.a, pair.b
-    if a is None or b is None:
-        return False
-    return launch_key(a) == launch_key(b)
-
-
-def launch_key(kernel: Kernel) -> tuple[Any, ...]:
-    """Return all that says how a kernel runs, without its time."""
-    return (
-        kernel.parsed.name,
-        kernel.split_k,
-        kernel.split_k_source,
-        kernel.grid,
-        kernel.block,
-        kernel.registers,
-        kernel.shared_memory_bytes,
-    )

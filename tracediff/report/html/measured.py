@@ -7,6 +7,7 @@ from typing import Any
 
 from tracediff.diff.evidence import contradicted
 from tracediff.diff.result import Row
+from tracediff.diff.words import layers_in_words
 from tracediff.report.html import units
 from tracediff.report.html.data import Bits, Measured
 from tracediff.text import printable
@@ -68,7 +69,7 @@ def together(bits: Sequence[Bits | None], layers: Sequence[int | None]) -> str:
     shares = [one.share for one, _ in differing if one.share is not None]
     text = "differ"
     if len(differing) < len(known):
-        where = units.layer_ranges(layer for _, layer in differing if layer is not None)
+        where = layers_in_words(layer for _, layer in differing if layer is not None)
         text += f" in {len(differing)} of {len(known)}" + (f" ({where})" if where else "")
     if shares:
         low, high = units.share(min(shares)), units.share(max(shares))

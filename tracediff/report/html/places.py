@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 
-from tracediff.diff.result import Row
 from tracediff.text import printable
 
 OUTSIDE = "outside every range"
@@ -31,13 +30,6 @@ def anchor(prefix: str, *words: str) -> str:
         return text
     digest = hashlib.blake2b("\0".join(words).encode("utf-8", "surrogatepass"), digest_size=5).hexdigest()
     return f"{text[:_LONGEST]}-{digest}"
-
-
-def kind_of(row: Row) -> str:
-    """Return the module's path with its block index replaced by `*`: equal for the same place in every block."""
-    if row.layer is None:
-        return row.module
-    return ".".join("*" if part == str(row.layer) else part for part in row.module.split("."))
 
 
 def kind_labels(kinds: list[str]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tracediff.report.html import units
+from tracediff.diff.words import listing
 from tracediff.report.html.data import ControlView, PhaseEvidence, RunEvidence, Step
 from tracediff.report.html.measured import read_bits
 from tracediff.text import printable, shorten
@@ -93,7 +93,7 @@ def _repair(repair: dict[str, Any]) -> str:
     equal, complement = repair.get("logits_equal"), repair.get("complement_logits_equal")
     if equal is True and kinds:
         rest = "; doing that to all the other modules does not" if complement is False else ""
-        return f"Computing {units.listing(kinds, limit=20)} row by row makes the logits bit-identical{rest}."
+        return f"Computing {listing(kinds, limit=20)} row by row makes the logits bit-identical{rest}."
     if equal is False:
         return "Computing every module row by row does not make the logits bit-identical."
     return ""

@@ -1,0 +1,27 @@
+"""Whether anything but time differs: the same kernel, launched and split alike."""
+
+from __future__ import annotations
+
+from tracediff.diff.result import Kernel, Pair, Row
+
+
+def row_changed(row: Row) -> bool:
+    """Whether a kernel of the row, its launch configuration or its split differs."""
+    return not all(launched_alike(pair) for pair in row.pairs)
+
+
+def launched_alike(pair: Pair) -> bool:
+    """Whether both sides run the same kernel with the same launch configuration and split."""
+    return pair.a is not None and pair.b is not None and _launch(pair.a) == _launch(pair.b)
+
+
+def _launch(kernel: Kernel) -> tuple[object, ...]:
+    return (
+        kernel.parsed.name,
+        kernel.split_k,
+        kernel.split_k_source,
+        kernel.grid,
+        kernel.block,
+        kernel.registers,
+        kernel.shared_memory_bytes,
+    )
