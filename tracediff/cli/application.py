@@ -15,8 +15,22 @@ TROUBLE = 2
 INTERRUPTED = 130
 
 
+# What typer raises for a wrong command line. Newer typers bring their own click and older ones use the installed one,
+# so the class is found through a subclass of it that all of them offer.
+_UsageError: type[Any] = typer.BadParameter.__mro__[1]
+
+
 class Commands(TyperGroup):
-    """The commands; turns a TracediffError into one line on stderr and exit code 2."""
+    """The commands; turns a TracediffError and a wrong command line into one line on stderr and exit code 2."""
+
+    def make_context(self, info_name: str | None, args: list[str], *rest: Any, **extra: Any) -> Any:
+        """Parse the options that stand before the command."""
+        if not args:
+            return super().make_context(info_name, args, *rest, **extra)  # typer prints the help
+        try:
+            return super().make_context(info_name, args, *rest, **extra)
+        except _UsageError as error:
+            raise _refused(error, info_name or "tracediff") from error
 
     def invoke(self, ctx: Any) -> Any:
         """Run the chosen command."""
@@ -36,14 +50,23 @@ class Commands(TyperGroup):
             raise typer.Exit(TROUBLE) from error
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None
-        except (typer.Exit, typer.Abort, typer.BadParameter):
+        except _UsageError as error:
+            raise _refused(error, " ".join(filter(None, [ctx.command_path, ctx.invoked_subcommand]))) from error
+        except (typer.Exit, typer.Abort):
             raise
         except Exception as error:
-            if hasattr(error, "exit_code"):  # typer's own usage errors
-                raise
             traceback.print_exc()
             typer.echo("tracediff: this is a bug in tracediff; please report it with the lines above", err=True)
             raise typer.Exit(TROUBLE) from error
+
+
+def _refused(error: Any, place: str) -> typer.Exit:
+    """Say in one line what is wrong with the command line, and where the right one is described."""
+    command = error.ctx.command_path if error.ctx is not None else place
+    # Pydantic puts its own words before those of a validator; a list of choices comes on lines of its own.
+    message = " ".join(error.format_message().replace("Value error, ", "").split()).rstrip(".")
+    typer.echo(f"{printable(f'{command}: {message}')} (see {command} --help)", err=True)
+    return typer.Exit(TROUBLE)
 
 
 class ManyValues(TyperCommand):

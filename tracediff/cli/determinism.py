@@ -1,12 +1,13 @@
 """`tracediff determinism`: do the same operations on the same input give the same bits, run after run?"""
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from tracediff.cli import app
 from tracediff.cli.application import ManyValues
-from tracediff.cli.options import emit, say, stdout_console
+from tracediff.cli.options import FORMAT_OPTION, TableJson, emit, say, stdout_console
 from tracediff.cli.progress import default_device, steps_on_stderr
 
 
@@ -28,7 +29,7 @@ def determinism(
     tokens: int = typer.Option(6, help="Tokens of the model's prompt."),
     seed: int = typer.Option(0, help="Of inputs, random weights and prompt."),
     out: Path | None = typer.Option(None, help="Also write the result as JSON."),
-    output_format: str = typer.Option("table", "--format", help="table or json."),
+    output_format: Annotated[TableJson, FORMAT_OPTION] = TableJson.TABLE,
     force: bool = typer.Option(False, help="Replace a file that exists."),
 ) -> None:
     """Repeat operations and a whole model's forward; say which vary, from which run on, by how much.
@@ -37,11 +38,8 @@ def determinism(
     """
     import json
 
-    from tracediff.errors import TracediffError
     from tracediff.files import refuse_to_overwrite, write_text
 
-    if output_format not in {"table", "json"}:
-        raise TracediffError(f"{output_format!r} is no format of determinism", "choose table or json")
     if out is not None:
         refuse_to_overwrite(out, force)
     if result_file is not None:
@@ -67,7 +65,7 @@ def determinism(
     if out is not None:
         write_text(out, json.dumps(result.to_dict(), ensure_ascii=False, indent=1) + "\n", force)
         say(f"Wrote {out}")
-    if output_format == "json":
+    if output_format is TableJson.JSON:
         emit(json.dumps(result.to_dict(), ensure_ascii=False) + "\n")
     else:
         from tracediff.report.determinism_terminal import print_determinism

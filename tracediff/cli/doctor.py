@@ -1,23 +1,17 @@
 """`tracediff doctor`: what a capture needs, and what of it is here."""
 
-from enum import StrEnum
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from tracediff.cli import app
-
-
-class Format(StrEnum):
-    """How the checks are printed."""
-
-    table = "table"
-    json = "json"
+from tracediff.cli.options import FORMAT_OPTION, TableJson, emit, stdout_console
 
 
 @app.command()
 def doctor(
-    format: Format = typer.Option(Format.table, "--format", help="A table, or JSON."),
+    output_format: Annotated[TableJson, FORMAT_OPTION] = TableJson.TABLE,
     nsys: Path | None = typer.Option(None, help="The nsys to examine; looked for by default."),
 ) -> None:
     """Say what `tracediff capture` would find on this machine, what is missing, and how to get it."""
@@ -30,11 +24,10 @@ def doctor(
     with steps_on_stderr() as step:
         step("looking around, and trying nsys")
         checks = examine(nsys)
-    if format is Format.json:
+    if output_format is TableJson.JSON:
         document = {"schema": 1, "checks": [dataclasses.asdict(check) for check in checks]}
-        typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        emit(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
         return
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -47,4 +40,4 @@ def doctor(
         if check.hint:
             told.append(f"\n→ {printable(check.hint)}", style="bold")
         table.add_row(Text(sign, style=style), check.name, told)
-    Console().print(table)
+    stdout_console().print(table)

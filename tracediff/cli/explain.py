@@ -1,12 +1,12 @@
 """`tracediff explain`: is another text at another batch size a bug?"""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tracediff.cli import app
-from tracediff.cli.options import emit, say, stdout_console
+from tracediff.cli.options import FORMAT_OPTION, TableJsonMarkdown, emit, say, stdout_console
 
 if TYPE_CHECKING:
     from tracediff.evidence.explain_files import Facts
@@ -21,7 +21,7 @@ def explain(
         None, help="Also draw how the difference grows, as SVG and PNG in this directory."
     ),
     force: bool = typer.Option(False, help="Replace figures that exist."),
-    output_format: str = typer.Option("table", "--format", help="table, json or markdown."),
+    output_format: Annotated[TableJsonMarkdown, FORMAT_OPTION] = TableJsonMarkdown.TABLE,
 ) -> None:
     """Say whether what was measured is expected, suspect or inconclusive, and why.
 
@@ -29,12 +29,9 @@ def explain(
 
     Example: tracediff explain captures/ --sampler my_server.sampling:sample
     """
-    from tracediff.errors import TracediffError
     from tracediff.evidence.explain import explain as walk
     from tracediff.evidence.explain_files import gather
 
-    if output_format not in {"table", "json", "markdown"}:
-        raise TracediffError(f"{output_format!r} is no format of explain", "choose table, json or markdown")
     facts = gather(directory)
     report = None
     if sampler is not None:
@@ -44,11 +41,11 @@ def explain(
     explanation = walk(facts, report)
     if figures is not None:
         _draw(facts, figures, force)
-    if output_format == "json":
+    if output_format is TableJsonMarkdown.JSON:
         import json
 
         emit(json.dumps(explanation.to_dict(), ensure_ascii=False, indent=1) + "\n")
-    elif output_format == "markdown":
+    elif output_format is TableJsonMarkdown.MARKDOWN:
         from tracediff.report.explain_terminal import explanation_to_markdown
 
         emit(explanation_to_markdown(explanation))

@@ -1,25 +1,18 @@
 """`tracediff fleet`: which traces of a dataset run other kernels than the rest."""
 
-from enum import StrEnum
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from tracediff.cli import app
-from tracediff.cli.options import emit
-
-
-class Format(StrEnum):
-    """How the groups are printed."""
-
-    TEXT = "text"
-    JSON = "json"
+from tracediff.cli.options import FORMAT_OPTION, TextJson, emit
 
 
 @app.command()
 def fleet(
     dataset: Path = typer.Argument(help="A dataset of `tracediff ingest`."),
-    output_format: Format = typer.Option(Format.TEXT, "--format", help="How to print the result."),
+    output_format: Annotated[TextJson, FORMAT_OPTION] = TextJson.TEXT,
 ) -> None:
     """Group the traces of a dataset by the kernels each module runs, and name the odd ones out.
 
@@ -29,4 +22,4 @@ def fleet(
     from tracediff.fleet.text import as_json, as_text
 
     groups = group_traces(dataset)
-    emit(as_json(groups) if output_format is Format.JSON else as_text(groups))
+    emit(as_json(groups) if output_format is TextJson.JSON else as_text(groups))

@@ -1,13 +1,13 @@
 """`tracediff flips`: when does another batch size choose another token, and how near was the tie?"""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tracediff.cli import app
 from tracediff.cli.application import ManyValues
-from tracediff.cli.options import emit, say, stdout_console
+from tracediff.cli.options import FORMAT_OPTION, TableJson, command_line, emit, say, stdout_console
 from tracediff.cli.progress import counting, default_device
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def flips(
     ),
     html: Path | None = typer.Option(None, help="Also write the HTML page."),
     figures: Path | None = typer.Option(None, help="Also write the figures as SVG and PNG into this directory."),
-    output_format: str = typer.Option("table", "--format", help="table or json."),
+    output_format: Annotated[TableJson, FORMAT_OPTION] = TableJson.TABLE,
     everything: bool = typer.Option(False, "--all", help="Show every flip's logits."),
     force: bool = typer.Option(False, help="Replace files that exist; start an unfinished search over."),
 ) -> None:
@@ -57,11 +57,8 @@ def flips(
 
     Example: tracediff flips --batch 1 2 --dtypes float16 bfloat16 float32 --out flips.json
     """
-    from tracediff.errors import TracediffError
     from tracediff.files import refuse_to_overwrite
 
-    if output_format not in {"table", "json"}:
-        raise TracediffError(f"{output_format!r} is no format of flips", "choose table or json")
     if html is not None:
         refuse_to_overwrite(html, force)
     if result_file is not None:
@@ -100,7 +97,7 @@ def flips(
         if out is not None:
             say(f"Wrote {out}")
     _write_pages(result, html, figures, force)
-    if output_format == "json":
+    if output_format is TableJson.JSON:
         import json
 
         emit(json.dumps(result.to_dict(), ensure_ascii=False) + "\n")
@@ -110,7 +107,7 @@ def flips(
         print_flips(result, stdout_console(), everything)
     shown = result_file or out
     if shown is not None and html is None and figures is None:
-        say(f"Next: tracediff flips {shown} --html flips.html --figures figures")
+        say(f"Next: {command_line('tracediff', 'flips', shown, '--html', 'flips.html', '--figures', 'figures')}")
 
 
 def _write_pages(result: "FlipsResult", html: Path | None, figures: Path | None, force: bool) -> None:

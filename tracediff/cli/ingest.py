@@ -6,7 +6,7 @@ import typer
 
 from tracediff.cli import app
 from tracediff.cli.application import TROUBLE
-from tracediff.cli.options import say
+from tracediff.cli.options import command_line, say
 
 
 @app.command()
@@ -37,4 +37,4 @@ def ingest(
     say(f"Wrote {len(written)} traces with {sum(written):,} kernels to {out}; {there} were there, {failed} failed")
     if failed:
         raise typer.Exit(TROUBLE)
-    say(f"Next: tracediff fleet {out}")
+    say(f"Next: {command_line('tracediff', 'fleet', out)}")

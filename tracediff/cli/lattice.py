@@ -2,11 +2,12 @@
 
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from tracediff.cli import app
-from tracediff.cli.options import emit, stdout_console
+from tracediff.cli.options import FORMAT_OPTION, TableJson, emit, stdout_console
 
 
 @app.command()
@@ -14,7 +15,7 @@ def lattice(
     file: str = typer.Argument(metavar="FILE", help="JSON or CSV with logits or logprobs, or - for standard input."),
     kind: str | None = typer.Option(None, help="logits or logprobs, where the file does not say."),
     dtype: str | None = typer.Option(None, help="The logits' dtype, where it is known: gaps are given in its ULP."),
-    output_format: str = typer.Option("table", "--format", help="table or json."),
+    output_format: Annotated[TableJson, FORMAT_OPTION] = TableJson.TABLE,
 ) -> None:
     """Tell the dtype's lattice from logits or logprobs alone, and how many ULP each gap is.
 
@@ -28,14 +29,12 @@ def lattice(
     from tracediff.evidence.lattice import analyse
     from tracediff.evidence.lattice_input import read_groups
 
-    if output_format not in {"table", "json"}:
-        raise TracediffError(f"{output_format!r} is no format of lattice", "choose table or json")
     try:
         text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise TracediffError(f"cannot read {file}", getattr(error, "strerror", None) or "it is not UTF-8") from error
     lattices = [analyse(group.readings, kind or group.kind, dtype) for group in read_groups(text)]
-    if output_format == "json":
+    if output_format is TableJson.JSON:
         import json
 
         steps = [asdict(one) for one in lattices]

@@ -2,21 +2,14 @@
 
 import sys
 from collections.abc import Iterator
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from tracediff.cli import app
+from tracediff.cli.options import TextJson
 from tracediff.errors import TracediffError
 from tracediff.text import printable
-
-
-class NameFormat(StrEnum):
-    """How `tracediff name` prints."""
-
-    text = "text"
-    json = "json"
 
 
 @app.command()
@@ -24,9 +17,9 @@ def name(
     names: Annotated[
         list[str] | None, typer.Argument(help="Kernel names, or - to read them from standard input, one per line.")
     ] = None,
-    output: Annotated[NameFormat, typer.Option("--format", help="One readable line, or one JSON object, per name.")] = (
-        NameFormat.text
-    ),
+    output_format: Annotated[
+        TextJson, typer.Option("--format", help="One readable line, or one JSON object, per name.")
+    ] = TextJson.TEXT,
     explained: Annotated[
         bool, typer.Option("--explain", help="Also each token of the name, its meaning and how sure that is.")
     ] = False,
@@ -34,7 +27,7 @@ def name(
     """Say what a kernel name states: family, role, tile, stages, types, split-K."""
     if not names:
         raise TracediffError("no kernel name given", "name one or more, or - to read them from standard input")
-    write = _write_json if output is NameFormat.json else _write_text
+    write = _write_json if output_format is TextJson.JSON else _write_text
     for text in _given(names):
         write(text, explained)
 

@@ -18,12 +18,47 @@ if TYPE_CHECKING:
 
 
 class Format(StrEnum):
-    """How a result is printed."""
+    """How a diff is printed."""
 
     TABLE = "table"
     JSON = "json"
     MARKDOWN = "markdown"
     CSV = "csv"
+
+
+class TableJson(StrEnum):
+    """The formats of a command that prints a table or JSON."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+class TableJsonCsv(StrEnum):
+    """The same for a table whose rows are also CSV."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
+class TableJsonMarkdown(StrEnum):
+    """The same for a result that is also Markdown."""
+
+    TABLE = "table"
+    JSON = "json"
+    MARKDOWN = "markdown"
+
+
+class TextJson(StrEnum):
+    """The formats of a command that prints lines of text or JSON."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+#: The option `--format` of every command; its type is the enum of the formats that the command has, so that typer
+#: lists them in the help and refuses others.
+FORMAT_OPTION = typer.Option("--format", help="How to print the result.")
 
 
 def stdout_console() -> Console:

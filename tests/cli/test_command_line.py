@@ -1,0 +1,98 @@
+"""What every command does with a wrong command line and with an output that cannot hold every sign."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from tests.profiles import FLOAT16
+from tracediff.cli import app
+
+COMMANDS = [command.callback.__name__ for command in app.registered_commands if command.callback]
+WRONG = [
+    (["nope"], "tracediff: No such command 'nope' (see tracediff --help)"),
+    (["--nope"], "tracediff: No such option: --nope (see tracediff --help)"),
+    (["lattice"], "tracediff lattice: Missing argument 'FILE' (see tracediff lattice --help)"),
+    (["ingest", "x"], "tracediff ingest: Missing option '--out' (see tracediff ingest --help)"),
+    (
+        ["name", "--format", "xml", "x"],
+        "tracediff name: Invalid value for '--format': 'xml' is not one of 'text', 'json' (see tracediff name --help)",
+    ),
+    (["flips", "--batch"], "tracediff flips: Option '--batch' requires an argument (see tracediff flips --help)"),
+]
+
+
+def run(*arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "tracediff", *map(str, arguments)],
+        capture_output=True,
+        check=False,
+        env={**os.environ, "COLUMNS": "80", **environment},
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize(("arguments", "line"), WRONG)
+def test_a_wrong_command_line_is_one_line_and_exit_code_2(arguments, line):
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert done.stdout == b""
+    assert done.stderr.decode() == f"{line}\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_refuses_an_unknown_option_in_one_line(command):
+    done = CliRunner().invoke(app, [command, "--no-such-option"])
+    assert done.exit_code == 2
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert "No such option: --no-such-option" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["diff", "a", "b"], ["doctor"], ["explain", "."], ["fleet", "x"], ["flips"], ["determinism"], ["lattice", "-"]],
+)
+def test_a_format_that_a_command_lacks_is_refused_with_those_it_has(arguments):
+    done = CliRunner().invoke(app, [*arguments, "--format", "xml"])
+    assert done.exit_code == 2
+    assert done.stderr.count("\n") == 1
+    assert "'xml' is not one of" in done.stderr
+    assert "'json'" in done.stderr
+    assert "Value error" not in done.stderr
+
+
+def test_no_command_prints_the_help():
+    done = run()
+    assert b"Usage: tracediff" in done.stdout + done.stderr
+
+
+def test_help_lists_the_formats_of_a_command():
+    assert b"table|json|markdown" in run("explain", "--help", COLUMNS="120").stdout
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["doctor"],
+        ["diff", "--help"],
+        ["name", "nvjet_sm90_hsh_128x8_64x12_4x1_v_bz_TNT"],
+        ["diff", FLOAT16 / "b1.sqlite", FLOAT16 / "b2.sqlite"],
+    ],
+)
+def test_signs_that_the_output_cannot_hold_are_written_as_escapes(arguments, encoding):
+    done = run(*arguments, PYTHONIOENCODING=encoding)
+    assert done.returncode == 0, done.stderr
+    assert b"Traceback" not in done.stderr
+    assert done.stdout
+
+
+def test_a_message_with_such_signs_is_still_one_line():
+    done = run("no→such", PYTHONIOENCODING="latin-1")
+    assert done.returncode == 2
+    assert done.stderr.count(b"\n") == 1
+    assert b"\\u2192" in done.stderr
