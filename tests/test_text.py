@@ -5,7 +5,7 @@ import unicodedata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracediff.text import printable, shorten
+from tracediff.text import printable, shorten, sizes_in_words
 
 
 @given(st.text())
@@ -30,3 +30,8 @@ def test_shortened_text_fits_and_keeps_both_ends(text, width):
         assert "…" in short
         assert short.startswith(text[:1])
         assert short.endswith(text[-1:]) or width < 4
+
+
+def test_sizes_are_written_with_times_signs_and_unknown_ones_as_question_marks():
+    assert sizes_in_words((128, 4, 1)) == "128×4×1"
+    assert sizes_in_words((128, 8, None)) == "128×8×?"

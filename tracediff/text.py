@@ -1,6 +1,7 @@
 """Text from a trace, made safe to print: a kernel or range name may hold anything."""
 
 import unicodedata
+from collections.abc import Sequence
 
 # Cc: ESC, NUL, newlines; Cf: bidirectional overrides, zero-width; Cs: lone surrogates; Zl, Zp: line separators.
 _UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
@@ -27,3 +28,8 @@ def shorten(text: str, width: int) -> str:
         return text
     head = (width - 1) * 2 // 3
     return f"{text[:head]}…{text[len(text) - (width - 1 - head) :]}"
+
+
+def sizes_in_words(numbers: Sequence[int | None]) -> str:
+    """Write sizes for people, as everywhere in the reports: `128×4×1`, an unknown one as `?`."""
+    return "×".join("?" if number is None else str(number) for number in numbers)

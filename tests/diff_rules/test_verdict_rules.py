@@ -71,7 +71,8 @@ def test_a_torch_reduction_with_the_same_threads_per_row_keeps_the_order():
     name = "void at::native::reduce_kernel<512, 1, at::native::ReduceOp<float, at::native::MeanOps<float>>>(T3)"
     first = kernel(name, role="reduction", block=(128, 4, 1), grid=(2, 1, 1))
     assert decide(first, kernel(name, role="reduction", block=(128, 4, 1), grid=(4, 1, 1)))[0] is Verdict.SAME_ORDER
-    assert decide(first, kernel(name, role="reduction", block=(64, 8, 1), grid=(2, 1, 1)))[0] is Verdict.UNKNOWN
+    other = kernel(name, role="reduction", block=(64, 8, 1), grid=(2, 1, 1))
+    assert decide(first, other) == (Verdict.UNKNOWN, "block 128×4×1 → 64×8×1")
     assert decide(first, kernel(name, role="reduction", block=(128, 4, 1), grid=(2, 8, 1)))[0] is Verdict.UNKNOWN
 
 

@@ -1,6 +1,6 @@
 """The diff in words: what changed, what of it can matter, what did, where it began, and whether it looks like a bug.
 
-One sentence per fact, the story of each phase first and the judgement last, for every report alike. Without evidence the
+One sentence per fact, the story of each phase first and the judgement last. Without evidence the
 sentences say what the traces alone allow, and that no bits were measured.
 """
 

@@ -10,7 +10,7 @@ from tracediff.diff.fold import FoldedRow, fold, layer_span
 from tracediff.diff.result import Pair, Row, TraceDiff, Verdict
 from tracediff.kernels.compare import differing_fields
 from tracediff.report.words import change, count, duration, split_k_words
-from tracediff.text import printable, shorten
+from tracediff.text import printable, shorten, sizes_in_words
 
 _NO_SUM = frozenset({"elementwise", "copy"})
 
@@ -100,7 +100,7 @@ def change_in_words(row: Row) -> str:
     told, grids = [], 0
     for pair in row.pairs:
         words = change_of_pair(pair)
-        if words and pair.a and pair.b and pair.a.parsed.name == pair.b.parsed.name and pair.a.parsed.role in _NO_SUM:
+        if words and pair.a and pair.b and pair.a.identity == pair.b.identity and pair.a.parsed.role in _NO_SUM:
             grids += 1
         elif words and not words.endswith(row.reason):  # the reason stands beside it
             told.append(words)
@@ -118,11 +118,11 @@ def change_of_pair(pair: Pair) -> str:
         return (
             f"{'new' if pair.a is None else 'gone'}: {kernel.parsed.role} {shorten(printable(kernel.parsed.name), 60)}"
         )
-    if pair.a.parsed.name != pair.b.parsed.name:
+    if pair.a.identity != pair.b.identity:
         fields = differing_fields(pair.a.parsed, pair.b.parsed)
         return ", ".join(printable(field.text) for field in fields) or "another name"
     parts = [
-        f"{words} {_numbers(a)} → {_numbers(b)}"
+        f"{words} {sizes_in_words(a)} → {sizes_in_words(b)}"
         for words, a, b in (("grid", pair.a.grid, pair.b.grid), ("block", pair.a.block, pair.b.block))
         if a != b
     ]
@@ -159,7 +159,3 @@ def _measured(measured: Sequence[dict[str, Any]]) -> str:
 
 def _sides(a: str, b: str) -> str:
     return f"{a} → {b}" if a or b else ""
-
-
-def _numbers(numbers: tuple[int, ...]) -> str:
-    return "×".join(map(str, numbers))

@@ -17,7 +17,7 @@ from tracediff.report.folded import matters
 from tracediff.report.json_report import SCHEMA, kernel_to_dict, lines_of, side_to_dict
 from tracediff.report.terminal import STYLE, print_side
 from tracediff.report.words import count, duration, split_k_words
-from tracediff.text import printable
+from tracediff.text import printable, sizes_in_words
 
 
 def many_to_json(many: ManyDiff) -> str:
@@ -119,7 +119,7 @@ def _ran(kernels: tuple[Kernel, ...]) -> str:
     gemm = next((kernel.parsed for kernel in kernels if kernel.parsed.role == "gemm"), None)
     if gemm is None:
         return count(len(kernels), "kernel")
-    tile = "×".join("?" if part is None else str(part) for part in gemm.tile) if gemm.tile else ""
+    tile = sizes_in_words(gemm.tile) if gemm.tile else ""
     return printable(" ".join(filter(None, [gemm.family, tile, f"split-K {split_k_words(kernels)}"])))
 
 

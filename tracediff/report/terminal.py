@@ -14,7 +14,7 @@ from tracediff.diff.summary import summarise
 from tracediff.kernels import describe
 from tracediff.report.folded import Line, hidden_in_words, lines, phases
 from tracediff.report.words import coverage_words, duration, trace_words
-from tracediff.text import printable
+from tracediff.text import printable, sizes_in_words
 
 #: Below this many columns a table would break words into letters.
 NARROW = 72
@@ -117,7 +117,7 @@ def print_show(side: Side, rows: tuple[Row, ...], console: Console, unfold: bool
                 Text(printable(each.module) if position == 0 else ""),
                 Text(printable(describe(kernel.parsed))),
                 Text(split),
-                Text("×".join(map(str, kernel.grid))),
+                Text(sizes_in_words(kernel.grid)),
                 Text(duration(kernel.duration_ns)),
             )
     for tables in grouped.values():

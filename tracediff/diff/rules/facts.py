@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from tracediff.diff.result import Kernel
+from tracediff.text import sizes_in_words
 
 
 def same_name(a: Kernel, b: Kernel) -> bool:
     """Whether both are the same code."""
-    return a.parsed.name == b.parsed.name
+    return a.identity == b.identity
 
 
 def same_block(a: Kernel, b: Kernel) -> bool:
@@ -71,5 +72,5 @@ def change(what: str, a: object, b: object) -> str:
 
 def _plain(value: object) -> str:
     if isinstance(value, tuple):
-        return "x".join(str(part) for part in value)
+        return sizes_in_words(value)
     return "?" if value is None else str(value)

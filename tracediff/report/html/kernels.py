@@ -11,7 +11,7 @@ from tracediff.report.html import units
 from tracediff.report.html.data import FieldView, KernelView, NamePart, PairView
 from tracediff.report.html.marks import marked_names, unmarked
 from tracediff.report.words import change, duration
-from tracediff.text import printable, shorten
+from tracediff.text import printable, shorten, sizes_in_words
 
 _SHORT_WIDTH = 56
 _LONGEST_VALUE = 300
@@ -193,7 +193,7 @@ def _words(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, tuple):
-        return "×".join("?" if part is None else str(part) for part in value)
+        return sizes_in_words(value)
     return printable(shorten(str(value), _LONGEST_VALUE))
 
 
