@@ -289,7 +289,7 @@ def test_an_unknown_name_keeps_itself_as_unparsed() -> None:
             "void gemmSN_TN_kernel<float, 128, 16, 2, 4, 8, 9, false, X, Y>(P)",
             "sm80_xmma_gemm_f32f32_f32f32_f32_tn_n_tilesize64x64x8_stage3_warpsize1x4x1_ffma_execute_kernel__5x_cublas",
             [
-                "family cublas_gemv_misc → xmma",
+                "kernel gemmSN_TN_kernel → xmma gemm",
                 "types f32 → f32 × f32 → f32, sums in f32, multiplies f32",
                 "layout TN → tn_n",
             ],
@@ -298,6 +298,11 @@ def test_an_unknown_name_keeps_itself_as_unparsed() -> None:
             "cudnn_generated_fort_native_sdpa_sm90_flash_fprop_wgmma_f16_knob_7_64x128x128_4x1x1",
             "cudnn_generated_fort_native_sdpa_sm90_flash_fprop_wgmma_f16_knob_3_64x128x128_4x1x1",
             ["knob 7 → 3"],
+        ),
+        (
+            "void gemmSN_TN_kernel<float, 128, 16, 2, 4, 8, 9, false, X, Y>(P)",
+            "void gemmSN_NN_kernel<float, 128, 16, 2, 4, 8, 9, false, X, Y>(P)",
+            ["kernel gemmSN_TN_kernel → gemmSN_NN_kernel", "layout TN → NN"],
         ),
         ("mystery_a", "mystery_b", ["kernel mystery_a → mystery_b"]),
         ("nvjet_sm90_hsh_128x8_64x12_4x1_v_bz_TNT",) * 2 + ([],),
@@ -310,6 +315,27 @@ def test_differences_are_told_field_by_field(first: str, second: str, changes: l
 def test_describe_is_one_line_in_words() -> None:
     assert describe(parse(SPLITK_REDUCE)) == "cublaslt_splitkreduce f16 split-K reduction, splitKreduce_kernel"
     assert describe(parse("void frobnicate<int>(int)")) == "frobnicate, not read: void frobnicate<int>(int)"
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("void gemmSN_TN_kernel<float, 128, 16, 2, 4, 8, 9, false, X, Y>(P)", "gemmSN_TN_kernel f32 GEMM"),
+        ("sgemm_largek_lds64", "sgemm_largek_lds64 f32 GEMM"),
+        ("void reduce_1Block_kernel<float, 128, 7, X>(P)", "reduce_1Block_kernel f32 reduction"),
+        (
+            "sm80_xmma_gemm_f32f32_f32f32_f32_tn_n_tilesize64x64x8_stage3_warpsize1x4x1_ffma_execute_split_k_kernel__5x_cublas",
+            "xmma f32 split-K reduction, tile 64×64×8, 3 stages, warps 1×4×1",
+        ),
+        (
+            "sm80_xmma_dgrad_implicit_gemm_tf32f32_tf32f32_f32_nhwckrsc_nhwc_tilesize128x128x16_stage4_execute_kernel_cudnn",
+            "xmma_conv tf32 GEMM, dgrad_implicit_gemm, tile 128×128×16, 4 stages",
+        ),
+        ("_w8a8_block_fp8_matmul", "GEMM, not read: _w8a8_block_fp8_matmul"),
+    ],
+)
+def test_describe_says_which_function_multiplies_where_the_family_does_not(name: str, line: str) -> None:
+    assert describe(parse(name)) == line
 
 
 def test_explain_names_the_same_form_twice_by_its_place() -> None:

@@ -50,16 +50,22 @@ _LABELS = {
     "head_dim": "head dimension",
 }
 _UNSTATED = "not stated"
+# Families of unlike kernels: there the function, not the family, says which kernel it is.
+COLLECTIONS = frozenset({"cublas_gemv_misc", "other"})
 
 
 def differing_fields(a: KernelName, b: KernelName) -> tuple[FieldChange, ...]:
     """Return what the two names state differently, the telling fields first; empty for names that state the same.
 
     Where the family differs only the fields that both names state are compared: what one grammar cannot say is no
-    change.
+    change. A family of unlike kernels is told by its function: `kernel gemmSN_TN_kernel → xmma gemm`.
     """
     changes = []
     for field, label in _LABELS.items():
+        if field == "family" and _told_by_function(a, b):
+            text = f"kernel {_which(a)} → {_which(b)}"
+            changes.append(FieldChange(field=field, a=_which(a), b=_which(b), text=text))
+            continue
         before, after = words(a, field), words(b, field)
         if before == after or (a.family != b.family and None in (before, after)):
             continue
@@ -75,6 +81,18 @@ def differing_fields(a: KernelName, b: KernelName) -> tuple[FieldChange, ...]:
         text = f"unread part {a.unparsed or _UNSTATED} → {b.unparsed or _UNSTATED}"
         changes.append(FieldChange(field="unparsed", a=a.unparsed, b=b.unparsed, text=text))
     return tuple(changes)
+
+
+def _told_by_function(a: KernelName, b: KernelName) -> bool:
+    """Whether a change of family says little, and no change of function, which both names would state, says more."""
+    return a.family != b.family and not COLLECTIONS.isdisjoint((a.family, b.family)) and None in (a.kernel, b.kernel)
+
+
+def _which(kernel: KernelName) -> str:
+    """Return `gemmSN_TN_kernel` or `xmma gemm`: the least that tells which kernel it is."""
+    if kernel.family in COLLECTIONS:
+        return kernel.kernel or "not read"
+    return f"{kernel.family} {kernel.role}"
 
 
 def words(kernel: KernelName, field: str) -> str | None:

@@ -1,6 +1,6 @@
 """One readable line per kernel name."""
 
-from tracediff.kernels.compare import split_k_words
+from tracediff.kernels.compare import COLLECTIONS, split_k_words
 from tracediff.kernels.model import KernelName
 
 _ROLES = {
@@ -15,12 +15,15 @@ _ROLES = {
 
 def describe(kernel: KernelName) -> str:
     """Return one line: `nvjet f16 GEMM, tile 128×8×64, 12 stages, cluster 4×1, split-K (factor not in the name)`."""
-    head = [] if kernel.family == "other" else [kernel.family]
+    # The family of small cuBLAS kernels says less than the function: gemmSN and gemv sum in different orders.
+    head = []
+    if kernel.family != "other":
+        head.append(kernel.kernel if kernel.family in COLLECTIONS and kernel.kernel else kernel.family)
     if kernel.types is not None and (element := kernel.types.a or kernel.types.partial):
         head.append(element)
     head.append(_ROLES.get(kernel.role, kernel.kernel or kernel.kind or "unknown kernel"))
     named = kernel.kind or kernel.kernel
-    title = [" ".join(head)] + ([named] if kernel.role != "gemm" and named and named not in head else [])
+    title = [" ".join(head)] + ([named] if named and named not in (*head, "gemm", kernel.unparsed) else [])
     parts = title + _configuration(kernel) + _split(kernel)
     if kernel.unparsed is not None:
         shown = kernel.unparsed if len(kernel.unparsed) <= 60 else f"{kernel.unparsed[:59]}…"
