@@ -87,7 +87,7 @@ def _weights(a: Sequence[Kernel], b: Sequence[Kernel]) -> Int64:
     names: dict[object, int] = {}
     sides = []
     for side in (a, b):
-        name = [names.setdefault(each.parsed.name, len(names)) for each in side]
+        name = [names.setdefault(each.identity, len(names)) for each in side]
         family = [names.setdefault(("family", each.parsed.family), len(names)) for each in side]
         role = [names.setdefault(("role", each.parsed.role), len(names)) for each in side]
         known = [each.parsed.role != "other" for each in side]
@@ -100,4 +100,4 @@ def _weights(a: Sequence[Kernel], b: Sequence[Kernel]) -> Int64:
 
 
 def _name(kernel: Kernel) -> str:
-    return kernel.parsed.name
+    return kernel.identity

@@ -18,6 +18,8 @@ _FIELDS = (
     ("schema_version", "export schemas"),
 )
 
+_OF_ONE_PROFILER = frozenset({"profiler_version", "schema_version"})
+
 
 def comparability_warnings(a: KernelTable, b: KernelTable) -> tuple[str, ...]:
     """Return one sentence for each thing that may mislead a reader of the comparison."""
@@ -50,6 +52,8 @@ def _same_file(a: str, b: str) -> bool:
 
 def _differs(a: TraceInfo, b: TraceInfo, field: str) -> bool:
     value_a, value_b = getattr(a, field), getattr(b, field)
+    if field in _OF_ONE_PROFILER and a.profiler != b.profiler:
+        return False
     return value_a is not None and value_b is not None and value_a != value_b
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +11,7 @@ from tracediff.diff.align import align
 from tracediff.diff.comparable import comparability_warnings
 from tracediff.diff.result import Kernel, Row, Side, TraceDiff
 from tracediff.diff.select import Selection, select
+from tracediff.diff.spellings import same_kernels
 from tracediff.diff.split_k import infer
 from tracediff.diff.verdict import judge_row
 from tracediff.trace import KernelTable, RangeKey
@@ -31,7 +32,7 @@ def diff_tables(a: KernelTable, b: KernelTable, phases: Collection[str] = ()) ->
         TracediffError: A named phase is in neither trace.
     """
     selected_a, selected_b = select([a, b], phases)
-    kernels_a, kernels_b = kernels_by_range(a, selected_a), kernels_by_range(b, selected_b)
+    kernels_a, kernels_b = kernels_by_range(a, selected_a), kernels_by_range(b, selected_b, same_kernels(a, b))
     rows = tuple(_row(key, kernels_a.get(key, ()), kernels_b.get(key, ())) for key in _run_order(kernels_a, kernels_b))
     return TraceDiff(
         a=side_of(a, selected_a, kernels_a),
@@ -41,14 +42,21 @@ def diff_tables(a: KernelTable, b: KernelTable, phases: Collection[str] = ()) ->
     )
 
 
-def kernels_by_range(table: KernelTable, selection: Selection) -> Kernels:
-    """Return the selected kernels of each (phase, module), in launch order, modules in order of first launch."""
+def kernels_by_range(table: KernelTable, selection: Selection, spelled: Mapping[str, str] | None = None) -> Kernels:
+    """Return the selected kernels of each (phase, module), in launch order, modules in order of first launch.
+
+    Args:
+        table: A trace.
+        selection: What of it.
+        spelled: How the other trace spells some of its names.
+    """
+    spellings = [(spelled or {}).get(name) for name in table.names]
     algorithms = [parse_algorithm(text) for text in table.algorithms]
     result: Kernels = {}
     for part in selection.parts:
         order = part.kernels[np.argsort(table.key[part.kernels], kind="stable")]
         codes = table.key[order]
-        kernels = _kernels(table, order, algorithms)
+        kernels = _kernels(table, order, algorithms, spellings)
         starts = np.flatnonzero(np.r_[True, codes[1:] != codes[:-1]])
         for start, end in zip(starts, np.r_[starts[1:], len(codes)], strict=True):
             key = replace(table.keys[codes[start]], phase=part.phase)
@@ -56,7 +64,9 @@ def kernels_by_range(table: KernelTable, selection: Selection) -> Kernels:
     return result
 
 
-def _kernels(table: KernelTable, order: Int64, algorithms: list[Algorithm]) -> list[Kernel]:
+def _kernels(
+    table: KernelTable, order: Int64, algorithms: list[Algorithm], spellings: list[str | None]
+) -> list[Kernel]:
     """Return one object per kernel, in the order given."""
     columns = [
         table.name[order].tolist(),
@@ -78,6 +88,7 @@ def _kernels(table: KernelTable, order: Int64, algorithms: list[Algorithm]) -> l
             shared_memory_bytes=shared_memory,
             duration_ns=duration,
             algorithm=algorithms[algorithm] if algorithm >= 0 else None,
+            spelled=spellings[name],
         )
         for name, algorithm, grid, block, registers, shared_memory, duration in zip(*columns, strict=True)
     ]

@@ -103,4 +103,4 @@ def _stack(row: Row) -> str:
 
 
 def _launch(kernel: Kernel) -> object:
-    return kernel.parsed.name, kernel.grid, kernel.block, kernel.split_k
+    return kernel.identity, kernel.grid, kernel.block, kernel.split_k

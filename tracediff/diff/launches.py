@@ -17,7 +17,7 @@ def launched_alike(pair: Pair) -> bool:
 
 def _launch(kernel: Kernel) -> tuple[object, ...]:
     return (
-        kernel.parsed.name,
+        kernel.identity,
         kernel.split_k,
         kernel.split_k_source,
         kernel.grid,

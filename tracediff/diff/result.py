@@ -36,6 +36,7 @@ class Kernel:
         shared_memory_bytes: Static and dynamic shared memory per block.
         duration_ns: Time on the GPU.
         algorithm: What cuBLASLt logged for this launch.
+        spelled: The name that the other trace's profiler spells this kernel by, where it is known to be the same.
     """
 
     parsed: KernelName
@@ -47,6 +48,12 @@ class Kernel:
     shared_memory_bytes: int
     duration_ns: int
     algorithm: Algorithm | None = None
+    spelled: str | None = None
+
+    @property
+    def identity(self) -> str:
+        """The name by which kernels are told apart."""
+        return self.spelled or self.parsed.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +109,7 @@ class Row:
     @property
     def names_differ(self) -> bool:
         """Whether the sequences of kernel names differ."""
-        return [kernel.parsed.name for kernel in self.a] != [kernel.parsed.name for kernel in self.b]
+        return [kernel.identity for kernel in self.a] != [kernel.identity for kernel in self.b]
 
 
 def _reduces(kernels: tuple[Kernel, ...]) -> int:

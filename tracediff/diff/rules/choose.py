@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tracediff.diff.result import Kernel, Verdict
 from tracediff.diff.rules import gemm
-from tracediff.diff.rules.attention import ATTENTION
+from tracediff.diff.rules.attention import ATTENTION, varies_from_run_to_run
 from tracediff.diff.rules.elementwise import COPY, ELEMENTWISE
 from tracediff.diff.rules.facts import differ, same_launch, same_name
 from tracediff.diff.rules.one_sided import one_sided
@@ -33,7 +33,7 @@ def decide(a: Kernel | None, b: Kernel | None) -> tuple[Verdict, str]:
         return one_sided(a, b)
     if same_name(a, b) and not any((*a.grid, *b.grid)):
         return Verdict.UNKNOWN, NO_LAUNCH
-    if same_name(a, b) and same_launch(a, b) and _same_sum(a, b):
+    if same_name(a, b) and same_launch(a, b) and _same_sum(a, b) and not varies_from_run_to_run(a):
         return Verdict.SAME_KERNELS, SAME_KERNEL
     roles = {a.parsed.role, b.parsed.role}
     if len(roles) > 1 and not roles <= _NEVER_REDUCE:

@@ -105,7 +105,7 @@ OTHER_UNIT = (
 SPLIT_UNSETTLED = (
     Rule(
         name="same kernel, same factor",
-        when=lambda a, b: a.parsed.name == b.parsed.name and agree(a.split_k, b.split_k),
+        when=lambda a, b: a.identity == b.identity and agree(a.split_k, b.split_k),
         verdict=Verdict.SAME_ORDER,
         reason=lambda a, b: f"same kernel, split-K {a.split_k} in both",
         source="the same code cuts the same sum into as many parts",

@@ -29,7 +29,7 @@ def split_reason(a: Kernel, b: Kernel) -> str:
 
 def unsplit_reason(a: Kernel, b: Kernel) -> str:
     """Say what changed around an unsplit sum."""
-    if a.parsed.name == b.parsed.name:
+    if a.identity == b.identity:
         return "same kernel, unsplit"
     if differ(k_step(a), k_step(b)):
         return "unsplit, " + change("k-step", k_step(a), k_step(b))
