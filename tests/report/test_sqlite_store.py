@@ -2,9 +2,11 @@
 
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
+from tests.diff.tables import table
 from tests.report.test_json_report import A, B
 from tracediff.diff import diff_tables
 from tracediff.diff.show import show_table
@@ -45,3 +47,28 @@ def test_an_existing_file_is_kept_unless_forced(tmp_path):
     save_diff(diff_tables(A, B), path, force=True)
     assert path.read_bytes().startswith(b"SQLite format 3")
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_columns_have_the_types_they_say_though_a_value_is_unknown(tmp_path):
+    path = tmp_path / "diff.sqlite"
+    save_diff(diff_tables(A, B), path)
+    types = {name: kind for _, name, kind, *_ in rows(path, "PRAGMA table_info(traces)")}
+    assert (types["batch"], types["tokens"], types["gpu"]) == ("INTEGER", "INTEGER", "TEXT")
+    assert rows(path, "SELECT tokens, typeof(batch) FROM traces") == [(None, "integer")] * 2
+
+
+def test_what_the_reports_warn_of_is_stored(tmp_path):
+    path = tmp_path / "diff.sqlite"
+    a, b = (table([("p", "m", "k")], dtype=dtype) for dtype in ("float16", "bfloat16"))
+    save_diff(diff_tables(a, b), path)
+    assert any("float16 and bfloat16" in warning for (warning,) in rows(path, "SELECT warning FROM warnings"))
+
+
+def test_every_table_and_column_is_documented(tmp_path):
+    path = tmp_path / "diff.sqlite"
+    save_diff(diff_tables(A, B), path)
+    documentation = (Path(__file__).parents[2] / "docs" / "traces.md").read_text(encoding="utf-8")
+    for (name,) in rows(path, "SELECT name FROM sqlite_master WHERE type = 'table'"):
+        assert f"`{name}`" in documentation
+        for _, column, *_ in rows(path, f"PRAGMA table_info({name})"):
+            assert f"`{column}`" in documentation, (name, column)

@@ -17,25 +17,8 @@ Meaning = tuple[KernelName, frozenset[str]]
 _WORD = re.compile(r"\d+|(?!T\d+\b)[A-Za-z_]\w*")
 # What only one of the spellings writes: casts of literals, suffixes, qualifiers, names for what has none.
 _SPELLING_ONLY = frozenset(
-    [
-        "int",
-        "unsigned",
-        "long",
-        "bool",
-        "void",
-        "const",
-        "u",
-        "ul",
-        "l",
-        "unnamed",
-        "anonymous",
-        "namespace",
-        "instance",
-        "true",
-        "false",
-        "0",
-        "1",
-    ]
+    {"int", "unsigned", "long", "bool", "void", "const", "u", "ul", "l", "true", "false", "0", "1"}
+    | {"unnamed", "anonymous", "namespace", "instance"}
 )
 
 

@@ -1,26 +1,38 @@
-"""SQLite: kernel tables and the diff as tables that anyone can query.
+"""SQLite: kernel tables and the diff as tables that anyone can query. The schema is documented in docs/traces.md.
 
-`traces`: one row per trace. label (`a`, `b`), path, profiler, profiler_version, schema_version, gpu, sm_count, batch,
-dtype, model, tokens.
-`kernels`: one row per compared kernel. trace → traces, phase, layer, module, position (launch order in it), name,
-family, role, tile, stages, cluster, split_k, split_k_source, grid, block, registers, shared_memory_bytes, duration_ns.
-`modules` (of a diff): one row per (phase, module). For a and b: splitk_reduce, split_k, duration_ns; verdict, reason.
-`pairs` (of a diff): one row per aligned pair. module_id → modules, position, kernel_a and kernel_b → kernels, verdict,
-reason.
+`traces`, `notes` and `kernels` of one trace or two; of a diff also `modules`, `pairs` and `warnings`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from tracediff.diff.result import Kernel, Row, Side, TraceDiff
 from tracediff.files import refuse_to_overwrite, replaced_when_complete
+from tracediff.kernels import Types
 from tracediff.report.csv_report import sizes
 from tracediff.report.json_report import info_to_dict
 
+_TRACE_TYPES = {
+    "label": str,
+    "path": str,
+    "profiler": str,
+    "profiler_version": str,
+    "schema_version": str,
+    "gpu": str,
+    "sm_count": int,
+    "batch": int,
+    "dtype": str,
+    "model": str,
+    "tokens": int,
+    "kernels": int,
+    "splitk_reduce": int,
+    "duration_ns": int,
+}
 _KERNEL_TYPES = {
     "id": int,
     "trace": str,
@@ -31,6 +43,12 @@ _KERNEL_TYPES = {
     "name": str,
     "family": str,
     "role": str,
+    "arch": str,
+    "type_a": str,
+    "type_b": str,
+    "type_accumulate": str,
+    "type_output": str,
+    "layout": str,
     "tile": str,
     "stages": int,
     "cluster": str,
@@ -56,7 +74,15 @@ _MODULE_TYPES = {
     "verdict": str,
     "reason": str,
 }
-_PAIR_TYPES = {"module_id": int, "position": int, "kernel_a": int, "kernel_b": int, "verdict": str, "reason": str}
+_PAIR_TYPES = {
+    "id": int,
+    "module_id": int,
+    "position": int,
+    "kernel_a": int,
+    "kernel_b": int,
+    "verdict": str,
+    "reason": str,
+}
 
 
 def save_diff(diff: TraceDiff, path: Path, force: bool = False) -> None:
@@ -66,12 +92,12 @@ def save_diff(diff: TraceDiff, path: Path, force: bool = False) -> None:
         TracediffError: The file exists and `force` is not given, or cannot be written.
     """
     kernels = dict(_numbered(diff.rows))
-    _save(path, force, {"a": diff.a, "b": diff.b}, kernels, diff.rows)
+    _save(path, force, {"a": diff.a, "b": diff.b}, kernels, diff.rows, diff.warnings)
 
 
 def save_show(side: Side, rows: tuple[Row, ...], path: Path, force: bool = False) -> None:
     """Write one trace's kernel table (the rows' `a` side) to the SQLite file `path`, without `modules` and `pairs`."""
-    _save(path, force, {"a": side}, dict(_numbered(rows)), ())
+    _save(path, force, {"a": side}, dict(_numbered(rows)), (), ())
 
 
 def _save(
@@ -80,6 +106,7 @@ def _save(
     sides: dict[str, Side],
     kernels: dict[int, tuple[int, dict[str, Any]]],
     rows: tuple[Row, ...],
+    warnings: tuple[str, ...],
 ) -> None:
     import sqlite_utils  # noqa: PLC0415 -- imports pandas where it is installed: 0.4 s
 
@@ -87,30 +114,32 @@ def _save(
     with replaced_when_complete(path) as temporary:
         database = sqlite_utils.Database(temporary)
         with closing(database):
-            traces = ({"label": label, **_trace(side)} for label, side in sides.items())
-            database["traces"].insert_all(traces, pk="label")  # type: ignore[union-attr]
-            table = database.table("kernels")
-            table.create(_KERNEL_TYPES, pk="id", foreign_keys=[("trace", "traces", "label")])
-            table.insert_all(record for _, record in kernels.values())
-            table.create_index(["phase", "module"])
+
+            def fill(name: str, types: dict[str, type], records: Iterable[dict[str, Any]], **options: Any) -> None:
+                table = database.table(name)
+                table.create(types, **options)
+                table.insert_all(records)
+
+            fill("traces", _TRACE_TYPES, (_trace(label, side) for label, side in sides.items()), pk="label")
+            notes = ({"trace": label, "note": note} for label, side in sides.items() for note in side.notes)
+            of_trace = [("trace", "traces", "label")]
+            fill("notes", {"trace": str, "note": str}, notes, foreign_keys=of_trace)
+            records = (record for _, record in kernels.values())
+            fill("kernels", _KERNEL_TYPES, records, pk="id", foreign_keys=of_trace)
+            database.table("kernels").create_index(["phase", "module"])
             if rows:
-                modules = database.table("modules")
-                modules.create(_MODULE_TYPES, pk="id")
-                modules.insert_all(_module(number, row) for number, row in enumerate(rows))
-                pairs = database.table("pairs")
-                pairs.create(
-                    _PAIR_TYPES,
-                    foreign_keys=[
-                        ("module_id", "modules", "id"),
-                        ("kernel_a", "kernels", "id"),
-                        ("kernel_b", "kernels", "id"),
-                    ],
-                )
-                pairs.insert_all(_pairs(rows, kernels))
+                modules = (_module(number, row) for number, row in enumerate(rows))
+                fill("modules", _MODULE_TYPES, modules, pk="id")
+                links = [("module_id", "modules", "id"), ("kernel_a", "kernels", "id"), ("kernel_b", "kernels", "id")]
+                fill("pairs", _PAIR_TYPES, _pairs(rows, kernels), pk="id", foreign_keys=links)
+                database.table("pairs").create_index(["module_id"])
+                fill("warnings", {"warning": str}, ({"warning": warning} for warning in warnings))
 
 
-def _trace(side: Side) -> dict[str, Any]:
-    return {key: value for key, value in info_to_dict(side.info).items() if key != "versions"}
+def _trace(label: str, side: Side) -> dict[str, Any]:
+    about = {key: value for key, value in info_to_dict(side.info).items() if key in _TRACE_TYPES}
+    counts = {"kernels": side.kernels, "splitk_reduce": side.splitk_reduce, "duration_ns": side.duration_ns}
+    return {"label": label, **about, **counts}
 
 
 def _numbered(rows: tuple[Row, ...]) -> Iterator[tuple[int, tuple[int, dict[str, Any]]]]:
@@ -125,6 +154,7 @@ def _numbered(rows: tuple[Row, ...]) -> Iterator[tuple[int, tuple[int, dict[str,
 
 def _kernel(number: int, trace: str, row: Row, position: int, kernel: Kernel) -> dict[str, Any]:
     parsed = kernel.parsed
+    types = parsed.types or Types()
     return {
         "id": number,
         "trace": trace,
@@ -135,6 +165,12 @@ def _kernel(number: int, trace: str, row: Row, position: int, kernel: Kernel) ->
         "name": parsed.name,
         "family": parsed.family,
         "role": parsed.role,
+        "arch": parsed.arch,
+        "type_a": types.a,
+        "type_b": types.b,
+        "type_accumulate": types.accumulate,
+        "type_output": types.output,
+        "layout": parsed.layout,
         "tile": sizes(parsed.tile),
         "stages": parsed.stages,
         "cluster": sizes(parsed.cluster),
@@ -156,9 +192,11 @@ def _module(number: int, row: Row) -> dict[str, Any]:
 
 
 def _pairs(rows: tuple[Row, ...], kernels: dict[int, tuple[int, dict[str, Any]]]) -> Iterator[dict[str, Any]]:
+    numbers = count()
     for number, row in enumerate(rows):
         for position, pair in enumerate(row.pairs):
             yield {
+                "id": next(numbers),
                 "module_id": number,
                 "position": position,
                 "kernel_a": None if pair.a is None else kernels[id(pair.a)][0],
