@@ -1,12 +1,14 @@
 """What a change of kernels means for the reduction order."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.diff_rules.make import kernel, log, nvjet, splitk_reduce
 from tracediff.diff.result import Verdict
 from tracediff.diff.rules import decide
 from tracediff.diff.verdict import judge_row
-from tracediff.kernels import Types
+from tracediff.kernels import Types, parse
 
 
 def test_a_kernel_with_the_same_launch_is_the_same_kernel():
@@ -166,6 +168,12 @@ def test_attention_is_judged_by_its_kv_parts():
 def test_cudnn_attention_keeps_the_order_only_where_no_warps_share_the_keys(warps, verdict):
     pair = [kernel("sdpa", "cudnn_sdpa", "attention", warps=warps, grid=(1, 32, batch)) for batch in (1, 2)]
     assert decide(*pair)[0] is verdict
+
+
+def test_cudnn_attention_that_varies_from_run_to_run_promises_nothing_even_with_the_same_launch():
+    name = "cudnn_generated_fort_native_sdpa_sm90_flash_fprop_wgmma_f16_knob_35_16x128x128_1x4x1_cga1x1x1_kernel0_0"
+    pair = [replace(kernel(grid=(1, 32, 6)), parsed=parse(name)) for _ in range(2)]
+    assert decide(*pair) == (Verdict.UNKNOWN, "cuDNN attention that varies from run to run")
 
 
 def test_cudnn_parts_of_the_keys_make_it_unknown():
