@@ -346,6 +346,49 @@ def test_explain_names_the_same_form_twice_by_its_place() -> None:
     assert tokens["v"].certainty == "inferred"
 
 
+XMMA = "sm80_xmma_gemm_f32f32_f32f32_f32_tn_n_tilesize64x64x8_stage3_warpsize1x4x1_ffma_aligna4_alignc2_execute_{}__5x_cublas"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "meaning"),
+    [
+        (XMMA.format("kernel"), "execute_kernel", "the kernel itself; whether K is split is not visible"),
+        (XMMA.format("split_k_kernel"), "execute_split_k_kernel", "the reduction behind a split-K GEMM"),
+        (XMMA.format("segment_k_off_kernel"), "execute_segment_k_off_kernel", "work not cut along k"),
+        (XMMA.format("kernel"), "aligna4", "alignment of A, in elements"),
+        (XMMA.format("kernel"), "alignc2", "alignment of C, in elements"),
+        (XMMA.format("kernel"), "5x_cublas", "library it is built into"),
+        ("cutlass_80_tensorop_s8_i16832gemm_s8_128x128_64x3_tn_align16", "i16832gemm", "accumulator letter"),
+        ("Cijk_Ailk_Bljk_BBS_BH_Bias_MT64x32x64_ISA942", "Bias", "AMD's tuning word"),
+        ("Cijk_Ailk_Bljk_BBS_BH_Bias_MT64x32x64_ISA942", "Bljk", "index order of an operand"),
+        ("triton__0d1d23d", "0d1d23d", "kinds of the arguments"),
+        ("triton_poi_fused_mm_add_0", "mm", "part of a fused operation's name"),
+        ("ncclDevKernel_Generic_4(ncclDevKernelArgsStorage<4096ul>)", "Generic_4", "any collective"),
+        (
+            "cudnn_generated_fort_native_sdpa_sm90_flash_fprop_wgmma_f16_knob_7_64x128x128_4x1x1_kernel0_0",
+            "knob_7",
+            "number of the variant",
+        ),
+    ],
+)
+def test_explain_takes_together_what_has_one_meaning(name: str, text: str, meaning: str) -> None:
+    (found,) = (token for token in explain(name) if token.text == text)
+    assert meaning in found.meaning
+
+
+def test_explain_tells_each_type_of_a_block_scaled_gemm_by_its_place() -> None:
+    name = (
+        "cutlass3x_sm100_bssptensorop_bsspgemm_ue4m3xe2m1_ue8m0xe2m1_f32_f16_e2m1_128x128x256_0_vs32_tnt_align64_o_1sm"
+    )
+    assert [token.meaning.partition(" (")[0] for token in explain(name)[4:9]] == [
+        "type of A",
+        "type of B",
+        "type of the accumulator",
+        "type of C",
+        "type of D",
+    ]
+
+
 def test_explain_of_a_template_names_its_arguments() -> None:
     tokens = explain(SPLITK_REDUCE)
     assert tokens[0].text == "cublasLt::splitKreduce_kernel"

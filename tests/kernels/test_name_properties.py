@@ -15,6 +15,8 @@ from test_name_corpus import ROWS
 
 import tracediff.kernels
 from tracediff.kernels import KernelName, describe, differing_fields, explain, parse
+from tracediff.kernels.explain_rules import TOKENS
+from tracediff.kernels.spelling import spelled
 
 ROLES = {"gemm", "splitk_reduce", "attention", "elementwise", "reduction", "copy", "other"}
 FORMS = {None, "none", "parallel", "serial", "stream-k", "split-kv", "stated"}
@@ -133,6 +135,12 @@ def test_any_text_is_read_without_error_to_the_same_result_and_keeps_its_name(te
     assert differing_fields(kernel, kernel) == ()
     assert isinstance(describe(kernel), str)
     assert all(token.text for token in explain(text))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if parse(name).family in TOKENS])
+def test_explain_leaves_out_no_part_of_a_procedural_name(name: str) -> None:
+    parts = [part for part in spelled(name).procedural.split("_") if part]
+    assert "_".join(token.text for token in explain(name)).split("_") == parts
 
 
 @given(st.sampled_from(NAMES), st.sampled_from(NAMES))

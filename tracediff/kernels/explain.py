@@ -31,8 +31,8 @@ class Token:
 def explain(name: str) -> tuple[Token, ...]:
     """Return the parts of a name in their order, each with its meaning.
 
-    Procedural names are cut at their underscores, C++ names into the function and its template arguments. Parameters
-    are left out: they follow from the template arguments.
+    Procedural names are cut at their underscores, but parts that have one meaning together stay together. C++ names are
+    cut into the function and its template arguments; parameters are left out: they follow from those.
     """
     kernel = parse(name)
     spelling = spelled(name)
@@ -53,21 +53,35 @@ def _sure(kernel: KernelName) -> str:
 
 def _procedural(procedural: str, rules: tuple[Rule, ...]) -> tuple[Token, ...]:
     """Explain each token by the first rule that fits and is not used up."""
+    text = "_".join(part for part in procedural.split("_") if part)
     tokens = []
     used: set[int] = set()
-    for text in procedural.split("_"):
-        if not text:
-            continue
-        for place, (pattern, meaning, certainty, once) in enumerate(rules):
-            if place in used or re.fullmatch(pattern, text) is None:
-                continue
-            if once:
-                used.add(place)
-            tokens.append(Token(text=text, meaning=meaning, certainty=certainty))
-            break
-        else:
-            tokens.append(Token(text=text, meaning="not read", certainty=UNKNOWN))
+    start = 0
+    while start < len(text):
+        end, meaning, certainty = _end_of_part(text, start), "not read", UNKNOWN
+        for place, (pattern, *explained, once) in enumerate(rules):
+            if place not in used and (fitting := _end_of_token(pattern, text, start)) is not None:
+                end, (meaning, certainty) = fitting, explained
+                if once:
+                    used.add(place)
+                break
+        tokens.append(Token(text=text[start:end], meaning=meaning, certainty=certainty))
+        start = end + 1
     return tuple(tokens)
+
+
+def _end_of_token(pattern: str, text: str, start: int) -> int | None:
+    """Return where the token that fits the pattern ends; None where none begins at `start`."""
+    if "_" not in pattern:
+        end = _end_of_part(text, start)
+        return end if re.compile(pattern).fullmatch(text, start, end) else None
+    found = re.compile(f"(?:{pattern})(?=_|$)").match(text, start)
+    return found.end() if found else None
+
+
+def _end_of_part(text: str, start: int) -> int:
+    end = text.find("_", start)
+    return len(text) if end < 0 else end
 
 
 def _template(kernel: KernelName, spelling: Spelling) -> tuple[Token, ...]:

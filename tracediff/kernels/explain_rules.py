@@ -1,8 +1,9 @@
 """The words behind `explain`: what each token of each family means.
 
 A rule is (pattern, meaning, certainty, once): the first rule whose pattern fits a whole token explains it; a rule
-that counts once explains the first such token only, so `64x8` and `64x16` of one name can mean two things. Patterns
-are bounded and plain.
+that counts once explains the first such token only, so `64x8` and `64x16` of one name can mean two things. A pattern
+with an underscore explains several parts of the name as one token (`execute_split_k_kernel`); it stands before the
+rules of its parts. Patterns are bounded and plain.
 """
 
 Rule = tuple[str, str, str, bool]
@@ -12,6 +13,7 @@ _ARCH: Rule = (r"sm\d{2,3}[a-z]?", "generation that the code was written for", _
 _PAIR = r"\d{1,9}x\d{1,9}"
 _TRIPLE = r"\d{1,9}x\d{1,9}x\d{1,9}"
 _ELEMENT = r"(?:void|bf16|tf32|[fsu]\d{1,2}|c?f\d{2}|e\dm\d|b1)"
+_SCALED = r"(?:[\dx]*[a-z]\w{2,4}x)?" + _ELEMENT
 
 _NVJET: tuple[Rule, ...] = (
     ("nvjet", "cuBLAS' GEMM generator (sm90 and later)", _V, True),
@@ -59,9 +61,10 @@ _CUTLASS2: tuple[Rule, ...] = (
         _V,
         True,
     ),
-    (r"g?[hsdicz]\d*[a-z0-9]*", "accumulator letter, shape of the matrix instruction, operation", _V, True),
-    (r"planar|complex|array|grouped", "kind of GEMM", _V, False),
     (_ELEMENT, "element type: before the operation the output, behind it the inputs", _V, False),
+    (r"g?[hsdicz]\d*[a-z0-9]*", "accumulator letter, shape of the matrix instruction, operation", _V, True),
+    (r"planar_complex", "complex numbers, real and imaginary parts stored apart", _V, True),
+    (r"planar|complex|array|grouped", "kind of GEMM", _V, False),
     (r"relu", "epilogue that the kernel can apply, not one that was asked for", _I, True),
     (_PAIR, "tile M×N of one CTA", _V, True),
     (_PAIR, "k-step × pipeline stages", _V, True),
@@ -71,7 +74,7 @@ _CUTLASS2: tuple[Rule, ...] = (
     (r"[ntch]\d*[ntch]?\d*|n[cdghw]+\d*\w*", "layouts (n column-major, t row-major)", _V, True),
     (r"analytic|optimized|fixed|few|channels|dilation", "iterator over the filter", _V, False),
     (r"forwardCompat", "built to run on later devices", _I, True),
-    (r"unity|stride", "convolution with stride 1", _V, False),
+    (r"unity_stride", "convolution with stride 1", _V, True),
     (r"single|multiple|group|depthwise", "grouped convolution", _V, False),
     (r"schedule(?:Device|Host)", "where the groups are scheduled", _V, True),
     (r"splitK|parallel|serial", "split-K", _I, False),
@@ -89,33 +92,35 @@ _CUTLASS3: tuple[Rule, ...] = (
         False,
     ),
     (r"s(?:gemm)|moe|gemm|grouped|block|blockwise|scaled|fprop|dgrad|wgrad", "operation", _V, False),
-    (_ELEMENT, "type of A", _V, True),
-    (_ELEMENT, "type of B", _V, True),
+    (_SCALED, "type of A (with block scales: scale × data)", _V, True),
+    (_SCALED, "type of B (with block scales: scale × data)", _V, True),
     (_ELEMENT, "type of the accumulator", _V, True),
     (_ELEMENT, "type of C (void: none)", _V, True),
-    (_ELEMENT, "type of D", _V, True),
-    (r"[\dx]*\w{3,5}x" + _ELEMENT, "block-scaled operand: scale × data", _V, False),
+    (_SCALED, "type of D (with block scales: scale × data)", _V, True),
     (_TRIPLE, "tile M×N×K: one CTA's on sm90, one instruction's on sm100", _V, True),
     (_TRIPLE, "thread-block cluster (0: chosen at run time)", _V, True),
     (r"0", "stages: as many as fit", _V, True),
     (r"\d{1,3}", "pipeline stages", _V, True),
     (r"align\d+", "largest alignment of A and B, in elements", _V, True),
     (r"[ntch]{2,3}|n[cdghw]+", "layouts of A, B and C (t row-major, n column-major)", _V, False),
-    (r"stream|k", "stream-K tile scheduler", _V, False),
+    (r"stream_k", "stream-K tile scheduler", _V, True),
     (r"[12]sm", "CTAs that share one matrix instruction", _V, False),
+    (r"warpspecialized_(?:cooperative|pingpong)", "kernel schedule", _V, True),
     (r"cpasync|unspecialized|warpspecialized|cooperative|pingpong", "kernel schedule", _V, False),
-    (r"fp8|fastaccum", "fp8 sums are kept in the tensor core's own precision", _V, False),
+    (r"fp8_fastaccum", "fp8 sums are kept in the tensor core's own precision", _V, True),
     (r"[qo]|vs\d+|ultra|nopf|tmapf", "format of the block-scaled instruction", _V, False),
+    (r"epi_(?:tma|nosmem_fastf32|nosmem)", "epilogue schedule", _V, True),
     (r"epi|tma|nosmem|fastf32|epiVs\w+", "epilogue schedule", _V, False),
     (r"bias|relu|gelu|silu|aux|scalemax|valpha|vbeta|" + _ELEMENT, "fused epilogue", _I, False),
-    (r"dyn|cga", "cluster chosen at run time", _I, False),
-    (r"ptr|array", "operands by pointer array", _I, False),
+    (r"dyn_cga", "cluster chosen at run time", _I, True),
+    (r"ptr_array", "operands by pointer array", _I, True),
     (r"cvt|scl|sclzr|shfl", "how mixed inputs are converted", _V, False),
 )
 
 _LEGACY: tuple[Rule, ...] = (
     (r"kepler|maxwell|pascal|volta|turing|ampere|hopper", "generation that the code was written for", _V, True),
-    (r"trt|cudnn|infer|train", "library it is built into", _V, False),
+    (r"cudnn_(?:infer|train)", "library it is built into", _V, True),
+    (r"trt|cudnn", "library it is built into", _V, False),
     (r"g?[hsdicz]\d*(?:gemm|cudnn)", "accumulator letter, shape of the matrix instruction, operation", _V, True),
     (
         r"fp16|bf16|fp32|tf32|fp64|u?int8|int32",
@@ -127,7 +132,7 @@ _LEGACY: tuple[Rule, ...] = (
     (_PAIR, "k-step × pipeline stages", _V, True),
     (r"stages", "introduces k-step × stages", _V, True),
     (r"sliced\d+x\d+", "k cut among the warps of one CTA", _I, True),
-    (r"ldg\d+", "elements of one global load", _I, True),
+    (r"ldg\d+", "elements of one global load", _I, False),
     (r"relu|gelu", "epilogue that the kernel can apply, not one that was asked for", _I, False),
     (r"splitK", "K is split (the factor is not in the name)", _V, True),
     (r"f2f|raggedMn|mufu", "unknown", _U, False),
@@ -146,7 +151,8 @@ _LEGACY: tuple[Rule, ...] = (
 _XMMA: tuple[Rule, ...] = (
     _ARCH,
     (r"xmma", "the kernel generator behind cuDNN, TensorRT and cuBLAS", _V, True),
-    (r"sparse|gemm|fprop|dgrad|wgrad|implicit|indexed", "operation", _V, False),
+    (r"(?:fprop|dgrad|wgrad)_implicit_gemm", "operation: a convolution as a GEMM", _V, True),
+    (r"sparse|gemm|indexed", "operation", _V, False),
     (r"(?:tf|bf|f|i|u|e)\d+(?:m\d)?(?:tf|bf|f|i|u|e)\d+(?:m\d)?", "types: input and output", _I, True),
     (r"(?:tf|bf|f|i|u|e)\d+(?:m\d)?(?:tf|bf|f|i|u|e)\d+(?:m\d)?", "types: multiplied in, summed in", _I, True),
     (r"(?:tf|bf|f|i|u|e)\d+(?:m\d)?", "type of the epilogue", _I, True),
@@ -160,33 +166,38 @@ _XMMA: tuple[Rule, ...] = (
     (r"g\d+", "groups of a convolution", _I, True),
     (r"tensor" + _TRIPLE, "shape of the matrix instruction", _V, True),
     (r"ffma", "multiplies without tensor cores", _V, True),
-    (r"align[ac]\d+", "alignment of A or C, in elements", _I, False),
+    (r"aligna\d+", "alignment of A, in elements", _I, True),
+    (r"alignc\d+", "alignment of C, in elements", _I, True),
     (r"t\d+r\d+s\d+", "filter size", _I, True),
-    (r"execute|kernel", "the kernel itself; whether K is split is not visible", _V, False),
-    (r"split|k", "the reduction behind a split-K GEMM (split_k_kernel), or part of segment_k", _V, False),
-    (r"segment|on|off", "work cut along k as stream-K does", _I, False),
-    (r"by|fusion|tactic|fused", "chosen by a fusion tactic", _U, False),
-    (r"5x|cublas|cudnn|trt|infer|train", "library it is built into", _V, False),
+    (r"algo\d+", "unknown", _U, True),
+    (r"execute_split_k_kernel", "the reduction behind a split-K GEMM of the same tile, not a GEMM", _V, True),
+    (r"execute_segment_k_on_kernel", "the kernel itself, with work cut along k as stream-K does", _I, True),
+    (r"execute_segment_k_off_kernel", "the kernel itself, with work not cut along k", _I, True),
+    (r"execute_kernel", "the kernel itself; whether K is split is not visible", _V, True),
+    (r"kernel", "the kernel itself; whether K is split is not visible", _V, True),
+    (r"by_fusion_tactic", "chosen by a fusion tactic", _U, True),
+    (r"fused", "unknown", _U, True),
+    (r"5x_(?:cublas|cudnn)|cudnn_(?:infer|train)", "library it is built into", _V, True),
+    (r"trt|cublas|cudnn", "library it is built into", _V, False),
 )
 
 _CUDNN_SDPA: tuple[Rule, ...] = (
-    (r"cudnn|generated|fort|native|sdpa", "cuDNN's generated attention", _V, False),
+    (r"cudnn_generated_fort_native_sdpa", "cuDNN's generated attention", _V, True),
     _ARCH,
     (r"flash", "flash attention", _V, True),
     (r"fprop|bprop", "forward or backward", _V, True),
     (r"wgmma|wmma|umma", "the matrix instruction", _V, True),
     (r"f16", "the 16-bit class: fp16 or bf16", _V, True),
     (r"\w*fp8|f32|e\dm\d", "type class", _I, True),
-    (r"knob", "introduces the variant's number", _U, True),
-    (r"\d+", "variant or kernel number", _U, False),
+    (r"knob_\d+", "number of the variant; what it chooses is unknown", _U, True),
     (_TRIPLE, "queries × keys of one tile × head dimension", _I, True),
     (_TRIPLE, "warps", _I, True),
     (r"cga[\dx]+", "thread-block cluster", _I, True),
-    (r"kernel\d+", "which of the generated kernels", _I, True),
+    (r"kernel\d+_\d+", "which of the generated kernels", _I, True),
 )
 
 _FMHA: tuple[Rule, ...] = (
-    (r"fmha|cutlass[FB]", "memory-efficient attention, F forward, B backward", _V, False),
+    (r"fmha_cutlass[FB]", "memory-efficient attention, F forward, B backward", _V, True),
     (r"f16|bf16|f32", "element type", _V, True),
     (r"(?:not)?aligned", "whether operands are aligned", _V, True),
     (_PAIR, "queries × keys of one tile", _V, True),
@@ -198,10 +209,15 @@ _FMHA: tuple[Rule, ...] = (
 
 _TRITON: tuple[Rule, ...] = (
     (r"triton", "torch inductor's Triton kernel", _V, True),
-    (r"poi", "pointwise", _V, True),
-    (r"red|per", "reduction (per: the whole row in one block)", _V, True),
-    (r"tem|mm|bmm", "template: a GEMM or attention", _V, True),
-    (r"for|spl|unk", "foreach, split scan or unknown kind", _V, True),
+    # One rule, used once: behind it the same words are operations.
+    (
+        r"poi|red|per|tem|mm|bmm|for|spl|unk",
+        "kind: poi pointwise; red, per reduction (per: a row in one block); tem, mm, bmm template; for foreach; "
+        "spl split scan; unk unknown",
+        _V,
+        True,
+    ),
+    (r"\d{1,3}d[\dcde]+", "kinds of the arguments (torch 2.0)", _V, True),
     (r"fused", "introduces the fused operations", _V, True),
     (r"\d+", "number of the kernel in its graph, not stable between builds", _V, False),
     (r"\w+", "part of a fused operation's name", _V, False),
@@ -212,8 +228,10 @@ _NCCL: tuple[Rule, ...] = (
     (r"RING|TREE|NVLS|COLLNET|PAT|DIRECT|CHAIN", "algorithm", _V, False),
     (r"LL|LL128|SIMPLE", "protocol", _V, True),
     (r"Sum|Prod|Max|Min|MinMax|PreMulSum|SumPostDiv|Avg", "operation", _V, True),
+    (r"Generic_\d+", "any collective: the name does not say which", _V, True),
     (r"[A-Z][A-Za-z]+", "collective", _V, True),
-    (r"\w+", "element type", _V, False),
+    (r"nv_bfloat16|u?int\d{1,2}_t", "element type", _V, True),
+    (r"\w+", "element type", _V, True),
 )
 
 _TRTLLM: tuple[Rule, ...] = (
@@ -234,7 +252,7 @@ _TRTLLM: tuple[Rule, ...] = (
 
 _TENSILE: tuple[Rule, ...] = (
     (r"Cijk", "AMD Tensile: not an NVIDIA kernel", _V, True),
-    (r"A\w{3}|B\w{3}", "index order of an operand", _I, False),
+    (r"A[ijkl]{3}|B[ijkl]{3}", "index order of an operand", _I, False),
     (r"MT[\dx]+", "macro tile M×N×K", _I, True),
     (r"ISA\w+", "gfx architecture", _I, True),
     (r"\S+", "AMD's tuning word", _U, False),
