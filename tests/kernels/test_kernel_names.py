@@ -49,6 +49,11 @@ def test_an_nvjet_name_cut_short_states_nothing_about_splitting() -> None:
     assert parse("nvjet_sm90_hsh_128x8_64x12_4x1_v_bz").split_k_form is None
 
 
+def test_a_cutlass_name_cut_inside_its_interleaved_layouts_states_none() -> None:
+    assert parse("cutlass_75_tensorop_s8_i8816gemm_s8_256x128_64x2_n32t32_align16").layout == "n32t32"
+    assert parse("cutlass_75_tensorop_s8_i8816gemm_s8_256x128_64x2_n32t").layout is None
+
+
 def test_an_unknown_type_letter_stays_visible() -> None:
     kernel = parse("nvjet_sm90_biu_128x8_64x12_4x1_v_bz_TNT")
     assert kernel.types is not None

@@ -86,7 +86,7 @@ _CORE = re.compile(
     r"(g?)([hsdicz])(\d*)(tf32|bf16|f16|f32|xor|and|fastaccum|fastf32|)"
     r"(gemm|spgemm|fprop|dgrad|wgrad|deconv|fprop3d|dgrad3d|wgrad3d|trmm|symm|hemm|syrk|herk|syr2k|her2k)"
 )
-_LAYOUT = re.compile(r"[ntch](?:2|32|64)?[ntch](?:2|32|64)?|n(?:[dg]?hw|d?chw|w)c?|nc\d+hw\d+")
+_LAYOUT = re.compile(r"[ntch]{2}|[ntch](?:2|32|64)[ntch](?:2|32|64)|n(?:[dg]?hw|d?chw|w)c?|nc\d+hw\d+")
 # What stands behind the tile of nearly every name: k-step and stages, layouts, alignment.
 _USUAL = re.compile(r"[0-9]{1,5}x[0-9]{1,5}_(?:([0-9]{1,4})x([0-9]{1,3})_)?([nt]{2}|nhwc)(?:_align([0-9]{1,3}))?")
 _CONVOLUTIONS = frozenset({"fprop", "dgrad", "wgrad", "deconv", "fprop3d", "dgrad3d", "wgrad3d"})
