@@ -27,6 +27,7 @@ def main() -> int:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--dtype", help="another precision than the manifest's; needs --out")
     parser.add_argument("--out", type=Path, help="write here, into a folder per capture, instead of beside the traces")
+    parser.add_argument("--activations", action="store_true", help="also store what the origins put out")
     arguments = parser.parse_args()
     if arguments.dtype and not arguments.out:
         parser.error("--dtype needs --out: evidence of another precision does not belong beside these traces")
@@ -50,6 +51,7 @@ def main() -> int:
             decode_tokens=manifest["decode_tokens"],
             recorded_hashes=None,
             out=out.resolve(),
+            activations=arguments.activations,
         )
         with tempfile.TemporaryDirectory() as temporary:
             path = Path(temporary) / "job.json"

@@ -9,6 +9,7 @@ from tracediff.capture.manifest import Manifest, TraceEntry
 from tracediff.capture.models import ModelSpec
 from tracediff.capture.options import CaptureOptions
 from tracediff.cli import app
+from tracediff.errors import TracediffError
 from tracediff.evidence.step import StepResult
 
 MANIFEST = Manifest(
@@ -45,6 +46,12 @@ def test_evidence_is_measured_on_a_gpu_unless_said_otherwise(tmp_path, device, a
     assert options(tmp_path, device=device, evidence=asked).measures_evidence is measures
 
 
+def test_activations_need_evidence_and_ask_for_it(tmp_path):
+    assert options(tmp_path, device="cpu", activations=True).measures_evidence
+    with pytest.raises(TracediffError, match="exclude each other"):
+        options(tmp_path, activations=True, evidence=False)
+
+
 def test_what_was_measured_is_placed_beside_the_traces(tmp_path, monkeypatch):
     folder, temporary = tmp_path / "out", tmp_path / "temporary"
     folder.mkdir()
@@ -58,13 +65,14 @@ def test_what_was_measured_is_placed_beside_the_traces(tmp_path, monkeypatch):
 
     monkeypatch.setattr(run, "run_evidence_step", step)
     facts = {"logits_hashes": {"1/prefill": "ab"}}
-    found = run._measured(captured(folder), options(folder), facts, temporary, {})
+    found = run._measured(captured(folder), options(folder, activations=True), facts, temporary, {})
     assert (folder / "evidence.json").read_text() == "{}"
     assert found.evidence == (folder / "evidence.json",)
     assert found.warnings == ("before", "LEAK: somewhere")
     assert found.leak
     assert str(folder / "evidence.json") in found.summary()
     assert (jobs[0].prompt_tokens, jobs[0].decode_tokens) == ([1, 2], [3])
+    assert jobs[0].activations
     assert jobs[0].recorded_hashes == {"1/prefill": "ab"}
 
 

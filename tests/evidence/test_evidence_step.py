@@ -57,6 +57,11 @@ def test_it_writes_evidence_and_logits_from_a_process_of_its_own(tmp_path):
     assert str(tmp_path) not in json.dumps(evidence)
 
 
+def test_activations_are_written_where_they_are_asked_for(tmp_path, monkeypatch):
+    result = run_here(monkeypatch, job(tmp_path, activations=True))
+    assert [file.name for file in result.files] == ["evidence.json", "logits.safetensors", "activations.safetensors"]
+
+
 def test_other_bits_under_the_profiler_are_a_finding_and_no_leak(tmp_path, monkeypatch):
     result = run_here(monkeypatch, job(tmp_path, batches=(1,), recorded_hashes={"1/prefill": "0" * 32}))
     assert result.findings == ("The profiler changes bits (first: 1/prefill).",)

@@ -10,13 +10,22 @@ pytestmark = pytest.mark.torch
 import torch  # noqa: E402
 
 from tests.evidence import toy  # noqa: E402
-from tracediff.evidence.bits import logits_hashes  # noqa: E402
+from tracediff.evidence.bits import compare, logits_hashes  # noqa: E402
 from tracediff.evidence.record import measure, to_json, write  # noqa: E402
 
 
-def measured(batches=(1, 2, 3), recorded_hashes=None, **faults):
+def measured(batches=(1, 2, 3), recorded_hashes=None, activations=False, **faults):
     model = toy.Toy(**faults)
-    return measure(model, toy.PROMPT, batches, toy.DECODE, name="toy", dtype="float32", recorded_hashes=recorded_hashes)
+    return measure(
+        model,
+        toy.PROMPT,
+        batches,
+        toy.DECODE,
+        name="toy",
+        dtype="float32",
+        recorded_hashes=recorded_hashes,
+        activations=activations,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -159,11 +168,44 @@ def test_the_model_is_left_as_it_was():
 def test_it_is_stored_as_json_and_safetensors(reordered, tmp_path):
     from safetensors.torch import load_file
 
-    path, logits_path = write(reordered, tmp_path)
-    assert json.loads(path.read_text()) == to_json(reordered)
-    logits = load_file(logits_path)
+    write(reordered, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["evidence.json", "logits.safetensors"]
+    assert json.loads((tmp_path / "evidence.json").read_text()) == to_json(reordered)
+    logits = load_file(tmp_path / "logits.safetensors")
     assert set(logits) == {f"{batch}/{phase}" for batch in (1, 2, 3) for phase in reordered.phases}
     assert all(row.shape == (toy.VOCABULARY,) for row in logits.values())
+
+
+def test_on_request_what_the_origins_made_of_equal_inputs_is_stored(tmp_path):
+    from safetensors.torch import load_file
+
+    evidence = measured((1, 2), activations=True, second1=toy.Reorders)
+    write(evidence, tmp_path)
+    stored = load_file(tmp_path / "activations.safetensors")
+    origins = [f"{evidence.phases[phase]}/{module}" for phase, module in evidence.pairs[0].origins]
+    assert set(stored) == {f"{batch}/{origin}" for batch in (1, 2) for origin in origins}
+    for (phase, module), bits in evidence.pairs[0].isolated.items():
+        if not bits.equal:
+            name = f"{evidence.phases[phase]}/{module}"
+            assert compare(stored[f"1/{name}"], stored[f"2/{name}"]) == bits
+            assert stored[f"2/{name}"].shape[0] == 1
+
+
+def test_a_difference_in_what_a_module_hands_to_a_child_names_both():
+    model = toy.Toy()
+    hands = model.layers[1].second_proj.register_forward_pre_hook(
+        lambda module, arguments: (arguments[0] * (1 + 1e-3 * (arguments[0].shape[0] > 1)),)
+    )
+    evidence = measure(model, toy.PROMPT, (1, 2), [], name="toy", dtype="float32", activations=True)
+    hands.remove()
+    assert set(evidence.activations) == {f"{batch}/prefill/layers.1 -> layers.1.second_proj" for batch in (1, 2)}
+
+
+def test_a_clean_model_has_no_activations_to_store(tmp_path):
+    from safetensors.torch import load_file
+
+    write(measured((1, 2), activations=True), tmp_path)
+    assert load_file(tmp_path / "activations.safetensors") == {}
 
 
 def test_a_real_llama_is_repaired_by_computing_every_kind_row_by_row():

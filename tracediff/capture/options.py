@@ -29,6 +29,7 @@ class CaptureOptions:
         force: Whether a folder that holds files may be written to.
         nsys: The profiler; None looks for one.
         evidence: Whether bits are measured after recording; None: on a GPU.
+        activations: Whether the outputs of every module that makes a difference are stored with the evidence.
         device: `cuda`; on a `cpu` there are no kernels: torch's profiler records operators, nsys the ranges alone.
     """
 
@@ -44,6 +45,7 @@ class CaptureOptions:
     force: bool = False
     nsys: Path | None = None
     evidence: bool | None = None
+    activations: bool = False
     device: str = "cuda"
 
     def __post_init__(self) -> None:
@@ -56,6 +58,8 @@ class CaptureOptions:
         if self.profiler == TORCH and (self.nsys is not None or self.keep_reports):
             option = "--nsys" if self.nsys is not None else "--keep-reports"
             raise TracediffError(f"{option} and --profiler torch exclude each other", "leave one out")
+        if self.activations and self.evidence is False:
+            raise TracediffError("--activations and --no-evidence exclude each other", "leave one out")
         for name, value, least in (
             *(("--batch", batch, 1) for batch in self.batches),
             ("--tokens", self.tokens, 1),
@@ -72,7 +76,7 @@ class CaptureOptions:
     @property
     def measures_evidence(self) -> bool:
         """Whether bits are measured after recording."""
-        return self.device.startswith("cuda") if self.evidence is None else self.evidence
+        return self.device.startswith("cuda") or self.activations if self.evidence is None else self.evidence
 
     @property
     def folder(self) -> Path:

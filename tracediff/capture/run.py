@@ -85,6 +85,7 @@ def _measured(
         decode_tokens=captured.manifest.decode_tokens,
         recorded_hashes=facts["logits_hashes"],
         out=out,
+        activations=options.activations,
     )
     result = run_evidence_step(job, small_environment(environment, temporary))
     for file in result.files:

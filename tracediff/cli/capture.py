@@ -42,6 +42,9 @@ def capture(
         "--evidence/--no-evidence",
         help="Measure bits after recording: replay of every module, repair, controls; on by default on a GPU.",
     ),
+    activations: bool = typer.Option(
+        False, "--activations", help="Store with the evidence what every module that changes bits put out."
+    ),
     nsys: Path | None = typer.Option(None, help="The nsys to use; looked for by default."),
     force: bool = typer.Option(False, "--force", help="Write into a folder that holds files."),
 ) -> None:
@@ -67,6 +70,7 @@ def capture(
         force=force,
         nsys=nsys,
         evidence=evidence,
+        activations=activations,
     )
     with steps_on_stderr() as step:
         captured = record(options, step)

@@ -24,6 +24,13 @@ from tracediff.evidence.bits import Bits, compare, worst
 Place = tuple[int, str]
 """Phase (0 is the prefill) and module path."""
 
+Differing = dict[tuple[Place, str | None, int, int], tuple[torch.Tensor, torch.Tensor]]
+"""Row 0's tensors at batch 1 and at batch N, in host memory, that a module made differently from equal inputs.
+
+By (place of the module, child that it handed the tensor to or None for its own output, how often that one was called
+before in that phase, number of the tensor).
+"""
+
 # Recorded tensors beyond this stay in host memory.
 _MAX_DEVICE_BYTES = 8 * 2**30
 
@@ -78,8 +85,16 @@ def record(model: nn.Module, run: Callable[[], Any], rows: int | None = None) ->
     return recording
 
 
-def replay(model: nn.Module, run: Callable[[], Any], recording: Recording) -> dict[Place, Bits]:
+def replay(
+    model: nn.Module, run: Callable[[], Any], recording: Recording, differing: Differing | None = None
+) -> dict[Place, Bits]:
     """Compare every module on equal inputs while `run` runs the model at batch N.
+
+    Args:
+        model: The model that `run` runs.
+        run: Runs it.
+        recording: What batch 1 did.
+        differing: Takes the tensors that differ; None keeps none.
 
     Returns:
         The bits of each module that could be compared, those that differ in the order in which they first did. A module
@@ -89,10 +104,18 @@ def replay(model: nn.Module, run: Callable[[], Any], recording: Recording) -> di
 
     def entered(place: _Call, tensors: list[torch.Tensor]) -> list[torch.Tensor] | None:
         # What a module is handed was made by its parent from replaced values: a difference is the parent's.
-        return _compare_and_replace(tensors, recording.inputs.get(place.key), found, (place.phase, place.parent))
+        maker = (place.phase, place.parent)
+        result = _compare_and_replace(tensors, recording.inputs.get(place.key), found, maker)
+        if differing is not None and result is not None:
+            _keep_differing(differing, (maker, place.name, place.number), tensors, recording.inputs[place.key])
+        return result
 
     def left(place: _Call, tensors: list[torch.Tensor]) -> list[torch.Tensor] | None:
-        return _compare_and_replace(tensors, recording.outputs.get(place.key), found, (place.phase, place.name))
+        maker = (place.phase, place.name)
+        result = _compare_and_replace(tensors, recording.outputs.get(place.key), found, maker)
+        if differing is not None and result is not None:
+            _keep_differing(differing, (maker, None, place.number), tensors, recording.outputs[place.key])
+        return result
 
     with _watched(model, entered, left):
         run()
@@ -215,6 +238,18 @@ def _compare_and_replace(
         on_device = recorded.to(tensor.device)
         result.append(on_device if rows == 1 else on_device.repeat(rows, *([1] * (tensor.dim() - 1))))
     return result
+
+
+def _keep_differing(
+    differing: Differing,
+    crossing: tuple[Place, str | None, int],
+    tensors: Sequence[torch.Tensor],
+    known: Sequence[torch.Tensor],
+) -> None:
+    for number, (tensor, recorded) in enumerate(zip(tensors, known, strict=True)):
+        first = _first_rows(tensor, recorded)
+        if not compare(first, recorded.to(tensor.device)).equal:
+            differing[(*crossing, number)] = recorded.detach().cpu().clone(), first.detach().cpu().clone()
 
 
 def _matched(tensors: list[torch.Tensor], known: list[torch.Tensor] | None) -> list[tuple[torch.Tensor, torch.Tensor]]:

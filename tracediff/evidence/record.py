@@ -2,7 +2,7 @@
 
 Everything runs in one process on the model as it is: no profiler, no kernel names. What is kept is small: per module
 and phase whether bits are equal, the share of elements that differ and the largest difference in ULP; per batch size
-row 0's logits of each phase's last position.
+row 0's logits of each phase's last position. On request also what each origin made of equal inputs.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,10 @@ from tracediff.capture.worker import forward
 from tracediff.diff.stored_evidence import FILE_NAME, SCHEMA
 from tracediff.evidence import controls
 from tracediff.evidence.bits import Bits, compare, logits_hashes
-from tracediff.evidence.boundaries import Place, Recording, compare_run, record, replay
+from tracediff.evidence.boundaries import Differing, Place, Recording, compare_run, record, replay
 from tracediff.evidence.controls import Control
 from tracediff.evidence.repair import Repair, find_repair, kind
-from tracediff.evidence.step import LOGITS_FILE_NAME
+from tracediff.evidence.step import ACTIVATIONS_FILE_NAME, LOGITS_FILE_NAME
 from tracediff.files import replaced_when_complete
 
 
@@ -41,6 +41,7 @@ class PairEvidence:
         propagated: Bits of each module in the run.
         repair: What makes the logits bit-identical; None where they are, or where it could not be sought.
         note: Why no repair was sought; None where one was, or none was needed.
+        differing: What the origins made of equal inputs; empty unless asked for.
     """
 
     batch: int
@@ -50,6 +51,7 @@ class PairEvidence:
     propagated: dict[Place, Bits]
     repair: Repair | None
     note: str | None = None
+    differing: Differing = field(default_factory=dict)
 
     @property
     def origins(self) -> list[Place]:
@@ -70,6 +72,8 @@ class Evidence:
         controls: By name: `run_to_run`, `neighbours`, `position`, `profiler`.
         logits: Row 0's logits of each phase's last position, by `batch/phase`.
         seconds: How long it took.
+        activations: What the origins made of equal inputs, row 0, as `activations.safetensors` holds it; None where it
+            was not asked for.
     """
 
     model: str
@@ -81,6 +85,7 @@ class Evidence:
     controls: dict[str, Control]
     logits: dict[str, torch.Tensor]
     seconds: float
+    activations: dict[str, torch.Tensor] | None = None
 
     @property
     def leak(self) -> Control | None:
@@ -98,6 +103,7 @@ def measure(
     name: str,
     dtype: str,
     recorded_hashes: dict[str, str] | None = None,
+    activations: bool = False,
 ) -> Evidence:
     """Measure all evidence of a model.
 
@@ -108,6 +114,7 @@ def measure(
         decode_tokens: The token that every row is given in each decode step.
         name, dtype: As the traces' manifest names them.
         recorded_hashes: `logits_hashes` of the profiled process.
+        activations: Whether to keep what the origins made of equal inputs.
 
     Raises:
         torch.OutOfMemoryError: A batch does not fit.
@@ -125,7 +132,7 @@ def measure(
     hashes = logits_hashes(1, phases, alone)
     pairs = []
     for batch in others:
-        pair, together = _pair(model, run, prompt, batch, phases, recording, alone)
+        pair, together = _pair(model, run, prompt, batch, phases, recording, alone, activations)
         pairs.append(pair)
         logits |= {f"{batch}/{phase}": each[0, -1].cpu() for phase, each in zip(phases, together, strict=True)}
         hashes |= logits_hashes(batch, phases, together)
@@ -146,6 +153,7 @@ def measure(
         },
         logits=logits,
         seconds=time.monotonic() - start,
+        activations=_activations(pairs, phases) if activations else None,
     )
 
 
@@ -163,9 +171,11 @@ def _pair(
     phases: Sequence[str],
     recording: Recording,
     alone: Sequence[torch.Tensor],
+    activations: bool,
 ) -> tuple[PairEvidence, list[torch.Tensor]]:
     tokens = prompt.repeat(batch, 1)
-    isolated = replay(model, lambda: run(tokens), recording)
+    differing: Differing = {}
+    isolated = replay(model, lambda: run(tokens), recording, differing if activations else None)
     together: list[torch.Tensor] = []
     propagated = compare_run(model, lambda: together.extend(run(tokens)), recording)
     logits = {phase: compare(first, second[:1]) for phase, first, second in zip(phases, alone, together, strict=True)}
@@ -195,8 +205,23 @@ def _pair(
         propagated=propagated,
         repair=repair,
         note=note,
+        differing=differing,
     )
     return pair, together
+
+
+def _activations(pairs: Sequence[PairEvidence], phases: Sequence[str]) -> dict[str, torch.Tensor]:
+    """Name the tensors: `<batch>/<phase>/<module>`, with ` -> <child>` where the module handed it to a child.
+
+    Further calls in one phase and further tensors of one call end in `#<call>.<tensor>`.
+    """
+    named: dict[str, torch.Tensor] = {}
+    for pair in pairs:
+        for ((phase, module), child, call, number), tensors in pair.differing.items():
+            name = f"{phases[phase]}/{module}" + (f" -> {child}" if child is not None else "")
+            name += f"#{call}.{number}" if call or number else ""
+            named |= {f"{batch}/{name}": tensor for batch, tensor in zip((1, pair.batch), tensors, strict=True)}
+    return named
 
 
 def to_json(evidence: Evidence) -> dict[str, Any]:
@@ -246,17 +271,19 @@ def _repair_to_json(repair: Repair) -> dict[str, Any]:
     }
 
 
-def write(evidence: Evidence, directory: Path) -> tuple[Path, Path]:
-    """Write `evidence.json` and `logits.safetensors` into a directory, replacing what is there.
+def write(evidence: Evidence, directory: Path) -> None:
+    """Write `evidence.json`, `logits.safetensors` and, where asked for, `activations.safetensors` into a directory.
+
+    What is there is replaced.
 
     Raises:
         TracediffError: They cannot be written.
     """
     from safetensors.torch import save_file  # noqa: PLC0415 -- only writing needs it
 
-    path, logits_path = directory / FILE_NAME, directory / LOGITS_FILE_NAME
-    with replaced_when_complete(logits_path) as temporary:
-        save_file({name: each.contiguous() for name, each in evidence.logits.items()}, temporary)
-    with replaced_when_complete(path) as temporary:
+    for file_name, tensors in ((LOGITS_FILE_NAME, evidence.logits), (ACTIVATIONS_FILE_NAME, evidence.activations)):
+        if tensors is not None:
+            with replaced_when_complete(directory / file_name) as temporary:
+                save_file({name: each.contiguous() for name, each in tensors.items()}, temporary)
+    with replaced_when_complete(directory / FILE_NAME) as temporary:
         temporary.write_text(json.dumps(to_json(evidence), separators=(",", ":")) + "\n", encoding="utf-8")
-    return path, logits_path

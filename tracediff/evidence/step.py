@@ -18,7 +18,9 @@ from tracediff.diff.stored_evidence import FILE_NAME
 from tracediff.diff.summary import control_findings
 
 LOGITS_FILE_NAME = "logits.safetensors"
-FILE_NAMES = (FILE_NAME, LOGITS_FILE_NAME)
+ACTIVATIONS_FILE_NAME = "activations.safetensors"
+FILE_NAMES = (FILE_NAME, LOGITS_FILE_NAME, ACTIVATIONS_FILE_NAME)
+"""All that the step may leave; the last only where it was asked for."""
 _ERROR_FILE_NAME = "evidence-error.txt"
 _LOG_CHARACTERS = 200
 
@@ -35,6 +37,7 @@ class EvidenceJob:
         decode_tokens: The token given in each decode step.
         recorded_hashes: Hashes of the recorded process's logits by `batch/phase`.
         out: Folder that takes the files.
+        activations: Whether what the origins made of equal inputs is kept too.
     """
 
     spec: ModelSpec
@@ -44,6 +47,12 @@ class EvidenceJob:
     decode_tokens: list[int]
     recorded_hashes: dict[str, str] | None
     out: Path
+    activations: bool = False
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What the step writes."""
+        return tuple(self.out / name for name in (FILE_NAMES if self.activations else FILE_NAMES[:-1]))
 
     def write(self, path: Path) -> None:
         """Write the job as JSON."""
@@ -101,7 +110,7 @@ def run_evidence_step(job: EvidenceJob, environment: dict[str, str]) -> StepResu
         errors="replace",
         check=False,
     )
-    written = tuple(job.out / name for name in FILE_NAMES)
+    written = job.files
     if done.returncode != 0 or not all(file.is_file() for file in written):
         error = job.out / _ERROR_FILE_NAME
         lines = done.stdout.strip().splitlines()

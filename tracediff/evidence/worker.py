@@ -36,6 +36,7 @@ def _measure(job: EvidenceJob) -> None:
             name=job.spec.label,
             dtype=job.spec.dtype,
             recorded_hashes=job.recorded_hashes,
+            activations=job.activations,
         )
     except torch.OutOfMemoryError as error:
         raise out_of_memory(job.spec, max(job.batches)) from error
