@@ -7,8 +7,9 @@ import typer
 
 from tracediff.cli import app
 from tracediff.cli.application import ManyValues
+from tracediff.cli.model_options import FirstLayers, ModelName, TorchDevice, model_and_device
 from tracediff.cli.options import FORMAT_OPTION, TableJson, emit, say, stdout_console
-from tracediff.cli.progress import default_device, steps_on_stderr
+from tracediff.cli.progress import steps_on_stderr
 
 
 class _DeterminismCommand(ManyValues):
@@ -20,12 +21,12 @@ def determinism(
     result_file: Path | None = typer.Argument(
         None, metavar="RESULT", help="Show this finished result instead of measuring; needs no torch."
     ),
-    device: str | None = typer.Option(None, help="cuda or cpu; default cuda where there is one."),
+    device: TorchDevice = None,
     dtypes: list[str] = typer.Option(["float16", "bfloat16", "float32"], "--dtypes", "--dtype", help="Input dtypes."),
     repeats: int = typer.Option(30, help="Runs of each operation."),
-    model: str | None = typer.Option(None, help="Preset, directory or hub id; default llama-3-8b, on the CPU tiny."),
+    model: ModelName = None,
     no_model: bool = typer.Option(False, "--no-model", help="Operations only, no model."),
-    layers: int | None = typer.Option(None, help="Keep only the first blocks of the model."),
+    layers: FirstLayers = None,
     tokens: int = typer.Option(6, help="Tokens of the model's prompt."),
     seed: int = typer.Option(0, help="Of inputs, random weights and prompt."),
     out: Path | None = typer.Option(None, help="Also write the result as JSON."),
@@ -47,15 +48,14 @@ def determinism(
 
         result = read_determinism(result_file)
     else:
-        from tracediff.capture.models import DEFAULT_MODEL
         from tracediff.evidence.determinism import DeterminismRequest, measure_determinism
 
-        device = device or default_device()
+        model, device = model_and_device(model, device)
         request = DeterminismRequest(
             device=device,
             dtypes=tuple(dict.fromkeys(dtypes)),
             repeats=repeats,
-            model=None if no_model else model or ("tiny" if device == "cpu" else DEFAULT_MODEL),
+            model=None if no_model else model,
             layers=layers,
             tokens=tokens,
             seed=seed,

@@ -7,8 +7,9 @@ import typer
 
 from tracediff.cli import app
 from tracediff.cli.application import ManyValues
+from tracediff.cli.model_options import FirstLayers, ModelName, TorchDevice, model_and_device
 from tracediff.cli.options import FORMAT_OPTION, TableJson, command_line, emit, say, stdout_console
-from tracediff.cli.progress import counting, default_device
+from tracediff.cli.progress import counting
 
 if TYPE_CHECKING:
     from tracediff.evidence.flips_result import FlipsResult
@@ -35,13 +36,11 @@ def flips(
     decode: int = typer.Option(32, help="Decode steps after the prefill."),
     mode: str = typer.Option("generate", help="generate, or prefill: every position of one forward is a step."),
     find: int | None = typer.Option(None, help="Stop each precision after so many flips."),
-    model: str | None = typer.Option(
-        None, help="Preset, local directory or hub id; default llama-3-8b, on the CPU tiny."
-    ),
-    layers: int | None = typer.Option(None, help="Keep only the first blocks."),
+    model: ModelName = None,
+    layers: FirstLayers = None,
     attention: str = typer.Option("sdpa", help="sdpa or eager."),
     seed: int = typer.Option(0, help="Of random weights and prompts."),
-    device: str | None = typer.Option(None, help="cuda or cpu; default cuda where there is one."),
+    device: TorchDevice = None,
     out: Path | None = typer.Option(
         None, help="Write the result here; the search can then be interrupted and resumed."
     ),
@@ -66,20 +65,14 @@ def flips(
 
         result = read_flips(result_file)
     else:
-        from tracediff.capture.models import DEFAULT_MODEL, ModelSpec
+        from tracediff.capture.models import ModelSpec
         from tracediff.evidence.flips import FlipRequest, search_flips
 
-        device = device or default_device()
+        model, device = model_and_device(model, device)
         for dtype in dtypes:
             ModelSpec(name="tiny", dtype=dtype)  # refuses an unknown dtype before the first search, not after it
         request = FlipRequest(
-            spec=ModelSpec(
-                name=model or ("tiny" if device == "cpu" else DEFAULT_MODEL),
-                dtype=dtypes[0],
-                layers=layers,
-                attention=attention,
-                seed=seed,
-            ),
+            spec=ModelSpec(name=model, dtype=dtypes[0], layers=layers, attention=attention, seed=seed),
             device=device,
             batches=tuple(batch),
             dtypes=tuple(dict.fromkeys(dtypes)),

@@ -1,0 +1,25 @@
+"""Options of the commands that run a model themselves, and what they run where the user does not say."""
+
+from typing import Annotated
+
+import typer
+
+ModelName = Annotated[
+    str | None,
+    typer.Option("--model", help="Preset, local directory or hub id; default llama-3-8b, on the CPU tiny."),
+]
+FirstLayers = Annotated[int | None, typer.Option("--layers", help="Keep only the first blocks of the model.")]
+TorchDevice = Annotated[str | None, typer.Option("--device", help="cuda or cpu; default cuda where there is one.")]
+
+
+def model_and_device(model: str | None, device: str | None) -> tuple[str, str]:
+    """Return what to run and where: what the user says, else the default model on a GPU, else `tiny` on the CPU.
+
+    Raises:
+        TracediffError: The device has to be looked for and torch is not installed.
+    """
+    from tracediff.capture.models import DEFAULT_MODEL
+    from tracediff.cli.progress import default_device
+
+    device = device or default_device()
+    return model or ("tiny" if device == "cpu" else DEFAULT_MODEL), device
