@@ -139,12 +139,12 @@ _LEGACY: tuple[Rule, ...] = (
     (r"[ntc]{2}", "transposition of A and B, column-major", _V, True),
     (r"v\d+", "version", _I, True),
     (
-        r"small|medium|large|interior|xregs|stridedB|winograd|\w*nhwc\w*|exp|interleaved",
+        r"small|medium|large|interior|xregs|stridedB|winograd|\w*nhwc\w*|exp|interleaved|3dconv|fprop|dgrad|wgrad"
+        r"|tile148[nt]",
         "variant of a convolution",
         _U,
         False,
     ),
-    (r"\w*nhwc\w*|3dconv|fprop|dgrad|wgrad|tile148[nt]", "variant of a convolution", _U, False),
     (r"<\w[\w,]*>", "element types", _I, True),
 )
 
@@ -282,6 +282,9 @@ _PARTIAL: Argument = ("type of the partial sums", _V)
 _SCALE: Argument = ("compute and scale type", _V)
 _BLOCK: tuple[Argument, ...] = (("threads of a block, x", _V), ("threads of a block, y", _V), ("index type", _V))
 _TRAITS: Argument = ("head dimension, queries, keys, warps, …, element type", _V)
+_MASKS: tuple[Argument, ...] = tuple(
+    (word, _V) for word in ("causal", "local window", "ALiBi", "lengths even", "head dimension even")
+)
 
 # Template arguments by function and how many there are; 0: any number.
 ARGUMENTS: dict[tuple[str, int], tuple[Argument, ...]] = {
@@ -300,13 +303,13 @@ ARGUMENTS: dict[tuple[str, int], tuple[Argument, ...]] = {
     ("splitKreduce_kernel", 13): (
         *_BLOCK,
         _PARTIAL,
-        ("a type", _U),
+        _TYPE,
         _SCALE,
         _SWITCH,
-        *(("a type", _U),) * 3,
+        *(_TYPE,) * 3,
         *(_SWITCH,) * 3,
     ),
-    ("splitKreduce_kernel", 10): (*_BLOCK, _PARTIAL, ("a type", _U), _SCALE, ("a type", _U), *(_SWITCH,) * 3),
+    ("splitKreduce_kernel", 10): (*_BLOCK, _PARTIAL, _TYPE, _SCALE, _TYPE, *(_SWITCH,) * 3),
     ("gemvx::kernel", 0): (
         *(("index type", _V),) * 2,
         ("type of A", _V),
@@ -321,20 +324,21 @@ ARGUMENTS: dict[tuple[str, int], tuple[Argument, ...]] = {
     ),
     ("flash_fwd_kernel", 9): (
         _TRAITS,
-        *((word, _V) for word in ("dropout", "causal", "local window", "ALiBi", "lengths even", "head dimension even")),
+        ("dropout", _V),
+        *_MASKS,
         ("softcap", _V),
         ("returns softmax", _V),
     ),
     ("flash_fwd_splitkv_kernel", 9): (
         _TRAITS,
-        *((word, _V) for word in ("causal", "local window", "ALiBi", "lengths even", "head dimension even")),
+        *_MASKS,
         ("softcap", _V),
         ("keys are split over CTAs", _V),
         ("appends new keys", _V),
     ),
     ("flash_fwd_splitkv_kernel", 8): (
         _TRAITS,
-        *((word, _V) for word in ("causal", "local window", "ALiBi", "lengths even", "head dimension even")),
+        *_MASKS,
         ("keys are split over CTAs", _V),
         ("appends new keys", _V),
     ),
