@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from tracediff.diff.result import Kernel, Pair, Row
+from tracediff.diff.result import Kernel, Pair, Row, TraceDiff
+
+
+def differs(diff: TraceDiff) -> bool:
+    """Whether anything but time differs between two traces, whatever it means for bits."""
+    return any(row_changed(row) for row in diff.rows)
 
 
 def row_changed(row: Row) -> bool:

@@ -164,8 +164,3 @@ class TraceDiff:
         for row in self.rows:
             counts[row.verdict] += 1
         return counts
-
-    @property
-    def differs(self) -> bool:
-        """Whether any kernel or launch differs."""
-        return any(row.verdict is not Verdict.SAME_KERNELS for row in self.rows)
