@@ -1,14 +1,14 @@
 """`tracediff diff`: two traces, compared."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tracediff.cli import app
 from tracediff.cli.application import GATE_FAILED
 from tracediff.cli.load import Device, Iteration, LayerPattern, PhasePattern, RangePattern, Rank
-from tracediff.cli.options import Format, command_line, emit, open_in_browser, say, stdout_console
+from tracediff.cli.options import FORMAT_OPTION, Format, command_line, emit, open_in_browser, say, stdout_console
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +26,7 @@ def diff(
     others: list[Path] = typer.Argument(
         metavar="B…", readable=False, help="The trace to compare with it; several stand side by side."
     ),
-    output_format: Format = typer.Option(Format.TABLE, "--format", help="How to print the result."),
+    output_format: Annotated[Format, FORMAT_OPTION] = Format.TABLE,
     html: Path | None = typer.Option(None, help="Also write the HTML report to this file."),
     open_report: bool = typer.Option(False, "--open", help="Open the HTML report in the browser."),
     save: Path | None = typer.Option(None, help="Also store kernels and diff as tables in this SQLite file."),

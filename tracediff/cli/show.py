@@ -1,12 +1,13 @@
 """`tracediff show`: the kernel table of one trace."""
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from tracediff.cli import app
 from tracediff.cli.load import Device, Iteration, LayerPattern, PhasePattern, RangePattern, Rank
-from tracediff.cli.options import emit, say, stdout_console
+from tracediff.cli.options import FORMAT_OPTION, TableJsonCsv, emit, say, stdout_console
 
 
 @app.command()
@@ -14,7 +15,7 @@ def show(
     trace: Path = typer.Argument(
         readable=False, help="A trace: nsys export (SQLite, Parquet folder) or report, PyTorch profiler JSON."
     ),
-    output_format: str = typer.Option("table", "--format", help="table, json or csv."),
+    output_format: Annotated[TableJsonCsv, FORMAT_OPTION] = TableJsonCsv.TABLE,
     phase: list[str] = typer.Option([], help="Show only this phase; may be repeated."),
     rank: Rank = None,
     device: Device = None,
@@ -33,10 +34,7 @@ def show(
     """
     from tracediff.cli.load import load_trace
     from tracediff.diff.show import show_table
-    from tracediff.errors import TracediffError
 
-    if output_format not in {"table", "json", "csv"}:
-        raise TracediffError(f"{output_format!r} is no format of show", "choose table, json or csv")
     table = load_trace(
         trace,
         rank=rank,
@@ -60,11 +58,11 @@ def show(
         refuse_to_overwrite(save, force, inputs=[trace])
         save_show(side, rows, save, force)
         say(f"Wrote {save}")
-    if output_format == "json":
+    if output_format is TableJsonCsv.JSON:
         from tracediff.report.json_report import show_to_json
 
         emit(show_to_json(table, side, rows))
-    elif output_format == "csv":
+    elif output_format is TableJsonCsv.CSV:
         from tracediff.report.csv_report import show_to_csv
 
         emit(show_to_csv(rows))
