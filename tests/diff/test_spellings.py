@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.diff.tables import table
 from tests.profiles import FLOAT16
 from tracediff.diff import Verdict, diff_tables
@@ -35,8 +37,42 @@ def test_names_of_one_profiler_are_never_equated():
     assert same_kernels(a, b) == {}
 
 
-def test_names_that_no_grammar_reads_are_never_equated():
+def test_functions_that_no_grammar_reads_are_told_apart_by_their_names():
     assert same_kernels(table([("p", "m", "mine")]), table([("p", "m", "yours")], profiler="torch")) == {}
+
+
+@pytest.mark.parametrize(
+    ("by_nsys", "by_torch"),
+    [
+        (
+            "void <unnamed>::softmax_warp_forward<float, float, float, (int)3, (bool)0, (bool)0>(T2 *, int)",
+            "void (anonymous namespace)::softmax_warp_forward<float, float, float, 3, false, false>(float*, int)",
+        ),
+        (
+            "std::enable_if<!T7, void>::type internal::gemvx::kernel<int, int, float, float, float, float, (bool)0,"
+            " (bool)1, (bool)1, (bool)0, (int)7, (bool)0, cublasGemvParamsEx<int, cublasGemvTensorStridedBatched<const"
+            " float>, cublasGemvTensorStridedBatched<float>, float>>(T13)",
+            "std::enable_if<!(false), void>::type internal::gemvx::kernel<int, int, float, float, float, float, false,"
+            " true, true, false, 7, false, cublasGemvParamsEx<int, cublasGemvTensorStridedBatched<float const>,"
+            " cublasGemvTensorStridedBatched<float>, float> >(cublasGemvParamsEx<int>)",
+        ),
+        (
+            "void gemmSN_TN_kernel<float, (int)128, (int)16, (int)2, (int)4, (int)6, (int)7, (bool)0,"
+            " cublasGemvTensorStridedBatched<const float>>(cublasGemmSmallNParams<T9, T10, T11, T1>)",
+            "void gemmSN_TN_kernel<float, 128, 16, 2, 4, 6, 7, false,"
+            " cublasGemvTensorStridedBatched<float const> >(int)",
+        ),
+    ],
+)
+def test_the_spellings_of_both_profilers_are_known(by_nsys, by_torch):
+    a, b = table([("p", "m", by_nsys)]), table([("p", "m", by_torch)], profiler="torch")
+    assert same_kernels(a, b) == {by_torch: by_nsys}
+
+
+def test_another_template_argument_is_another_kernel():
+    a = table([("p", "m", "void gemmSN_TN_kernel<float, (int)128, (int)16, (int)2, (int)4, (int)6>(T1)")])
+    b = table([("p", "m", "void gemmSN_TN_kernel<float, 128, 16, 2, 4, 5>(int)")], profiler="torch")
+    assert same_kernels(a, b) == {}
 
 
 def test_names_that_say_the_same_of_two_kernels_are_left_alone():

@@ -11,7 +11,7 @@ from tracediff.kernels import KernelName
 from tracediff.kernels.spelling import arguments, spelled
 from tracediff.trace import KernelTable
 
-Meaning = tuple[KernelName, frozenset[str]]
+Meaning = tuple[KernelName, str, frozenset[str]]
 
 # A number's suffix (`3ul`) is cut off; of `T1`, the generic signature's parameter, nothing remains.
 _WORD = re.compile(r"\d+|(?!T\d+\b)[A-Za-z_]\w*")
@@ -25,8 +25,9 @@ _SPELLING_ONLY = frozenset(
 def same_kernels(a: KernelTable, b: KernelTable) -> dict[str, str]:
     """Return for names of b the name of the same kernel in a, where the two come from different profilers.
 
-    Two names are of the same kernel where the grammars read the same from both and the same words stand in their
-    template arguments, and no other name of either trace says the same: what could be two kernels is left alone.
+    Two names are of the same kernel where the grammars read the same from both, the function is the same and the same
+    words stand in its template arguments, and no other name of either trace says the same: what could be two kernels is
+    left alone.
     """
     if a.info.profiler == b.info.profiler:
         return {}
@@ -41,15 +42,15 @@ def same_kernels(a: KernelTable, b: KernelTable) -> dict[str, str]:
 def _by_meaning(names: Iterable[KernelName]) -> dict[Meaning, list[str]]:
     result: defaultdict[Meaning, list[str]] = defaultdict(list)
     for each in names:
-        if each.family != "other" and each.unparsed is None:
-            result[replace(each, name=""), _words(each.name)].append(each.name)
+        # What no grammar read is text in one profiler's spelling; function and words stand for it.
+        result[replace(each, name="", unparsed=None), *_function_and_words(each.name)].append(each.name)
     return result
 
 
-def _words(name: str) -> frozenset[str]:
-    """Return the words of a kernel's template arguments that every spelling writes."""
+def _function_and_words(name: str) -> tuple[str, frozenset[str]]:
+    """Return a kernel's function, without namespaces, and the words of its template arguments."""
     spelling = spelled(name)
     if spelling.open < 0 or spelling.procedural != spelling.path:
-        return frozenset({spelling.procedural})
+        return spelling.procedural, frozenset()
     inside = " ".join(arguments(spelling.text, spelling.open)[0])
-    return frozenset(_WORD.findall(inside)) - _SPELLING_ONLY
+    return spelling.path.rpartition("::")[2], frozenset(_WORD.findall(inside)) - _SPELLING_ONLY
