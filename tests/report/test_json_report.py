@@ -67,3 +67,11 @@ def test_show_lists_each_modules_kernels():
     shown = json.loads(show_to_json(B, *show_table(B)))
     assert shown["summary"]["kernels"] == 2
     assert [kernel["role"] for kernel in shown["rows"][0]["kernels"]] == ["gemm", "splitk_reduce"]
+
+
+def test_the_coverage_is_told_whole():
+    coverage = document()["a"]["coverage"]
+    assert coverage["kernels"] == sum(
+        coverage[place] for place in ("in_module", "in_phase_only", "outside_ranges", "no_launch")
+    )
+    assert {"captured", "from_other_threads"} <= coverage.keys()

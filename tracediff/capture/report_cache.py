@@ -19,8 +19,6 @@ from tracediff.capture.command import export_command
 from tracediff.capture.find_nsys import HOW_TO_GET_NSYS, Nsys, nsys_candidates, read_version
 from tracediff.errors import TracediffError
 
-REPORT_SUFFIXES = frozenset({".nsys-rep", ".qdrep"})
-
 _TABLES = (
     "CUPTI_ACTIVITY_KIND_KERNEL",
     "CUPTI_ACTIVITY_KIND_RUNTIME",

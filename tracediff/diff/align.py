@@ -2,8 +2,8 @@
 
 Within one module the order of launches is what it does, so kernels are never matched across each other. Kernels that
 differ may still stand for each other (a GEMM for the GEMM at its place) where they have the same role; the alignment
-takes as many equal kernels as it can, then as many of the same family, then of the same role. What finds no
-counterpart is one-sided.
+takes as many equal kernels as it can, then as many of the same role, of the same family where there is a choice. What
+finds no counterpart is one-sided.
 
 Time and memory grow with the product of the lengths, so long sequences (a trace without ranges) are aligned window by
 window: linear in their length, and best within a window.

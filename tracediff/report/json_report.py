@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
 
@@ -64,14 +65,8 @@ def info_to_dict(info: TraceInfo) -> dict[str, Any]:
 
 
 def coverage_to_dict(coverage: Coverage) -> dict[str, int]:
-    """Return how many kernels were attributed."""
-    return {
-        "kernels": coverage.kernels,
-        "in_module": coverage.in_module,
-        "in_phase_only": coverage.in_phase_only,
-        "outside_ranges": coverage.outside_ranges,
-        "no_launch": coverage.no_launch,
-    }
+    """Return how many kernels were attributed, field by field."""
+    return asdict(coverage)
 
 
 def row_to_dict(row: Row) -> dict[str, Any]:
