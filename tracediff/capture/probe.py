@@ -27,6 +27,8 @@ from tracediff.text import printable
 
 _PROGRAM = f"import nvtx\nwith nvtx.annotate({RUN!r}, domain={DOMAIN!r}): pass\n"
 _SECONDS = 120
+#: On a busy machine nsys now and then keeps nothing of a program that ends at once (seen with 2023.4).
+_ATTEMPTS = 3
 #: The last release of the Python package that nsys before 2025 sees (measured with nsys 2023.4 and 2024.2).
 LAST_NVTX_FOR_OLD_NSYS = "0.2.11"
 NEW_NSYS = (2025,)
@@ -96,8 +98,11 @@ def probe(nsys: Nsys, environment: dict[str, str]) -> Probe:
         temporary = Path(folder)
         surroundings = small_environment(environment, temporary)
         command = probe_command(nsys.path, temporary / "probe", [sys.executable, "-c", _PROGRAM])
-        recorded = _run(command, temporary, surroundings)
-        if not sorted(temporary.glob("probe*.nsys-rep")) and not sorted(temporary.glob("*.qdstrm")):
+        for _ in range(_ATTEMPTS):
+            recorded = _run(command, temporary, surroundings)
+            if _recorded_something(temporary):
+                break
+        else:
             return _cannot_record(nsys, recorded)
         reports = sorted(temporary.glob("probe*.nsys-rep"))
         if not reports:
@@ -161,6 +166,10 @@ def _cannot_record(nsys: Nsys, output: str) -> Probe:
 
 def _cannot(nsys: Nsys, problem: str, hint: str) -> Probe:
     return Probe(nsys=nsys, records=False, imports=False, sees_ranges=False, problem=problem, hint=hint)
+
+
+def _recorded_something(folder: Path) -> bool:
+    return any(folder.glob("probe*.nsys-rep")) or any(folder.glob("*.qdstrm"))
 
 
 def _run(command: list[str], folder: Path, environment: dict[str, str]) -> str:
