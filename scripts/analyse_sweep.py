@@ -27,7 +27,7 @@ from typing import Any
 from tracediff.diff.align import align
 from tracediff.diff.result import Kernel, Verdict
 from tracediff.diff.rules import Rule, decide
-from tracediff.diff.rules.choose import deciding_rule
+from tracediff.diff.rules.decide import deciding_rule
 from tracediff.diff.split_k import infer
 from tracediff.diff.verdict import judge_row
 from tracediff.kernels import KernelName, parse

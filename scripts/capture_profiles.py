@@ -13,10 +13,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from tracediff.capture.models import DTYPES, ModelSpec
 from tracediff.capture.options import CaptureOptions
 from tracediff.capture.run import capture
 from tracediff.errors import TracediffError
+from tracediff.model.spec import DTYPES, ModelSpec
 
 BATCHES = (1, 2, 8)
 LIMIT_BYTES = 15_000_000

@@ -15,9 +15,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tracediff.capture.models import ModelSpec
-from tracediff.evidence import worker
-from tracediff.evidence.step import EvidenceJob
+from tracediff.measure import worker
+from tracediff.measure.step import EvidenceJob
+from tracediff.model.spec import ModelSpec
 
 
 def main() -> int:

@@ -15,11 +15,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from tracediff.capture.models import ModelSpec, load_model, prompt_tokens
-from tracediff.evidence.explain import Explanation, explain
-from tracediff.evidence.explain_files import gather
-from tracediff.evidence.record import measure, write
-from tracediff.evidence.sampler import check_sampler
+from tracediff.findings.explain import Explanation, explain
+from tracediff.findings.facts import gather
+from tracediff.measure.evidence import measure, write
+from tracediff.measure.sampler import check_sampler
+from tracediff.model.load import load_model, prompt_tokens
+from tracediff.model.spec import ModelSpec
 
 
 class InHalves(nn.Linear):

@@ -15,7 +15,7 @@ import sys
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from tracediff.evidence.bits import hash_of
+from tracediff.model.logits_hashes import hash_of
 
 HEADS, HEAD_DIM = 32, 128
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}

@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from tracediff.diff import diff_tables
 from tracediff.diff.evidence import attach_evidence
-from tracediff.report.html import render_html
+from tracediff.report.diff.html import render_html
 from tracediff.trace import read_trace
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome")

@@ -1,4 +1,4 @@
-"""The nsys of this machine, for tests marked `nsys`."""
+"""The nsys of this machine, for tests marked `nsys`, and torch on one thread."""
 
 import os
 
@@ -21,3 +21,17 @@ def nsys():
     if os.environ.get("CI") == "true":
         pytest.fail(f"CI must have a working nsys: {why_not}")
     pytest.skip(why_not)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    """One thread per test process: tiny models gain nothing from more, and several processes on few cores lose."""
+    try:
+        import torch
+    except ImportError:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -8,13 +8,13 @@ from typer.testing import CliRunner
 
 from tracediff.capture import doctor as examination
 from tracediff.capture import run
-from tracediff.capture.deliver import Captured
 from tracediff.capture.find_nsys import Nsys
 from tracediff.capture.manifest import Manifest, TraceEntry
-from tracediff.capture.models import ModelSpec
 from tracediff.capture.probe import Probe
+from tracediff.capture.write import Captured
 from tracediff.cli import app
 from tracediff.errors import TracediffError
+from tracediff.model.spec import ModelSpec
 
 
 def invoke(*words):

@@ -16,12 +16,13 @@ from pathlib import Path
 import pytest
 
 from tests.capture.tiny_ranges import MODULES, PHASES
-from tracediff.capture import choose_profiler, deliver, run, worker_process
+from tracediff.capture import choose_profiler, run, worker_process
+from tracediff.capture import write as deliver
 from tracediff.capture.find_nsys import Nsys
-from tracediff.capture.models import ModelSpec
 from tracediff.capture.options import CaptureOptions
 from tracediff.capture.probe import Probe, probe
 from tracediff.errors import TracediffError
+from tracediff.model.spec import ModelSpec
 
 pytestmark = [pytest.mark.nsys, pytest.mark.torch]
 pytest.importorskip("torch")

@@ -7,9 +7,9 @@ import pytest
 
 from tracediff.capture import run
 from tracediff.capture.manifest import listed_files
-from tracediff.capture.models import ModelSpec
 from tracediff.capture.options import CaptureOptions
 from tracediff.errors import TracediffError
+from tracediff.model.spec import ModelSpec
 
 TINY = ModelSpec(name="tiny")
 

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from tracediff.capture import choose_profiler as choosing
-from tracediff.capture import models
 from tracediff.capture.find_nsys import Nsys
-from tracediff.capture.models import ModelSpec
 from tracediff.capture.options import CaptureOptions
 from tracediff.capture.probe import Probe
 from tracediff.errors import TracediffError
+from tracediff.model import load as models
+from tracediff.model.spec import ModelSpec
 
 NSYS = Nsys(path=Path("/opt/nsys"), version="2025.3.2.367")
 WORKING = Probe(nsys=NSYS, records=True, imports=True, sees_ranges=True)

@@ -3,13 +3,14 @@
 import pytest
 
 from tracediff.capture.algorithm_log import algorithm_log
-from tracediff.capture.models import ModelSpec, load_model, prompt_tokens
 from tracediff.capture.options import CaptureOptions
-from tracediff.capture.ranges import open_range, ranges_around_modules
 from tracediff.capture.repeats import first_difference, kernel_sequence
 from tracediff.capture.run import capture
-from tracediff.capture.worker import forward, greedy_tokens
 from tracediff.diff import diff_tables
+from tracediff.model.forward import forward, greedy_tokens
+from tracediff.model.load import load_model, prompt_tokens
+from tracediff.model.ranges import open_range, ranges_around_modules
+from tracediff.model.spec import ModelSpec
 from tracediff.trace import read_trace
 
 pytestmark = pytest.mark.torch

@@ -13,13 +13,15 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.capture.tiny_ranges import MODULES, PHASES
-from tracediff.capture import deliver, run, torch_profiler, worker, worker_process
+from tracediff.capture import run, torch_profiler, worker, worker_process
+from tracediff.capture import write as deliver
 from tracediff.capture.job import Job
-from tracediff.capture.models import ModelSpec, load_model, prompt_tokens
 from tracediff.capture.options import CaptureOptions
 from tracediff.capture.torch_recording import TorchRecording
 from tracediff.cli import app
 from tracediff.errors import TracediffError
+from tracediff.model.load import load_model, prompt_tokens
+from tracediff.model.spec import ModelSpec
 from tracediff.trace import read_trace
 
 pytestmark = pytest.mark.torch

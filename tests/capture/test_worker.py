@@ -9,8 +9,9 @@ import pytest
 
 from tracediff.capture import worker
 from tracediff.capture.job import Job, ReportReader
-from tracediff.capture.models import ModelSpec, load_model, prompt_tokens
 from tracediff.errors import TracediffError
+from tracediff.model.load import load_model, prompt_tokens
+from tracediff.model.spec import ModelSpec
 
 pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch")

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.diff_rules.make import kernel
+from tests.diff.rules.make import kernel
 from tracediff.diff.align import align
 
 ROLES = {"a": "gemm", "b": "gemm", "c": "elementwise", "d": "other", "e": "other"}

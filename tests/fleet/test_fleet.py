@@ -15,7 +15,7 @@ from tracediff.errors import TracediffError
 from tracediff.fleet import group_traces, ingest
 from tracediff.fleet.dataset import FILE, partition_of, write_table
 from tracediff.fleet.sources import traces_in
-from tracediff.fleet.text import as_json, as_text
+from tracediff.report.fleet.text import as_json, as_text
 from tracediff.trace import read_trace
 
 dataset = pytest.importorskip("pyarrow.dataset")

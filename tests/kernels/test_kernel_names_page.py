@@ -11,7 +11,17 @@ import tracediff.kernels
 from tracediff.kernels import parse
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "kernel-names.md").read_text(encoding="utf-8")
-MACHINERY = {"model", "registry", "words", "mma", "function_words", "compare", "describe", "explain", "explain_rules"}
+MACHINERY = {
+    "model",
+    "registry",
+    "cpp_types",
+    "mma",
+    "function_words",
+    "compare",
+    "describe",
+    "explain",
+    "explain_rules",
+}
 GRAMMARS = sorted({module.name for module in pkgutil.iter_modules(tracediff.kernels.__path__)} - MACHINERY)
 
 

@@ -5,7 +5,7 @@ import io
 
 from tests.diff.tables import table
 from tracediff.diff import diff_tables
-from tracediff.report.csv_report import diff_to_csv
+from tracediff.report.diff.csv import diff_to_csv
 
 GEMM = "nvjet_sm90_hsh_64x8_64x16_4x1_v_bz_TNT"
 SPLIT = "nvjet_sm90_hsh_64x16_64x16_2x1_v_bz_splitK_TNT"

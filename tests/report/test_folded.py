@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from tests.diff.tables import table
 from tracediff.diff import diff_tables
-from tracediff.report.folded import bits_in_words, lines
+from tracediff.report.diff.lines import bits_in_words, lines
 from tracediff.report.words import change, duration
 
 

@@ -6,7 +6,7 @@ from tests.diff.tables import table
 from tests.report.test_csv_report import GEMM, REDUCE, SPLIT
 from tracediff.diff import diff_tables
 from tracediff.diff.show import show_table
-from tracediff.report.json_report import diff_to_json, show_to_json
+from tracediff.report.diff.json import diff_to_json, show_to_json
 
 A = table([("prefill", "model.layers.5.q_proj", GEMM), ("prefill", "", "k<x>"), (None, "", "outside")], batch=1)
 B = table([("prefill", "model.layers.5.q_proj", SPLIT), ("prefill", "model.layers.5.q_proj", REDUCE)], batch=2)

@@ -11,7 +11,7 @@ from tests.report.test_json_report import A, B
 from tracediff.diff import diff_tables
 from tracediff.diff.show import show_table
 from tracediff.errors import TracediffError
-from tracediff.report.sqlite_store import save_diff, save_show
+from tracediff.report.diff.sqlite import save_diff, save_show
 
 
 def rows(path, sql):

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tracediff.capture.ranges import DOMAIN
+from tracediff.model.ranges import DOMAIN
 
 _TRACE_LEVEL = 2
 _LT_CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_char_p)

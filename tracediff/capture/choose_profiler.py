@@ -8,12 +8,12 @@ import dataclasses
 from dataclasses import dataclass
 
 from tracediff.capture.find_nsys import Nsys
-from tracediff.capture.models import has_gpu, require_device
 from tracediff.capture.options import AUTO, NSYS, TORCH, CaptureOptions
-from tracediff.capture.presets import FOR_ANY_MACHINE
 from tracediff.capture.probe import choose_nsys
 from tracediff.capture.worker_process import Progress
 from tracediff.errors import TracediffError
+from tracediff.model.load import has_gpu, require_device
+from tracediff.model.presets import FOR_ANY_MACHINE
 
 _NO_KERNELS = "no kernels were recorded, there is no GPU: the CPU's operators stand in for them"
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import tracediff
-from tracediff.capture.ranges import DOMAIN, RUN
+from tracediff.model.ranges import DOMAIN, RUN
 
 # What the loader, Python, CUDA and the hub's cache need to work as they do outside.
 _WORKING = (

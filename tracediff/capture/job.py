@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tracediff.capture.models import ModelSpec
+from tracediff.model.spec import ModelSpec
 
 Report = Callable[..., None]
 

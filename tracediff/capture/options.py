@@ -4,8 +4,8 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from tracediff.capture.models import ModelSpec
 from tracediff.errors import TracediffError
+from tracediff.model.spec import ModelSpec
 
 DEFAULT_FOLDER = Path("tracediff-runs")
 

@@ -20,9 +20,9 @@ from tracediff.capture.find_nsys import (
     read_version,
 )
 from tracediff.capture.machine import package_version
-from tracediff.capture.ranges import DOMAIN, RUN
 from tracediff.capture.scrub import OwnRangesMissingError, scrub
 from tracediff.errors import TracediffError
+from tracediff.model.ranges import DOMAIN, RUN
 from tracediff.text import printable
 
 _PROGRAM = f"import nvtx\nwith nvtx.annotate({RUN!r}, domain={DOMAIN!r}): pass\n"

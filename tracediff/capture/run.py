@@ -8,14 +8,14 @@ from typing import Any
 
 from tracediff.capture.choose_profiler import Choice, choose_profiler, with_device
 from tracediff.capture.command import small_environment
-from tracediff.capture.deliver import Captured, deliver, place
-from tracediff.capture.models import model_directory
 from tracediff.capture.options import CaptureOptions
 from tracediff.capture.recording import Recording
 from tracediff.capture.torch_recording import TorchRecording
 from tracediff.capture.worker_process import REPEATS, Progress
+from tracediff.capture.write import Captured, deliver, place
 from tracediff.errors import TracediffError
-from tracediff.evidence.step import EvidenceJob, run_evidence_step
+from tracediff.measure.step import EvidenceJob, run_evidence_step
+from tracediff.model.load import model_directory
 
 
 def capture(options: CaptureOptions, progress: Progress) -> Captured:

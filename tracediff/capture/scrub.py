@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tracediff.capture.ranges import DOMAIN, RUN
 from tracediff.errors import TracediffError
+from tracediff.model.ranges import DOMAIN, RUN
 
 _PUSH_POP, _MARK, _DOMAIN_CREATED = 59, 34, 75
 

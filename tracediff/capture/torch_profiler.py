@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tracediff.capture.ranges import RUN, open_annotation
+from tracediff.model.ranges import RUN, open_annotation
 
 
 @contextmanager

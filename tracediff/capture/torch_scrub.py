@@ -11,9 +11,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from tracediff.capture.ranges import ANNOTATION_PREFIX, DOMAIN, RUN
 from tracediff.capture.scrub import OwnRangesMissingError, Scrubbed
 from tracediff.errors import TracediffError
+from tracediff.model.ranges import ANNOTATION_PREFIX, DOMAIN, RUN
 from tracediff.trace.json_events import open_events
 
 _HEAD = ("schemaVersion", "cuda_runtime_version", "cuda_driver_version", "cupti_version", "displayTimeUnit")

@@ -6,16 +6,19 @@ time as a capture range of its own.
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 from tracediff.capture.algorithm_log import algorithm_log
 from tracediff.capture.job import Job, Report
 from tracediff.capture.machine import library_versions
-from tracediff.capture.models import load_model, out_of_memory, prompt_tokens
 from tracediff.capture.options import TORCH
-from tracediff.capture.ranges import (
+from tracediff.capture.torch_profiler import torch_recording
+from tracediff.errors import TracediffError
+from tracediff.model.forward import forward, greedy_tokens
+from tracediff.model.load import load_model, out_of_memory, prompt_tokens
+from tracediff.model.ranges import (
     PREFILL,
     RUN,
     OpenRange,
@@ -24,8 +27,6 @@ from tracediff.capture.ranges import (
     open_range,
     ranges_around_modules,
 )
-from tracediff.capture.torch_profiler import torch_recording
-from tracediff.errors import TracediffError
 
 _GEOMETRY = ("hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "vocab_size")
 
@@ -88,62 +89,12 @@ def record(job: Job, model: Any, prompt: Any, report: Report) -> None:
     )
 
 
-def forward(model: Any, tokens: Any, decode_tokens: Sequence[int], *, open_one: OpenRange | None = None) -> list[Any]:
-    """Run prefill and decode steps.
-
-    Args:
-        model: A transformers causal language model.
-        tokens: Token ids (batch, tokens).
-        decode_tokens: The token that every row is given in each decode step. It is given, not chosen, so that row 0
-            is the same work at every batch size even where a choice would flip.
-        open_one: Opens the range of each phase; None opens none.
-
-    Returns:
-        The logits of each phase: prefill (batch, tokens, vocabulary), then each step (batch, 1, vocabulary).
-    """
-    import torch  # noqa: PLC0415
-
-    steps = [tokens, *(torch.full_like(tokens[:, :1], token) for token in decode_tokens)]
-    logits, cache = [], None
-    with torch.inference_mode():
-        for position, step in enumerate(steps):
-            with _phase(PREFILL if position == 0 else decode_phase(position - 1), open_one):
-                output = model(input_ids=step, past_key_values=cache, use_cache=True)
-            cache = output.past_key_values
-            logits.append(output.logits)
-    return logits
-
-
 def _hashes(batch: int, logits: Sequence[Any]) -> dict[str, str]:
     """Hash what was computed under the profiler: evidence compares it with a process without one."""
-    from tracediff.evidence.bits import logits_hashes  # noqa: PLC0415 -- needs torch
+    from tracediff.model.logits_hashes import logits_hashes  # noqa: PLC0415 -- needs torch
 
     phases = (PREFILL, *(decode_phase(step) for step in range(len(logits) - 1)))
     return logits_hashes(batch, phases, logits)
-
-
-def greedy_tokens(model: Any, prompt: Any, count: int) -> list[int]:
-    """Return the `count` tokens that the model itself chooses after the prompt, at batch 1.
-
-    Args:
-        model: A transformers causal language model.
-        prompt: Token ids (1, tokens).
-        count: How many.
-    """
-    import torch  # noqa: PLC0415
-
-    chosen: list[int] = []
-    step, cache = prompt, None
-    with torch.inference_mode():
-        for _ in range(count):
-            output = model(input_ids=step, past_key_values=cache, use_cache=True)
-            step, cache = output.logits[:, -1:].argmax(-1), output.past_key_values
-            chosen.append(int(step))
-    return chosen
-
-
-def _phase(text: str, open_one: OpenRange | None) -> AbstractContextManager[None]:
-    return nullcontext() if open_one is None else open_one(text)
 
 
 def _recorder(job: Job) -> tuple[OpenRange, Callable[[int, int], AbstractContextManager[None]]]:

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from tracediff.capture.job import Job, ReportReader
-from tracediff.capture.models import ModelSpec
 from tracediff.capture.options import TORCH, CaptureOptions
 from tracediff.capture.probe import last_words
 from tracediff.errors import TracediffError
+from tracediff.model.spec import ModelSpec
 
 #: How often each forward is recorded.
 REPEATS = 2

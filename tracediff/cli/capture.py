@@ -52,10 +52,10 @@ def capture(
 
     Exits 1 where the evidence shows that rows of a batch leak into each other; everything is written all the same.
     """
-    from tracediff.capture.models import ModelSpec
     from tracediff.capture.options import CaptureOptions
     from tracediff.capture.run import capture as record
     from tracediff.cli.progress import steps_on_stderr
+    from tracediff.model.spec import ModelSpec
 
     options = CaptureOptions(
         spec=ModelSpec(name=model, dtype=dtype, layers=layers, attention=attention, seed=seed),

@@ -44,11 +44,11 @@ def determinism(
     if out is not None:
         refuse_to_overwrite(out, force)
     if result_file is not None:
-        from tracediff.evidence.determinism_result import read_determinism
+        from tracediff.findings.determinism import read_determinism
 
         result = read_determinism(result_file)
     else:
-        from tracediff.evidence.determinism import DeterminismRequest, measure_determinism
+        from tracediff.measure.determinism import DeterminismRequest, measure_determinism
 
         model, device = model_and_device(model, device)
         request = DeterminismRequest(
@@ -68,6 +68,6 @@ def determinism(
     if output_format is TableJson.JSON:
         emit(json.dumps(result.to_dict(), ensure_ascii=False) + "\n")
     else:
-        from tracediff.report.determinism_terminal import print_determinism
+        from tracediff.report.determinism.terminal import print_determinism
 
         print_determinism(result, stdout_console())

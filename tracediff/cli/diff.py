@@ -85,7 +85,7 @@ def diff(
     result = attach_evidence(diff_tables(load(a), load(b), phase))
     _write_files(result, report, save, force)
     if output_format is Format.TABLE:
-        from tracediff.report.terminal import print_diff
+        from tracediff.report.diff.terminal import print_diff
 
         print_diff(result, stdout_console(), everything, unfold)
         if report is None:
@@ -103,12 +103,12 @@ def diff(
 def _write_files(result: "TraceDiff", report: Path | None, save: Path | None, force: bool) -> None:
     if report is not None:
         from tracediff.files import write_text
-        from tracediff.report.html import render_html
+        from tracediff.report.diff.html import render_html
 
         write_text(report, render_html(result), force)
         say(f"Wrote {report}")
     if save is not None:
-        from tracediff.report.sqlite_store import save_diff
+        from tracediff.report.diff.sqlite import save_diff
 
         save_diff(result, save, force)
         say(f"Wrote {save}")
@@ -127,7 +127,7 @@ def _exit_by_gates(diffs: "Sequence[TraceDiff]", gates: "Sequence[Verdict]", exi
 
 def _print_many(many: "ManyDiff", output_format: Format, everything: bool, unfold: bool) -> None:
     from tracediff.errors import TracediffError
-    from tracediff.report.many import many_to_json, print_many
+    from tracediff.report.diff.many import many_to_json, print_many
 
     if output_format is Format.TABLE:
         print_many(many, stdout_console(), everything, unfold)
@@ -139,13 +139,13 @@ def _print_many(many: "ManyDiff", output_format: Format, everything: bool, unfol
 
 def _as_text(result: "TraceDiff", output_format: Format, everything: bool, unfold: bool) -> str:
     if output_format is Format.JSON:
-        from tracediff.report.json_report import diff_to_json
+        from tracediff.report.diff.json import diff_to_json
 
         return diff_to_json(result)
     if output_format is Format.CSV:
-        from tracediff.report.csv_report import diff_to_csv
+        from tracediff.report.diff.csv import diff_to_csv
 
         return diff_to_csv(result)
-    from tracediff.report.markdown import diff_to_markdown
+    from tracediff.report.diff.markdown import diff_to_markdown
 
     return diff_to_markdown(result, everything, unfold)

@@ -9,7 +9,7 @@ from tracediff.cli import app
 from tracediff.cli.options import FORMAT_OPTION, TableJsonMarkdown, emit, say, stdout_console
 
 if TYPE_CHECKING:
-    from tracediff.evidence.explain_files import Facts
+    from tracediff.findings.facts import Facts
 
 
 @app.command()
@@ -29,13 +29,13 @@ def explain(
 
     Example: tracediff explain captures/ --sampler my_server.sampling:sample
     """
-    from tracediff.evidence.explain import explain as walk
-    from tracediff.evidence.explain_files import gather
+    from tracediff.findings.explain import explain as walk
+    from tracediff.findings.facts import gather
 
     facts = gather(directory)
     report = None
     if sampler is not None:
-        from tracediff.evidence.sampler import check_sampler, load_sampler
+        from tracediff.measure.sampler import check_sampler, load_sampler
 
         report = check_sampler(load_sampler(sampler), sampler, sampler_input)
     explanation = walk(facts, report)
@@ -46,17 +46,17 @@ def explain(
 
         emit(json.dumps(explanation.to_dict(), ensure_ascii=False, indent=1) + "\n")
     elif output_format is TableJsonMarkdown.MARKDOWN:
-        from tracediff.report.explain_terminal import explanation_to_markdown
+        from tracediff.report.explain.terminal import explanation_to_markdown
 
         emit(explanation_to_markdown(explanation))
     else:
-        from tracediff.report.explain_terminal import print_explanation
+        from tracediff.report.explain.terminal import print_explanation
 
         print_explanation(explanation, stdout_console())
 
 
 def _draw(facts: "Facts", directory: Path, force: bool) -> None:
-    from tracediff.report.figures import growth_figures, write_images
+    from tracediff.report.flips.figures import growth_figures, write_images
 
     drawn = growth_figures(facts.evidence) if facts.evidence is not None else {}
     if not drawn:

@@ -19,7 +19,7 @@ def fleet(
     Example: tracediff fleet fleet
     """
     from tracediff.fleet.groups import group_traces
-    from tracediff.fleet.text import as_json, as_text
+    from tracediff.report.fleet.text import as_json, as_text
 
     groups = group_traces(dataset)
     emit(as_json(groups) if output_format is TextJson.JSON else as_text(groups))

@@ -12,7 +12,7 @@ from tracediff.cli.options import FORMAT_OPTION, TableJson, command_line, emit, 
 from tracediff.cli.progress import counting
 
 if TYPE_CHECKING:
-    from tracediff.evidence.flips_result import FlipsResult
+    from tracediff.findings.flips import FlipsResult
 
 
 class _FlipsCommand(ManyValues):
@@ -61,12 +61,12 @@ def flips(
     if html is not None:
         refuse_to_overwrite(html, force)
     if result_file is not None:
-        from tracediff.evidence.flips_result import read_flips
+        from tracediff.findings.flips import read_flips
 
         result = read_flips(result_file)
     else:
-        from tracediff.capture.models import ModelSpec
-        from tracediff.evidence.flips import FlipRequest, search_flips
+        from tracediff.measure.flips import FlipRequest, search_flips
+        from tracediff.model.spec import ModelSpec
 
         model, device = model_and_device(model, device)
         for dtype in dtypes:
@@ -95,7 +95,7 @@ def flips(
 
         emit(json.dumps(result.to_dict(), ensure_ascii=False) + "\n")
     else:
-        from tracediff.report.flips_terminal import print_flips
+        from tracediff.report.flips.terminal import print_flips
 
         print_flips(result, stdout_console(), everything)
     shown = result_file or out
@@ -106,12 +106,12 @@ def flips(
 def _write_pages(result: "FlipsResult", html: Path | None, figures: Path | None, force: bool) -> None:
     if html is not None:
         from tracediff.files import write_text
-        from tracediff.report.flips_html import flips_to_html
+        from tracediff.report.flips.html import flips_to_html
 
         write_text(html, flips_to_html(result), force)
         say(f"Wrote {html}")
     if figures is not None:
-        from tracediff.report.figures import flip_figures, write_images
+        from tracediff.report.flips.figures import flip_figures, write_images
 
         for path in write_images(flip_figures(result), figures, force=force):
             say(f"Wrote {path}")

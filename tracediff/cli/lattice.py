@@ -26,8 +26,8 @@ def lattice(
     from dataclasses import asdict
 
     from tracediff.errors import TracediffError
-    from tracediff.evidence.lattice import analyse
-    from tracediff.evidence.lattice_input import read_groups
+    from tracediff.findings.lattice import analyse
+    from tracediff.findings.lattice_input import read_groups
 
     try:
         text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
@@ -40,6 +40,6 @@ def lattice(
         steps = [asdict(one) for one in lattices]
         emit(json.dumps({"schema": 1, "kind": "lattice", "steps": steps}, ensure_ascii=False) + "\n")
     else:
-        from tracediff.report.lattice_terminal import print_lattices
+        from tracediff.report.lattice.terminal import print_lattices
 
         print_lattices(lattices, stdout_console())

@@ -50,7 +50,7 @@ def load_trace(
         TracediffError: It cannot be read, or has no such part; the message says why.
     """
     from tracediff.trace import Naming, read_trace
-    from tracediff.trace.choose import Part, choose
+    from tracediff.trace.part import Part, choose
 
     naming = Naming(range=range_pattern, phase=phase_pattern, layer=layer_pattern)
     if path.suffix in {".nsys-rep", ".qdrep"} and path.is_file():

@@ -18,8 +18,8 @@ def model_and_device(model: str | None, device: str | None) -> tuple[str, str]:
     Raises:
         TracediffError: The device has to be looked for and torch is not installed.
     """
-    from tracediff.capture.models import DEFAULT_MODEL
     from tracediff.cli.progress import default_device
+    from tracediff.model.spec import DEFAULT_MODEL
 
     device = device or default_device()
     return model or ("tiny" if device == "cpu" else DEFAULT_MODEL), device

@@ -46,27 +46,27 @@ def show(
     )
     if coverage:
         from tracediff.text import printable
-        from tracediff.trace.choose import explain_coverage
+        from tracediff.trace.part import explain_coverage
 
         emit("".join(f"{printable(line)}\n" for line in explain_coverage(table)))
         return
     side, rows = show_table(table, phase)
     if save is not None:
         from tracediff.files import refuse_to_overwrite
-        from tracediff.report.sqlite_store import save_show
+        from tracediff.report.diff.sqlite import save_show
 
         refuse_to_overwrite(save, force, inputs=[trace])
         save_show(side, rows, save, force)
         say(f"Wrote {save}")
     if output_format is TableJsonCsv.JSON:
-        from tracediff.report.json_report import show_to_json
+        from tracediff.report.diff.json import show_to_json
 
         emit(show_to_json(table, side, rows))
     elif output_format is TableJsonCsv.CSV:
-        from tracediff.report.csv_report import show_to_csv
+        from tracediff.report.diff.csv import show_to_csv
 
         emit(show_to_csv(rows))
     else:
-        from tracediff.report.terminal import print_show
+        from tracediff.report.diff.terminal import print_show
 
         print_show(side, rows, stdout_console(), unfold)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tracediff.diff.result import Row, TraceDiff, Verdict
-from tracediff.diff.stored_evidence import (
+from tracediff.measured import (
     FILE_NAME,
     SCHEMA,
     MalformedEvidenceError,

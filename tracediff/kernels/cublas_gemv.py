@@ -18,9 +18,9 @@ How each one orders its sums is not in the name, so `split_k_form` is None.
 Details: `threads_log2`, `bools` (the truth values as printed).
 """
 
+from tracediff.kernels.cpp_types import cpp_type
 from tracediff.kernels.model import Detail, KernelName, Types, make_kernel_name, make_types
 from tracediff.kernels.spelling import Spelling, arguments, boolean_literal, integer_literal
-from tracediff.kernels.words import cpp_type
 
 _REDUCTIONS = ("reduce_1Block_kernel", "splitKreduce")
 _ELEMENTWISE = ("scal_64addr_kernel", "scal_kernel", "globalKernel", "copy_kernel", "axpy_kernel")

@@ -27,10 +27,10 @@ Details: `ldg`, `options` (`f2f`, `raggedMn`), `version`, `gaussian`, `library`.
 
 import re
 
+from tracediff.kernels.cpp_types import ACCUMULATOR_LETTERS, integer, integers
 from tracediff.kernels.mma import mma_shape
 from tracediff.kernels.model import Detail, KernelName, make_kernel_name, make_types
 from tracediff.kernels.spelling import Spelling
-from tracediff.kernels.words import ACCUMULATOR_LETTERS, integer, integers
 
 GENERATIONS = {
     "kepler": "sm35",

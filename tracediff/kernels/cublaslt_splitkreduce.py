@@ -23,9 +23,9 @@ Nsight Systems prints the generic signature, which tells what each argument type
 Details: `block`, `template_arguments`.
 """
 
+from tracediff.kernels.cpp_types import cpp_type
 from tracediff.kernels.model import Detail, KernelName, Types, make_kernel_name, make_types
 from tracediff.kernels.spelling import Spelling, arguments, integer_literal
-from tracediff.kernels.words import cpp_type
 
 
 def read(name: str, spelling: Spelling) -> KernelName | None:

@@ -17,11 +17,11 @@ Details: `library`, `ldg`, `options`, `version`.
 
 import re
 
+from tracediff.kernels.cpp_types import ACCUMULATOR_LETTERS, integer, integers
 from tracediff.kernels.cublas_legacy import GENERATIONS, PRECISIONS
 from tracediff.kernels.mma import mma_shape
 from tracediff.kernels.model import Detail, KernelName, make_kernel_name, make_types
 from tracediff.kernels.spelling import Spelling
-from tracediff.kernels.words import ACCUMULATOR_LETTERS, integer, integers
 
 _CORE = re.compile(r"([hsdi])(\d*)cudnn")
 _LAYOUTS = frozenset({"nn", "nt", "tn", "tt"})

@@ -18,9 +18,9 @@ Example: `cudnn_generated_fort_native_sdpa_sm90_flash_fprop_wgmma_f16_knob_7_64x
 Details: `direction`, `width_class`, `knob`, `kernel_index`.
 """
 
+from tracediff.kernels.cpp_types import integer, integers
 from tracediff.kernels.model import Detail, KernelName, make_kernel_name
 from tracediff.kernels.spelling import Spelling
-from tracediff.kernels.words import integer, integers
 
 _INTRODUCTION = ("cudnn", "generated", "fort", "native", "sdpa")
 

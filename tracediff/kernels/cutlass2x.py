@@ -32,10 +32,10 @@ Details: `iterator`, `unity_stride`, `gaussian`, `forward_compat`, `group_mode`,
 
 import re
 
+from tracediff.kernels.cpp_types import ACCUMULATOR_LETTERS, integer, integers
 from tracediff.kernels.mma import mma_shape
 from tracediff.kernels.model import Detail, KernelName, make_kernel_name, make_types
 from tracediff.kernels.spelling import Spelling
-from tracediff.kernels.words import ACCUMULATOR_LETTERS, integer, integers
 
 ELEMENT_TYPES = frozenset(
     [

@@ -31,11 +31,11 @@ Details: `format`, `epilogue_scale`, `cluster_dynamic`, `ptr_array`, `mixed_inpu
 
 import re
 
+from tracediff.kernels.cpp_types import integer, integers
 from tracediff.kernels.cutlass2x import ELEMENT_TYPES, OP_CLASSES
 from tracediff.kernels.mma import mma_shape
 from tracediff.kernels.model import Detail, KernelName, make_kernel_name, make_types
 from tracediff.kernels.spelling import Spelling
-from tracediff.kernels.words import integer, integers
 
 _INSTRUCTION = re.compile(r"(g?[hsdicz])(\d+(?:x\d+x\d+)?)?(?=(?:moe_|bs)?(?:sp)?gemm|implicit|fprop|dgrad|wgrad|conv)")
 _LAYOUT = re.compile(r"(?:[ntch](?:2|32|64)?){2,3}|n(?:[dg]?hw|d?chw|w)c?")

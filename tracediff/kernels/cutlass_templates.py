@@ -25,9 +25,9 @@ Details: `wrapper`, `policy`, `scheduler_stages`, `accumulator_stages`, `split_k
 
 import re
 
+from tracediff.kernels.cpp_types import cpp_type
 from tracediff.kernels.model import Detail, KernelName, make_kernel_name, make_types
 from tracediff.kernels.spelling import Spelling, arguments, cute_shape, integer_literal
-from tracediff.kernels.words import cpp_type
 
 _POLICY = re.compile(r"Mainloop(Sm\d{2,4})(\w{0,100})<")
 _SCHEDULE = re.compile(

@@ -17,9 +17,9 @@ so `split` and `append_kv` are counted from the end. Verified.
 Details: `dropout`, `causal`, `append_kv`, `split`, `max_splits_log2`, `direction`.
 """
 
+from tracediff.kernels.cpp_types import cpp_type
 from tracediff.kernels.model import Detail, KernelName, make_kernel_name, make_types
 from tracediff.kernels.spelling import Spelling, arguments, boolean_literal, integer_literal
-from tracediff.kernels.words import cpp_type
 
 
 def read(name: str, spelling: Spelling) -> KernelName | None:

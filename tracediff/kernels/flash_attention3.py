@@ -22,9 +22,9 @@ Details: `direction`, `causal`, `local`, `head_dim_v`, `max_splits_log2`, `sched
 
 import re
 
+from tracediff.kernels.cpp_types import cpp_type
 from tracediff.kernels.model import Detail, KernelName, Types, make_kernel_name, make_types
 from tracediff.kernels.spelling import Spelling, arguments, boolean_literal, cute_shape, integer_literal
-from tracediff.kernels.words import cpp_type
 
 _ARCH = re.compile(r"cutlass::arch::Sm(\d+)")
 _CLASS = re.compile(r"FlashAttn\w+")

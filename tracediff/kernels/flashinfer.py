@@ -19,10 +19,10 @@ Details: `mask_mode`, `cta_tile_q`, `num_mma_q`, `num_mma_kv`, `warps_q`, `warps
 `threads_xyz`.
 """
 
+from tracediff.kernels.cpp_types import cpp_type
 from tracediff.kernels.function_words import role_of
 from tracediff.kernels.model import Detail, KernelName, make_kernel_name, make_types
 from tracediff.kernels.spelling import Spelling, arguments, integer_literal
-from tracediff.kernels.words import cpp_type
 
 
 def read(name: str, spelling: Spelling) -> KernelName | None:

@@ -12,9 +12,9 @@ in the name. The combine kernel sums them: role `reduction`.
 Details: `head_dim_v`, `causal`, `max_splits`.
 """
 
+from tracediff.kernels.cpp_types import cpp_type
 from tracediff.kernels.model import Detail, KernelName, make_kernel_name, make_types
 from tracediff.kernels.spelling import Spelling, arguments, boolean_literal, integer_literal
-from tracediff.kernels.words import cpp_type
 
 
 def read(name: str, spelling: Spelling) -> KernelName | None:

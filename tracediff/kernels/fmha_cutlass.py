@@ -12,9 +12,9 @@ Sm80, true, 64, 128, …>)`.
 Details: `direction`, `aligned`, `max_k`, `accum_in`, `dropout`, `seq_aligned`.
 """
 
+from tracediff.kernels.cpp_types import integer, integers
 from tracediff.kernels.model import Detail, KernelName, make_kernel_name, make_types
 from tracediff.kernels.spelling import Spelling
-from tracediff.kernels.words import integer, integers
 
 _DIRECTIONS = {"cutlassF": "fprop", "cutlassB": "bprop"}
 

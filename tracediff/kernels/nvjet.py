@@ -37,9 +37,9 @@ Details: `dtype_code`, `cluster_flag`, `algo`, `warp_tile`, `tma`, `align_cd`.
 
 import re
 
+from tracediff.kernels.cpp_types import integer, integers
 from tracediff.kernels.model import Detail, KernelName, Types, make_kernel_name, make_types
 from tracediff.kernels.spelling import Spelling
-from tracediff.kernels.words import integer, integers
 
 _LETTERS = {
     "d": "f64",

@@ -19,9 +19,9 @@ Details: `unroll`, `epilogue_tile`, `options`; attention: `tile_q`, `tile_kv`, `
 
 import re
 
+from tracediff.kernels.cpp_types import integer, integers
 from tracediff.kernels.model import Detail, KernelName, make_kernel_name, make_types
 from tracediff.kernels.spelling import Spelling
-from tracediff.kernels.words import integer, integers
 
 _ELEMENTS = {"bfloat16": "bf16", "fp16": "f16", "fp32": "f32", "tf32": "tf32"}
 _ELEMENT = re.compile(r"(?:Mx|Nv)?(?:Bfloat16|Fp16|Fp32|Tf32|E\dm\d|Int8|UE\dm\d)")

@@ -12,10 +12,10 @@ the functions' names.
 Details: none.
 """
 
+from tracediff.kernels.cpp_types import cpp_type
 from tracediff.kernels.function_words import role_of
 from tracediff.kernels.model import KernelName, make_kernel_name, make_types
 from tracediff.kernels.spelling import Spelling, arguments
-from tracediff.kernels.words import cpp_type
 
 _SPLIT_KV = ("paged_attention_v2", "merge_attn_states")
 

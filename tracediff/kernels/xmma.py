@@ -29,10 +29,10 @@ Details: `warpgroups`, `align_a`, `align_c`, `segment_k`, `library`, `launched`,
 
 import re
 
+from tracediff.kernels.cpp_types import integer, integers
 from tracediff.kernels.mma import mma_shape
 from tracediff.kernels.model import Detail, KernelName, Types, make_kernel_name, make_types
 from tracediff.kernels.spelling import Spelling
-from tracediff.kernels.words import integer, integers
 
 _PAIR = re.compile(r"((?:tf|bf|f|i|u|e)\d+(?:m\d)?)((?:tf|bf|f|i|u|e)\d+(?:m\d)?)")
 _TYPE = re.compile(r"(?:tf|bf|f|i|u|e)\d+(?:m\d)?")

@@ -6,7 +6,7 @@ without a reason.
 
 from tracediff.diff.rules import gemm
 from tracediff.diff.rules.attention import ATTENTION
-from tracediff.diff.rules.choose import decide
+from tracediff.diff.rules.decide import decide
 from tracediff.diff.rules.elementwise import COPY, ELEMENTWISE
 from tracediff.diff.rules.reduction import REDUCTION
 from tracediff.diff.rules.rule import Rule

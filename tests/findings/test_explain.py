@@ -1,0 +1,266 @@
+"""Bug or not: the verdict for a clean model and for a planted fault of each kind, measured on the CPU."""
+
+import importlib.util
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.measure.planted import depends_on_batch, noisy, request, with_logits
+from tracediff.errors import TracediffError
+from tracediff.findings.explain import Verdict, explain
+from tracediff.findings.facts import Facts, OriginOrder, gather
+from tracediff.measure.sampler import check_sampler
+from tracediff.report.explain.terminal import explanation_to_markdown
+
+
+def plant_faults():
+    """Return scripts/plant_faults.py as a module: it defines the faults, and prints the same verdicts for any model."""
+    path = Path(__file__).parents[2] / "scripts" / "plant_faults.py"
+    spec = importlib.util.spec_from_file_location("plant_faults", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def measured(directory, fault, dtype="float16"):
+    """Write the evidence of the tiny model with a fault in one projection, and gather it."""
+    from tracediff.model.spec import ModelSpec
+
+    faults = plant_faults()
+    spec = ModelSpec(name="tiny", dtype=dtype)
+    faults.evidence_of(fault and getattr(faults, fault), spec, "cpu", directory)
+    return gather(directory)
+
+
+@pytest.fixture
+def evidence_needs():
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    pytest.importorskip("safetensors")
+
+
+@pytest.mark.torch
+@pytest.mark.usefixtures("evidence_needs")
+@pytest.mark.parametrize(
+    ("fault", "verdict", "words"),
+    [
+        ("reorders", Verdict.EXPECTED, "batch 2: down_proj"),
+        ("leaks", Verdict.SUSPECT_ROWS, "model.layers.0.mlp"),
+        ("vibrates", Verdict.SUSPECT_RUNS, "the same run twice"),
+        (None, Verdict.INCONCLUSIVE, "nothing to explain"),
+    ],
+)
+def test_each_planted_fault_gets_its_verdict(tmp_path, fault, verdict, words):
+    explanation = explain(measured(tmp_path, fault))
+    assert explanation.verdict is verdict, explanation.to_dict()
+    assert words in json.dumps(explanation.to_dict())
+
+
+@pytest.mark.torch
+@pytest.mark.usefixtures("evidence_needs")
+def test_a_faulty_sampler_is_the_verdict_when_the_model_is_clean(tmp_path):
+    def divides_by_zero(logits, temperature):
+        with np.errstate(all="ignore"):
+            return (logits / np.float32(temperature)).argmax(axis=-1)
+
+    facts = measured(tmp_path, "reorders")
+    faulty = explain(facts, check_sampler(divides_by_zero, "mine:sample", "numpy"))
+    assert faulty.verdict is Verdict.SUSPECT_SAMPLER
+    assert "mine:sample" in faulty.headline
+    exact = explain(facts, check_sampler(lambda logits, _: logits.argmax(axis=-1), "mine:greedy", "numpy"))
+    assert exact.verdict is Verdict.EXPECTED
+    assert not any("sampler" in sentence for sentence in exact.cannot_know)
+    assert any("sampler" in sentence for sentence in explain(facts).cannot_know)
+
+
+@pytest.mark.torch
+@pytest.mark.usefixtures("evidence_needs")
+def test_flips_alone_are_inconclusive_and_say_what_was_not_measured(tmp_path):
+    from tracediff.measure.flips import search_flips
+
+    wanted = request(dtypes=("bfloat16",), reference=False)
+    search_flips(wanted, tmp_path / "flips.json", load=with_logits(depends_on_batch))
+    explanation = explain(gather(tmp_path))
+    assert explanation.verdict is Verdict.INCONCLUSIVE
+    assert "neighbours" in explanation.because
+
+
+@pytest.mark.torch
+@pytest.mark.usefixtures("evidence_needs")
+def test_a_batch_much_farther_from_float32_is_no_change_of_order(tmp_path):
+    from tracediff.measure.flips import search_flips
+
+    facts = measured(tmp_path, "reorders")
+    search_flips(request(random=1), tmp_path / "flips.json", load=with_logits(lambda x: x + x / 8 if len(x) > 1 else x))
+    explanation = explain(replace(gather(tmp_path), orders=facts.orders))
+    assert explanation.verdict is Verdict.INCONCLUSIVE
+    assert "not equally far from float32" in explanation.because
+
+
+@pytest.mark.torch
+@pytest.mark.usefixtures("evidence_needs")
+def test_a_search_that_does_not_repeat_is_nondeterminism(tmp_path):
+    from tracediff.measure.flips import search_flips
+
+    search_flips(request(random=1, reference=False), tmp_path / "flips.json", load=with_logits(noisy))
+    assert explain(gather(tmp_path)).verdict is Verdict.SUSPECT_RUNS
+
+
+CLEAN = {"equal": True, "compared": "planted", "first": None, "share": 0.0, "max_ulp": 0}
+
+
+def facts(**changes):
+    """A capture whose q_proj is the origin, everything else clean."""
+    pair = {
+        "batches": [1, 2],
+        "logits": {"prefill": [0.5, 3]},
+        "tokens": {"prefill": [5, 5]},
+        "modules": {"prefill": {"model.layers.0.self_attn.q_proj": [[0.1, 1], [0.1, 1]]}},
+        "first_origin": ["prefill", "model.layers.0.self_attn.q_proj"],
+        "repair": None,
+    }
+    controls = dict.fromkeys(("run_to_run", "neighbours", "position", "profiler"), CLEAN)
+    controls |= changes.pop("controls", {})
+    pair |= changes.pop("pair", {})
+    evidence = {"schema": 1, "model": "m", "dtype": "float16", "phases": ["prefill"], "pairs": [pair]}
+    order = OriginOrder(
+        batch=2,
+        phase="prefill",
+        module="model.layers.0.self_attn.q_proj",
+        verdict="order-changed",
+        reason="split-K 3 → 2",
+    )
+    return Facts(evidence={**evidence, "controls": controls}, **{"orders": (order,), **changes})
+
+
+def test_a_clean_capture_with_another_order_at_its_origin_is_expected():
+    explanation = explain(facts())
+    assert explanation.verdict is Verdict.EXPECTED
+    assert "where the difference begins, model.layers.0.self_attn.q_proj in prefill" in explanation.headline
+    assert any("split-K 3 → 2" in check.because for check in explanation.checks)
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict", "words"),
+    [
+        ({"controls": {"run_to_run": {**CLEAN, "equal": False}}}, Verdict.SUSPECT_RUNS, "other bits"),
+        ({"controls": {"neighbours": {**CLEAN, "equal": False}}}, Verdict.SUSPECT_ROWS, "other bits"),
+        ({"controls": {"position": {**CLEAN, "equal": False}}}, Verdict.INCONCLUSIVE, "other bits"),
+        ({"controls": {"neighbours": None}}, Verdict.INCONCLUSIVE, "'neighbours' was not measured"),
+        ({"pair": {"first_origin": None}}, Verdict.INCONCLUSIVE, "no replayed module does"),
+        ({"orders": ()}, Verdict.INCONCLUSIVE, "neither traces nor a repair"),
+        ({"pair": {"logits": {"prefill": True}}}, Verdict.INCONCLUSIVE, "nothing to explain"),
+        (
+            {"orders": (), "pair": {"repair": {"logits_equal": True, "minimal": ["q_proj"]}}},
+            Verdict.EXPECTED,
+            "batch 2: q_proj",
+        ),
+        (
+            {"orders": (), "pair": {"repair": {"logits_equal": False, "minimal": []}}},
+            Verdict.INCONCLUSIVE,
+            "does not make the logits bit-identical",
+        ),
+    ],
+)
+def test_each_answer_leads_where_it_must(changes, verdict, words):
+    explanation = explain(facts(**changes))
+    assert explanation.verdict is verdict
+    assert words in json.dumps(explanation.to_dict())
+
+
+def test_the_gravest_suspicion_is_named_first():
+    broken = {name: {**CLEAN, "equal": False} for name in ("run_to_run", "neighbours", "position")}
+    assert explain(facts(controls=broken)).verdict is Verdict.SUSPECT_RUNS
+
+
+def test_bits_that_change_where_the_trace_promised_the_same_order_are_not_explained():
+    order = replace(facts().orders[0], verdict="same-order", reason="tile only")
+    explanation = explain(facts(orders=(order,)))
+    assert explanation.verdict is Verdict.INCONCLUSIVE
+    assert "though the trace says same-order" in explanation.because
+
+
+@pytest.mark.parametrize(
+    ("margin", "verdict"), [(0.0, Verdict.EXPECTED), (3.0, Verdict.EXPECTED), (900.0, Verdict.INCONCLUSIVE)]
+)
+def test_a_flip_of_the_captured_run_must_be_a_near_tie(margin, verdict):
+    from tracediff.findings.facts import StoredFlip
+
+    flip = StoredFlip(batch=2, phase="prefill", tokens=(5, 6), margin_ulp=margin)
+    assert explain(facts(stored_flips=(flip,))).verdict is verdict
+
+
+@pytest.mark.torch
+def test_stored_logits_are_read_without_torch(tmp_path):
+    torch = pytest.importorskip("torch")
+    safetensors = pytest.importorskip("safetensors.torch")
+    from tracediff.findings.stored_logits import read_logits
+
+    tensors = {
+        f"1/{name}": (torch.randn(50) * 9).to(getattr(torch, name)) for name in ("float16", "bfloat16", "float32")
+    }
+    safetensors.save_file(tensors, tmp_path / "logits.safetensors")
+    for name, (dtype, values) in read_logits(tmp_path / "logits.safetensors").items():
+        assert name == f"1/{dtype}"
+        assert values.tolist() == tensors[name].double().tolist()
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({}, "holds no evidence"),
+        ({"evidence.json": "{"}, "cannot read"),
+        ({"evidence.json": '{"schema": 1, "controls": {}, "pairs": [{}]}'}, "is damaged"),
+        (
+            {"evidence.json": '{"schema": 1, "controls": {}, "pairs": [{"logits": {}, "first_origin": 3}]}'},
+            "is damaged",
+        ),
+        ({"evidence.json": '{"schema": 1}'}, "is damaged"),
+        ({"manifest.json": "{}"}, "holds no evidence"),
+        ({"evidence.json": '{"schema": 7}'}, "holds no evidence"),
+    ],
+)
+def test_a_directory_that_tells_nothing_is_one_line(tmp_path, files, words):
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    with pytest.raises(TracediffError, match=words):
+        gather(tmp_path)
+
+
+def test_a_file_for_a_directory_is_one_line(tmp_path):
+    with pytest.raises(TracediffError, match="is no directory"):
+        gather(tmp_path / "none")
+
+
+def test_the_explanation_is_json_and_markdown_with_every_question():
+    explanation = explain(facts())
+    data = json.loads(json.dumps(explanation.to_dict()))
+    assert [check["answer"] for check in data["checks"]] == ["yes", "yes", "yes", "unknown", "yes", "yes", "yes", "yes"]
+    text = explanation_to_markdown(explanation)
+    for check in explanation.checks:
+        assert check.question in text
+
+
+PROFILES = Path(__file__).parents[2] / "profiles"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "origin"),
+    [("float16", "0.self_attn.q_proj"), ("bfloat16", "0.self_attn.k_proj"), ("float32", "0.self_attn.q_proj")],
+)
+def test_the_recorded_captures_are_expected(dtype, origin):
+    explanation = explain(gather(PROFILES / f"llama-3-8b-{dtype}"))
+    assert explanation.verdict is Verdict.EXPECTED
+    assert f"model.layers.{origin} in prefill" in explanation.because
+
+
+def test_a_capture_with_its_flips_and_repeats_is_explained_by_all_of_them(tmp_path):
+    for source in (*(PROFILES / "llama-3-8b-float16").iterdir(), *(PROFILES / "tokens").glob("*.json")):
+        (tmp_path / source.name).symlink_to(source)
+    explanation = explain(gather(tmp_path))
+    assert explanation.verdict is Verdict.EXPECTED
+    assert "the largest margin of 92 flips is 6 ULP" in explanation.because
+    assert any("another order at 256 of 274 origins" in check.because for check in explanation.checks)

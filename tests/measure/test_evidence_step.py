@@ -1,0 +1,90 @@
+"""The evidence step as a capture runs it: a process of its own, files, findings."""
+
+import json
+import os
+import subprocess
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+pytestmark = pytest.mark.torch
+
+import torch  # noqa: E402
+
+from tests.measure import toy  # noqa: E402
+from tracediff.measure import worker  # noqa: E402
+from tracediff.measure.step import EvidenceJob, run_evidence_step  # noqa: E402
+from tracediff.model.spec import ModelSpec  # noqa: E402
+
+
+def job(out, **changes):
+    fields = {
+        "spec": ModelSpec(name="tiny", dtype="float32", layers=1, attention="eager"),
+        "device": "cpu",
+        "batches": (1, 2),
+        "prompt_tokens": [5, 6, 7],
+        "decode_tokens": [8],
+        "recorded_hashes": None,
+    }
+    return EvidenceJob(**{**fields, **changes}, out=out)
+
+
+def test_a_job_is_read_as_it_was_written(tmp_path):
+    written = job(tmp_path)
+    written.write(tmp_path / "job.json")
+    assert EvidenceJob.read(tmp_path / "job.json") == written
+
+
+def run_here(monkeypatch, job):
+    """Run the step with its process's work done in this one: importing torch takes seconds."""
+
+    def run(command, **_):
+        return subprocess.CompletedProcess(command, worker.main(command[3:]), stdout="")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    return run_evidence_step(job, {})
+
+
+def test_it_writes_evidence_and_logits_from_a_process_of_its_own(tmp_path):
+    result = run_evidence_step(job(tmp_path, batches=(1, 2)), dict(os.environ))
+    assert [file.name for file in result.files] == ["evidence.json", "logits.safetensors"]
+    assert not result.leak
+    evidence = json.loads(result.files[0].read_text())
+    assert evidence["phases"] == ["prefill", "decode[0]"]
+    assert [pair["batches"] for pair in evidence["pairs"]] == [[1, 2]]
+    assert "model.layers.0.mlp.down_proj" in evidence["pairs"][0]["modules"]["prefill"]
+    assert str(tmp_path) not in json.dumps(evidence)
+
+
+def test_activations_are_written_where_they_are_asked_for(tmp_path, monkeypatch):
+    result = run_here(monkeypatch, job(tmp_path, activations=True))
+    assert [file.name for file in result.files] == ["evidence.json", "logits.safetensors", "activations.safetensors"]
+
+
+def test_other_bits_under_the_profiler_are_a_finding_and_no_leak(tmp_path, monkeypatch):
+    result = run_here(monkeypatch, job(tmp_path, batches=(1,), recorded_hashes={"1/prefill": "0" * 32}))
+    assert result.findings == ("The profiler changes bits (first: 1/prefill).",)
+    assert not result.leak
+
+
+def test_a_leak_is_a_finding_and_a_leak(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "tracediff.model.load.load_model", lambda spec, device: toy.Toy(first1=toy.Leaks).to(torch.float32)
+    )
+    result = run_here(monkeypatch, job(tmp_path))
+    assert result.leak
+    assert any(finding.startswith("LEAK") and "layers.1.first_proj" in finding for finding in result.findings)
+
+
+def test_a_process_that_dies_is_a_finding(tmp_path, monkeypatch):
+    died = subprocess.CompletedProcess([], -9, stdout="some words\nKilled\n")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: died)
+    assert run_evidence_step(job(tmp_path), {}).findings == ("no evidence was measured: Killed",)
+
+
+def test_a_model_that_cannot_be_loaded_is_a_finding(tmp_path, monkeypatch):
+    spec = ModelSpec(name="tiny", dtype="float32", layers=99)
+    result = run_here(monkeypatch, job(tmp_path, spec=spec))
+    assert result.files == ()
+    assert result.findings[0].startswith("no evidence was measured: tiny has 2 layers")

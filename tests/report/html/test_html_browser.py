@@ -1,0 +1,260 @@
+"""The page in a headless Chromium that is offline: `opened` fails a test on any error, dialog or request."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tracediff.diff.result import TraceDiff
+from tracediff.report.diff.html import render_html
+
+from .hostile import hostile_diff
+from .samples import diff
+
+pytestmark = pytest.mark.browser
+Open = Callable[..., Any]
+
+
+def visible_lines(page: Any) -> list[str]:
+    return page.eval_on_selector_all(
+        "li.group", "lines => lines.filter(l => l.checkVisibility()).map(l => l.querySelector('.where b').textContent)"
+    )
+
+
+def totals(page: Any) -> str:
+    return page.inner_text("#filter-totals")
+
+
+def hash_of(page: Any) -> str:
+    return page.evaluate("decodeURIComponent(location.hash)")
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_width_needs_sideways_scrolling(opened: Open, real_page: str, width: int, scheme: str) -> None:
+    page = opened(real_page, width=width, color_scheme=scheme)
+    page.evaluate("document.querySelectorAll('details').forEach(fold => fold.open = true)")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_the_filter_hides_lines_and_its_totals_follow(opened: Open, real_page: str) -> None:
+    page = opened(real_page)
+    assert totals(page).startswith("All 1,2")
+    page.fill("#filter-text", "Split-K 3 → 2")
+    assert visible_lines(page) == ["self_attn.q_proj", "self_attn.o_proj"]
+    assert "64 of " in totals(page) and "kernels 128 → 128, splitK-reduce 64 → 64" in totals(page)
+    assert hash_of(page).startswith("#q=Split-K")
+
+
+def test_free_text_finds_one_layer_and_counts_it(opened: Open, real_page: str) -> None:
+    page = opened(real_page)
+    page.fill("#filter-text", "layers.7.mlp.down_proj")
+    page.select_option("#filter-phase", "prefill")
+    assert visible_lines(page) == ["mlp.down_proj"]
+    assert "1 of 32, layers 0–31" in page.inner_text("li.group:not([hidden]) summary")
+    assert totals(page).startswith("1 of ")
+
+
+def test_filters_combine_and_stand_in_the_address(opened: Open, real_page: str) -> None:
+    page = opened(real_page)
+    page.select_option("#filter-phase", "prefill")
+    page.select_option("#filter-kind", "self_attn")
+    page.check("#filter-changed")
+    page.uncheck("[name=verdict][value=same-kernels]")
+    assert visible_lines(page) == ["self_attn"]
+    address = page.url
+    again = opened(real_page, fragment=address[address.index("#") :])
+    assert visible_lines(again) == ["self_attn"]
+    assert again.is_checked("#filter-changed")
+    assert not again.is_checked("[name=verdict][value=same-kernels]")
+
+
+def test_choosing_a_folded_phase_opens_it(opened: Open, real_page: str) -> None:
+    page = opened(real_page)
+    page.select_option("#filter-phase", "decode[1]")
+    assert "self_attn.q_proj" in visible_lines(page)
+
+
+def test_a_filter_without_match_says_so_and_can_be_cleared(opened: Open, real_page: str) -> None:
+    page = opened(real_page)
+    before = visible_lines(page)
+    page.fill("#filter-text", "no such kernel")
+    assert visible_lines(page) == []
+    assert page.is_visible("text=Nothing matches this filter")
+    page.click("#nothing-clear")
+    assert visible_lines(page) == before
+    assert page.url.endswith("report.html")
+
+
+def test_a_link_to_a_layer_opens_its_module_and_marks_its_row(opened: Open, real_page: str) -> None:
+    page = opened(real_page, fragment="#m:prefill:model.layers.5.self_attn.q_proj")
+    row = page.locator("[id='m:prefill:model.layers.5.self_attn.q_proj']")
+    assert row.is_visible()
+    assert "at" in row.get_attribute("class").split()
+    page.wait_for_function(
+        "scrollY > 0 && document.activeElement.closest('li.group')?.getBoundingClientRect().top >= 0"
+        " && document.activeElement.closest('li.group').getBoundingClientRect().top < innerHeight / 2"
+    )
+
+
+def test_a_link_to_a_folded_phase_opens_it(opened: Open, real_page: str) -> None:
+    page = opened(real_page)
+    assert not page.locator("[id='phase:decode-1'] .groups").is_visible()
+    page.locator("table.totals a", has_text="decode[1]").click()
+    assert page.locator("[id='phase:decode-1'] .groups").is_visible()
+
+
+@pytest.mark.parametrize("fragment", ["#%E0%A4%A", "#m:no:such", "#phase=none&verdict=&module=x&at=%", "#="])
+def test_an_address_that_leads_nowhere_breaks_nothing(opened: Open, real_page: str, fragment: str) -> None:
+    page = opened(real_page, fragment=fragment)
+    page.keyboard.press("/")
+    page.click("#filter [type=reset]")
+    assert totals(page).startswith("All ")
+
+
+def test_a_full_kernel_name_can_be_copied_or_is_selected(opened: Open, real_page: str) -> None:
+    page = opened(real_page, fragment="#m:prefill:model.layers.0.self_attn.q_proj")
+    name = page.locator(".name", has=page.locator("details.full:visible")).first
+    name.locator(".copy").click()
+    page.wait_for_function("[...document.querySelectorAll('.copy')].some(b => /Copied|Selected/.test(b.textContent))")
+    if name.locator(".copy").inner_text() == "Selected":
+        full = name.locator(".full-name")
+        assert full.is_visible()
+        assert page.evaluate("getSelection().toString()") == full.inner_text()
+
+
+def test_the_map_is_walked_with_arrow_keys_and_opens_modules(opened: Open, real_page: str) -> None:
+    page = opened(real_page)
+    page.focus(".heat a.cell[tabindex='0']")
+    for key in ("ArrowDown", "ArrowRight", "ArrowRight"):
+        page.keyboard.press(key)
+    label = page.evaluate("document.activeElement.getAttribute('aria-label')")
+    assert label.startswith("layer 2 self_attn.q_proj; order-changed, split-K 3 → 2")
+    assert page.inner_text(".readout") == label
+    assert page.locator(".heat a.cell[tabindex='0']").count() == page.locator(".heat").count()
+    page.keyboard.press("End")
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')").startswith("layer 31 self_attn.q_proj")
+    page.keyboard.press("Enter")
+    assert page.locator("[id='m:prefill:model.layers.31.self_attn.q_proj']").is_visible()
+    assert hash_of(page) == "#m:prefill:model.layers.31.self_attn.q_proj"
+
+
+def test_keys_reach_filter_and_help(opened: Open, real_page: str) -> None:
+    page = opened(real_page)
+    page.keyboard.press("/")
+    assert page.evaluate("document.activeElement.id") == "filter-text"
+    page.keyboard.type("what?/")
+    assert page.input_value("#filter-text") == "what?/"
+    page.keyboard.press("Escape")
+    assert page.input_value("#filter-text") == ""
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("?")
+    assert page.is_visible("#help")
+    page.keyboard.press("Escape")
+    assert not page.is_visible("#help")
+
+
+def test_a_module_opens_by_keyboard_and_shows_both_kernels(opened: Open, real_page: str) -> None:
+    page = opened(real_page)
+    line = page.locator("li.group", has_text="self_attn.q_proj").first
+    line.locator("summary").first.focus()
+    page.keyboard.press("Enter")
+    assert (
+        line.locator(".name.side-a .full-name").first.inner_text() == "nvjet_sm90_hsh_128x8_64x12_4x1_v_bz_splitK_TNT"
+    )
+    changed = line.locator(".fields").first.locator("tr.changed").all_inner_texts()
+    assert "split-K factor\t3 (logged)\t2 (logged)\t" in [text.rstrip("\n") for text in changed]
+
+
+def test_every_control_can_be_reached_and_shows_its_focus(opened: Open, real_page: str) -> None:
+    page = opened(real_page)
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        outline = page.evaluate(
+            "(() => { const e = document.activeElement; const s = getComputedStyle(e.matches('.toggle input') ?"
+            " e.nextElementSibling : e); return [e.outerHTML.slice(0, 80), s.outlineStyle, s.outlineWidth]; })()"
+        )
+        assert outline[1] != "none" and outline[2] != "0px", outline[0]
+
+
+def test_colours_follow_the_system_until_chosen(opened: Open, real_page: str) -> None:
+    page = opened(real_page, color_scheme="dark")
+    background = "getComputedStyle(document.body).backgroundColor"
+    dark = page.evaluate(background)
+    page.click("#theme")
+    light = page.evaluate(background)
+    assert light != dark
+    assert page.get_attribute("#theme", "aria-label") == "Colours: light"
+    page.reload()
+    assert page.evaluate(background) == light
+    page.click("#theme")
+    assert page.evaluate(background) == dark
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_has_contrast_in_both_colours(opened: Open, full_diff: TraceDiff, scheme: str) -> None:
+    page = opened(render_html(full_diff), color_scheme=scheme)
+    page.evaluate("document.querySelectorAll('details').forEach(fold => fold.open = true)")
+    assert page.evaluate((Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")) == []
+
+
+def test_the_figure_is_drawn_and_follows_the_filter(opened: Open, real_page: str) -> None:
+    page = opened(real_page, fragment="#figures")
+    page.wait_for_selector("#figure .bars path", state="attached")
+    heights = "document.getElementById('figure').data.map(trace => [trace.name, trace.x.length, Math.max(...trace.y)])"
+    assert page.evaluate(heights)[:2] == [["batch 1", 32, 5], ["batch 2", 32, 5]]
+    page.fill("#filter-text", "q_proj")
+    page.select_option("#filter-phase", "prefill")
+    assert [height for _, _, height in page.evaluate(heights)] == [1, 1]
+
+
+def test_the_figure_shows_what_was_measured_where_it_was(opened: Open, real_diff: TraceDiff) -> None:
+    bits = {"isolated": {"equal": False, "share": 0.1, "max_ulp": 2}, "propagated": {"equal": False, "max_ulp": 31}}
+    rows = [replace(row, evidence=bits if row.phase == "prefill" else None) for row in real_diff.rows]
+    page = opened(render_html(replace(real_diff, rows=tuple(rows))), fragment="#figures")
+    page.wait_for_selector("#figure .bars path", state="attached")
+    page.check("#measure [value=ulp]")
+    drawn = page.evaluate("document.getElementById('figure').data.map(trace => [trace.name, Math.max(...trace.y)])")
+    assert drawn == [["on equal inputs", 2], ["in the run", 31]]
+
+
+def test_without_its_script_the_page_still_answers(opened: Open, real_page: str) -> None:
+    page = opened(real_page, java_script_enabled=False)
+    assert "7 of 7 projections run another kernel" in page.inner_text("h1")
+    assert page.is_visible(".heat a.cell")
+    line = page.locator("li.group", has_text="self_attn.q_proj").first
+    line.locator("summary").first.click()
+    assert line.locator(".names .full-name").first.is_visible()
+    assert not page.is_visible("#filter")
+    assert page.is_visible("table.counts")
+
+
+def test_on_paper_the_controls_are_gone_the_map_stays_and_dark_is_light(opened: Open, real_page: str) -> None:
+    page = opened(real_page, width=720, color_scheme="dark")
+    page.emulate_media(media="print")
+    assert not page.is_visible("#filter") and not page.is_visible(".tools")
+    assert page.is_visible(".heat a.cell")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.evaluate("document.querySelector('table.totals').getBoundingClientRect().right") <= 720
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_a_hostile_trace_runs_nothing_and_fits(opened: Open, width: int) -> None:
+    page = opened(render_html(hostile_diff()), width=width)
+    page.evaluate("document.querySelectorAll('details').forEach(fold => fold.open = true)")
+    page.locator("#figures").scroll_into_view_if_needed()
+    page.wait_for_selector("#figure .main-svg", state="attached")
+    page.fill("#filter-text", "<script>alert(1)")
+    assert visible_lines(page)
+    page.hover("li.group:not([hidden]) summary")
+    assert page.locator("img, base, iframe, body script[src], #figure a").count() == 0
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_a_page_without_rows_works(opened: Open) -> None:
+    page = opened(render_html(diff()))
+    assert page.inner_text("h1") == "Neither trace holds a kernel to compare."
+    page.click("#help-open")
+    assert page.is_visible("#help")

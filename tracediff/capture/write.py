@@ -1,0 +1,153 @@
+"""What a capture leaves behind: one clean trace per batch size, and the manifest that says what they are."""
+
+import shlex
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tracediff.capture.command import CHANGES_NUMBERS
+from tracediff.capture.manifest import FILE_NAME, Manifest, TraceEntry, listed_files
+from tracediff.capture.options import TORCH, CaptureOptions
+from tracediff.capture.repeats import Launch, first_difference, kernel_sequence, sequence_of
+from tracediff.capture.scrub import Scrubbed
+from tracediff.errors import TracediffError
+from tracediff.files import replaced_when_complete, write_text
+from tracediff.measure.step import FILE_NAMES as EVIDENCE_FILE_NAMES
+from tracediff.trace import read_trace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Captured:
+    """What a capture wrote.
+
+    Attributes:
+        folder: Where.
+        manifest: What is in it.
+        kept_reports: nsys's own reports, where they were asked for.
+        warnings: What the user should know, one line each.
+        evidence: What was measured after recording.
+        leak: Whether it shows that rows of a batch leak into each other.
+    """
+
+    folder: Path
+    manifest: Manifest
+    kept_reports: tuple[Path, ...]
+    warnings: tuple[str, ...]
+    evidence: tuple[Path, ...] = ()
+    leak: bool = False
+
+    @property
+    def traces(self) -> list[Path]:
+        """The trace files, one per batch size."""
+        return [self.folder / entry.file for entry in self.manifest.traces]
+
+    def summary(self) -> str:
+        """Return what was written, and the command to run next."""
+        lines = [
+            f"{path}  batch {entry.batch}, "
+            + (f"{entry.operators} operators, no kernels" if entry.operators else f"{entry.kernels} kernels")
+            for path, entry in zip(self.traces, self.manifest.traces, strict=True)
+        ]
+        lines += [str(path) for path in (self.folder / FILE_NAME, *self.evidence, *self.kept_reports)]
+        first, *others = (shlex.quote(str(path)) for path in self.traces)
+        following = [f"tracediff diff {first} {other}" for other in others] or [f"tracediff show {first}"]
+        return "\n".join([*lines, "next:", *(f"  {line}" for line in following)])
+
+
+def deliver(
+    options: CaptureOptions,
+    facts: Mapping[str, Any],
+    repeats: Mapping[int, list[tuple[Path, Scrubbed]]],
+    profiler_versions: Mapping[str, str],
+    environment: Mapping[str, str],
+) -> Captured:
+    """Write traces and manifest into the folder of the capture.
+
+    Args:
+        options: What was asked for.
+        facts: What the worker reported of the model and the machine.
+        repeats: Of each batch size the two recordings of the same forward, as clean exports.
+        profiler_versions: The profiler's, by name, where the worker does not know it.
+        environment: The caller's; what of it changes numbers goes into the manifest.
+
+    Raises:
+        TracediffError: A recording on a GPU holds no kernels, or the folder cannot be written to.
+    """
+    on_torch = options.profiler == TORCH
+    if options.device.startswith("cuda") and not all(counts.kernels for pair in repeats.values() for _, counts in pair):
+        raise TracediffError(
+            ("torch's profiler" if on_torch else "nsys") + " recorded no kernels",
+            "is another profiler, or a monitor that profiles (DCGM), using the GPU?",
+        )
+    for name in (*listed_files(options.folder), *EVIDENCE_FILE_NAMES):
+        (options.folder / name).unlink(missing_ok=True)
+    suffix = ".json.gz" if on_torch else ".sqlite"
+    warnings = []
+    entries = []
+    for batch, ((first, counts), (second, _)) in repeats.items():
+        sequences = [_sequence(path, on_torch) for path in (first, second)]
+        noun = "operator" if on_torch and not counts.kernels else "kernel"
+        difference = first_difference(sequences[0], sequences[1], noun)
+        entry = TraceEntry(
+            file=f"b{batch}{suffix}",
+            batch=batch,
+            kernels=counts.kernels,
+            operators=len(sequences[0]) if noun == "operator" else 0,
+            repeat_identical=difference is None,
+            repeat_difference=difference,
+            repeat_file=None if difference is None else f"b{batch}.repeat2{suffix}",
+        )
+        place(first, options.folder / entry.file)
+        if entry.repeat_file is not None:
+            place(second, options.folder / entry.repeat_file)
+            warnings.append(
+                f"batch {batch}: the same forward, recorded twice, ran other {noun}s ({difference}); "
+                f"the second recording is {entry.repeat_file}"
+            )
+        entries.append(entry)
+    if facts["algorithm_log"] == "unavailable" and options.device.startswith("cuda"):
+        warnings.append("no cuBLASLt with a logger is loaded: the traces hold no algorithm marks")
+    manifest = _manifest(options, facts, entries, profiler_versions, environment)
+    write_text(options.folder / FILE_NAME, manifest.to_json(), force=True)
+    return Captured(folder=options.folder, manifest=manifest, kept_reports=(), warnings=tuple(warnings))
+
+
+def _sequence(trace: Path, on_torch: bool) -> list[Launch]:
+    return sequence_of(read_trace(trace)) if on_torch else kernel_sequence(trace)
+
+
+def _manifest(
+    options: CaptureOptions,
+    facts: Mapping[str, Any],
+    entries: list[TraceEntry],
+    profiler_versions: Mapping[str, str],
+    environment: Mapping[str, str],
+) -> Manifest:
+    return Manifest(
+        profiler=options.profiler,
+        model=options.spec.label,
+        weights="random" if options.spec.is_preset else "real",
+        dtype=options.spec.dtype,
+        attention=options.spec.attention,
+        layers=facts["layers"],
+        geometry=facts["geometry"],
+        seed=options.spec.seed,
+        tokens=len(facts["prompt_tokens"]),
+        prompt_tokens=facts["prompt_tokens"],
+        decode_tokens=facts["decode_tokens"],
+        gpu=facts["gpu"],
+        sm_count=facts["sm_count"],
+        algorithm_log=facts["algorithm_log"],
+        settings={name: environment[name] for name in CHANGES_NUMBERS if name in environment},
+        versions={**facts["versions"], **profiler_versions},
+        command=options.command,
+        traces=entries,
+    )
+
+
+def place(source: Path, destination: Path) -> None:
+    """Copy a file to where it belongs, in one step."""
+    with replaced_when_complete(destination) as temporary:
+        shutil.copyfile(source, temporary)

@@ -1,1 +1,0 @@
-"""Measure what the trace predicts: bits of modules, logits and tokens."""

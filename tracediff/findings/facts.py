@@ -1,0 +1,173 @@
+"""Gather what a capture directory holds on the question whether a difference is a bug. No torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tracediff.diff import diff_tables
+from tracediff.diff.evidence import ORIGIN, attach_evidence
+from tracediff.errors import TracediffError
+from tracediff.findings import determinism as determinism_result
+from tracediff.findings import flips as flips_result
+from tracediff.findings import stored_logits
+from tracediff.findings.determinism import DeterminismResult, read_determinism
+from tracediff.findings.flips import FlipsResult, read_flips
+from tracediff.findings.lattice import FORMATS, Floats
+from tracediff.measured import FILE_NAME as EVIDENCE_FILE_NAME
+from tracediff.measured import SCHEMA, check_evidence
+from tracediff.trace import read_trace
+
+MANIFEST_FILE_NAME = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OriginOrder:
+    """What the traces say about one module that makes a difference.
+
+    Attributes:
+        batch: The batch size compared with 1.
+        phase, module: Where.
+        verdict: The trace's verdict.
+        reason: Why, in one phrase.
+    """
+
+    batch: int
+    phase: str
+    module: str
+    verdict: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredFlip:
+    """A token that differs in the captured run itself.
+
+    Attributes:
+        batch: The batch size compared with 1.
+        phase: Where.
+        tokens: Chosen at batch 1 and at `batch`.
+        margin_ulp: Margin at batch 1, in ULP of the logits' dtype; None where the logits are not stored.
+    """
+
+    batch: int
+    phase: str
+    tokens: tuple[int, int]
+    margin_ulp: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """Everything found.
+
+    Attributes:
+        evidence: What evidence.json holds (`tracediff.measured` describes it), or None.
+        stored_flips: Tokens that differ in the captured run.
+        orders: What the traces say about each origin; empty without traces.
+        flips: Flip searches by file name.
+        determinism: Run-to-run repeats by file name.
+        random_weights: Whether the capture's model had random weights; None where unknown.
+        notes: What could not be read, one sentence each.
+    """
+
+    evidence: dict[str, Any] | None = None
+    stored_flips: tuple[StoredFlip, ...] = ()
+    orders: tuple[OriginOrder, ...] = ()
+    flips: tuple[tuple[str, FlipsResult], ...] = ()
+    determinism: tuple[tuple[str, DeterminismResult], ...] = ()
+    random_weights: bool | None = None
+    notes: tuple[str, ...] = ()
+
+
+def gather(directory: Path) -> Facts:
+    """Read a capture directory.
+
+    Raises:
+        TracediffError: No such directory, nothing in it to explain, or a result in it that is damaged.
+    """
+    if not directory.is_dir():
+        raise TracediffError(f"{directory} is no directory", "give what `tracediff capture --out` wrote")
+    documents = dict(_documents(directory))
+    evidence = documents.get(EVIDENCE_FILE_NAME)
+    notes: list[str] = []
+    if evidence is not None and evidence.get("schema") != SCHEMA:
+        notes.append(f"{EVIDENCE_FILE_NAME} has schema {evidence.get('schema')}, this tracediff reads {SCHEMA}")
+        evidence = None
+    flips = [name for name, document in documents.items() if document.get("kind") == flips_result.KIND]
+    repeats = [name for name, document in documents.items() if document.get("kind") == determinism_result.KIND]
+    if evidence is None and not flips and not repeats:
+        raise TracediffError(
+            f"{directory} holds no evidence",
+            "record some with `tracediff capture --evidence` or `tracediff flips --out`",
+        )
+    manifest = documents.get(MANIFEST_FILE_NAME) or {}
+    orders: list[OriginOrder] = []
+    stored: tuple[StoredFlip, ...] = ()
+    if evidence is not None:
+        try:
+            check_evidence(evidence)
+            stored = tuple(_stored_flips(evidence, directory / stored_logits.FILE_NAME))
+            orders = list(_orders(evidence, manifest, directory, notes))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise TracediffError(
+                f"{directory / EVIDENCE_FILE_NAME} is damaged", f"{type(error).__name__}: {error}"
+            ) from error
+        except TracediffError as error:
+            notes.append(f"the traces were not compared: {error}")
+    weights = manifest.get("weights")
+    return Facts(
+        evidence=evidence,
+        stored_flips=stored,
+        orders=tuple(orders),
+        flips=tuple((name, read_flips(directory / name)) for name in flips),
+        determinism=tuple((name, read_determinism(directory / name)) for name in repeats),
+        random_weights=None if weights is None else weights == "random",
+        notes=tuple(notes),
+    )
+
+
+def _documents(directory: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    for path in sorted(directory.glob("*.json")):
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise TracediffError(f"cannot read {path}", str(error)) from error
+        if isinstance(document, dict):
+            yield path.name, document
+
+
+def _stored_flips(evidence: dict[str, Any], path: Path) -> Iterator[StoredFlip]:
+    logits = stored_logits.read_logits(path) if path.is_file() else {}
+    for pair in evidence["pairs"]:
+        base, batch = pair["batches"]
+        for phase, (a, b) in pair["tokens"].items():
+            if a != b:
+                stored = logits.get(f"{base}/{phase}")
+                margin = None if stored is None else _margin_ulp(*stored)
+                yield StoredFlip(batch=batch, phase=phase, tokens=(a, b), margin_ulp=margin)
+
+
+def _margin_ulp(dtype: str, logits: Floats) -> float:
+    second, first = sorted(logits.tolist())[-2:]
+    return float((first - second) / FORMATS[dtype].spacing(first))
+
+
+def _orders(
+    evidence: dict[str, Any], manifest: dict[str, Any], directory: Path, notes: list[str]
+) -> Iterator[OriginOrder]:
+    """Compare the traces of each pair that has an origin, yield the verdicts of its origins, and note what is odd."""
+    traces = {entry["batch"]: directory / Path(entry["file"]).name for entry in manifest.get("traces", [])}
+    for pair in evidence["pairs"]:
+        base, batch = pair["batches"]
+        if pair["first_origin"] is None or not {base, batch} <= traces.keys():
+            continue
+        diff = attach_evidence(diff_tables(read_trace(traces[base]), read_trace(traces[batch])))
+        notes += (warning for warning in diff.warnings if warning not in notes)
+        for row in diff.rows:
+            if row.evidence and row.evidence.get("state") == ORIGIN:
+                yield OriginOrder(
+                    batch=batch, phase=row.phase or "", module=row.module, verdict=str(row.verdict), reason=row.reason
+                )

@@ -1,0 +1,161 @@
+"""Numbers over a flip search: rates, intervals, flips by margin, which batch size was nearer to float32. No torch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from tracediff.findings.flips import FlipsResult, PromptSteps, Search
+
+# Upper ends of the margin bins in ULP; 0 is an exact tie.
+MARGIN_BINS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, math.inf)
+_NORMAL_QUANTILE_95 = 1.959963984540054
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarginBin:
+    """Steps whose margin at the base batch size lies above the bin before and at most at `up_to_ulp`.
+
+    Attributes:
+        up_to_ulp: Upper end in ULP; None in the last bin.
+        steps: Steps in the bin.
+        flips: Of these, flips.
+    """
+
+    up_to_ulp: float | None
+    steps: int
+    flips: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """One precision at one batch size against the base.
+
+    Attributes:
+        precision: As shown (`float16`, `tf32`).
+        base, batch: The two batch sizes.
+        prompts: Prompts compared.
+        steps: Steps compared.
+        flips: Steps where the choice differs.
+        rate: Flips ÷ steps.
+        interval: 95 % Wilson score interval of the rate. It takes steps for independent, which those of one prompt are
+            not quite.
+        first_divergence: For each prompt the first step that flips, or None.
+        equal_steps: Steps where every logit has the same bits at both batch sizes.
+        largest_change: Largest absolute change of a logit.
+        largest_change_ulp: The same in ULP of the dtype at the step's largest logit.
+        largest_flip_margin, largest_flip_margin_ulp: Of the flips, at the base; None without flips.
+        by_margin: Steps and flips by margin.
+        nearer_base, nearer_other, as_near: Steps where the base's logits are nearer to the float32 reference (root mean
+            square over the vocabulary), where the other's are, and where both are as near; None without a reference.
+        error_base, error_other: Mean distance to the reference; None without one.
+        reference_base, reference_other: Flips where the reference chooses the base's token, the other's; None without.
+        rows_agree: Whether all rows of a batch had the same bits at every step.
+    """
+
+    precision: str
+    base: int
+    batch: int
+    prompts: int
+    steps: int
+    flips: int
+    rate: float | None
+    interval: tuple[float, float]
+    first_divergence: tuple[int | None, ...]
+    equal_steps: int
+    largest_change: float
+    largest_change_ulp: float
+    largest_flip_margin: float | None
+    largest_flip_margin_ulp: float | None
+    by_margin: tuple[MarginBin, ...]
+    nearer_base: int | None
+    nearer_other: int | None
+    as_near: int | None
+    error_base: float | None
+    error_other: float | None
+    reference_base: int | None
+    reference_other: int | None
+    rows_agree: bool
+
+
+def wilson_interval(hits: int, trials: int) -> tuple[float, float]:
+    """Return the 95 % Wilson score interval of a proportion (E. B. Wilson 1927); (0, 1) without trials."""
+    if trials == 0:
+        return 0.0, 1.0
+    share, squared = hits / trials, _NORMAL_QUANTILE_95**2
+    centre = share + squared / (2 * trials)
+    spread = _NORMAL_QUANTILE_95 * math.sqrt(share * (1 - share) / trials + squared / (4 * trials**2))
+    scale = 1 + squared / trials
+    # At 0 and at all hits the ends are exact; rounding must not push them past the proportion.
+    low = 0.0 if hits == 0 else max(0.0, (centre - spread) / scale)
+    high = 1.0 if hits == trials else min(1.0, (centre + spread) / scale)
+    return low, high
+
+
+def summarise(result: FlipsResult) -> tuple[Summary, ...]:
+    """Return one summary per precision and batch size, in the order of the search."""
+    settings = result.settings
+    return tuple(
+        _summary(search, settings.batches[0], batch) for search in result.searches for batch in settings.batches[1:]
+    )
+
+
+def _summary(search: Search, base: int, batch: int) -> Summary:
+    pairs = [(prompt, other) for prompt in search.prompts for other in prompt.batches if other.batch == batch]
+    flips = [flip for flip in search.flips if flip.batch == batch]
+    steps = sum(len(prompt.chosen) for prompt, _ in pairs)
+    distances = [
+        distance for prompt, other in pairs for distance in zip(prompt.to_reference, other.to_reference, strict=True)
+    ]
+    changes = [
+        (change, change / ulp)
+        for prompt, other in pairs
+        for change, ulp in zip(other.largest_change, prompt.ulp, strict=True)
+    ]
+    return Summary(
+        precision=search.label,
+        base=base,
+        batch=batch,
+        prompts=len(pairs),
+        steps=steps,
+        flips=len(flips),
+        rate=len(flips) / steps if steps else None,
+        interval=wilson_interval(len(flips), steps),
+        first_divergence=tuple(_first_flip(prompt, batch) for prompt, _ in pairs),
+        equal_steps=sum(share == 0 for _, other in pairs for share in other.changed_share),
+        largest_change=max((change for change, _ in changes), default=0.0),
+        largest_change_ulp=max((change for _, change in changes), default=0.0),
+        largest_flip_margin=max((flip.margin for flip in flips), default=None),
+        largest_flip_margin_ulp=max((flip.margin_ulp for flip in flips), default=None),
+        by_margin=_by_margin(search, batch),
+        nearer_base=sum(a < b for a, b in distances) if distances else None,
+        nearer_other=sum(b < a for a, b in distances) if distances else None,
+        as_near=sum(a == b for a, b in distances) if distances else None,
+        error_base=sum(a for a, _ in distances) / len(distances) if distances else None,
+        error_other=sum(b for _, b in distances) / len(distances) if distances else None,
+        reference_base=sum(flip.reference == flip.base.token for flip in flips) if distances else None,
+        reference_other=sum(flip.reference == flip.other.token for flip in flips) if distances else None,
+        rows_agree=all(other.rows_agree for _, other in pairs),
+    )
+
+
+def _first_flip(prompt: PromptSteps, batch: int) -> int | None:
+    return min((flip.step for flip in prompt.flips if flip.batch == batch), default=None)
+
+
+def _by_margin(search: Search, batch: int) -> tuple[MarginBin, ...]:
+    steps, flips = [0] * len(MARGIN_BINS), [0] * len(MARGIN_BINS)
+    for prompt in search.prompts:
+        for margin in prompt.margin_ulp:
+            steps[_bin_of(margin)] += 1
+        for flip in prompt.flips:
+            if flip.batch == batch:
+                flips[_bin_of(flip.margin_ulp)] += 1
+    return tuple(
+        MarginBin(up_to_ulp=None if math.isinf(end) else end, steps=in_bin, flips=flipped)
+        for end, in_bin, flipped in zip(MARGIN_BINS, steps, flips, strict=True)
+    )
+
+
+def _bin_of(margin_ulp: float) -> int:
+    return next(place for place, end in enumerate(MARGIN_BINS) if margin_ulp <= end)

@@ -1,0 +1,1 @@
+"""Measure on a model: replay, repair, controls, flips, determinism. Needs torch."""

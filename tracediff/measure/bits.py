@@ -1,0 +1,84 @@
+"""Compare two tensors by their bits, and tell how far apart they are in units of the last place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+_INTEGERS = {
+    torch.float16: torch.int16,
+    torch.bfloat16: torch.int16,
+    torch.float32: torch.int32,
+    torch.float64: torch.int64,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bits:
+    """How two tensors of one shape and type compare.
+
+    Attributes:
+        equal: Whether every element has the same bits; −0 and +0 differ, a NaN equals a NaN of the same bits.
+        share: Differing elements ÷ elements.
+        max_ulp: Largest distance in units of the last place of their type: how many representable numbers one is away
+            from the other (0 between −0 and +0). None where a NaN stands against a number, and for other than floats.
+    """
+
+    equal: bool
+    share: float = 0.0
+    max_ulp: int | None = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
+        return {"equal": self.equal, "share": self.share, "max_ulp": self.max_ulp}
+
+
+EQUAL = Bits(equal=True)
+
+
+def compare(a: torch.Tensor, b: torch.Tensor) -> Bits:
+    """Compare two tensors of the same shape and type.
+
+    Raises:
+        ValueError: Their shapes or types differ.
+    """
+    if a.shape != b.shape or a.dtype != b.dtype:
+        raise ValueError(f"cannot compare {tuple(a.shape)} {a.dtype} with {tuple(b.shape)} {b.dtype}")
+    if a.dtype not in _INTEGERS:
+        differing = a != b
+        if not bool(differing.any()):
+            return EQUAL
+        return Bits(equal=False, share=differing.double().mean().item(), max_ulp=None)
+    first, second = (each.contiguous().view(_INTEGERS[a.dtype]) for each in (a, b))
+    if torch.equal(first, second):
+        return EQUAL
+    differing = first != second
+    share = differing.double().mean().item()
+    if bool((differing & (a.isnan() | b.isnan())).any()):
+        return Bits(equal=False, share=share, max_ulp=None)
+    # Only what differs is widened: tensors may be large, differences are few.
+    distance = _distance(_ordered(first[differing]), _ordered(second[differing]))
+    return Bits(equal=False, share=share, max_ulp=int(distance.max()))
+
+
+def worst(a: Bits | None, b: Bits) -> Bits:
+    """Join two comparisons of one module: the larger share and distance; an unknown distance stays unknown."""
+    if a is None:
+        return b
+    farthest = None if a.max_ulp is None or b.max_ulp is None else max(a.max_ulp, b.max_ulp)
+    return Bits(equal=a.equal and b.equal, share=max(a.share, b.share), max_ulp=farthest)
+
+
+def _ordered(integers: torch.Tensor) -> torch.Tensor:
+    """Map the bits of floats to integers that count representable numbers: neighbours are 1 apart, ±0 both 0."""
+    without_sign = torch.iinfo(integers.dtype).max
+    wide = integers.to(torch.int64)
+    return torch.where(wide < 0, -(wide & without_sign), wide)
+
+
+def _distance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    # Doubles of opposite signs can be further apart than 64 bits say: the sum then wraps to below zero.
+    distance = torch.where((a < 0) == (b < 0), (a - b).abs(), a.abs() + b.abs())
+    return torch.where(distance < 0, torch.iinfo(torch.int64).max, distance)

@@ -1,0 +1,1 @@
+"""Models: presets, loading, one forward, and the ranges around its modules."""

@@ -1,0 +1,189 @@
+"""The models that are recorded: presets with real geometries and random weights, or real weights.
+
+A preset needs no download and no licence. Which kernel runs depends on shapes and types, not on values, so random
+weights of the real geometry run the real kernels. Weights are made directly on the device; the same seed gives the
+same weights on the same GPU model and torch version.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tracediff.errors import TracediffError
+from tracediff.model.presets import PRESETS
+from tracediff.model.spec import ModelSpec
+
+# Everything a model needs and nothing that could run code on loading (no pickles, no Python files).
+_HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+
+
+def load_model(spec: ModelSpec, device: str) -> Any:
+    """Make or load the model on `device`, in evaluation mode and without gradients.
+
+    Args:
+        spec: Which model.
+        device: `cuda`, `cuda:N` or `cpu`.
+
+    Returns:
+        A transformers causal language model, a `torch.nn.Module`.
+
+    Raises:
+        TracediffError: No GPU, not enough memory, unknown, gated or unreachable model, more layers than the model has.
+    """
+    import torch  # noqa: PLC0415 -- seconds, and a laptop that only diffs has none
+    import transformers  # noqa: PLC0415
+
+    require_device(device)
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    dtype = getattr(torch, spec.dtype)
+    with _load_failures_in_one_line(spec):
+        if spec.is_preset:
+            config = transformers.LlamaConfig(**_preset_geometry(spec))
+            torch.manual_seed(spec.seed)
+            with torch.device(device):
+                model = transformers.AutoModelForCausalLM.from_config(
+                    config, dtype=dtype, attn_implementation=spec.attention
+                )
+        else:
+            source = model_directory(spec)
+            config = transformers.AutoConfig.from_pretrained(source)
+            _keep_layers(config, spec)
+            model = transformers.AutoModelForCausalLM.from_pretrained(
+                source, config=config, dtype=dtype, attn_implementation=spec.attention
+            ).to(device)
+    return model.eval().requires_grad_(False)
+
+
+def prompt_tokens(spec: ModelSpec, model: Any, *, text: str | None = None, count: int = 6) -> Any:
+    """Return one prompt as token ids.
+
+    Args:
+        spec: The model's spec; its seed makes the random prompt.
+        model: What `load_model` returned.
+        text: The prompt's text. Presets have no tokenizer: each UTF-8 byte is one token there.
+        count: Without text, how many random tokens.
+
+    Returns:
+        An int64 tensor (1, tokens) on the model's device. Random tokens are the same on every device.
+
+    Raises:
+        TracediffError: An empty prompt, or one longer than the model's positions.
+    """
+    import torch  # noqa: PLC0415
+
+    if text is None:
+        generator = torch.Generator().manual_seed(spec.seed)
+        tokens = torch.randint(model.config.vocab_size, (1, count), generator=generator)
+    elif spec.is_preset:
+        tokens = torch.tensor([list(text.encode())], dtype=torch.int64)
+    else:
+        from transformers import AutoTokenizer  # noqa: PLC0415
+
+        with _load_failures_in_one_line(spec):
+            tokenizer = AutoTokenizer.from_pretrained(model_directory(spec))
+        tokens = tokenizer(text, return_tensors="pt").input_ids
+    length = tokens.shape[1]
+    if length == 0:
+        raise TracediffError("the prompt has no tokens", "give --prompt a text, or --tokens 1 or more")
+    if length > model.config.max_position_embeddings:
+        limit = model.config.max_position_embeddings
+        raise TracediffError(f"the prompt has {length} tokens, {spec.label} takes {limit}", "shorten it")
+    return tokens.to(model.device)
+
+
+def has_gpu() -> bool:
+    """Whether torch can use a GPU."""
+    import torch  # noqa: PLC0415
+
+    return bool(torch.cuda.is_available())
+
+
+def require_device(device: str) -> None:
+    """Raise TracediffError where `device` is a GPU and there is none that torch can use."""
+    if device.startswith("cuda") and not has_gpu():
+        import torch  # noqa: PLC0415
+
+        why = "this torch is a CPU build" if torch.version.cuda is None else "torch sees no NVIDIA GPU"
+        raise TracediffError(
+            f"no GPU to record on ({why})",
+            "run `tracediff capture` on a machine with one; `tracediff diff` reads the traces anywhere, profiles/ in "
+            "the repository holds recorded ones, and `--profiler torch --model tiny` tries a capture on the CPU",
+        )
+
+
+def model_directory(spec: ModelSpec) -> Path:
+    """Return the directory of a model that is not a preset, fetching a hub model into the hub's own cache first.
+
+    Raises:
+        TracediffError: The model is gated, does not exist, or the hub cannot be reached.
+    """
+    if spec.is_directory:
+        return Path(spec.name)
+    from huggingface_hub import snapshot_download  # noqa: PLC0415
+
+    with _load_failures_in_one_line(spec):
+        return Path(snapshot_download(spec.name, allow_patterns=_HUB_FILES))
+
+
+def _preset_geometry(spec: ModelSpec) -> dict[str, Any]:
+    geometry = dict(PRESETS[spec.name])
+    if spec.layers is not None:
+        _refuse_more_layers(spec, geometry["num_hidden_layers"])
+        geometry["num_hidden_layers"] = spec.layers
+    return geometry
+
+
+def _keep_layers(config: Any, spec: ModelSpec) -> None:
+    if spec.layers is not None:
+        _refuse_more_layers(spec, config.num_hidden_layers)
+        config.num_hidden_layers = spec.layers
+        if getattr(config, "layer_types", None):
+            config.layer_types = config.layer_types[: spec.layers]
+
+
+def _refuse_more_layers(spec: ModelSpec, available: int) -> None:
+    if spec.layers is not None and spec.layers > available:
+        raise TracediffError(f"{spec.label} has {available} layers, not {spec.layers}", "give a smaller --layers")
+
+
+@contextmanager
+def _load_failures_in_one_line(spec: ModelSpec) -> Iterator[None]:
+    """Turn what torch, transformers and the hub raise into one line that says what to do."""
+    # The hub's loggers repeat the whole story on stderr.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    try:
+        yield
+    except TracediffError:
+        raise
+    except Exception as error:
+        names = {type(link).__name__ for link in _causes(error)}
+        if "OutOfMemoryError" in names or "DefaultCPUAllocator" in str(error):
+            raise out_of_memory(spec) from error
+        if "GatedRepoError" in names or "gated repo" in str(error):
+            hint = f"accept its terms on huggingface.co/{spec.name}, then `hf auth login`; or use a preset"
+            raise TracediffError(f"{spec.label} is gated", hint) from error
+        if "RepositoryNotFoundError" in names:
+            hint = "check the id; a private one needs `hf auth login`"
+            raise TracediffError(f"the hub has no model {spec.name}", hint) from error
+        if names & {"LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectError", "ConnectionError"}:
+            hint = "check the connection, give a local directory, or use a preset"
+            raise TracediffError(f"cannot fetch {spec.name} from the hub", hint) from error
+        if isinstance(error, OSError | ValueError | KeyError | RuntimeError | ImportError):
+            first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            raise TracediffError(f"cannot load {spec.label}", first_line) from error
+        raise
+
+
+def out_of_memory(spec: ModelSpec, batch: int | None = None) -> TracediffError:
+    """Return the error for a model or a batch that does not fit."""
+    what = f"{spec.label} in {spec.dtype}" + ("" if batch is None else f" at batch {batch}")
+    return TracediffError(f"out of memory: {what} does not fit", "use --layers, a smaller model, batch or prompt")
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

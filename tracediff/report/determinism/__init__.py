@@ -1,0 +1,1 @@
+"""Run-to-run repeats, in every format."""

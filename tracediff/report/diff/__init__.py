@@ -1,0 +1,1 @@
+"""A diff of traces, in every format."""

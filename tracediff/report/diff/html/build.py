@@ -1,0 +1,187 @@
+"""From a diff to everything the page shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+import tracediff
+from tracediff.diff.fold import kind_of
+from tracediff.diff.headline import by_phase, headline, main_phase
+from tracediff.diff.result import Row, Side, TraceDiff, Verdict
+from tracediff.diff.summary import summarise
+from tracediff.diff.words import layers_in_words
+from tracediff.report.diff.html import chain as words
+from tracediff.report.diff.html.groups import group_rows, heat_rows, totals
+from tracediff.report.diff.html.places import anchor, kind_labels, phase_name
+from tracediff.report.diff.html.run_evidence import logits_step, read_run, token_step
+from tracediff.report.diff.html.view import Fact, Group, LayerCount, Phase, Report
+from tracediff.report.words import change, coverage_words
+from tracediff.text import printable, shorten
+
+_SHOWN_CONTRADICTIONS = 20
+
+
+def build_report(diff: TraceDiff) -> Report:
+    """Return what the page shows of `diff`."""
+    labels = kind_labels(list(dict.fromkeys(kind_of(row) for row in diff.rows)))
+    row_phases = by_phase(diff.rows)
+    phases: list[Phase] = []
+    signatures: dict[Any, str] = {}
+    for rows in sorted(row_phases.values(), key=_stands_late):
+        phase = _phase(rows, labels, signatures)
+        signatures.setdefault(_signature(phase.groups), phase.name)
+        phases.append(phase)
+    sides = _side_names(diff.a, diff.b)
+    total = totals(diff.rows)
+    story = tuple(map(printable, summarise(diff)))
+    run = read_run(diff.evidence)
+    steps = words.chain(diff, logits_step(run), token_step(run))
+    return Report(
+        title=f"tracediff: {sides[0]} → {sides[1]}",
+        side_names=sides,
+        subject=_subject(diff),
+        headline=story[0],
+        lead=_lead(main_phase(diff.rows), story),
+        story=story,
+        warnings=tuple(map(printable, diff.warnings)),
+        contradictions=_contradictions(phases),
+        chain=steps,
+        phases=tuple(phases),
+        totals=total,
+        time_change=change(*total.duration_ns),
+        verdicts={verdict.value: number for verdict, number in diff.verdicts.items()},
+        layer_counts=_layer_counts(row_phases),
+        facts=_facts(diff.a, diff.b),
+        notes=(tuple(map(printable, diff.a.notes)), tuple(map(printable, diff.b.notes))),
+        coverage=(coverage_words(diff.a), coverage_words(diff.b)),
+        run=run,
+        measured=any(module.measured for phase in phases for group in phase.groups for module in group.modules),
+        version=tracediff.__version__,
+    )
+
+
+def _phase(rows: Sequence[Row], labels: dict[str, str], earlier: dict[Any, str]) -> Phase:
+    name = phase_name(rows[0].phase)
+    layers = tuple(sorted({row.layer for row in rows if row.layer is not None}))
+    groups = group_rows(rows, labels)
+    heat, outside = heat_rows(rows, labels, layers)
+    total = totals(rows)
+    verdicts = dict.fromkeys((verdict.value for verdict in Verdict), 0)
+    for row in rows:
+        verdicts[row.verdict.value] += 1
+    return Phase(
+        anchor=anchor("phase", name),
+        name=name,
+        layers=layers,
+        heat=heat,
+        outside=outside,
+        groups=groups,
+        totals=total,
+        summary=printable(headline(rows)),
+        verdicts=verdicts,
+        time_change=change(*total.duration_ns),
+        same_as=earlier.get(_signature(groups), ""),
+    )
+
+
+def _stands_late(rows: Sequence[Row]) -> tuple[bool, bool]:
+    """Phases that run no block (a range around everything, or none) come last: few ask for them."""
+    return all(row.layer is None for row in rows), rows[0].phase is None
+
+
+def _signature(groups: Sequence[Group]) -> Any:
+    """What makes two phases the same: kernels and verdicts. Launch sizes grow with the cache, times vary."""
+    return tuple(
+        (
+            group.kind,
+            group.layers,
+            group.verdict,
+            group.reason,
+            group.isolated,
+            group.propagated,
+            tuple((pair.a, pair.b, pair.verdict) for pair in group.pairs),
+        )
+        for group in groups
+    )
+
+
+def _lead(main: Sequence[Row], story: Sequence[str]) -> tuple[str, ...]:
+    """What must be read beside the headline: what the counts hide, and the judgement, the story's last sentence."""
+    if not main:
+        return ()
+    return tuple(sentence for sentence in (words.splitk_sentence(main), story[-1]) if sentence)
+
+
+def _side_names(a: Side, b: Side) -> tuple[str, str]:
+    """Name the traces by what tells them apart: the batch where it does, else their files."""
+    if a.info.batch is not None and b.info.batch is not None and a.info.batch != b.info.batch:
+        return f"batch {a.info.batch}", f"batch {b.info.batch}"
+    names = [printable(shorten(side.info.path.rsplit("/", 1)[-1], 40)) for side in (a, b)]
+    return (names[0], names[1]) if names[0] != names[1] else (f"{names[0]} (a)", f"{names[1]} (b)")
+
+
+def _subject(diff: TraceDiff) -> str:
+    def word(name: str, unit: str = "") -> str:
+        values = [getattr(side.info, name) for side in (diff.a, diff.b)]
+        known = dict.fromkeys(str(value) for value in values if value is not None)
+        return " / ".join(printable(shorten(value, 60)) + unit for value in known)
+
+    parts = (word("model"), word("dtype"), word("tokens", " tokens"), word("gpu"))
+    return " · ".join(filter(None, parts))
+
+
+def _contradictions(phases: Sequence[Phase]) -> tuple[str, ...]:
+    found = [
+        f"{phase.name} {module.module}: {module.contradiction}"
+        for phase in phases
+        for group in phase.groups
+        for module in group.modules
+        if module.contradiction
+    ]
+    rest = len(found) - _SHOWN_CONTRADICTIONS
+    return (*found[:_SHOWN_CONTRADICTIONS], *([f"… and {rest:,} more, marked below"] if rest > 0 else []))
+
+
+def _layer_counts(phases: dict[str | None, list[Row]]) -> tuple[LayerCount, ...]:
+    counts = []
+    for phase, rows in phases.items():
+        by_layer: dict[int, list[Row]] = {}
+        for row in rows:
+            if row.layer is not None:
+                by_layer.setdefault(row.layer, []).append(row)
+        numbers = [(layer, totals(by_layer[layer]).splitk_reduce) for layer in sorted(by_layer)]
+        for reduces, run in groupby(numbers, key=lambda number: number[1]):
+            layers = layers_in_words(layer for layer, _ in run)
+            counts.append(LayerCount(phase=phase_name(phase), layers=layers, splitk_reduce=reduces))
+    return tuple(counts)
+
+
+_FACTS = (
+    ("File", "path"),
+    ("Model", "model"),
+    ("Element type", "dtype"),
+    ("Batch", "batch"),
+    ("Prompt tokens per row", "tokens"),
+    ("GPU", "gpu"),
+    ("Multiprocessors", "sm_count"),
+    ("Profiler", "profiler"),
+    ("Profiler version", "profiler_version"),
+    ("Export schema", "schema_version"),
+)
+
+
+def _facts(a: Side, b: Side) -> tuple[Fact, ...]:
+    def fact(label: str, value_a: Any, value_b: Any) -> Fact:
+        text_a, text_b = ("–" if value is None else printable(str(value)) for value in (value_a, value_b))
+        return Fact(label=label, a=text_a, b=text_b, changed=text_a != text_b)
+
+    named = [fact(label, getattr(a.info, name), getattr(b.info, name)) for label, name in _FACTS]
+    versions = dict.fromkeys([*a.info.versions, *b.info.versions])
+    return (
+        *named,
+        *(fact(printable(name), a.info.versions.get(name), b.info.versions.get(name)) for name in versions),
+        fact("Kernels compared", f"{a.kernels:,}", f"{b.kernels:,}"),
+        fact("Kernels in the trace", f"{a.coverage.kernels:,}", f"{b.coverage.kernels:,}"),
+    )

@@ -1,0 +1,1 @@
+"""A fleet of traces, in every format."""

@@ -1,0 +1,1 @@
+"""Token flips, in every format."""

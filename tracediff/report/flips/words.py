@@ -1,0 +1,159 @@
+"""A flip search in sentences: what it found, and where a common claim does not hold on the machine at hand."""
+
+from __future__ import annotations
+
+from tracediff.findings.flips import Choice, Flip, FlipsResult
+from tracediff.findings.flips_summary import Summary, summarise
+from tracediff.text import printable
+
+
+def setting_words(result: FlipsResult) -> str:
+    """Return one line that says what was searched and on what."""
+    settings, machine = result.settings, result.machine
+    weights = "random weights" if settings.random_weights else "its own weights"
+    layers = "" if settings.layers is None else f", {settings.layers} layers"
+    steps = (
+        "every position of one forward"
+        if settings.mode == "prefill"
+        else f"prefill and {settings.decode} decode steps with a cache"
+    )
+    batches = ", ".join(map(str, settings.batches[1:]))
+    where = machine.get("gpu") or machine.get("device") or "unknown device"
+    return (
+        f"{settings.model} ({weights}{layers}), {settings.prompts} prompts, {steps}; "
+        f"batch {settings.batches[0]} against {batches}, fed the same tokens; {where}, torch {machine.get('torch')}"
+    )
+
+
+def findings(result: FlipsResult) -> list[str]:
+    """Return what the numbers say, one sentence each, the most important first."""
+    summaries = summarise(result)
+    sentences = [*_about_flips(summaries), *_about_controls(result, summaries), *_about_precision(summaries)]
+    if any(summary.precision == "tf32" for summary in summaries):
+        sentences.append(
+            "tf32: margins are in ULP of float32, the logits' dtype; its products keep 10 fraction bits, as float16"
+        )
+    return [*sentences, *_about_reference(summaries), *result.notes]
+
+
+def percent(share: float) -> str:
+    """Write a share in percent with two digits that count."""
+    return f"{share:.2%}" if share >= 0.001 or share == 0 else f"{share:.1e}"
+
+
+def number(value: float) -> str:
+    """Write a logit or a margin with up to six digits."""
+    return f"{value:.6g}"
+
+
+def tie_words(choice: Choice) -> str:
+    """Say that the largest logit is shared, and what decides then; empty without a tie."""
+    if choice.tied < 2:
+        return ""
+    return f"exact {choice.tied}-way tie: the lowest id is taken"
+
+
+def flip_title(flip: Flip, base: int, precision: str) -> str:
+    """Return one line that names a flip."""
+    margin = "an exact tie" if flip.margin == 0 else f"margin {number(flip.margin)} = {number(flip.margin_ulp)} ULP"
+    return (
+        f"{precision}, prompt {flip.prompt}, step {flip.step}: token {flip.base.token} at batch {base}, "
+        f"{flip.other.token} at batch {flip.batch}; {margin}"
+    )
+
+
+def token_words(token: int, text: str | None) -> str:
+    """Return a token's id, with its text where a tokenizer knows it."""
+    return str(token) if text is None else f"{token} {printable(text)!r}"
+
+
+def _about_flips(summaries: tuple[Summary, ...]) -> list[str]:
+    sentences = []
+    equal: dict[str, list[Summary]] = {}
+    for summary in summaries:
+        if not summary.steps:
+            sentences.append(f"{_pair(summary)}: nothing was compared")
+        elif summary.equal_steps == summary.steps:
+            equal.setdefault(summary.precision, []).append(summary)
+        elif summary.flips == 0:
+            sentences.append(
+                f"{_pair(summary)}: no flip in {summary.steps:,} steps (rate below {percent(summary.interval[1])} with "
+                f"95 % confidence), though {summary.steps - summary.equal_steps:,} steps have other logits"
+            )
+        else:
+            sentences.append(
+                f"{_pair(summary)}: {summary.flips} of {summary.steps:,} steps flip, every one with a margin of at "
+                f"most {number(summary.largest_flip_margin or 0)} = {number(summary.largest_flip_margin_ulp or 0)} ULP"
+                f"; the largest change of any logit is {number(summary.largest_change)} = "
+                f"{number(summary.largest_change_ulp)} ULP at the top logit"
+            )
+    for precision, same in equal.items():
+        batches = ", ".join(str(summary.batch) for summary in same)
+        sentences.append(
+            f"{precision}, batch {same[0].base} against {batches}: every logit has the same bits in all "
+            f"{same[0].steps:,} steps, so no token can flip"
+        )
+    return sentences
+
+
+def _pair(summary: Summary) -> str:
+    return f"{summary.precision}, batch {summary.base} against {summary.batch}"
+
+
+def _about_controls(result: FlipsResult, summaries: tuple[Summary, ...]) -> list[str]:
+    sentences = [
+        f"{search.label}: the same run twice gave other bits; flips between batch sizes mean little until that is found"
+        for search in result.searches
+        if not search.repeatable
+    ]
+    for summary in summaries:
+        if not summary.rows_agree:
+            sentences.append(
+                f"{summary.precision}, batch {summary.batch}: rows that hold the same prompt differ in bits, so a "
+                "row's place in the batch matters here"
+            )
+    return sentences
+
+
+def _about_precision(summaries: tuple[Summary, ...]) -> list[str]:
+    """Compare float32 with the 16-bit precisions, batch size by batch size: does it remove flips?"""
+    sentences = []
+    for exact in summaries:
+        coarse = [one for one in summaries if one.batch == exact.batch and one.precision != "float32"]
+        if exact.precision != "float32" or not any(one.flips for one in coarse):
+            continue
+        counts = ", ".join(f"{one.flips} flips in {one.precision}" for one in coarse)
+        what = f"batch {exact.batch}: {counts}, {exact.flips} in float32"
+        if exact.equal_steps == exact.steps:
+            sentences.append(f"{what}, whose logits are equal in bits")
+        elif exact.flips == 0:
+            sentences.append(
+                f"{what}, whose logits change too (by up to {number(exact.largest_change)}): a nearer tie would flip "
+                "there, so float32 makes flips rarer and does not rule them out"
+            )
+        elif exact.flips < min(one.flips for one in coarse):
+            sentences.append(f"{what}: float32 reduces flips and does not remove them")
+        else:
+            sentences.append(f"{what}: float32 does not reduce flips here")
+    return sentences
+
+
+def _about_reference(summaries: tuple[Summary, ...]) -> list[str]:
+    sentences = []
+    for summary in summaries:
+        if summary.error_base is None or summary.error_other is None or summary.equal_steps == summary.steps:
+            continue
+        sentences.append(
+            f"{_pair(summary)}: nearer to a float32 run of the same weights is batch {summary.base} in "
+            f"{summary.nearer_base:,} steps, batch {summary.batch} in {summary.nearer_other:,} "
+            f"(mean distance {number(summary.error_base)} and {number(summary.error_other)})"
+            + (
+                f"; of the {summary.flips} flips it chooses the token of batch {summary.base} in "
+                f"{summary.reference_base}, of batch {summary.batch} in {summary.reference_other}"
+                if summary.flips
+                else ""
+            )
+        )
+    if sentences:
+        sentences.append("being nearer makes neither batch size the right one: both are roundings of the same sums")
+    return sentences

@@ -1,0 +1,1 @@
+"""A lattice of logits, in every format."""
