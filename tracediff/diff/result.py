@@ -58,12 +58,21 @@ class Kernel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """Two kernels that stand for each other; one side is None where the other has no counterpart."""
+    """Two aligned kernels of a row; one side is None where the other has no counterpart.
+
+    Attributes:
+        a, b: The kernels.
+        index_a, index_b: Their positions in the row's `a` and `b`, None where the side is.
+        verdict: What the change means for bits.
+        reason: Why, in one phrase.
+    """
 
     a: Kernel | None
     b: Kernel | None
     verdict: Verdict
     reason: str
+    index_a: int | None = None
+    index_b: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,13 +19,14 @@ def judge_row(pairs: Sequence[Aligned]) -> tuple[tuple[Pair, ...], Verdict, str]
     A kernel that only adds the parts of a split-K GEMM is judged with that GEMM.
 
     Args:
-        pairs: Aligned kernels in launch order; one side may be None, not both.
+        pairs: Every kernel of both sides once, aligned, in launch order; one side may be None, not both.
 
     Returns:
         The judged pairs, the worst verdict among them, and the reason of the pair that decides.
     """
     judged: list[Pair] = []
     product: Pair | None = None
+    seen_a = seen_b = 0
     for a, b in pairs:
         kernel = a or b
         role = kernel.parsed.role if kernel is not None else "other"
@@ -33,7 +34,9 @@ def judge_row(pairs: Sequence[Aligned]) -> tuple[tuple[Pair, ...], Verdict, str]
             verdict, reason = _with_product(product, a, b)
         else:
             verdict, reason = decide(a, b)
-        pair = Pair(a=a, b=b, verdict=verdict, reason=reason)
+        index_a, index_b = (None if a is None else seen_a), (None if b is None else seen_b)
+        pair = Pair(a=a, b=b, verdict=verdict, reason=reason, index_a=index_a, index_b=index_b)
+        seen_a, seen_b = seen_a + (a is not None), seen_b + (b is not None)
         if role == "gemm":
             product = pair
         judged.append(pair)

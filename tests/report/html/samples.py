@@ -39,7 +39,16 @@ def row(
         module=module,
         a=(a,) if a else (),
         b=(b,) if b else (),
-        pairs=(Pair(a=a, b=b, verdict=verdict, reason=reason),),
+        pairs=(
+            Pair(
+                a=a,
+                b=b,
+                verdict=verdict,
+                reason=reason,
+                index_a=0 if a else None,
+                index_b=0 if b else None,
+            ),
+        ),
         verdict=verdict,
         reason=reason,
         evidence=evidence,

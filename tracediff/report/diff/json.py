@@ -71,22 +71,13 @@ def coverage_to_dict(coverage: Coverage) -> dict[str, int]:
 
 def row_to_dict(row: Row) -> dict[str, Any]:
     """Return one (phase, module): `aligned` holds [index in a or null, index in b or null, verdict, reason]."""
-    place = {id(kernel): index for side in (row.a, row.b) for index, kernel in enumerate(side)}
     return {
         "phase": row.phase,
         "layer": row.layer,
         "module": row.module,
         "a": [kernel_to_dict(kernel) for kernel in row.a],
         "b": [kernel_to_dict(kernel) for kernel in row.b],
-        "aligned": [
-            [
-                None if pair.a is None else place[id(pair.a)],
-                None if pair.b is None else place[id(pair.b)],
-                str(pair.verdict),
-                pair.reason,
-            ]
-            for pair in row.pairs
-        ],
+        "aligned": [[pair.index_a, pair.index_b, str(pair.verdict), pair.reason] for pair in row.pairs],
         "splitk_reduce": list(row.splitk_reduce),
         "split_k": list(row.split_k),
         "duration_ns": list(row.duration_ns),

@@ -91,23 +91,22 @@ def save_diff(diff: TraceDiff, path: Path, force: bool = False) -> None:
     Raises:
         TracediffError: The file exists and `force` is not given, or cannot be written.
     """
-    kernels = dict(_numbered(diff.rows))
-    _save(path, force, {"a": diff.a, "b": diff.b}, kernels, diff.rows, diff.warnings)
+    _save(path, force, {"a": diff.a, "b": diff.b}, diff.rows, diff.warnings)
 
 
 def save_show(side: Side, rows: tuple[Row, ...], path: Path, force: bool = False) -> None:
     """Write one trace's kernel table (the rows' `a` side) to the SQLite file `path`, without `modules` and `pairs`."""
-    _save(path, force, {"a": side}, dict(_numbered(rows)), (), ())
+    _save(path, force, {"a": side}, rows, None)
 
 
 def _save(
     path: Path,
     force: bool,
     sides: dict[str, Side],
-    kernels: dict[int, tuple[int, dict[str, Any]]],
     rows: tuple[Row, ...],
-    warnings: tuple[str, ...],
+    warnings: tuple[str, ...] | None,
 ) -> None:
+    """Write the tables; without warnings (not even none) the rows hold one trace, so there are no pairs."""
     import sqlite_utils  # noqa: PLC0415 -- imports pandas where it is installed: 0.4 s
 
     refuse_to_overwrite(path, force)
@@ -124,14 +123,13 @@ def _save(
             notes = ({"trace": label, "note": note} for label, side in sides.items() for note in side.notes)
             of_trace = [("trace", "traces", "label")]
             fill("notes", {"trace": str, "note": str}, notes, foreign_keys=of_trace)
-            records = (record for _, record in kernels.values())
-            fill("kernels", _KERNEL_TYPES, records, pk="id", foreign_keys=of_trace)
+            fill("kernels", _KERNEL_TYPES, _kernels(rows), pk="id", foreign_keys=of_trace)
             database.table("kernels").create_index(["phase", "module"])
-            if rows:
+            if warnings is not None and rows:
                 modules = (_module(number, row) for number, row in enumerate(rows))
                 fill("modules", _MODULE_TYPES, modules, pk="id")
                 links = [("module_id", "modules", "id"), ("kernel_a", "kernels", "id"), ("kernel_b", "kernels", "id")]
-                fill("pairs", _PAIR_TYPES, _pairs(rows, kernels), pk="id", foreign_keys=links)
+                fill("pairs", _PAIR_TYPES, _pairs(rows), pk="id", foreign_keys=links)
                 database.table("pairs").create_index(["module_id"])
                 fill("warnings", {"warning": str}, ({"warning": warning} for warning in warnings))
 
@@ -142,14 +140,13 @@ def _trace(label: str, side: Side) -> dict[str, Any]:
     return {"label": label, **about, **counts}
 
 
-def _numbered(rows: tuple[Row, ...]) -> Iterator[tuple[int, tuple[int, dict[str, Any]]]]:
-    """Yield each kernel's identity with its number and record."""
-    number = 0
+def _kernels(rows: tuple[Row, ...]) -> Iterator[dict[str, Any]]:
+    """Yield the record of every kernel, numbered row by row, the `a` side first."""
+    numbers = count()
     for row in rows:
         for trace, side in (("a", row.a), ("b", row.b)):
             for position, kernel in enumerate(side):
-                yield id(kernel), (number, _kernel(number, trace, row, position, kernel))
-                number += 1
+                yield _kernel(next(numbers), trace, row, position, kernel)
 
 
 def _kernel(number: int, trace: str, row: Row, position: int, kernel: Kernel) -> dict[str, Any]:
@@ -191,16 +188,20 @@ def _module(number: int, row: Row) -> dict[str, Any]:
     return {**place, **values, "verdict": str(row.verdict), "reason": row.reason}
 
 
-def _pairs(rows: tuple[Row, ...], kernels: dict[int, tuple[int, dict[str, Any]]]) -> Iterator[dict[str, Any]]:
+def _pairs(rows: tuple[Row, ...]) -> Iterator[dict[str, Any]]:
+    """Yield the record of every pair; its kernels have the numbers that `_kernels` gives them."""
     numbers = count()
+    first_a = 0
     for number, row in enumerate(rows):
+        first_b = first_a + len(row.a)
         for position, pair in enumerate(row.pairs):
             yield {
                 "id": next(numbers),
                 "module_id": number,
                 "position": position,
-                "kernel_a": None if pair.a is None else kernels[id(pair.a)][0],
-                "kernel_b": None if pair.b is None else kernels[id(pair.b)][0],
+                "kernel_a": None if pair.index_a is None else first_a + pair.index_a,
+                "kernel_b": None if pair.index_b is None else first_b + pair.index_b,
                 "verdict": str(pair.verdict),
                 "reason": pair.reason,
             }
+        first_a = first_b + len(row.b)
