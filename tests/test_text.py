@@ -1,11 +1,13 @@
 """Text from a trace, made safe to print."""
 
+import json
+import math
 import unicodedata
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracediff.text import printable, shorten, sizes_in_words
+from tracediff.text import json_text, printable, shorten, sizes_in_words, without_surrogates
 
 
 @given(st.text())
@@ -35,3 +37,39 @@ def test_shortened_text_fits_and_keeps_both_ends(text, width):
 def test_sizes_are_written_with_times_signs_and_unknown_ones_as_question_marks():
     assert sizes_in_words((128, 4, 1)) == "128×4×1"
     assert sizes_in_words((128, 8, None)) == "128×8×?"
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inside: st.lists(inside, max_size=3) | st.dictionaries(st.text(), inside, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(VALUES, st.sampled_from([None, 1, 2]))
+def test_json_says_the_same_and_holds_nothing_that_a_terminal_obeys(value, indent):
+    text = json_text(value, indent=indent)
+    assert json.loads(text) == value
+    found = {unicodedata.category(character) for character in text.replace("\n", "")}
+    assert not found & {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+
+
+def test_control_characters_beyond_ascii_are_escaped_in_json():
+    assert json_text("a\x9b31m\x7f\u202e\U000e0001größe → ×") == r'"a\u009b31m\u007f\u202e\udb40\udc01größe → ×"'
+
+
+def test_what_is_no_number_is_null_in_json():
+    document = {"a": [math.nan, 1.5, (math.inf, -math.inf)], "b": {"c": math.nan}}
+    assert json.loads(json_text(document)) == {"a": [None, 1.5, [None, None]], "b": {"c": None}}
+
+
+@given(st.text())
+def test_text_without_surrogates_can_be_written(text):
+    clean = without_surrogates(text)
+    clean.encode()
+    assert len(clean) == len(text)
+    assert all(new in (old, "\ufffd") for old, new in zip(text, clean, strict=True))
+
+
+def test_a_lone_surrogate_becomes_a_replacement_character():
+    assert without_surrogates("a\ud800b\udfff") == "a\ufffdb\ufffd"

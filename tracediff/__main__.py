@@ -1,7 +1,9 @@
 """`python -m tracediff` and the console script."""
 
 import io
+import signal
 import sys
+from types import FrameType
 
 
 def main() -> None:
@@ -10,9 +12,17 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup has SIGHUP ignored
+            signal.signal(number, _exit)
     from tracediff.cli import app  # noqa: PLC0415 -- keeps `import tracediff.__main__` free of typer
 
     app(prog_name="tracediff")
+
+
+def _exit(number: int, _frame: FrameType | None) -> None:
+    """End by an exception: temporary files and folders are removed on the way out."""
+    raise SystemExit(128 + number)
 
 
 if __name__ == "__main__":

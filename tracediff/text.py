@@ -1,7 +1,11 @@
 """Text from a trace, made safe to print: a kernel or range name may hold anything."""
 
+import json
+import math
+import re
 import unicodedata
 from collections.abc import Sequence
+from typing import Any
 
 # Cc: ESC, NUL, newlines; Cf: bidirectional overrides, zero-width; Cs: lone surrogates; Zl, Zp: line separators.
 _UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
@@ -20,6 +24,42 @@ def printable(text: str) -> str:
         else character
         for character in text
     )
+
+
+#: `json.dumps` escapes the controls below DEL itself.
+_NOT_PLAIN = re.compile(r"[^\x00-\x7e]")
+
+
+def json_text(value: Any, *, indent: int | None = None) -> str:
+    """Return `value` as JSON that is safe to print: control and format characters as `\\u009b`, NaN and ±∞ as null."""
+    separators = None if indent is not None else (",", ":")
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent, separators=separators)
+    except ValueError:
+        text = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, indent=indent, separators=separators)
+    return text if text.isascii() and "\x7f" not in text else _NOT_PLAIN.sub(_json_escape, text)
+
+
+def _json_escape(found: re.Match[str]) -> str:
+    character = found[0]
+    if unicodedata.category(character) not in _UNPRINTABLE:
+        return character
+    return "\\u007f" if character == "\x7f" else json.dumps(character)[1:-1]
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    return [_finite(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def without_surrogates(text: str) -> str:
+    """Return text with lone surrogates, which no encoding can write, as U+FFFD."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def shorten(text: str, width: int) -> str:

@@ -13,7 +13,7 @@ from tracediff.capture.options import TORCH, CaptureOptions
 from tracediff.capture.repeats import Launch, first_difference, kernel_sequence, sequence_of
 from tracediff.capture.scrub import Scrubbed
 from tracediff.errors import TracediffError
-from tracediff.files import replaced_when_complete, write_text
+from tracediff.files import replaced_when_complete
 from tracediff.measure.step import FILE_NAMES as EVIDENCE_FILE_NAMES
 from tracediff.trace import read_trace
 
@@ -110,7 +110,8 @@ def deliver(
     if facts["algorithm_log"] == "unavailable" and options.device.startswith("cuda"):
         warnings.append("no cuBLASLt with a logger is loaded: the traces hold no algorithm marks")
     manifest = _manifest(options, facts, entries, profiler_versions, environment)
-    write_text(options.folder / FILE_NAME, manifest.to_json(), force=True)
+    with replaced_when_complete(options.folder / FILE_NAME) as temporary:
+        temporary.write_text(manifest.to_json(), encoding="utf-8")
     return Captured(folder=options.folder, manifest=manifest, kept_reports=(), warnings=tuple(warnings))
 
 

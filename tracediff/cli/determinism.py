@@ -37,9 +37,8 @@ def determinism(
 
     Default settings and torch's deterministic ones. Example: tracediff determinism --out determinism.json
     """
-    import json
-
     from tracediff.files import refuse_to_overwrite, write_text
+    from tracediff.text import json_text
 
     if out is not None:
         refuse_to_overwrite(out, force)
@@ -63,10 +62,10 @@ def determinism(
         with steps_on_stderr() as status:
             result = measure_determinism(request, status)
     if out is not None:
-        write_text(out, json.dumps(result.to_dict(), ensure_ascii=False, indent=1) + "\n", force)
+        write_text(out, json_text(result.to_dict(), indent=1) + "\n", force)
         say(f"Wrote {out}")
     if output_format is TableJson.JSON:
-        emit(json.dumps(result.to_dict(), ensure_ascii=False) + "\n")
+        emit(json_text(result.to_dict()) + "\n")
     else:
         from tracediff.report.determinism.terminal import print_determinism
 

@@ -16,17 +16,17 @@ def doctor(
 ) -> None:
     """Say what `tracediff capture` would find on this machine, what is missing, and how to get it."""
     import dataclasses
-    import json
 
     from tracediff.capture.doctor import examine
     from tracediff.cli.progress import steps_on_stderr
+    from tracediff.text import json_text
 
     with steps_on_stderr() as step:
         step("looking around, and trying nsys")
         checks = examine(nsys)
     if output_format is TableJson.JSON:
         document = {"schema": 1, "checks": [dataclasses.asdict(check) for check in checks]}
-        emit(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+        emit(json_text(document, indent=2) + "\n")
         return
     from rich.table import Table
     from rich.text import Text

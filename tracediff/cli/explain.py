@@ -42,9 +42,9 @@ def explain(
     if figures is not None:
         _draw(facts, figures, force)
     if output_format is TableJsonMarkdown.JSON:
-        import json
+        from tracediff.text import json_text
 
-        emit(json.dumps(explanation.to_dict(), ensure_ascii=False, indent=1) + "\n")
+        emit(json_text(explanation.to_dict(), indent=1) + "\n")
     elif output_format is TableJsonMarkdown.MARKDOWN:
         from tracediff.report.explain.terminal import explanation_to_markdown
 

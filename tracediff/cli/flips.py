@@ -91,9 +91,9 @@ def flips(
             say(f"Wrote {out}")
     _write_pages(result, html, figures, force)
     if output_format is TableJson.JSON:
-        import json
+        from tracediff.text import json_text
 
-        emit(json.dumps(result.to_dict(), ensure_ascii=False) + "\n")
+        emit(json_text(result.to_dict()) + "\n")
     else:
         from tracediff.report.flips.terminal import print_flips
 

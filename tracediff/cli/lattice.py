@@ -35,10 +35,10 @@ def lattice(
         raise TracediffError(f"cannot read {file}", getattr(error, "strerror", None) or "it is not UTF-8") from error
     lattices = [analyse(group.readings, kind or group.kind, dtype) for group in read_groups(text)]
     if output_format is TableJson.JSON:
-        import json
+        from tracediff.text import json_text
 
         steps = [asdict(one) for one in lattices]
-        emit(json.dumps({"schema": 1, "kind": "lattice", "steps": steps}, ensure_ascii=False) + "\n")
+        emit(json_text({"schema": 1, "kind": "lattice", "steps": steps}) + "\n")
     else:
         from tracediff.report.lattice.terminal import print_lattices
 

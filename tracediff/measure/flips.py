@@ -27,6 +27,7 @@ from tracediff.measure.flips_log import SearchLog
 from tracediff.measure.flips_search import Steps, compare_prompt, float32_products, run_generate, run_prefill, same_run
 from tracediff.model.load import load_model, model_directory, prompt_tokens
 from tracediff.model.spec import ModelSpec
+from tracediff.text import json_text
 
 Progress = Callable[[int, int, str], None]
 
@@ -155,7 +156,7 @@ def search_flips(
         settings=settings, machine=log.machine, searches=tuple(searches), notes=(*notes, *_notes(settings, searches))
     )
     if out is not None:
-        write_text(out, json.dumps(result.to_dict(), ensure_ascii=False, separators=(",", ":")) + "\n", force=force)
+        write_text(out, json_text(result.to_dict()) + "\n", force=force)
         log.remove()
     return result
 

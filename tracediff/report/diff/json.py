@@ -5,7 +5,6 @@ Schema 1. Unknown values are null, never left out; kernels stand in launch order
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import asdict
 from functools import lru_cache
@@ -13,6 +12,7 @@ from typing import Any
 
 from tracediff.diff.result import Kernel, Row, Side, TraceDiff
 from tracediff.kernels import KernelName
+from tracediff.text import json_text
 from tracediff.trace.table import Coverage, KernelTable, TraceInfo
 
 SCHEMA = 1
@@ -166,6 +166,6 @@ def show_to_json(table: KernelTable, side: Side, rows: tuple[Row, ...]) -> str:
 def lines_of(document: dict[str, Any]) -> str:
     """Write the document with one row per line: a person can page through it, and line tools can diff it."""
     rows = document.pop("rows")
-    head = json.dumps(document, ensure_ascii=False, indent=1)
-    body = ",\n  ".join(json.dumps(row, ensure_ascii=False, separators=(",", ":")) for row in rows)
+    head = json_text(document, indent=1)
+    body = ",\n  ".join(json_text(row) for row in rows)
     return f'{head[:-2]},\n "rows": [\n  {body}\n ]\n}}\n' if rows else f'{head[:-2]},\n "rows": []\n}}\n'

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import asdict
 
 from tracediff.fleet.groups import Choice, Difference, Fleet, Group
-from tracediff.text import printable, shorten
+from tracediff.text import json_text, printable, shorten
 
 _SHOWN = 8
 _NUMBER = re.compile(r"\d+")
@@ -15,7 +14,7 @@ _NUMBER = re.compile(r"\d+")
 
 def as_json(fleet: Fleet) -> str:
     """Return everything, as one JSON document."""
-    return json.dumps({"schema": 1, **asdict(fleet)}, indent=1) + "\n"
+    return json_text({"schema": 1, **asdict(fleet)}, indent=1) + "\n"
 
 
 def as_text(fleet: Fleet) -> str:
