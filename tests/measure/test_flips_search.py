@@ -5,9 +5,9 @@ import json
 import pytest
 
 from tests.measure.planted import depends_on_batch, noisy, planted_result, request, same_at_every_batch, with_logits
+from tracediff.dtypes import FORMATS
 from tracediff.errors import TracediffError
 from tracediff.findings.flips import read_flips
-from tracediff.findings.lattice import FORMATS
 from tracediff.measure.flips import search_flips
 
 pytestmark = pytest.mark.torch

@@ -45,7 +45,7 @@ class Manifest:
         schema: Version of this file's format.
         profiler: `nsys` or `torch`.
         model: Preset, hub id, or the last part of a local directory.
-        weights: `random` (presets) or `real`.
+        weights: `random` (presets), `real`, or `real, dequantised from GGUF`.
         dtype: Of weights and activations.
         attention: `sdpa` or `eager`.
         layers: Blocks that ran.

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from tracediff.capture.job import Job, ReportReader
 from tracediff.capture.options import TORCH, CaptureOptions
 from tracediff.capture.probe import last_words
 from tracediff.errors import TracediffError
-from tracediff.model.spec import ModelSpec
 
 #: How often each forward is recorded.
 REPEATS = 2
@@ -27,7 +25,7 @@ Progress = Callable[[str], None]
 def job_of(options: CaptureOptions, temporary: Path) -> Job:
     """Return what the recorded process is told."""
     return Job(
-        spec=_with_absolute_directory(options.spec),
+        spec=options.spec.with_absolute_path(),
         profiler=options.profiler,
         device=options.device,
         batches=options.batches,
@@ -114,11 +112,6 @@ def _listen(reader: ReportReader, options: CaptureOptions, progress: Progress) -
         elif report["event"] == "batch":
             progress(f"recording batch {report['batch']}")
     return news
-
-
-def _with_absolute_directory(spec: ModelSpec) -> ModelSpec:
-    """Return the spec as another folder's process needs it."""
-    return replace(spec, name=str(Path(spec.name).resolve())) if spec.is_directory else spec
 
 
 def _stop(process: "subprocess.Popen[bytes]", end: list[str] | None, environment: dict[str, str]) -> None:

@@ -129,7 +129,7 @@ def _manifest(
     return Manifest(
         profiler=options.profiler,
         model=options.spec.label,
-        weights="random" if options.spec.is_preset else "real",
+        weights=options.spec.weights,
         dtype=options.spec.dtype,
         attention=options.spec.attention,
         layers=facts["layers"],

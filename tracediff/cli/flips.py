@@ -65,17 +65,18 @@ def flips(
 
         result = read_flips(result_file)
     else:
+        from tracediff.dtypes import dtype_named
         from tracediff.measure.flips import FlipRequest, search_flips
-        from tracediff.model.spec import ModelSpec
+        from tracediff.model.spec import DTYPES, ModelSpec
 
         model, device = model_and_device(model, device)
-        for dtype in dtypes:
-            ModelSpec(name="tiny", dtype=dtype)  # refuses an unknown dtype before the first search, not after it
+        # An unknown dtype is refused before the first search, not after it.
+        dtypes = list(dict.fromkeys(dtype_named(dtype, DTYPES) for dtype in dtypes))
         request = FlipRequest(
             spec=ModelSpec(name=model, dtype=dtypes[0], layers=layers, attention=attention, seed=seed),
             device=device,
             batches=tuple(batch),
-            dtypes=tuple(dict.fromkeys(dtypes)),
+            dtypes=tuple(dtypes),
             tf32=tf32,
             reference=reference,
             mode=mode,

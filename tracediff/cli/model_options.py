@@ -6,7 +6,7 @@ import typer
 
 ModelName = Annotated[
     str | None,
-    typer.Option("--model", help="Preset, local directory or hub id; default llama-3-8b, on the CPU tiny."),
+    typer.Option("--model", help="Preset, local directory, GGUF file or hub id; default llama-3-8b, on the CPU tiny."),
 ]
 FirstLayers = Annotated[int | None, typer.Option("--layers", help="Keep only the first blocks of the model.")]
 TorchDevice = Annotated[str | None, typer.Option("--device", help="cuda or cpu; default cuda where there is one.")]

@@ -10,13 +10,13 @@ from typing import Any
 
 from tracediff.diff import diff_tables
 from tracediff.diff.evidence import ORIGIN, attach_evidence
+from tracediff.dtypes import FORMATS, Floats
 from tracediff.errors import TracediffError
 from tracediff.findings import determinism as determinism_result
 from tracediff.findings import flips as flips_result
 from tracediff.findings import stored_logits
 from tracediff.findings.determinism import DeterminismResult, read_determinism
 from tracediff.findings.flips import FlipsResult, read_flips
-from tracediff.findings.lattice import FORMATS, Floats
 from tracediff.measured import FILE_NAME as EVIDENCE_FILE_NAME
 from tracediff.measured import SCHEMA, check_evidence
 from tracediff.trace import read_trace

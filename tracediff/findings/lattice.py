@@ -17,11 +17,9 @@ from decimal import Decimal
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tracediff.dtypes import FORMATS, FloatFormat, Floats, dtype_named
 from tracediff.errors import TracediffError
-
-Floats = NDArray[np.float64]
 
 # A fit that arbitrary numbers would reach more often than this proves nothing.
 _LARGEST_CHANCE_LOG10 = -3.0
@@ -29,67 +27,6 @@ _LARGEST_CHANCE_LOG10 = -3.0
 # spacing that a 16- or 32-bit logit of a language model has).
 _SPACING_EXPONENTS = range(8, -41, -1)
 KINDS = ("logits", "logprobs")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FloatFormat:
-    """A binary floating point format with subnormals.
-
-    Attributes:
-        name: As torch and numpy name it.
-        fraction_bits: Stored bits of the significand.
-        smallest_exponent: Exponent of the smallest normal number.
-        largest_exponent: Exponent of the largest finite number.
-    """
-
-    name: str
-    fraction_bits: int
-    smallest_exponent: int
-    largest_exponent: int
-
-    @property
-    def largest(self) -> float:
-        """The largest finite number."""
-        return math.ldexp(2.0 - 2.0**-self.fraction_bits, self.largest_exponent)
-
-    def spacing(self, values: Any) -> Floats:
-        """Return one ULP at each value's magnitude: the step from |value| to the next larger number of the format."""
-        magnitudes = np.abs(np.asarray(values, dtype=np.float64))
-        exponents = np.frexp(magnitudes)[1] - 1
-        exponents = np.where(magnitudes == 0, self.smallest_exponent, np.maximum(exponents, self.smallest_exponent))
-        return np.asarray(np.ldexp(1.0, exponents - self.fraction_bits), dtype=np.float64)
-
-    def nearest(self, values: Any) -> Floats:
-        """Return each value rounded to the format, ties to even; ±inf beyond the largest number."""
-        numbers = np.asarray(values, dtype=np.float64)
-        if self.fraction_bits >= FLOAT64.fraction_bits:
-            return numbers
-        steps = self.spacing(numbers)
-        rounded = np.rint(numbers / steps) * steps
-        return np.where(np.abs(rounded) > self.largest, np.copysign(np.inf, numbers), rounded)
-
-
-FLOAT64 = FloatFormat(name="float64", fraction_bits=52, smallest_exponent=-1022, largest_exponent=1023)
-FORMATS = {
-    format_.name: format_
-    for format_ in (
-        FloatFormat(name="bfloat16", fraction_bits=7, smallest_exponent=-126, largest_exponent=127),
-        FloatFormat(name="float16", fraction_bits=10, smallest_exponent=-14, largest_exponent=15),
-        FloatFormat(name="float32", fraction_bits=23, smallest_exponent=-126, largest_exponent=127),
-        FLOAT64,
-    )
-}
-
-
-def ulps(gap: Any, magnitude: Any, dtype: str) -> Floats:
-    """Return `gap` in ULP of `dtype` at `magnitude`.
-
-    Args:
-        gap: Differences of two numbers.
-        magnitude: The larger of the two in absolute value.
-        dtype: A name in `FORMATS`.
-    """
-    return np.asarray(gap, dtype=np.float64) / FORMATS[dtype].spacing(magnitude)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,7 +118,7 @@ def analyse(readings: Sequence[Reading], kind: str | None = None, dtype: str | N
         TracediffError: Fewer than two finite numbers, a text that is no number, an unknown kind or dtype.
     """
     _check_choice("kind", kind, KINDS)
-    _check_choice("dtype", dtype, tuple(FORMATS))
+    dtype = None if dtype is None else dtype_named(dtype)
     finite = [reading for reading in readings if math.isfinite(_number(reading.text))]
     if len(finite) < 2:
         raise TracediffError("fewer than two finite values", "give at least the two largest logits or logprobs")

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from tracediff.dtypes import Floats
 from tracediff.errors import TracediffError
-from tracediff.findings.lattice import Floats
 
 FILE_NAME = "logits.safetensors"
 _DTYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32"}

@@ -15,13 +15,13 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from tracediff.dtypes import FORMATS, dtype_named
 from tracediff.errors import TracediffError
 from tracediff.findings.determinism import SETTINGS, DeterminismResult, Repeats, row_from
-from tracediff.findings.lattice import FORMATS
 from tracediff.measure.determinism_ops import Inputs, Tensors, operations
 from tracediff.measure.flips import machine
 from tracediff.model.load import load_model, prompt_tokens, require_device
-from tracediff.model.spec import ModelSpec
+from tracediff.model.spec import DTYPES, ModelSpec
 
 _GPU_SIZES = (256, 2048)
 _CPU_SIZES = (64, 512)
@@ -53,8 +53,9 @@ class DeterminismRequest:
     def __post_init__(self) -> None:
         if self.repeats < 2:
             raise TracediffError(f"{self.repeats} repeats show nothing", "give --repeats 2 or more")
-        for dtype in self.dtypes:
-            ModelSpec(name="tiny", dtype=dtype)  # refuses an unknown dtype before the first measurement
+        # An unknown dtype is refused before the first measurement.
+        dtypes = tuple(dict.fromkeys(dtype_named(dtype, DTYPES) for dtype in self.dtypes))
+        object.__setattr__(self, "dtypes", dtypes)
 
 
 def measure_determinism(

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from tracediff.dtypes import FORMATS
 from tracediff.errors import TracediffError
 from tracediff.findings.flips import BatchSteps, Choice, Flip, PromptSteps, TopLogit
-from tracediff.findings.lattice import FORMATS
 
 TOP = 8
 

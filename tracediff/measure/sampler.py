@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tracediff.dtypes import FORMATS
 from tracediff.errors import TracediffError
-from tracediff.findings.lattice import FORMATS
 from tracediff.findings.sampler import CaseResult, SamplerReport
 
 Sampler = Callable[[Any, float], Any]

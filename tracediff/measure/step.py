@@ -94,9 +94,7 @@ def run_evidence_step(job: EvidenceJob, environment: dict[str, str]) -> StepResu
         job: What to measure; its folder exists.
         environment: Of that process.
     """
-    if job.spec.is_directory:
-        absolute = dataclasses.replace(job.spec, name=str(Path(job.spec.name).resolve()))
-        job = dataclasses.replace(job, spec=absolute)
+    job = dataclasses.replace(job, spec=job.spec.with_absolute_path())
     path = job.out / "evidence-job.json"
     job.write(path)
     done = subprocess.run(

@@ -5,9 +5,11 @@ weights of the real geometry run the real kernels. Weights are made directly on 
 same weights on the same GPU model and torch version.
 """
 
+import io
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stderr
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -48,16 +50,19 @@ def load_model(spec: ModelSpec, device: str) -> Any:
                     config, dtype=dtype, attn_implementation=spec.attention
                 )
         else:
-            source = model_directory(spec)
-            config = transformers.AutoConfig.from_pretrained(source)
+            source = pretrained_source(spec)
+            config = transformers.AutoConfig.from_pretrained(**source)
             _keep_layers(config, spec)
-            model = transformers.AutoModelForCausalLM.from_pretrained(
-                source, config=config, dtype=dtype, attn_implementation=spec.attention
-            ).to(device)
+            with _quiet(spec):
+                model = transformers.AutoModelForCausalLM.from_pretrained(
+                    **source, config=config, dtype=dtype, attn_implementation=spec.attention
+                ).to(device)
     return model.eval().requires_grad_(False)
 
 
-def prompt_tokens(spec: ModelSpec, model: Any, *, text: str | None = None, count: int = 6) -> Any:
+def prompt_tokens(
+    spec: ModelSpec, model: Any, *, text: str | None = None, count: int = 6, chat: bool = False, tokenizer: Any = None
+) -> Any:
     """Return one prompt as token ids.
 
     Args:
@@ -65,26 +70,23 @@ def prompt_tokens(spec: ModelSpec, model: Any, *, text: str | None = None, count
         model: What `load_model` returned.
         text: The prompt's text. Presets have no tokenizer: each UTF-8 byte is one token there.
         count: Without text, how many random tokens.
+        chat: Whether the text is one user message, put into the model's own chat template.
+        tokenizer: What `load_tokenizer` returned, where it is at hand; else it is loaded.
 
     Returns:
         An int64 tensor (1, tokens) on the model's device. Random tokens are the same on every device.
 
     Raises:
-        TracediffError: An empty prompt, or one longer than the model's positions.
+        TracediffError: An empty prompt, one longer than the model's positions, or `chat` without a chat template.
     """
     import torch  # noqa: PLC0415
 
     if text is None:
         generator = torch.Generator().manual_seed(spec.seed)
         tokens = torch.randint(model.config.vocab_size, (1, count), generator=generator)
-    elif spec.is_preset:
-        tokens = torch.tensor([list(text.encode())], dtype=torch.int64)
     else:
-        from transformers import AutoTokenizer  # noqa: PLC0415
-
-        with _load_failures_in_one_line(spec):
-            tokenizer = AutoTokenizer.from_pretrained(model_directory(spec))
-        tokens = tokenizer(text, return_tensors="pt").input_ids
+        tokenizer = tokenizer or load_tokenizer(spec)
+        tokens = torch.tensor([_encoded(spec, tokenizer, text, chat)], dtype=torch.int64)
     length = tokens.shape[1]
     if length == 0:
         raise TracediffError("the prompt has no tokens", "give --prompt a text, or --tokens 1 or more")
@@ -92,6 +94,29 @@ def prompt_tokens(spec: ModelSpec, model: Any, *, text: str | None = None, count
         limit = model.config.max_position_embeddings
         raise TracediffError(f"the prompt has {length} tokens, {spec.label} takes {limit}", "shorten it")
     return tokens.to(model.device)
+
+
+def load_tokenizer(spec: ModelSpec) -> Any:
+    """Return the model's tokenizer; None for a preset, which has none.
+
+    Raises:
+        TracediffError: The model has no tokenizer beside its weights, or it cannot be loaded.
+    """
+    if spec.is_preset:
+        return None
+    from transformers import AutoTokenizer  # noqa: PLC0415
+
+    with _load_failures_in_one_line(spec), _quiet(spec):
+        return AutoTokenizer.from_pretrained(**pretrained_source(spec))
+
+
+def _encoded(spec: ModelSpec, tokenizer: Any, text: str, chat: bool) -> list[int]:
+    if not chat:
+        return list(text.encode()) if tokenizer is None else list(tokenizer(text).input_ids)
+    if tokenizer is None or not tokenizer.chat_template:
+        raise TracediffError(f"{spec.label} has no chat template", "leave --chat out")
+    message = [{"role": "user", "content": text}]
+    return list(tokenizer.apply_chat_template(message, add_generation_prompt=True, return_dict=True)["input_ids"])
 
 
 def has_gpu() -> bool:
@@ -117,15 +142,41 @@ def require_device(device: str) -> None:
 def model_directory(spec: ModelSpec) -> Path:
     """Return the directory of a model that is not a preset, fetching a hub model into the hub's own cache first.
 
+    Of a GGUF file it is the folder that holds the file.
+
     Raises:
         TracediffError: The model is gated, does not exist, or the hub cannot be reached.
     """
     if spec.is_directory:
         return Path(spec.name)
+    if spec.is_gguf:
+        return Path(spec.name).parent
     from huggingface_hub import snapshot_download  # noqa: PLC0415
 
     with _load_failures_in_one_line(spec):
         return Path(snapshot_download(spec.name, allow_patterns=_HUB_FILES))
+
+
+def pretrained_source(spec: ModelSpec) -> dict[str, Any]:
+    """Return the arguments by which transformers' `from_pretrained` finds a model that is not a preset.
+
+    Raises:
+        TracediffError: As `model_directory`, or a GGUF file without the packages that read it.
+    """
+    source: dict[str, Any] = {"pretrained_model_name_or_path": model_directory(spec)}
+    if spec.is_gguf:
+        missing = [name for name in ("gguf", "accelerate") if find_spec(name) is None]
+        if missing:
+            raise TracediffError(
+                f"reading GGUF needs {' and '.join(missing)}, not installed here", f"pip install {' '.join(missing)}"
+            )
+        source["gguf_file"] = Path(spec.name).name
+    return source
+
+
+def _quiet(spec: ModelSpec) -> AbstractContextManager[Any]:
+    """Return a context without the progress bars of the GGUF reader, which no setting of transformers turns off."""
+    return redirect_stderr(io.StringIO()) if spec.is_gguf else nullcontext()
 
 
 def _preset_geometry(spec: ModelSpec) -> dict[str, Any]:
@@ -171,7 +222,9 @@ def _load_failures_in_one_line(spec: ModelSpec) -> Iterator[None]:
         if names & {"LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectError", "ConnectionError"}:
             hint = "check the connection, give a local directory, or use a preset"
             raise TracediffError(f"cannot fetch {spec.name} from the hub", hint) from error
-        if isinstance(error, OSError | ValueError | KeyError | RuntimeError | ImportError):
+        # The tokenizers package raises bare exceptions.
+        known = isinstance(error, OSError | ValueError | KeyError | RuntimeError | ImportError)
+        if known or type(error) is Exception:
             first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise TracediffError(f"cannot load {spec.label}", first_line) from error
         raise

@@ -8,9 +8,9 @@ import pkgutil
 from typing import Any
 
 from tracediff import __version__
+from tracediff.dtypes import FORMATS
 from tracediff.findings.flips import Flip, FlipsResult, TopLogit
 from tracediff.findings.flips_summary import summarise
-from tracediff.findings.lattice import FORMATS
 from tracediff.report.flips.figures import figure_json, logit_changes, margin_histogram
 from tracediff.report.flips.terminal import bin_name
 from tracediff.report.flips.words import findings, flip_title, number, percent, setting_words, tie_words, token_words

@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tracediff.dtypes import FORMATS
 from tracediff.findings.flips import Choice, Flip, FlipsResult
 from tracediff.findings.flips_summary import MARGIN_BINS, Summary, summarise
-from tracediff.findings.lattice import FORMATS
 from tracediff.report.flips.words import findings, flip_title, number, percent, setting_words, tie_words, token_words
 from tracediff.text import printable
 
