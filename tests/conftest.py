@@ -7,6 +7,10 @@ import pytest
 from tracediff.capture.probe import choose_nsys
 from tracediff.errors import TracediffError
 
+# Tiny models gain nothing from more threads, and several test processes on few cores lose. Read when torch is imported,
+# which most tests never do.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 
 @pytest.fixture(scope="session")
 def nsys():
@@ -21,17 +25,3 @@ def nsys():
     if os.environ.get("CI") == "true":
         pytest.fail(f"CI must have a working nsys: {why_not}")
     pytest.skip(why_not)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread():
-    """One thread per test process: tiny models gain nothing from more, and several processes on few cores lose."""
-    try:
-        import torch
-    except ImportError:
-        yield
-        return
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
