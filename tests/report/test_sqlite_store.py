@@ -32,6 +32,18 @@ def test_a_diff_can_be_queried(tmp_path):
     assert rows(path, "PRAGMA foreign_key_check") == []
 
 
+def test_a_pair_refers_to_kernels_of_its_own_module_on_its_own_side(tmp_path):
+    path = tmp_path / "diff.sqlite"
+    save_diff(diff_tables(A, B), path)
+    for side in ("a", "b"):
+        strays = f"""SELECT count(*) FROM pairs JOIN modules ON modules.id = module_id
+            JOIN kernels ON kernels.id = kernel_{side}
+            WHERE kernels.trace != '{side}' OR kernels.module != modules.module OR kernels.phase != modules.phase"""
+        assert rows(path, strays) == [(0,)]
+        paired = rows(path, f"SELECT kernel_{side} FROM pairs WHERE kernel_{side} IS NOT NULL ORDER BY 1")
+        assert paired == rows(path, f"SELECT id FROM kernels WHERE trace = '{side}' ORDER BY id")
+
+
 def test_a_single_trace_can_be_queried(tmp_path):
     path = tmp_path / "show.sqlite"
     save_show(*show_table(B), path)

@@ -89,6 +89,11 @@ def test_a_split_k_reduction_that_disappears_belongs_to_its_product():
     assert [pair.reason for pair in pairs] == ["split-K 3 → 1"] * 2
 
 
+def test_a_pair_knows_where_its_kernels_stand_in_the_row():
+    pairs, _, _ = judge_row([(None, splitk_reduce()), (nvjet(3), nvjet(1)), (splitk_reduce(), None)])
+    assert [(pair.index_a, pair.index_b) for pair in pairs] == [(None, 0), (0, 1), (1, None)]
+
+
 def test_a_split_k_reduction_alone_is_unknown():
     assert judge_row([(nvjet(1), nvjet(1)), (None, splitk_reduce())])[1] is Verdict.UNKNOWN
 
