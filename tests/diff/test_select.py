@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 
 from tests.diff.tables import table
 from tracediff.diff import diff_tables
+from tracediff.diff.compared import LeftOut, NotCompared
 from tracediff.diff.launches import differs
 from tracediff.diff.select import select
 from tracediff.errors import TracediffError
 
+GEMM = "nvjet_hsh_64x8_64x16_4x1_v_bz_TNT"
 STEPS = {"long": [("step", "q", "x"), ("step", "q", "y")], "short": [("step", "q", "z")]}
 
 
@@ -68,15 +70,139 @@ def test_a_grid_that_grows_with_the_cache_is_no_other_kind():
     assert [part.kernels.tolist() for part in chosen.parts] == [[2]]
 
 
-def test_a_phase_that_never_settles_gives_its_last_iteration_on_both_sides():
-    wild = table([("step", "q", f"kernel {number}") for number in range(30)], iteration=list(range(30)))
-    assert [compared(chosen, wild) for chosen in select([wild, wild])] == [[("step", ["kernel 29"])]] * 2
+def test_of_a_phase_that_never_settles_the_latest_kinds_are_compared_and_the_rest_is_counted():
+    wild = table([("step", "q", f"kernel {number}") for number in range(40)], iteration=list(range(40)))
+    for chosen in select([wild, wild]):
+        assert compared(chosen, wild) == [(f"step[{number}]", [f"kernel {number}"]) for number in range(8, 40)]
+        assert chosen.not_compared == (NotCompared(why=LeftOut.OTHER_KIND, phase="step", executions=8, kernels=8),)
 
 
-def test_kernels_outside_every_range_are_all_taken():
-    loose = table([(None, "", "x"), (None, "", "y"), ("prefill", "q", "z")], iteration=[-1, -1, 0])
+def test_kernels_outside_every_range_come_last_and_by_role():
+    loose = table(
+        [("prefill", "q", "z"), (None, "", "add_kernel"), (None, "", GEMM), (None, "", "add_kernel"), (None, "", GEMM)]
+    )
     (chosen,) = select([loose])
-    assert compared(chosen, loose) == [(None, ["x", "y"]), ("prefill", ["z"])]
+    assert [(part.phase, part.module, part.kernels.tolist()) for part in chosen.parts] == [
+        ("prefill", None, [0]),
+        (None, "gemm", [2, 4]),
+        (None, "other", [1, 3]),
+    ]
+    assert chosen.not_compared == ()
+    assert [(row.phase, row.module) for row in diff_tables(loose, loose).rows] == [
+        ("prefill", "q"),
+        (None, "gemm"),
+        (None, "other"),
+    ]
+
+
+def test_kernels_before_the_first_range_are_set_up_and_do_not_weigh():
+    warm = table([(None, "", "fill"), (None, "", "fill"), ("prefill", "q", "z"), (None, "", "x")])
+    (chosen,) = select([warm])
+    assert compared(chosen, warm) == [("prefill", ["z"]), (None, ["x"])]
+    (left,) = chosen.not_compared
+    assert (left.why, left.kernels, left.weighs) == (LeftOut.SET_UP, 2, False)
+
+
+def test_without_any_range_nothing_is_set_up():
+    bare = table([(None, "", "x"), (None, "", "y")])
+    (chosen,) = select([bare])
+    assert compared(chosen, bare) == [(None, ["x", "y"])]
+
+
+def test_the_list_of_kernels_outside_is_bounded_and_what_it_leaves_out_weighs():
+    loose = table([("prefill", "q", "z"), *[(None, "", GEMM)] * 700])
+    (chosen,) = select([loose])
+    assert [len(part.kernels) for part in chosen.parts] == [1, 500]
+    (left,) = chosen.not_compared
+    assert (left.why, left.kernels, left.weighs) == (LeftOut.OUTSIDE, 200, True)
+
+
+def steps(count, kernels=(("q", "x"),), start=0):
+    return [(f"decode[{number}]", *kernel) for number in range(start, start + count) for kernel in kernels]
+
+
+def test_equal_steps_are_one_phase_with_the_time_of_each():
+    many = table(steps(100))
+    for chosen in select([many, many]):
+        assert compared(chosen, many) == [("decode[0–99]", ["x"])]
+        assert [(each.phase, each.durations_ns) for each in chosen.executions] == [("decode[0–99]", (500,) * 100)]
+        assert chosen.not_compared == ()
+
+
+def test_a_step_that_differs_is_a_phase_of_its_own():
+    many = table([*steps(3), ("decode[3]", "q", "y"), *steps(6, start=4)])
+    for chosen in select([many, many]):
+        assert compared(chosen, many) == [("decode[0–2, 4–9]", ["x"]), ("decode[3]", ["y"])]
+
+
+def test_steps_that_are_equal_in_one_trace_alone_are_compared_as_they_pair():
+    same, other = table(steps(6)), table([*steps(5), ("decode[5]", "q", "y")])
+    first, second = select([same, other])
+    assert compared(first, same) == [("decode[0–4]", ["x"]), ("decode[5]", ["x"])]
+    assert compared(second, other) == [("decode[0–4]", ["x"]), ("decode[5]", ["y"])]
+
+
+def test_a_handful_of_steps_and_those_that_evidence_may_speak_of_keep_a_phase_each():
+    assert len(select([table(steps(4))])[0].parts) == 4
+    assert len(select([table(steps(20), manifest={"file": "made.sqlite"})])[0].parts) == 20
+    assert len(select([table(steps(40), manifest={"file": "made.sqlite"})])[0].parts) == 1
+
+
+def test_one_step_of_many_can_be_asked_for():
+    many = table(steps(9))
+    (chosen,) = select([many], ["decode[7]"])
+    assert [part.phase for part in chosen.parts] == ["decode[7]"]
+    assert [(left.why, left.executions, left.weighs) for left in chosen.not_compared] == [
+        (LeftOut.NOT_ASKED_FOR, 8, False)
+    ]
+
+
+def test_prefill_is_compared_with_prefill_whatever_the_order():
+    prefill = [("step", "q", "gemm big"), ("step", "q", "flash"), ("step", "q", "add")]
+    decode = [("step", "q", "gemm small"), ("step", "q", "split"), ("step", "q", "combine"), ("step", "q", "add")]
+    other_decode = [("step", "q", "gemm other"), *decode[1:]]
+    other_prefill = [("step", "q", "gemm else"), *prefill[1:]]
+    first = table([*prefill, *decode * 3], iteration=[0] * 3 + [n for n in (1, 2, 3) for _ in range(4)])
+    second = table([*other_decode, *other_prefill, *other_decode], iteration=[0] * 4 + [1] * 3 + [2] * 4)
+    a, b = select([first, second])
+    assert [(phase, names[0]) for phase, names in compared(a, first)] == [
+        ("step[0]", "gemm big"),
+        ("step[3]", "gemm small"),
+    ]
+    assert [(phase, names[0]) for phase, names in compared(b, second)] == [
+        ("step[0]", "gemm else"),
+        ("step[3]", "gemm other"),
+    ]
+    assert a.not_compared == b.not_compared == ()
+
+
+def test_a_kind_without_counterpart_is_counted():
+    a, b = repeated("long", "short", "short"), repeated("short", "short", "short", "short")
+    first, second = select([a, b])
+    assert first.not_compared == (NotCompared(why=LeftOut.OTHER_KIND, phase="step", executions=1, kernels=2),)
+    assert first.not_compared[0].weighs
+    assert second.not_compared == ()
+    assert [len(each.durations_ns) for each in (*first.executions, *second.executions)] == [2, 4]
+
+
+def test_operators_that_are_phases_are_compared_by_place():
+    """PyTorch's emit_nvtx makes every operator a phase, and its executions are of several kinds in any order."""
+    linear = {"split": ["sk", "reduce"], "unsplit": ["u"], "other": ["o"]}
+
+    def operators(*kinds):
+        kernels = [("aten::linear", "", name) for kind in kinds for name in linear[kind]]
+        return table(kernels, iteration=[n for n, kind in enumerate(kinds) for _ in linear[kind]])
+
+    a = operators(*["split", "split", "other", "other"] * 4)
+    b = operators(*["unsplit", "split", "other", "other"] * 4)
+    first, second = select([a, b])
+    assert first.not_compared == second.not_compared == ()
+    assert [(x, y) for (_, x), (_, y) in zip(compared(first, a), compared(second, b), strict=True)] == [
+        (["sk", "reduce"], ["u"]),
+        (["sk", "reduce"], ["sk", "reduce"]),
+        (["o"], ["o"]),
+    ]
+    assert differs(diff_tables(a, b))
 
 
 def test_only_the_phases_asked_for():

@@ -60,6 +60,7 @@ def kernels_by_range(table: KernelTable, selection: Selection, spelled: Mapping[
         starts = np.flatnonzero(np.r_[True, codes[1:] != codes[:-1]])
         for start, end in zip(starts, np.r_[starts[1:], len(codes)], strict=True):
             key = replace(table.keys[codes[start]], phase=part.phase)
+            key = key if part.module is None else replace(key, module=part.module)
             result[key] = infer(kernels[start:end], table.info.sm_count)
     return result
 
@@ -104,6 +105,8 @@ def side_of(table: KernelTable, selection: Selection, kernels: Kernels) -> Side:
         splitk_reduce=sum(kernel.parsed.role == "splitk_reduce" for kernel in every),
         duration_ns=sum(kernel.duration_ns for kernel in every),
         notes=(*table.notes, *selection.notes),
+        executions=selection.executions,
+        not_compared=selection.not_compared,
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from tracediff.diff.compared import Executions, NotCompared
 from tracediff.kernels import KernelName
 from tracediff.trace.algorithm import Algorithm
 from tracediff.trace.table import Coverage, TraceInfo
@@ -140,6 +141,8 @@ class Side:
         splitk_reduce: Of these, kernels that only add the parts of a split-K GEMM.
         duration_ns: Their GPU time.
         notes: What the reader of the trace had to say, one sentence each.
+        executions: How often each phase ran that ran more than once, and the GPU time of each execution.
+        not_compared: What of the trace was left out of the comparison.
     """
 
     info: TraceInfo
@@ -148,6 +151,8 @@ class Side:
     splitk_reduce: int
     duration_ns: int
     notes: tuple[str, ...]
+    executions: tuple[Executions, ...] = ()
+    not_compared: tuple[NotCompared, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

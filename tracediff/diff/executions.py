@@ -1,0 +1,152 @@
+"""The executions of each phase, told apart by the kernels they ran.
+
+A phase that ran many times (a decode step in a loop, a server's requests) is one thing repeated: either one text that
+occurs again and again (`step`), or texts that only count up (`decode[0]`, `decode[1]`, …). Executions that run the same
+kernels in the same modules are of one kind. Kinds have the same number in every trace that is looked at.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tracediff.trace import KernelTable
+from tracediff.trace.table import Int64
+
+UInt64 = npt.NDArray[np.uint64]
+
+_COUNTED = re.compile(r"(?P<name>.*)\[(?P<number>\d{1,9})\]")
+#: So many steps that count up keep a phase each; more are executions of one phase.
+_KEPT_APART = 4
+#: Evidence is measured step by step, so steps that it may speak of keep a phase each.
+_KEPT_APART_MEASURED = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Executed:
+    """The executions of one phase in one trace, in order of the run.
+
+    Attributes:
+        numbers: Which occurrence each is: the number in its text, or counted from 0.
+        kernels: Indices of each one's kernels in the table, in launch order.
+        kinds: The kind of each.
+    """
+
+    numbers: list[int]
+    kernels: list[Int64]
+    kinds: list[int]
+
+    def places(self) -> dict[int, list[int]]:
+        """Return the places of each kind's executions, kinds in order of appearance."""
+        result: dict[int, list[int]] = {}
+        for place, kind in enumerate(self.kinds):
+            result.setdefault(kind, []).append(place)
+        return result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Numbered:
+    """A trace whose kernel names and modules have numbers that mean the same in every trace numbered with it.
+
+    Attributes:
+        table: The trace.
+        names: The number of each of `table.names`.
+        modules: The number of each key's module.
+    """
+
+    table: KernelTable
+    names: Int64
+    modules: Int64
+
+    def names_of(self, kernels: Int64) -> Int64:
+        """Return the number of each kernel's name."""
+        return self.names[self.table.name[kernels]]
+
+    def modules_of(self, kernels: Int64) -> Int64:
+        """Return the number of each kernel's module."""
+        return self.modules[self.table.key[kernels]]
+
+
+def numbered(tables: Sequence[KernelTable]) -> list[Numbered]:
+    """Number the names and modules of some traces."""
+    known: dict[str, int] = {}
+
+    def numbers(texts: Iterable[str]) -> Int64:
+        return np.array([known.setdefault(text, len(known)) for text in texts] or [0], dtype=np.int64)
+
+    return [
+        Numbered(table=table, names=numbers(table.names), modules=numbers(key.module for key in table.keys))
+        for table in tables
+    ]
+
+
+def phases_of(table: KernelTable) -> dict[str | None, Int64]:
+    """Return a trace's kernels by phase, phases in order of first launch."""
+    known = list(dict.fromkeys(key.phase for key in table.keys))
+    position = {phase: index for index, phase in enumerate(known)}
+    code = np.array([position[key.phase] for key in table.keys] or [0], dtype=np.int64)[table.key]
+    order = np.argsort(code, kind="stable")
+    bounds = np.searchsorted(code[order], np.arange(len(known) + 1))
+    return {phase: order[bounds[index] : bounds[index + 1]] for index, phase in enumerate(known)}
+
+
+def repeated_steps(phases: Collection[str], measured: bool) -> dict[str, tuple[str, int]]:
+    """Return name and number of the phases that only count up (`decode[17]` → `decode`, 17), where these are many.
+
+    Args:
+        phases: Names of phases.
+        measured: Whether evidence may speak of single steps.
+    """
+    found = {phase: _COUNTED.fullmatch(phase) for phase in phases}
+    steps = {phase: (match["name"], int(match["number"])) for phase, match in found.items() if match}
+    count: dict[str, int] = {}
+    for name, _ in steps.values():
+        count[name] = count.get(name, 0) + 1
+    few = _KEPT_APART_MEASURED if measured else _KEPT_APART
+    return {phase: step for phase, step in steps.items() if count[step[0]] > few}
+
+
+def executed(trace: Numbered, phases: Iterable[tuple[int | None, Int64]]) -> Executed:
+    """Cut the kernels of a phase into executions.
+
+    Args:
+        trace: The trace.
+        phases: The kernels of the phase, or of each step of it with the step's number.
+    """
+    numbers: list[int] = []
+    kernels: list[Int64] = []
+    kinds: list[int] = []
+    for number, every in phases:
+        iteration = trace.table.iteration[every]
+        order = np.argsort(iteration, kind="stable")
+        ordered = every[order]
+        first = np.flatnonzero(np.r_[True, np.diff(iteration[order]) != 0])
+        ends = np.r_[first[1:], len(ordered)]
+        place = np.arange(len(ordered)) - np.repeat(first, ends - first)
+        hashes = np.bitwise_xor.reduceat(_sequence_hash(trace, ordered, place), first)
+        numbers += iteration[order][first].tolist() if number is None else [number] * len(first)
+        kernels += [ordered[start:end] for start, end in zip(first.tolist(), ends.tolist(), strict=True)]
+        kinds += hashes.tolist()
+    return Executed(numbers=numbers, kernels=kernels, kinds=kinds)
+
+
+def _sequence_hash(trace: Numbered, kernels: Int64, place: Int64) -> UInt64:
+    """Hash each kernel's name and module with its place, so that the XOR over an execution tells its sequence.
+
+    Launch configurations stay out: a cache that grows changes the grid of every step.
+    """
+    value = _scatter(place.astype(np.uint64) + np.uint64(1))
+    for part in (trace.names_of(kernels), trace.modules_of(kernels)):
+        value = _scatter(value ^ part.astype(np.uint64))
+    return value
+
+
+def _scatter(value: UInt64) -> UInt64:
+    """Send neighbouring numbers far apart (the finaliser of splitmix64)."""
+    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return value ^ (value >> np.uint64(31))
