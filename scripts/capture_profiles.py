@@ -16,6 +16,7 @@ from pathlib import Path
 from tracediff.capture.options import CaptureOptions
 from tracediff.capture.run import capture
 from tracediff.errors import TracediffError
+from tracediff.measure.step import EvidenceJob, measure_evidence
 from tracediff.model.spec import DTYPES, ModelSpec
 
 BATCHES = (1, 2, 8)
@@ -44,9 +45,20 @@ def main() -> int:
         except TracediffError as error:
             print(f"{dtype}: {error}", file=sys.stderr)
             return 2
-        for warning in captured.warnings:
+        measured = measure_evidence(
+            EvidenceJob(
+                spec=options.spec,
+                device=captured.device,
+                batches=BATCHES,
+                prompt_tokens=captured.prompt_tokens,
+                decode_tokens=tuple(captured.manifest.decode_tokens),
+                recorded_hashes=captured.logits_hashes,
+                out=options.folder,
+            )
+        )
+        for warning in (*captured.warnings, *measured.findings):
             print(f"warning: {warning}", file=sys.stderr)
-        print(captured.summary())
+        print(captured.summary(measured.files))
         if dtype not in KEEP_LOGITS:
             (options.folder / LOGITS).unlink(missing_ok=True)
     size = sum(path.stat().st_size for path in arguments.out.rglob("*") if path.is_file())

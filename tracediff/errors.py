@@ -16,3 +16,12 @@ class TracediffError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}: {self.hint}" if self.hint else self.message
+
+
+def install_hint(extra: str) -> str:
+    """Return how to install an optional part, as a person with the source can do it.
+
+    Args:
+        extra: Its name in pyproject.toml: `capture`, `fleet`, `figures`.
+    """
+    return f"pip install '.[{extra}]' in the folder of tracediff's source"

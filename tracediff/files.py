@@ -88,6 +88,16 @@ def replaced_when_complete(path: Path) -> Iterator[Path]:
         raise TracediffError(f"cannot write {path}", error.strerror or str(error)) from error
 
 
+def copy_file(source: Path, destination: Path) -> None:
+    """Copy a file over `destination` in one step.
+
+    Raises:
+        TracediffError: It cannot be written.
+    """
+    with replaced_when_complete(destination) as temporary:
+        shutil.copyfile(source, temporary)
+
+
 def write_text(path: Path, text: str, force: bool = False) -> None:
     """Write `text` to `path` as UTF-8, in one step; lone surrogates become `?`."""
     refuse_to_overwrite(path, force)

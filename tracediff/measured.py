@@ -26,7 +26,9 @@ from typing import Any
 
 from tracediff.text import printable, shorten
 
-FILE_NAME = "evidence.json"
+FILE_NAME = EVIDENCE_FILE = "evidence.json"
+LOGITS_FILE = "logits.safetensors"
+ACTIVATIONS_FILE = "activations.safetensors"
 SCHEMA = 1
 
 # Larger whole numbers fit neither SQLite nor the counts they stand for.

@@ -16,6 +16,8 @@ from tracediff.cli import app
 from tracediff.errors import TracediffError
 from tracediff.model.spec import ModelSpec
 
+RAN = {"device": "cpu", "prompt_tokens": (0,), "logits_hashes": {}}
+
 
 def invoke(*words):
     return CliRunner().invoke(app, list(words))
@@ -39,7 +41,7 @@ def asked(monkeypatch):
             ],
         )
         reports = (Path("out dir/b1.nsys-rep"),) if options.keep_reports else ()
-        return Captured(folder=Path("out dir"), manifest=manifest, kept_reports=reports, warnings=("careful",))
+        return Captured(folder=Path("out dir"), manifest=manifest, kept_reports=reports, warnings=("careful",), **RAN)
 
     monkeypatch.setattr(run, "capture", capture)
     return seen
@@ -194,7 +196,7 @@ def test_doctor_tells_what_is_here_and_what_is_missing(machine):
     assert found["GPU"] == {"name": "GPU", "status": "ok", "found": "NVIDIA H200", "hint": None}
     assert found["driver"]["found"] == "580.65.06"
     assert (found["torch"]["status"], found["transformers"]["status"]) == ("missing", "ok")
-    assert found["torch"]["hint"] == "pip install 'nsys-tracediff[capture]'"
+    assert found["torch"]["hint"] == "pip install '.[capture]' in the folder of tracediff's source"
     assert found["nsys"]["found"] == "2025.3.2.367 at /opt/nsys"
     assert found["nsys sees the ranges of nvtx"]["status"] == "ok"
 

@@ -76,7 +76,7 @@ def test_a_file_in_place_of_the_folder_is_one_line(tmp_path, monkeypatch):
 def test_missing_packages_are_named_with_how_to_get_them(monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "transformers" else object())
-    with pytest.raises(TracediffError, match=r"transformers not installed: pip install 'nsys-tracediff\[capture\]'"):
+    with pytest.raises(TracediffError, match=r"transformers not installed: pip install '\.\[capture\]'"):
         run.capture(CaptureOptions(spec=TINY, batches=(1,)), [].append)
 
 

@@ -9,6 +9,7 @@ from tracediff.capture.options import CaptureOptions
 from tracediff.capture.write import Captured
 from tracediff.cli import app
 from tracediff.errors import TracediffError
+from tracediff.measure import step
 from tracediff.measure.step import StepResult
 from tracediff.model.spec import ModelSpec
 
@@ -34,8 +35,16 @@ def options(folder, **more):
     return CaptureOptions(spec=ModelSpec(name="tiny"), batches=(1, 2), out=folder, **more)
 
 
-def captured(folder, **more):
-    return Captured(folder=folder, manifest=MANIFEST, kept_reports=(), warnings=("before",), **more)
+def captured(folder):
+    return Captured(
+        folder=folder,
+        manifest=MANIFEST,
+        kept_reports=(),
+        warnings=("before",),
+        device="cuda",
+        prompt_tokens=(1, 2),
+        logits_hashes={"1/prefill": "ab"},
+    )
 
 
 @pytest.mark.parametrize(
@@ -43,43 +52,51 @@ def captured(folder, **more):
     [("cuda", None, True), ("cpu", None, False), ("cuda", False, False), ("cpu", True, True)],
 )
 def test_evidence_is_measured_on_a_gpu_unless_said_otherwise(tmp_path, device, asked, measures):
-    assert options(tmp_path, device=device, evidence=asked).measures_evidence is measures
+    assert options(tmp_path, evidence=asked).measures_evidence_on(device) is measures
 
 
 def test_activations_need_evidence_and_ask_for_it(tmp_path):
-    assert options(tmp_path, device="cpu", activations=True).measures_evidence
+    assert options(tmp_path, activations=True).measures_evidence_on("cpu")
     with pytest.raises(TracediffError, match="exclude each other"):
         options(tmp_path, activations=True, evidence=False)
 
 
-def test_what_was_measured_is_placed_beside_the_traces(tmp_path, monkeypatch):
-    folder, temporary = tmp_path / "out", tmp_path / "temporary"
-    folder.mkdir()
-    temporary.mkdir()
-    jobs = []
+@pytest.fixture
+def measured(tmp_path, monkeypatch):
+    """What the command asks to be measured; nothing is recorded, and measuring finds what `found` says."""
+    jobs, found = [], {}
+    monkeypatch.setattr(run, "capture", lambda options, progress: captured(tmp_path))
 
-    def step(job, environment):
+    def measure(job):
         jobs.append(job)
-        (job.out / "evidence.json").write_text("{}")
-        return StepResult(files=(job.out / "evidence.json",), findings=("LEAK: somewhere",), leak=True)
+        return StepResult(files=(job.out / "evidence.json",), **found)
 
-    monkeypatch.setattr(run, "run_evidence_step", step)
-    facts = {"logits_hashes": {"1/prefill": "ab"}}
-    found = run._measured(captured(folder), options(folder, activations=True), facts, temporary, {})
-    assert (folder / "evidence.json").read_text() == "{}"
-    assert found.evidence == (folder / "evidence.json",)
-    assert found.warnings == ("before", "LEAK: somewhere")
-    assert found.leak
-    assert str(folder / "evidence.json") in found.summary()
-    assert (jobs[0].prompt_tokens, jobs[0].decode_tokens) == ([1, 2], [3])
-    assert jobs[0].activations
-    assert jobs[0].recorded_hashes == {"1/prefill": "ab"}
+    monkeypatch.setattr(step, "measure_evidence", measure)
+    return jobs, found
+
+
+def test_capture_measures_what_it_recorded(measured, tmp_path):
+    jobs, _ = measured
+    result = CliRunner().invoke(app, ["capture", "--batch", "1", "2", "--model", "tiny", "--activations"])
+    assert result.exit_code == 0
+    assert (jobs[0].spec, jobs[0].batches, jobs[0].out) == (ModelSpec(name="tiny"), (1, 2), tmp_path)
+    assert (jobs[0].prompt_tokens, jobs[0].decode_tokens) == ((1, 2), (3,))
+    assert (jobs[0].activations, jobs[0].recorded_hashes) == (True, {"1/prefill": "ab"})
+    assert str(tmp_path / "evidence.json") in result.stdout
+
+
+def test_nothing_is_measured_where_it_is_not_wanted(measured):
+    jobs, _ = measured
+    assert CliRunner().invoke(app, ["capture", "--batch", "1", "--no-evidence"]).exit_code == 0
+    assert jobs == []
 
 
 @pytest.mark.parametrize(("leak", "code"), [(True, 1), (False, 0)])
-def test_capture_exits_1_on_a_leak_after_saying_what_it_wrote(tmp_path, monkeypatch, leak, code):
-    monkeypatch.setattr(run, "capture", lambda options, progress: captured(tmp_path, leak=leak))
+def test_capture_exits_1_on_a_leak_after_saying_what_it_wrote(measured, leak, code):
+    _, found = measured
+    found |= {"leak": leak, "findings": ("LEAK: somewhere",) if leak else ()}
     result = CliRunner().invoke(app, ["capture", "--batch", "1"])
     assert result.exit_code == code
     assert "manifest.json" in result.stdout
     assert "warning: before" in result.stderr
+    assert ("LEAK: somewhere" in result.stderr) is leak

@@ -1,8 +1,6 @@
 """The evidence step as a capture runs it: a process of its own, files, findings."""
 
 import json
-import os
-import subprocess
 
 import pytest
 
@@ -13,9 +11,10 @@ pytestmark = pytest.mark.torch
 import torch  # noqa: E402
 
 from tests.measure import toy  # noqa: E402
-from tracediff.measure import worker  # noqa: E402
-from tracediff.measure.step import EvidenceJob, run_evidence_step  # noqa: E402
+from tracediff.measure import step, worker  # noqa: E402
+from tracediff.measure.step import EvidenceJob  # noqa: E402
 from tracediff.model.spec import ModelSpec  # noqa: E402
+from tracediff.processes import Finished  # noqa: E402
 
 
 def job(out, **changes):
@@ -23,8 +22,8 @@ def job(out, **changes):
         "spec": ModelSpec(name="tiny", dtype="float32", layers=1, attention="eager"),
         "device": "cpu",
         "batches": (1, 2),
-        "prompt_tokens": [5, 6, 7],
-        "decode_tokens": [8],
+        "prompt_tokens": (5, 6, 7),
+        "decode_tokens": (8,),
         "recorded_hashes": None,
     }
     return EvidenceJob(**{**fields, **changes}, out=out)
@@ -40,14 +39,14 @@ def run_here(monkeypatch, job):
     """Run the step with its process's work done in this one: importing torch takes seconds."""
 
     def run(command, **_):
-        return subprocess.CompletedProcess(command, worker.main(command[3:]), stdout="")
+        return Finished(code=worker.main(command[3:]), output="")
 
-    monkeypatch.setattr(subprocess, "run", run)
-    return run_evidence_step(job, {})
+    monkeypatch.setattr(step, "run_program", run)
+    return step.measure_evidence(job)
 
 
 def test_it_writes_evidence_and_logits_from_a_process_of_its_own(tmp_path):
-    result = run_evidence_step(job(tmp_path, batches=(1, 2)), dict(os.environ))
+    result = step.measure_evidence(job(tmp_path, batches=(1, 2)))
     assert [file.name for file in result.files] == ["evidence.json", "logits.safetensors"]
     assert not result.leak
     evidence = json.loads(result.files[0].read_text())
@@ -78,9 +77,8 @@ def test_a_leak_is_a_finding_and_a_leak(tmp_path, monkeypatch):
 
 
 def test_a_process_that_dies_is_a_finding(tmp_path, monkeypatch):
-    died = subprocess.CompletedProcess([], -9, stdout="some words\nKilled\n")
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: died)
-    assert run_evidence_step(job(tmp_path), {}).findings == ("no evidence was measured: Killed",)
+    monkeypatch.setattr(step, "run_program", lambda *_, **__: Finished(code=-9, output="some words\nKilled\n"))
+    assert step.measure_evidence(job(tmp_path)).findings == ("no evidence was measured: Killed",)
 
 
 def test_a_model_that_cannot_be_loaded_is_a_finding(tmp_path, monkeypatch):

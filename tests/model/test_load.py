@@ -98,7 +98,7 @@ def test_a_preset_reads_text_as_bytes(tiny):
     [
         ({"name": "llama-9"}, "unknown model llama-9"),
         ({"dtype": "int8"}, "unknown dtype int8"),
-        ({"attention": "flash"}, "unknown attention flash"),
+        ({"attention": "fast"}, "unknown attention fast"),
         ({"layers": 0}, "0 layers are too few"),
     ],
 )

@@ -1,63 +1,8 @@
-"""What is started under the profiler: nsys's arguments, and the small environment that it and the model get.
+"""nsys's command lines."""
 
-An nsys report holds the whole environment of the process it records, so the recorded process gets an allow-list.
-"""
-
-import os
-from collections.abc import Mapping
 from pathlib import Path
 
-import tracediff
 from tracediff.model.ranges import DOMAIN, RUN
-
-# What the loader, Python, CUDA and the hub's cache need to work as they do outside.
-_WORKING = (
-    "CUDA_DEVICE_ORDER",
-    "CUDA_HOME",
-    "CUDA_MODULE_LOADING",
-    "CUDA_VISIBLE_DEVICES",
-    "HF_HOME",
-    "HF_HUB_CACHE",
-    "HOME",
-    "LANG",
-    "LC_ALL",
-    "LD_LIBRARY_PATH",
-    "NVIDIA_DRIVER_CAPABILITIES",
-    "NVIDIA_VISIBLE_DEVICES",
-    "PATH",
-    "PYTHONPATH",
-    "XDG_CACHE_HOME",
-)
-
-#: What changes which kernels run or how they sum; named in the manifest where set.
-CHANGES_NUMBERS = (
-    "CUBLAS_WORKSPACE_CONFIG",
-    "CUBLASLT_WORKSPACE_SIZE",
-    "DISABLE_ADDMM_CUDA_LT",
-    "MKL_NUM_THREADS",
-    "NVIDIA_TF32_OVERRIDE",
-    "OMP_NUM_THREADS",
-    "PYTORCH_ALLOC_CONF",
-    "PYTORCH_CUDA_ALLOC_CONF",
-    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
-    "TORCH_BLAS_PREFER_CUBLASLT",
-)
-
-
-def small_environment(environment: Mapping[str, str], temporary: Path) -> dict[str, str]:
-    """Return what of an environment the recorded process gets.
-
-    Args:
-        environment: The caller's (`os.environ`).
-        temporary: The folder for temporary files, nsys's own recordings included.
-    """
-    kept = {name: environment[name] for name in (*_WORKING, *CHANGES_NUMBERS) if name in environment}
-    # The worker runs in another folder, so relative entries would point elsewhere; and it must find this very package.
-    entries = [str(Path(entry).absolute()) for entry in kept.get("PYTHONPATH", "").split(os.pathsep) if entry]
-    package = str(Path(tracediff.__file__).resolve().parent.parent)
-    kept["PYTHONPATH"] = os.pathsep.join([*entries, *([] if package in entries else [package])])
-    # A hub model has been fetched before: the recorded process needs neither the network nor a token.
-    return {**kept, "HF_HUB_OFFLINE": "1", "TMPDIR": str(temporary), "PYTHONUNBUFFERED": "1"}
 
 
 def record_command(nsys: Path, output: Path, captures: int, device: str, session: str, program: list[str]) -> list[str]:

@@ -7,10 +7,10 @@ from pathlib import Path
 from tracediff.capture.find_nsys import HOW_TO_GET_NSYS, importer_of, missing_libraries
 from tracediff.capture.machine import cublas_version, driver_and_gpus, package_version
 from tracediff.capture.probe import Probe, choose_nsys
-from tracediff.errors import TracediffError
+from tracediff.errors import TracediffError, install_hint
 
 OK, MISSING = "ok", "missing"
-_EXTRA = "pip install 'nsys-tracediff[capture]'"
+_EXTRA = install_hint("capture")
 _BUILD = "install a CUDA build of torch, see https://pytorch.org"
 
 

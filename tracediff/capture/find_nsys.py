@@ -7,12 +7,12 @@ Compute (`…/nsight-compute/*/host/target-linux-x64/nsys`), which holds a compl
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from tracediff.errors import TracediffError
+from tracediff.processes import run_program
 
 NSYS_VARIABLE = "TRACEDIFF_NSYS"
 HOW_TO_GET_NSYS = (
@@ -97,21 +97,16 @@ def read_version(path: Path) -> Nsys:
         TracediffError: It does not run; the message names the missing library where that is why.
     """
     try:
-        done = subprocess.run(
-            [path, "--version"],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_SECONDS_FOR_VERSION,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
+        done = run_program([path, "--version"], seconds=_SECONDS_FOR_VERSION)
+    except OSError as error:
         raise TracediffError(f"{path} does not run", str(error)) from error
-    version = _VERSION.search(done.stdout)
-    if version is None and done.returncode == 0:
+    version = _VERSION.search(done.output)
+    if done.code is None:
+        raise TracediffError(f"{path} does not run", f"`--version` took more than {_SECONDS_FOR_VERSION} s")
+    if version is None and done.code == 0:
         raise TracediffError(f"{path} is not nsys", HOW_TO_GET_NSYS)
     if version is None:
-        raise TracediffError(f"{path} does not run", _why_not(path, done.stdout + done.stderr))
+        raise TracediffError(f"{path} does not run", _why_not(path, done.output))
     return Nsys(path=path, version=version[1])
 
 
@@ -126,8 +121,11 @@ def missing_libraries(program: Path) -> list[str]:
     ldd = shutil.which("ldd")
     if ldd is None:
         return []
-    done = subprocess.run([ldd, program], capture_output=True, text=True, errors="replace", check=False)
-    lines = (line.split("=>") for line in done.stdout.splitlines() if "not found" in line and "=>" in line)
+    lines = (
+        line.split("=>")
+        for line in run_program([ldd, program]).output.splitlines()
+        if "not found" in line and "=>" in line
+    )
     return sorted({parts[0].strip() for parts in lines})
 
 

@@ -73,10 +73,9 @@ class CaptureOptions:
         """Whether nothing but nsys will do: it, or something that only it has, was asked for."""
         return self.profiler == NSYS or self.nsys is not None or self.keep_reports
 
-    @property
-    def measures_evidence(self) -> bool:
-        """Whether bits are measured after recording."""
-        return self.device.startswith("cuda") or self.activations if self.evidence is None else self.evidence
+    def measures_evidence_on(self, device: str) -> bool:
+        """Whether bits are measured after recording on `device`."""
+        return device.startswith("cuda") or self.activations if self.evidence is None else self.evidence
 
     @property
     def folder(self) -> Path:

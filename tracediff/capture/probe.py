@@ -3,13 +3,11 @@
 It takes seconds and no GPU, so a capture begins with it rather than finding out after the model has been loaded.
 """
 
-import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tracediff.capture.command import export_command, probe_command, small_environment
+from tracediff.capture.command import export_command, probe_command
 from tracediff.capture.find_nsys import (
     HOW_TO_GET_NSYS,
     Nsys,
@@ -21,8 +19,10 @@ from tracediff.capture.find_nsys import (
 )
 from tracediff.capture.machine import package_version
 from tracediff.capture.scrub import OwnRangesMissingError, scrub
-from tracediff.errors import TracediffError
+from tracediff.errors import TracediffError, install_hint
 from tracediff.model.ranges import DOMAIN, RUN
+from tracediff.processes import run_program, small_environment
+from tracediff.temporary import temporary_folder
 from tracediff.text import printable
 
 _PROGRAM = f"import nvtx\nwith nvtx.annotate({RUN!r}, domain={DOMAIN!r}): pass\n"
@@ -93,9 +93,8 @@ def choose_nsys(environment: dict[str, str], named: Path | None = None) -> Probe
 def probe(nsys: Nsys, environment: dict[str, str]) -> Probe:
     """Record, import and export a Python program that opens one range."""
     if package_version("nvtx") is None:
-        return _cannot(nsys, "the Python package nvtx is missing", "pip install 'nsys-tracediff[capture]'")
-    with tempfile.TemporaryDirectory(prefix="tracediff-probe-", ignore_cleanup_errors=True) as folder:
-        temporary = Path(folder)
+        return _cannot(nsys, "the Python package nvtx is missing", install_hint("capture"))
+    with temporary_folder("probe") as temporary:
         surroundings = small_environment(environment, temporary)
         command = probe_command(nsys.path, temporary / "probe", [sys.executable, "-c", _PROGRAM])
         for _ in range(_ATTEMPTS):
@@ -173,19 +172,5 @@ def _recorded_something(folder: Path) -> bool:
 
 
 def _run(command: list[str], folder: Path, environment: dict[str, str]) -> str:
-    try:
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            timeout=_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return f"error: still running after {_SECONDS} s"
-    return done.stdout
+    done = run_program(command, folder=folder, environment=environment, seconds=_SECONDS)
+    return f"error: still running after {_SECONDS} s" if done.code is None else done.output

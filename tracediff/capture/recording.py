@@ -7,7 +7,6 @@ not import or export, so that a recording is never lost.
 import os
 import re
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from tracediff.capture.probe import last_words, why_no_import, why_no_ranges
 from tracediff.capture.scrub import OwnRangesMissingError, Scrubbed, scrub
 from tracediff.capture.worker_process import REPEATS, Progress, log_of, run_worker
 from tracediff.errors import TracediffError
+from tracediff.processes import run_program
 
 _REPORT_NUMBER = re.compile(r"\.(\d+)\.nsys-rep$")
 
@@ -87,21 +87,12 @@ class Recording:
             TracediffError: nsys cannot export it (the report is kept then), or the export lacks its own ranges.
         """
         exported, clean = report.with_suffix(".export.sqlite"), report.with_suffix(".clean.sqlite")
-        done = subprocess.run(
-            export_command(self._nsys.path, report, exported),
-            cwd=self._temporary,
-            env=self._environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            check=False,
-        )
+        command = export_command(self._nsys.path, report, exported)
+        done = run_program(command, folder=self._temporary, environment=self._environment)
         if not exported.is_file():
             kept = self.keep([report])
             raise TracediffError(
-                f"nsys could not export its recording: {last_words(done.stdout)}",
+                f"nsys could not export its recording: {last_words(done.output)}",
                 f"it is kept as {kept[0]} (it holds the environment, do not share it)",
             )
         try:

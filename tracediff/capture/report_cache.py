@@ -1,7 +1,7 @@
 """Export an nsys report (`.nsys-rep`) with the nsys that is found here, once.
 
-What is kept is a clean copy of the export in the user's cache: the tables a kernel table is made of, and of the strings
-only those they use. The export itself, which holds the environment of the profiled process, is removed at once.
+What is kept is a clean copy of the export in the user's cache, made by the allow-list of a capture. The export itself,
+which holds the environment of the profiled process, is removed at once.
 """
 
 from __future__ import annotations
@@ -10,25 +10,15 @@ import contextlib
 import hashlib
 import os
 import sqlite3
-import subprocess
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from tracediff.capture.command import export_command
 from tracediff.capture.find_nsys import HOW_TO_GET_NSYS, Nsys, nsys_candidates, read_version
+from tracediff.capture.kept import DOMAIN_CREATED, GRAPH_NODES, MARK, NVTX, PUSH_POP, START_END, clean_copy, in_list
 from tracediff.errors import TracediffError
-
-_TABLES = (
-    "CUPTI_ACTIVITY_KIND_KERNEL",
-    "CUPTI_ACTIVITY_KIND_RUNTIME",
-    "CUPTI_ACTIVITY_KIND_GRAPH_TRACE",
-    "CUDA_GRAPH_NODE_EVENTS",
-    "NVTX_EVENTS",
-    "TARGET_INFO_GPU",
-)
-_DESCRIPTIONS = ("META_DATA_EXPORT", "EXPORT_META_DATA")
-_NAMES = {"CUPTI_ACTIVITY_KIND_KERNEL": "demangledName", "NVTX_EVENTS": "textId"}
+from tracediff.processes import run_program
 
 
 def cache_folder() -> Path:
@@ -85,18 +75,9 @@ def _any_nsys(report: Path) -> Nsys:
 
 
 def _export(nsys: Nsys, report: Path, output: Path) -> None:
-    done = subprocess.run(
-        export_command(nsys.path, report.resolve(), output),
-        cwd=output.parent,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-    if done.returncode != 0 or not output.is_file():
-        lines = [line.strip() for line in done.stdout.replace("\r", "\n").splitlines() if line.strip()]
+    done = run_program(export_command(nsys.path, report.resolve(), output), folder=output.parent)
+    if done.code != 0 or not output.is_file():
+        lines = [line.strip() for line in done.output.replace("\r", "\n").splitlines() if line.strip()]
         said = next((line for line in reversed(lines) if "Processing" not in line), "it said nothing")
         raise TracediffError(
             f"nsys {nsys.version} cannot export {report} ({said[:200]})",
@@ -105,25 +86,11 @@ def _export(nsys: Nsys, report: Path, output: Path) -> None:
 
 
 def _keep_needed(source: Path, target: Path) -> None:
-    """Copy the tables that are read, and the strings they use, into a new database."""
-    with contextlib.closing(sqlite3.connect(target, isolation_level=None)) as connection:
-        connection.execute("PRAGMA journal_mode = OFF")
-        connection.execute("PRAGMA synchronous = OFF")
-        connection.execute("ATTACH DATABASE ? AS source", (f"{source.as_uri()}?mode=ro",))
-        there = dict(connection.execute("SELECT name, sql FROM source.sqlite_master").fetchall())
-        connection.execute("BEGIN")
-        for table in (*_TABLES, *_DESCRIPTIONS, "StringIds"):
-            if table in there:
-                connection.execute(there[table])
-                connection.execute(f"INSERT INTO main.{table} SELECT * FROM source.{table} WHERE {_rows(table, there)}")
-        connection.execute("COMMIT")
-
-
-def _rows(table: str, there: dict[str, str]) -> str:
-    """Return the condition for the rows that are kept of a table."""
-    if table == "StringIds":
-        used = [f"SELECT {column} FROM source.{name}" for name, column in _NAMES.items() if name in there]
-        return f"id IN ({' UNION '.join(used) or 'SELECT NULL'})"
-    if table in _DESCRIPTIONS:
-        return "name LIKE 'EXPORT_PRODUCT%' OR name LIKE 'EXPORT_SCHEMA%'"
-    return "1"
+    """Copy what a kernel table is made of: of every process, since any program may have been recorded."""
+    with clean_copy(source, target) as copy:
+        copy.copy_gpu_work()
+        copy.copy_launches()
+        copy.copy(NVTX, f"eventType IN {in_list((PUSH_POP, START_END, MARK, DOMAIN_CREATED))}")
+        copy.copy(GRAPH_NODES)
+        copy.copy_descriptions()
+        copy.copy_strings()

@@ -1,21 +1,19 @@
-"""A capture from end to end: look around, record, export, copy clean, write."""
+"""A capture from end to end: choose a profiler, record, export, copy clean, write."""
 
 import dataclasses
 import os
-import tempfile
 from pathlib import Path
-from typing import Any
 
 from tracediff.capture.choose_profiler import Choice, choose_profiler, with_device
-from tracediff.capture.command import small_environment
 from tracediff.capture.options import CaptureOptions
 from tracediff.capture.recording import Recording
 from tracediff.capture.torch_recording import TorchRecording
 from tracediff.capture.worker_process import REPEATS, Progress
-from tracediff.capture.write import Captured, deliver, place
-from tracediff.errors import TracediffError
-from tracediff.measure.step import EvidenceJob, run_evidence_step
+from tracediff.capture.write import Captured, deliver
+from tracediff.errors import TracediffError, install_hint
 from tracediff.model.load import model_directory
+from tracediff.processes import small_environment
+from tracediff.temporary import temporary_folder
 
 
 def capture(options: CaptureOptions, progress: Progress) -> Captured:
@@ -38,8 +36,8 @@ def capture(options: CaptureOptions, progress: Progress) -> Captured:
         if not options.spec.is_preset:
             progress(f"fetching {options.spec.label}")
             model_directory(options.spec)
-        with tempfile.TemporaryDirectory(prefix="tracediff-capture-", ignore_cleanup_errors=True) as temporary:
-            return _record_and_deliver(choice, Path(temporary), environment, progress)
+        with temporary_folder("capture") as temporary:
+            return _record_and_deliver(choice, temporary, environment, progress)
     finally:
         if new_folder and not any(options.folder.iterdir()):
             options.folder.rmdir()
@@ -65,37 +63,7 @@ def _record_and_deliver(choice: Choice, temporary: Path, environment: dict[str, 
         captured = dataclasses.replace(captured, warnings=(choice.warning, *captured.warnings))
     if options.keep_reports and isinstance(recording, Recording):
         captured = dataclasses.replace(captured, kept_reports=recording.keep(reports))
-    if options.measures_evidence:
-        progress("measuring bits")
-        captured = _measured(captured, options, facts, temporary, environment)
     return captured
-
-
-def _measured(
-    captured: Captured, options: CaptureOptions, facts: dict[str, Any], temporary: Path, environment: dict[str, str]
-) -> Captured:
-    """Measure evidence without the profiler and place it beside the traces."""
-    out = temporary / "evidence"
-    out.mkdir()
-    job = EvidenceJob(
-        spec=options.spec,
-        device=options.device,
-        batches=options.batches,
-        prompt_tokens=captured.manifest.prompt_tokens,
-        decode_tokens=captured.manifest.decode_tokens,
-        recorded_hashes=facts["logits_hashes"],
-        out=out,
-        activations=options.activations,
-    )
-    result = run_evidence_step(job, small_environment(environment, temporary))
-    for file in result.files:
-        place(file, options.folder / file.name)
-    return dataclasses.replace(
-        captured,
-        evidence=tuple(options.folder / file.name for file in result.files),
-        warnings=(*captured.warnings, *result.findings),
-        leak=result.leak,
-    )
 
 
 def _claim_folder(folder: Path, force: bool) -> bool:
@@ -120,4 +88,4 @@ def _require_capture_packages() -> None:
     # nvtx is nsys's alone; where it is missing, trying nsys says so.
     missing = [name for name in ("torch", "transformers") if find_spec(name) is None]
     if missing:
-        raise TracediffError(f"{', '.join(missing)} not installed", "pip install 'nsys-tracediff[capture]'")
+        raise TracediffError(f"{', '.join(missing)} not installed", install_hint("capture"))

@@ -16,6 +16,7 @@ from tracediff.capture.machine import library_versions
 from tracediff.capture.options import TORCH
 from tracediff.capture.torch_profiler import torch_recording
 from tracediff.errors import TracediffError
+from tracediff.model.attention import attention_failures_in_one_line
 from tracediff.model.forward import forward, greedy_tokens
 from tracediff.model.load import load_model, out_of_memory, prompt_tokens
 from tracediff.model.ranges import (
@@ -58,14 +59,15 @@ def record(job: Job, model: Any, prompt: Any, report: Report) -> None:
     Raises:
         TracediffError: A batch does not fit into memory.
     """
-    decode_tokens = greedy_tokens(model, prompt, job.decode)
+    with attention_failures_in_one_line(job.spec.attention, job.spec.dtype):
+        decode_tokens = greedy_tokens(model, prompt, job.decode)
     log_states = set()
     logits_hashes: dict[str, str] = {}
     open_one, recording = _recorder(job)
     for batch in job.batches:
         report("batch", batch=batch)
         tokens = prompt.repeat(batch, 1)
-        with _out_of_memory_in_one_line(job, batch):
+        with _out_of_memory_in_one_line(job, batch), attention_failures_in_one_line(job.spec.attention, job.spec.dtype):
             # The first forward at a shape loads libraries and kernels and picks algorithms; the second, with the log
             # switched on, runs as the recorded ones will.
             forward(model, tokens, decode_tokens)

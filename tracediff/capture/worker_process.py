@@ -1,7 +1,5 @@
 """Start the recorded process, alone or under a profiler, and listen to what it reports until it ends."""
 
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -13,6 +11,7 @@ from tracediff.capture.job import Job, ReportReader
 from tracediff.capture.options import TORCH, CaptureOptions
 from tracediff.capture.probe import last_words
 from tracediff.errors import TracediffError
+from tracediff.processes import kill_session, run_program
 
 #: How often each forward is recorded.
 REPEATS = 2
@@ -119,9 +118,8 @@ def _stop(process: "subprocess.Popen[bytes]", end: list[str] | None, environment
     if end is None:
         process.terminate()
     else:
-        subprocess.run(end, env=environment, capture_output=True, timeout=_SECONDS_TO_END, check=False)
+        run_program(end, environment=environment, seconds=_SECONDS_TO_END)
     try:
         process.wait(timeout=_SECONDS_TO_END)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        kill_session(process)

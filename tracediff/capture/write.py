@@ -1,56 +1,64 @@
 """What a capture leaves behind: one clean trace per batch size, and the manifest that says what they are."""
 
 import shlex
-import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tracediff.capture.command import CHANGES_NUMBERS
 from tracediff.capture.manifest import FILE_NAME, Manifest, TraceEntry, listed_files
 from tracediff.capture.options import TORCH, CaptureOptions
 from tracediff.capture.repeats import Launch, first_difference, kernel_sequence, sequence_of
 from tracediff.capture.scrub import Scrubbed
 from tracediff.errors import TracediffError
-from tracediff.files import replaced_when_complete
-from tracediff.measure.step import FILE_NAMES as EVIDENCE_FILE_NAMES
+from tracediff.files import copy_file, replaced_when_complete
+from tracediff.measured import ACTIVATIONS_FILE, EVIDENCE_FILE, LOGITS_FILE
+from tracediff.processes import CHANGES_NUMBERS
 from tracediff.trace import read_trace
+
+#: What measuring may have left beside the traces; it goes with the traces that it was measured of.
+_EVIDENCE_FILES = (EVIDENCE_FILE, LOGITS_FILE, ACTIVATIONS_FILE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Captured:
-    """What a capture wrote.
+    """What a capture wrote, and what it ran.
 
     Attributes:
         folder: Where.
         manifest: What is in it.
         kept_reports: nsys's own reports, where they were asked for.
         warnings: What the user should know, one line each.
-        evidence: What was measured after recording.
-        leak: Whether it shows that rows of a batch leak into each other.
+        device: What the model ran on: `cuda` or `cpu`.
+        prompt_tokens: Token ids of the prompt; the manifest may leave them out.
+        logits_hashes: Hashes of the logits under the profiler, by `batch/phase`.
     """
 
     folder: Path
     manifest: Manifest
     kept_reports: tuple[Path, ...]
     warnings: tuple[str, ...]
-    evidence: tuple[Path, ...] = ()
-    leak: bool = False
+    device: str
+    prompt_tokens: tuple[int, ...]
+    logits_hashes: Mapping[str, str]
 
     @property
     def traces(self) -> list[Path]:
         """The trace files, one per batch size."""
         return [self.folder / entry.file for entry in self.manifest.traces]
 
-    def summary(self) -> str:
-        """Return what was written, and the command to run next."""
+    def summary(self, more_files: Sequence[Path] = ()) -> str:
+        """Return what was written, and the command to run next.
+
+        Args:
+            more_files: Files that were written into the folder after the capture.
+        """
         lines = [
             f"{path}  batch {entry.batch}, "
             + (f"{entry.operators} operators, no kernels" if entry.operators else f"{entry.kernels} kernels")
             for path, entry in zip(self.traces, self.manifest.traces, strict=True)
         ]
-        lines += [str(path) for path in (self.folder / FILE_NAME, *self.evidence, *self.kept_reports)]
+        lines += [str(path) for path in (self.folder / FILE_NAME, *more_files, *self.kept_reports)]
         first, *others = (shlex.quote(str(path)) for path in self.traces)
         following = [f"tracediff diff {first} {other}" for other in others] or [f"tracediff show {first}"]
         return "\n".join([*lines, "next:", *(f"  {line}" for line in following)])
@@ -81,7 +89,7 @@ def deliver(
             ("torch's profiler" if on_torch else "nsys") + " recorded no kernels",
             "is another profiler, or a monitor that profiles (DCGM), using the GPU?",
         )
-    for name in (*listed_files(options.folder), *EVIDENCE_FILE_NAMES):
+    for name in (*listed_files(options.folder), *_EVIDENCE_FILES):
         (options.folder / name).unlink(missing_ok=True)
     suffix = ".json.gz" if on_torch else ".sqlite"
     warnings = []
@@ -99,9 +107,9 @@ def deliver(
             repeat_difference=difference,
             repeat_file=None if difference is None else f"b{batch}.repeat2{suffix}",
         )
-        place(first, options.folder / entry.file)
+        copy_file(first, options.folder / entry.file)
         if entry.repeat_file is not None:
-            place(second, options.folder / entry.repeat_file)
+            copy_file(second, options.folder / entry.repeat_file)
             warnings.append(
                 f"batch {batch}: the same forward, recorded twice, ran other {noun}s ({difference}); "
                 f"the second recording is {entry.repeat_file}"
@@ -112,7 +120,15 @@ def deliver(
     manifest = _manifest(options, facts, entries, profiler_versions, environment)
     with replaced_when_complete(options.folder / FILE_NAME) as temporary:
         temporary.write_text(manifest.to_json(), encoding="utf-8")
-    return Captured(folder=options.folder, manifest=manifest, kept_reports=(), warnings=tuple(warnings))
+    return Captured(
+        folder=options.folder,
+        manifest=manifest,
+        kept_reports=(),
+        warnings=tuple(warnings),
+        device=options.device,
+        prompt_tokens=tuple(facts["prompt_tokens"]),
+        logits_hashes=facts["logits_hashes"],
+    )
 
 
 def _sequence(trace: Path, on_torch: bool) -> list[Launch]:
@@ -146,9 +162,3 @@ def _manifest(
         command=options.command,
         traces=entries,
     )
-
-
-def place(source: Path, destination: Path) -> None:
-    """Copy a file to where it belongs, in one step."""
-    with replaced_when_complete(destination) as temporary:
-        shutil.copyfile(source, temporary)

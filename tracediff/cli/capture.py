@@ -25,7 +25,10 @@ def capture(
     tokens: int = typer.Option(6, help="Length of a random prompt, where no text is given."),
     decode: int = typer.Option(2, help="Decode steps after the prefill."),
     layers: int | None = typer.Option(None, help="Keep only the first so many blocks."),
-    attention: str = typer.Option("sdpa", help="sdpa or eager."),
+    attention: str = typer.Option(
+        "sdpa",
+        help="sdpa (torch chooses a backend), one of its backends (flash, efficient, cudnn, math), or eager.",
+    ),
     seed: int = typer.Option(0, help="Seed of random weights and prompt."),
     profiler: str = typer.Option(
         "auto", help="nsys; torch (its own profiler; without a GPU it records operators); auto: nsys where it works."
@@ -52,9 +55,10 @@ def capture(
 
     Exits 1 where the evidence shows that rows of a batch leak into each other; everything is written all the same.
     """
+    from tracediff.capture import run
     from tracediff.capture.options import CaptureOptions
-    from tracediff.capture.run import capture as record
     from tracediff.cli.progress import steps_on_stderr
+    from tracediff.measure import step as measuring
     from tracediff.model.spec import ModelSpec
 
     options = CaptureOptions(
@@ -72,12 +76,26 @@ def capture(
         evidence=evidence,
         activations=activations,
     )
+    measured = measuring.StepResult()
     with steps_on_stderr() as step:
-        captured = record(options, step)
-    for warning in captured.warnings:
+        captured = run.capture(options, step)
+        if options.measures_evidence_on(captured.device):
+            step("measuring bits")
+            job = measuring.EvidenceJob(
+                spec=options.spec,
+                device=captured.device,
+                batches=options.batches,
+                prompt_tokens=captured.prompt_tokens,
+                decode_tokens=tuple(captured.manifest.decode_tokens),
+                recorded_hashes=captured.logits_hashes,
+                out=captured.folder,
+                activations=activations,
+            )
+            measured = measuring.measure_evidence(job)
+    for warning in (*captured.warnings, *measured.findings):
         typer.echo(f"warning: {warning}", err=True)
     if captured.kept_reports:
         typer.echo("warning: .nsys-rep files hold the environment of the recorded process: do not share them", err=True)
-    typer.echo(captured.summary())
-    if captured.leak:
+    typer.echo(captured.summary(measured.files))
+    if measured.leak:
         raise typer.Exit(GATE_FAILED)

@@ -15,12 +15,12 @@ def default_device() -> str:
     Raises:
         TracediffError: torch is not installed.
     """
-    from tracediff.errors import TracediffError
+    from tracediff.errors import TracediffError, install_hint
 
     try:
         import torch
     except ImportError as error:
-        raise TracediffError("torch is not installed", "pip install 'nsys-tracediff[capture]'") from error
+        raise TracediffError("torch is not installed", install_hint("capture")) from error
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 

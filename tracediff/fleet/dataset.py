@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tracediff.errors import TracediffError
+from tracediff.errors import TracediffError, install_hint
 from tracediff.files import replaced_when_complete
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def import_pyarrow() -> Any:
     try:
         import pyarrow.parquet  # noqa: PLC0415 -- optional, and slow to load
     except ImportError:
-        raise TracediffError("this needs pyarrow", "pip install 'nsys-tracediff[fleet]'") from None
+        raise TracediffError("this needs pyarrow", install_hint("fleet")) from None
     return pyarrow
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tracediff.errors import TracediffError
+from tracediff.errors import TracediffError, install_hint
 from tracediff.fleet.dataset import FILE, import_pyarrow, partition_of, write_table
 
 #: How often a task is given to another worker after one died with it. The trace may be what kills them.
@@ -119,7 +119,7 @@ def _client(scheduler: str | None, workers: int | None, tasks: int) -> Iterator[
         import dask.config  # noqa: PLC0415 -- optional, and slow to load
         import distributed  # noqa: PLC0415
     except ImportError:
-        raise TracediffError("this needs Dask", "pip install 'nsys-tracediff[fleet]'") from None
+        raise TracediffError("this needs Dask", install_hint("fleet")) from None
     if scheduler is not None:
         try:
             client = distributed.Client(scheduler, timeout="15s")

@@ -6,7 +6,7 @@ same kernels, so a single differing bit is a finding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -112,7 +112,7 @@ def position(run: Run, prompt: torch.Tensor, batches: Sequence[int], phases: Seq
     return _control(found, "the row first, in the middle and last")
 
 
-def profiler(recorded: dict[str, str] | None, plain: dict[str, str]) -> Control:
+def profiler(recorded: Mapping[str, str] | None, plain: dict[str, str]) -> Control:
     """Compare the logits of the profiled process with those of this one, by their hashes.
 
     Args:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -22,6 +21,7 @@ from tracediff.measure.determinism_ops import Inputs, Tensors, operations
 from tracediff.measure.flips import machine
 from tracediff.model.load import load_model, prompt_tokens, require_device
 from tracediff.model.spec import DTYPES, ModelSpec
+from tracediff.processes import run_program
 
 _GPU_SIZES = (256, 2048)
 _CPU_SIZES = (64, 512)
@@ -189,18 +189,16 @@ def _measure_model(request: DeterminismRequest, dtype: str, setting: str) -> Rep
 
 def _measure_elsewhere(request: DeterminismRequest) -> list[Repeats]:
     """Measure the deterministic setting in a process whose cuBLAS starts with a fixed workspace."""
-    process = subprocess.run(
+    process = run_program(
         [sys.executable, "-m", "tracediff.measure.determinism_worker"],
-        input=json.dumps(asdict(request)),
-        env={**os.environ, "CUBLAS_WORKSPACE_CONFIG": _WORKSPACE},
-        capture_output=True,
-        text=True,
-        check=False,
+        environment={**os.environ, "CUBLAS_WORKSPACE_CONFIG": _WORKSPACE},
+        text=json.dumps(asdict(request)),
+        separate_errors=True,
     )
-    if process.returncode != 0:
-        last_line = (process.stderr.strip().splitlines() or ["no message"])[-1]
+    if process.code != 0:
+        last_line = (process.errors.strip().splitlines() or ["no message"])[-1]
         raise TracediffError("the process that measures deterministic settings failed", last_line)
-    return [row_from(row) for row in json.loads(process.stdout)]
+    return [row_from(row) for row in json.loads(process.output)]
 
 
 def _largest(before: Any, now: Any, difference: float, ulp: float) -> tuple[float, float]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,7 @@ from tracediff.measure.bits import Bits, compare
 from tracediff.measure.controls import Control
 from tracediff.measure.repair import Repair, find_repair, kind
 from tracediff.measure.replay import Differing, Place, Recording, compare_run, record, replay
-from tracediff.measure.step import ACTIVATIONS_FILE_NAME, LOGITS_FILE_NAME
-from tracediff.measured import FILE_NAME, SCHEMA
+from tracediff.measured import ACTIVATIONS_FILE, EVIDENCE_FILE, LOGITS_FILE, SCHEMA
 from tracediff.model.forward import forward
 from tracediff.model.logits_hashes import logits_hashes
 from tracediff.model.ranges import PREFILL, decode_phase
@@ -103,13 +102,13 @@ def measure(
     *,
     name: str,
     dtype: str,
-    recorded_hashes: dict[str, str] | None = None,
+    recorded_hashes: Mapping[str, str] | None = None,
     activations: bool = False,
 ) -> Evidence:
     """Measure all evidence of a model.
 
     Args:
-        model: A causal language model, called as `model(input_ids=…, past_key_values=…, use_cache=True)`.
+        model: A causal language model of transformers, or one that is called like it.
         prompt: Token ids (1, tokens) on the model's device; every row of a batch holds them.
         batches: Batch sizes; batch 1 is always measured.
         decode_tokens: The token that every row is given in each decode step.
@@ -282,9 +281,9 @@ def write(evidence: Evidence, directory: Path) -> None:
     """
     from safetensors.torch import save_file  # noqa: PLC0415 -- only writing needs it
 
-    for file_name, tensors in ((LOGITS_FILE_NAME, evidence.logits), (ACTIVATIONS_FILE_NAME, evidence.activations)):
+    for file_name, tensors in ((LOGITS_FILE, evidence.logits), (ACTIVATIONS_FILE, evidence.activations)):
         if tensors is not None:
             with replaced_when_complete(directory / file_name) as temporary:
                 save_file({name: each.contiguous() for name, each in tensors.items()}, temporary)
-    with replaced_when_complete(directory / FILE_NAME) as temporary:
+    with replaced_when_complete(directory / EVIDENCE_FILE) as temporary:
         temporary.write_text(json.dumps(to_json(evidence), separators=(",", ":")) + "\n", encoding="utf-8")

@@ -1,28 +1,28 @@
-"""The evidence step of a capture: measured in a process of its own, which no profiler watches.
+"""Measure a capture's evidence in a process of its own, which no profiler watches.
 
 The recorded process has the profiler in it; that its logits have the same bits as this one's is one of the controls.
-The parent writes the job and reads the result as JSON files, and needs no torch.
+The parent writes the job as a JSON file, reads the evidence as everyone else does, and needs no torch.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import subprocess
+import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from tracediff.diff.summary import control_findings
-from tracediff.measured import FILE_NAME
+from tracediff.files import copy_file
+from tracediff.measured import ACTIVATIONS_FILE, EVIDENCE_FILE, LOGITS_FILE, read_evidence
 from tracediff.model.spec import ModelSpec
+from tracediff.processes import run_program, small_environment
+from tracediff.temporary import temporary_folder
 
-LOGITS_FILE_NAME = "logits.safetensors"
-ACTIVATIONS_FILE_NAME = "activations.safetensors"
-FILE_NAMES = (FILE_NAME, LOGITS_FILE_NAME, ACTIVATIONS_FILE_NAME)
-"""All that the step may leave; the last only where it was asked for."""
-_ERROR_FILE_NAME = "evidence-error.txt"
-_LOG_CHARACTERS = 200
+_ERROR_FILE = "error.txt"
+_MESSAGE_CHARACTERS = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,7 @@ class EvidenceJob:
         batches: Batch sizes.
         prompt_tokens: Token ids of the prompt.
         decode_tokens: The token given in each decode step.
-        recorded_hashes: Hashes of the recorded process's logits by `batch/phase`.
+        recorded_hashes: Hashes of the recorded process's logits by `batch/phase`; None where there are none.
         out: Folder that takes the files.
         activations: Whether what the origins made of equal inputs is kept too.
     """
@@ -43,16 +43,11 @@ class EvidenceJob:
     spec: ModelSpec
     device: str
     batches: tuple[int, ...]
-    prompt_tokens: list[int]
-    decode_tokens: list[int]
-    recorded_hashes: dict[str, str] | None
+    prompt_tokens: tuple[int, ...]
+    decode_tokens: tuple[int, ...]
+    recorded_hashes: Mapping[str, str] | None
     out: Path
     activations: bool = False
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """What the step writes."""
-        return tuple(self.out / name for name in (FILE_NAMES if self.activations else FILE_NAMES[:-1]))
 
     def write(self, path: Path) -> None:
         """Write the job as JSON."""
@@ -63,13 +58,14 @@ class EvidenceJob:
         """Read a job that `write` wrote."""
         fields = json.loads(path.read_text(encoding="utf-8"))
         fields["spec"] = ModelSpec(**fields["spec"])
-        fields["batches"] = tuple(fields["batches"])
         fields["out"] = Path(fields["out"])
+        for name in ("batches", "prompt_tokens", "decode_tokens"):
+            fields[name] = tuple(fields[name])
         return cls(**fields)
 
     def fail(self, message: str) -> None:
         """Leave one line for the parent."""
-        (self.out / _ERROR_FILE_NAME).write_text(message, encoding="utf-8")
+        (self.out / _ERROR_FILE).write_text(message, encoding="utf-8")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,8 +73,8 @@ class StepResult:
     """How the step ended.
 
     Attributes:
-        files: What it wrote into the job's folder; empty where it failed.
-        findings: What must be said loudly: controls that found other bits, or why nothing was measured.
+        files: What was written into the job's folder; empty where nothing was measured.
+        findings: What the user should know, one line each: controls that failed, or why nothing was measured.
         leak: Whether rows of a batch leak into each other.
     """
 
@@ -87,37 +83,40 @@ class StepResult:
     leak: bool = False
 
 
-def run_evidence_step(job: EvidenceJob, environment: dict[str, str]) -> StepResult:
-    """Measure evidence in a process of its own; a failure is a finding, since the traces are good without.
+def measure_evidence(job: EvidenceJob) -> StepResult:
+    """Measure in a process of its own and write the files into the job's folder.
 
-    Args:
-        job: What to measure; its folder exists.
-        environment: Of that process.
+    A failure is no error: the traces are good without evidence.
+
+    Raises:
+        TracediffError: The folder cannot be written to.
     """
-    job = dataclasses.replace(job, spec=job.spec.with_absolute_path())
-    path = job.out / "evidence-job.json"
-    job.write(path)
-    done = subprocess.run(
-        [sys.executable, "-m", "tracediff.measure.worker", str(path)],
-        cwd=job.out,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-    written = job.files
-    if done.returncode != 0 or not all(file.is_file() for file in written):
-        error = job.out / _ERROR_FILE_NAME
-        lines = done.stdout.strip().splitlines()
-        why = error.read_text(encoding="utf-8") if error.is_file() else (lines[-1] if lines else "it ended early")
-        return StepResult(findings=(f"no evidence was measured: {why[:_LOG_CHARACTERS]}",))
-    evidence = json.loads(written[0].read_text(encoding="utf-8"))
-    controls = evidence["controls"]
+    names = (EVIDENCE_FILE, LOGITS_FILE, *((ACTIVATIONS_FILE,) if job.activations else ()))
+    with temporary_folder("evidence") as temporary:
+        inside = dataclasses.replace(job, spec=job.spec.with_absolute_path(), out=temporary)
+        path = temporary / "job.json"
+        inside.write(path)
+        done = run_program(
+            [sys.executable, "-m", "tracediff.measure.worker", path],
+            folder=temporary,
+            environment=small_environment(os.environ, temporary),
+        )
+        if done.code != 0 or not all((temporary / name).is_file() for name in names):
+            return StepResult(findings=(f"no evidence was measured: {_why(temporary, done.output)}",))
+        for name in names:
+            copy_file(temporary / name, job.out / name)
+    evidence = read_evidence(job.out / EVIDENCE_FILE)
+    controls = {name: control.to_dict() for name, control in evidence.controls.items()}
     return StepResult(
-        files=written,
-        findings=(*control_findings(controls), *evidence["notes"]),
-        leak=controls["neighbours"]["equal"] is False,
+        files=tuple(job.out / name for name in names),
+        findings=(*control_findings(controls), *evidence.notes),
+        leak=evidence.controls["neighbours"].equal is False,
     )
+
+
+def _why(temporary: Path, output: str) -> str:
+    error = temporary / _ERROR_FILE
+    if error.is_file():
+        return error.read_text(encoding="utf-8")[:_MESSAGE_CHARACTERS]
+    lines = output.strip().splitlines()
+    return lines[-1][:_MESSAGE_CHARACTERS] if lines else "the process ended early"

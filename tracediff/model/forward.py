@@ -1,5 +1,6 @@
 """One forward of a model: a prefill, then decode steps that are given their tokens."""
 
+import inspect
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -27,9 +28,8 @@ def forward(model: Any, tokens: Any, decode_tokens: Sequence[int], *, open_one: 
     with torch.inference_mode():
         for position, step in enumerate(steps):
             with _phase(PREFILL if position == 0 else decode_phase(position - 1), open_one):
-                output = model(input_ids=step, past_key_values=cache, use_cache=True)
-            cache = output.past_key_values
-            logits.append(output.logits)
+                step_logits, cache = call_with_cache(model, step, cache)
+            logits.append(step_logits)
     return logits
 
 
@@ -47,10 +47,28 @@ def greedy_tokens(model: Any, prompt: Any, count: int) -> list[int]:
     step, cache = prompt, None
     with torch.inference_mode():
         for _ in range(count):
-            output = model(input_ids=step, past_key_values=cache, use_cache=True)
-            step, cache = output.logits[:, -1:].argmax(-1), output.past_key_values
+            logits, cache = call_with_cache(model, step, cache)
+            step = logits[:, -1:].argmax(-1)
             chosen.append(int(step))
     return chosen
+
+
+def call_with_cache(model: Any, tokens: Any, cache: Any, **options: Any) -> tuple[Any, Any]:
+    """Run one forward that continues from a key-value cache and fills it.
+
+    Args:
+        model: A transformers causal language model.
+        tokens: Token ids (batch, tokens).
+        cache: What the call before returned; None at the start.
+        options: Further arguments of the model's forward.
+
+    Returns:
+        Logits (batch, tokens, vocabulary), and the cache for the next call.
+    """
+    # transformers 5.24 renamed the argument and the result, and drops the old name in 5.40.
+    name = "cache" if "cache" in inspect.signature(getattr(model, "forward", model)).parameters else "past_key_values"
+    output = model(input_ids=tokens, use_cache=True, **{name: cache}, **options)
+    return output.logits, getattr(output, name)
 
 
 def _phase(text: str, open_one: OpenRange | None) -> AbstractContextManager[None]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tracediff.errors import TracediffError
+from tracediff.model.attention import attention_implementation
 from tracediff.model.presets import PRESETS
 from tracediff.model.spec import ModelSpec
 
@@ -47,7 +48,7 @@ def load_model(spec: ModelSpec, device: str) -> Any:
             torch.manual_seed(spec.seed)
             with torch.device(device):
                 model = transformers.AutoModelForCausalLM.from_config(
-                    config, dtype=dtype, attn_implementation=spec.attention
+                    config, dtype=dtype, attn_implementation=attention_implementation(spec.attention)
                 )
         else:
             source = pretrained_source(spec)
@@ -55,7 +56,10 @@ def load_model(spec: ModelSpec, device: str) -> Any:
             _keep_layers(config, spec)
             with _quiet(spec):
                 model = transformers.AutoModelForCausalLM.from_pretrained(
-                    **source, config=config, dtype=dtype, attn_implementation=spec.attention
+                    **source,
+                    config=config,
+                    dtype=dtype,
+                    attn_implementation=attention_implementation(spec.attention),
                 ).to(device)
     return model.eval().requires_grad_(False)
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from tracediff.dtypes import dtype_named
 from tracediff.errors import TracediffError
+from tracediff.model.attention import ATTENTIONS, DEFAULT_ATTENTION
 from tracediff.model.presets import PRESETS
 
 DTYPES = ("float16", "bfloat16", "float32")
-ATTENTIONS = ("sdpa", "eager")
 DEFAULT_MODEL = "llama-3-8b"
 _GGUF_SUFFIX = ".gguf"
 _FOLDER_NAMES_THAT_SAY_NOTHING = {"hf", "model", "models", "checkpoint", "snapshot", "weights", "export", "output"}
@@ -23,14 +23,14 @@ class ModelSpec:
         name: A preset's name, a local directory in the transformers layout, a GGUF file, or a hub id (`owner/name`).
         dtype: Of weights and activations: `float16`, `bfloat16` or `float32`; short names (`bf16`) are written out.
         layers: How many blocks to keep, from the first; None keeps all.
-        attention: `sdpa` or `eager`.
+        attention: One of `tracediff.model.attention.ATTENTIONS`.
         seed: Of a preset's random weights and of random prompts.
     """
 
     name: str = DEFAULT_MODEL
     dtype: str = "float16"
     layers: int | None = None
-    attention: str = "sdpa"
+    attention: str = DEFAULT_ATTENTION
     seed: int = 0
 
     def __post_init__(self) -> None:

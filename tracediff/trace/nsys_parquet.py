@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tracediff.errors import TracediffError
+from tracediff.errors import TracediffError, install_hint
 from tracediff.trace.columns import NULL, Rows, strings_by_id
 from tracediff.trace.naming import Naming
 from tracediff.trace.nsys_sqlite import KERNELS, STRINGS, read_export
@@ -38,7 +38,7 @@ def read_nsys_parquet(path: Path, naming: Naming) -> KernelTable:
         import pyarrow  # noqa: F401, PLC0415 -- optional, and slow to load
     except ImportError:
         raise TracediffError(
-            f"reading {path} needs pyarrow", "pip install 'nsys-tracediff[fleet]', or export with --type sqlite"
+            f"reading {path} needs pyarrow", f"{install_hint('fleet')}, or export with --type sqlite"
         ) from None
     return read_export(_ParquetExport(path), naming)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tracediff.errors import TracediffError
+from tracediff.errors import TracediffError, install_hint
 from tracediff.files import refuse_to_overwrite, replaced_when_complete
 from tracediff.findings.flips import Choice, Flip, FlipsResult, Search
 from tracediff.report.flips.words import number, tie_words, token_words
@@ -289,7 +289,7 @@ def write_images(
     try:
         import kaleido  # noqa: PLC0415
     except ImportError as error:
-        raise TracediffError("SVG and PNG need kaleido", "pip install 'nsys-tracediff[figures]'") from error
+        raise TracediffError("SVG and PNG need kaleido", install_hint("figures")) from error
     try:
         for stem, path in paths:
             with replaced_when_complete(path) as temporary:
