@@ -3,10 +3,13 @@
 import os
 import subprocess
 import sys
+import warnings
 
 import pytest
 
 from tracediff.errors import TracediffError
+from tracediff.model.attention import attention_failures_in_one_line
+from tracediff.model.forward import forward
 from tracediff.model.load import PRESETS, load_model, prompt_tokens
 from tracediff.model.spec import ModelSpec
 
@@ -173,3 +176,32 @@ def test_a_hub_model_without_network_is_one_line(tmp_path):
     )
     assert done.stdout.startswith("cannot fetch owner/model from the hub: ")
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("attention", ["flash", "math", "eager"])
+def test_every_attention_computes_the_same_up_to_rounding(attention):
+    def logits(name):
+        spec = ModelSpec(name="tiny", dtype="float32", attention=name)
+        model = load_model(spec, "cpu")
+        return forward(model, prompt_tokens(spec, model).repeat(2, 1), [1])
+
+    for asked, default in zip(logits(attention), logits("sdpa"), strict=True):
+        assert torch.allclose(asked, default, atol=1e-5)
+
+
+def test_a_backend_that_does_not_run_here_is_one_line():
+    spec = ModelSpec(name="tiny", dtype="float32", attention="efficient")  # a GPU's alone
+    model = load_model(spec, "cpu")
+    with (
+        pytest.raises(TracediffError, match="--attention efficient does not run here with float32"),
+        attention_failures_in_one_line(spec.attention, spec.dtype),
+    ):
+        forward(model, prompt_tokens(spec, model), [])
+
+
+def test_the_cache_is_handed_on_without_a_warning_of_transformers():
+    spec = ModelSpec(name="tiny", dtype="float32")
+    model = load_model(spec, "cpu")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        forward(model, prompt_tokens(spec, model), [1, 2])
