@@ -61,21 +61,16 @@ def evidence_in_markdown() -> str:
         traces = sorted(folder.glob("b*.sqlite"))
         for other in traces[1:]:
             diff = attach_evidence(diff_tables(read_trace(traces[0]), read_trace(other)))
-            counts = Counter(
-                (row.verdict, row.evidence["isolated"]["equal"])
-                for row in diff.rows
-                if row.evidence is not None and row.evidence["isolated"] is not None
-            )
+            counts = Counter((row.verdict, row.bits_equal) for row in diff.rows if row.bits_equal is not None)
             same = (Verdict.SAME_KERNELS, Verdict.SAME_ORDER)
             numbers = [
                 *(sum(counts[verdict, equal] for verdict in same) for equal in (True, False)),
                 *(counts[Verdict.ORDER_CHANGED, equal] for equal in (False, True)),
                 *(counts[Verdict.UNKNOWN, equal] for equal in (True, False)),
             ]
-            evidence = diff.evidence or {}
-            first, repair = evidence.get("first_origin"), evidence.get("repair")
-            origin = f"`{first['module']}`, {first['phase']}" if first else "none"
-            minimal = ", ".join(repair["minimal"]) if repair else "none needed"
+            first, repair = (diff.evidence.first_origin, diff.evidence.repair) if diff.evidence else (None, None)
+            origin = f"`{first[1]}`, {first[0]}" if first else "none"
+            minimal = ", ".join(repair.minimal) if repair else "none needed"
             batches = f"{diff.a.info.batch} → {diff.b.info.batch}"
             lines.append(f"| {folder.name} | {batches} | {' | '.join(map(str, numbers))} | {origin} | {minimal} |")
     return "\n".join(lines)

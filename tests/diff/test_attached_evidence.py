@@ -9,6 +9,7 @@ from tracediff.diff.evidence import attach_evidence
 from tracediff.diff.result import Row, Side, TraceDiff, Verdict
 from tracediff.diff.summary import summarise
 from tracediff.diff.verdict import judge_row
+from tracediff.measured import Bits, State
 from tracediff.trace.table import Coverage, TraceInfo
 
 CLEAN = {"equal": True, "compared": "", "first": None, "share": 0.0, "max_ulp": 0}
@@ -85,23 +86,23 @@ def test_without_a_file_there_is_no_evidence_and_no_warning(tmp_path):
 
 def test_each_row_gets_its_bits_and_its_state(tmp_path):
     rows = attached(tmp_path, stored()).rows
-    assert [each.evidence and each.evidence["state"] for each in rows] == ["origin", "propagated", None]
-    assert rows[0].evidence["isolated"] == {"equal": False, "share": 0.5, "max_ulp": 3}
-    assert rows[1].evidence["isolated"] == {"equal": True, "share": 0.0, "max_ulp": 0}
+    assert [each.state for each in rows] == [State.ORIGIN, State.PROPAGATED, None]
+    assert rows[0].evidence.isolated == Bits(equal=False, share=0.5, max_ulp=3)
+    assert rows[1].evidence.isolated == Bits(equal=True)
 
 
 def test_the_run_gets_logits_tokens_repair_and_controls(tmp_path):
     evidence = attached(tmp_path, stored()).evidence
-    assert evidence["logits"] == {"prefill": {"equal": False, "share": 0.25, "max_ulp": 7}}
-    assert evidence["tokens"] == {"prefill": {"equal": False, "a": 11, "b": 12}}
-    assert evidence["first_origin"] == {"phase": "prefill", "module": "model.layers.0.self_attn.q_proj"}
-    assert evidence["repair"]["minimal"] == ["q_proj"]
-    assert evidence["contradictions"] == []
+    assert evidence.logits == {"prefill": Bits(equal=False, share=0.25, max_ulp=7)}
+    assert evidence.tokens == {"prefill": (11, 12)}
+    assert evidence.first_origin == ("prefill", "model.layers.0.self_attn.q_proj")
+    assert evidence.repair.minimal == ("q_proj",)
 
 
 def test_traces_given_the_other_way_round_swap_the_tokens(tmp_path):
     evidence = attached(tmp_path, stored(), batches=(2, 1)).evidence
-    assert evidence["tokens"]["prefill"] == {"equal": False, "a": 12, "b": 11}
+    assert evidence.tokens["prefill"] == (12, 11)
+    assert evidence.batches == (2, 1)
 
 
 def test_batch_sizes_that_were_not_measured_have_no_evidence(tmp_path):
@@ -109,7 +110,7 @@ def test_batch_sizes_that_were_not_measured_have_no_evidence(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "broken", [{"schema": 2}, {"dtype": "bfloat16"}, {"pairs": 3}, {"controls": None, "pairs": [{"batches": [1, 2]}]}]
+    "broken", [{"schema": 7}, {"dtype": "bfloat16"}, {"pairs": 3}, {"controls": None, "pairs": [{"batches": [1, 2]}]}]
 )
 def test_evidence_that_does_not_fit_is_a_warning(tmp_path, broken):
     found = attached(tmp_path, stored(**broken))
@@ -142,7 +143,7 @@ def test_a_contradicted_prediction_is_said_loudly(tmp_path):
     evidence = stored()
     evidence["pairs"][0]["modules"]["prefill"]["model.layers.0.mlp.up_proj"] = [[0.1, 1], [0.1, 1]]
     found = attached(tmp_path, evidence)
-    assert [each["module"] for each in found.evidence["contradictions"]] == ["model.layers.0.mlp.up_proj"]
+    assert [each.module for each in found.rows if each.contradicted] == ["model.layers.0.mlp.up_proj"]
     assert "PREDICTION CONTRADICTED in 1 module" in words(found)
     assert "This needs a look" in words(found)
 
@@ -181,5 +182,5 @@ def test_an_order_that_changed_without_changing_bits_is_no_contradiction(tmp_pat
     evidence["pairs"][0]["modules"]["prefill"]["model.layers.0.self_attn.q_proj"] = [True, True]
     found = attached(tmp_path, evidence)
     assert found.rows[0].verdict is Verdict.ORDER_CHANGED
-    assert found.evidence["contradictions"] == []
+    assert not any(each.contradicted for each in found.rows)
     assert "In 1 module the order changed and the bits came out equal." in words(found)

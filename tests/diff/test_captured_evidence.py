@@ -9,6 +9,7 @@ from tests.profiles import BFLOAT16, FLOAT16, FLOAT32
 from tracediff.diff import Verdict, diff_tables
 from tracediff.diff.evidence import attach_evidence
 from tracediff.diff.summary import summarise
+from tracediff.measured import State
 from tracediff.trace import read_trace
 
 PAIRS = [(folder, batch) for folder in (FLOAT16, BFLOAT16, FLOAT32) for batch in (2, 8)]
@@ -22,16 +23,12 @@ def measured(folder, batch):
 
 def isolated(diff, *verdicts):
     """Return whether bits were equal on equal inputs, of every measured module with one of these verdicts."""
-    return [
-        row.evidence["isolated"]["equal"]
-        for row in diff.rows
-        if row.verdict in verdicts and row.evidence and row.evidence["isolated"]
-    ]
+    return [row.bits_equal for row in diff.rows if row.verdict in verdicts and row.bits_equal is not None]
 
 
 def origins(diff, phase="prefill"):
     """Return the kinds of the modules that make a difference by themselves."""
-    rows = [row for row in diff.rows if row.phase == phase and row.evidence and row.evidence["state"] == "origin"]
+    rows = [row for row in diff.rows if row.phase == phase and row.state is State.ORIGIN]
     return [row.module.rpartition(".")[2] for row in rows]
 
 
@@ -41,7 +38,7 @@ def test_where_the_order_is_kept_the_bits_are_equal(folder, batch):
     kept = isolated(diff, Verdict.SAME_KERNELS, Verdict.SAME_ORDER)
     assert len(kept) > 300
     assert all(kept)
-    assert diff.evidence["contradictions"] == []
+    assert not any(row.contradicted for row in diff.rows)
     assert diff.warnings == ()
 
 
@@ -58,8 +55,8 @@ def test_every_module_with_kernels_was_replayed(folder, batch):
 
 @every_pair
 def test_all_controls_are_clean(folder, batch):
-    controls = measured(folder, batch).evidence["controls"]
-    assert {name: control["equal"] for name, control in controls.items()} == dict.fromkeys(
+    controls = measured(folder, batch).evidence.controls
+    assert {name: control.equal for name, control in controls.items()} == dict.fromkeys(
         ("run_to_run", "neighbours", "position", "profiler"), True
     )
     assert "Nothing here looks like a bug" in summarise(measured(folder, batch))[-1]
@@ -75,19 +72,19 @@ def test_float16_the_origins_among_the_products_are_q_proj_and_o_proj():
 
 def test_float16_the_repair_is_the_kinds_of_the_origins():
     diff = measured(FLOAT16, 2)
-    kinds = {kind for phase in diff.evidence["logits"] for kind in origins(diff, phase)}
-    repair = diff.evidence["repair"]
-    assert set(repair["minimal"]) <= kinds
-    assert {"q_proj", "o_proj"} <= set(repair["minimal"])
-    assert (repair["logits_equal"], repair["complement_logits_equal"]) == (True, False)
+    kinds = {kind for phase in diff.evidence.logits for kind in origins(diff, phase)}
+    repair = diff.evidence.repair
+    assert set(repair.minimal) <= kinds
+    assert {"q_proj", "o_proj"} <= set(repair.minimal)
+    assert (repair.logits_equal, repair.complement_logits_equal) == (True, False)
 
 
 def test_bfloat16_other_kernels_everywhere_and_not_a_bit():
     diff = measured(BFLOAT16, 2)
     assert sum(row.names_differ for row in diff.rows if row.phase == "prefill") > 200
     assert origins(diff) == []
-    assert all(bits["equal"] for bits in diff.evidence["logits"].values())
-    assert diff.evidence["repair"] is None
+    assert all(bits.equal for bits in diff.evidence.logits.values())
+    assert diff.evidence.repair is None
     assert any("The logits are bit-identical" in sentence for sentence in summarise(diff))
 
 

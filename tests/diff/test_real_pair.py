@@ -7,6 +7,7 @@ import pytest
 from tests.profiles import BFLOAT16, FLOAT16, FLOAT32
 from tracediff.diff import Verdict, diff_tables
 from tracediff.diff.evidence import attach_evidence
+from tracediff.measured import State
 from tracediff.trace import read_trace
 
 PROJECTIONS = (
@@ -128,16 +129,12 @@ def test_no_prediction_of_equal_bits_is_contradicted_by_what_was_measured(folder
         promised = [row for row in compared(folder, 1, batch, phase).rows if row.evidence is not None]
         promised = [row for row in promised if row.verdict in {Verdict.SAME_KERNELS, Verdict.SAME_ORDER}]
         assert promised
-        differing = [
-            row.module for row in promised if row.evidence["isolated"] and not row.evidence["isolated"]["equal"]
-        ]
+        differing = [row.module for row in promised if row.bits_equal is False]
         assert differing == []
 
 
 def test_float16_the_two_projections_with_another_order_give_other_bits_and_the_five_others_do_not(float16):
-    equal = {
-        name: {row.evidence["isolated"]["equal"] for row in rows} for name, rows in projection_rows(float16).items()
-    }
+    equal = {name: {row.bits_equal for row in rows} for name, rows in projection_rows(float16).items()}
     origins = {"self_attn.q_proj", "self_attn.o_proj"}
     assert equal == {name: {name not in origins} for name in PROJECTIONS}
 
@@ -146,8 +143,8 @@ def test_bfloat16_every_projection_runs_another_kernel_and_no_bit_changes():
     diff = compared(BFLOAT16, 1, 2)
     assert all(row.names_differ for rows in projection_rows(diff).values() for row in rows)
     assert {row.verdict for rows in projection_rows(diff).values() for row in rows} == {Verdict.SAME_ORDER}
-    assert {row.evidence["state"] for row in diff.rows if row.evidence} == {"clean"}
-    assert all(measured["equal"] for measured in diff.evidence["logits"].values())
+    assert {row.state for row in diff.rows if row.evidence} == {State.CLEAN}
+    assert all(bits.equal for bits in diff.evidence.logits.values())
 
 
 def test_float32_changes_family_from_small_n_gemm_to_xmma():

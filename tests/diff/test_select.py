@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from tests.diff.tables import table
 from tracediff.diff import diff_tables
 from tracediff.diff.compared import LeftOut, NotCompared
-from tracediff.diff.launches import differs
 from tracediff.diff.select import select
 from tracediff.errors import TracediffError
 
@@ -202,7 +201,7 @@ def test_operators_that_are_phases_are_compared_by_place():
         (["sk", "reduce"], ["sk", "reduce"]),
         (["o"], ["o"]),
     ]
-    assert differs(diff_tables(a, b))
+    assert diff_tables(a, b).differs
 
 
 def test_only_the_phases_asked_for():
@@ -220,5 +219,5 @@ def test_an_unknown_phase_is_trouble_that_names_the_known_ones():
 def test_a_trace_against_itself_compares_every_kind_and_finds_no_difference(kinds):
     steps = repeated(*kinds)
     diff = diff_tables(steps, steps)
-    assert not differs(diff)
+    assert not diff.differs
     assert len({row.phase for row in diff.rows}) == len(set(kinds))

@@ -13,6 +13,7 @@ from tracediff.errors import TracediffError
 from tracediff.findings.explain import Verdict, explain
 from tracediff.findings.facts import Facts, OriginOrder, gather
 from tracediff.measure.sampler import check_sampler
+from tracediff.measured import Bits, Control, Evidence, ModuleBits, PairEvidence, Repair
 from tracediff.report.explain.terminal import explanation_to_markdown
 
 
@@ -109,31 +110,39 @@ def test_a_search_that_does_not_repeat_is_nondeterminism(tmp_path):
     assert explain(gather(tmp_path)).verdict is Verdict.SUSPECT_RUNS
 
 
-CLEAN = {"equal": True, "compared": "planted", "first": None, "share": 0.0, "max_ulp": 0}
+CLEAN = Control(equal=True, compared="planted")
+FAILED = Control(equal=False, compared="planted", share=0.5, max_ulp=3)
+Q_PROJ = "model.layers.0.self_attn.q_proj"
 
 
 def facts(**changes):
     """A capture whose q_proj is the origin, everything else clean."""
-    pair = {
-        "batches": [1, 2],
-        "logits": {"prefill": [0.5, 3]},
-        "tokens": {"prefill": [5, 5]},
-        "modules": {"prefill": {"model.layers.0.self_attn.q_proj": [[0.1, 1], [0.1, 1]]}},
-        "first_origin": ["prefill", "model.layers.0.self_attn.q_proj"],
-        "repair": None,
-    }
-    controls = dict.fromkeys(("run_to_run", "neighbours", "position", "profiler"), CLEAN)
-    controls |= changes.pop("controls", {})
-    pair |= changes.pop("pair", {})
-    evidence = {"schema": 1, "model": "m", "dtype": "float16", "phases": ["prefill"], "pairs": [pair]}
-    order = OriginOrder(
-        batch=2,
-        phase="prefill",
-        module="model.layers.0.self_attn.q_proj",
-        verdict="order-changed",
-        reason="split-K 3 → 2",
+    differs = Bits(equal=False, share=0.1, max_ulp=1)
+    pair = PairEvidence(
+        batches=(1, 2),
+        logits={"prefill": Bits(equal=False, share=0.5, max_ulp=3)},
+        tokens={"prefill": (5, 5)},
+        modules={"prefill": {Q_PROJ: ModuleBits(isolated=differs, propagated=differs)}},
+        first_origin=("prefill", Q_PROJ),
+        repair=None,
     )
-    return Facts(evidence={**evidence, "controls": controls}, **{"orders": (order,), **changes})
+    controls = dict.fromkeys(("run_to_run", "neighbours", "position", "profiler"), CLEAN)
+    evidence = Evidence(
+        model="m",
+        dtype="float16",
+        tokens=6,
+        batches=(1, 2),
+        phases=("prefill",),
+        pairs=(replace(pair, **changes.pop("pair", {})),),
+        notes=(),
+        controls=controls | changes.pop("controls", {}),
+    )
+    order = OriginOrder(batch=2, phase="prefill", module=Q_PROJ, verdict="order-changed", reason="split-K 3 → 2")
+    return Facts(evidence=evidence, **{"orders": (order,), **changes})
+
+
+def repaired(*minimal, equal):
+    return {"repair": Repair(minimal=minimal, logits_equal=equal, complement_logits_equal=None, tried=2)}
 
 
 def test_a_clean_capture_with_another_order_at_its_origin_is_expected():
@@ -146,20 +155,25 @@ def test_a_clean_capture_with_another_order_at_its_origin_is_expected():
 @pytest.mark.parametrize(
     ("changes", "verdict", "words"),
     [
-        ({"controls": {"run_to_run": {**CLEAN, "equal": False}}}, Verdict.SUSPECT_RUNS, "other bits"),
-        ({"controls": {"neighbours": {**CLEAN, "equal": False}}}, Verdict.SUSPECT_ROWS, "other bits"),
-        ({"controls": {"position": {**CLEAN, "equal": False}}}, Verdict.INCONCLUSIVE, "other bits"),
-        ({"controls": {"neighbours": None}}, Verdict.INCONCLUSIVE, "'neighbours' was not measured"),
+        ({"controls": {"run_to_run": FAILED}}, Verdict.SUSPECT_RUNS, "other bits"),
+        ({"controls": {"neighbours": FAILED}}, Verdict.SUSPECT_ROWS, "other bits"),
+        ({"controls": {"position": FAILED}}, Verdict.INCONCLUSIVE, "other bits"),
+        (
+            {"controls": {"neighbours": Control(equal=None, compared="")}},
+            Verdict.INCONCLUSIVE,
+            "'neighbours' was not measured",
+        ),
         ({"pair": {"first_origin": None}}, Verdict.INCONCLUSIVE, "no replayed module does"),
         ({"orders": ()}, Verdict.INCONCLUSIVE, "neither traces nor a repair"),
-        ({"pair": {"logits": {"prefill": True}}}, Verdict.INCONCLUSIVE, "nothing to explain"),
+        ({"pair": {"logits": {"prefill": Bits(equal=True)}}}, Verdict.INCONCLUSIVE, "nothing to explain"),
+        ({"pair": {"logits": {"prefill": None}}}, Verdict.INCONCLUSIVE, "no logits were compared"),
         (
-            {"orders": (), "pair": {"repair": {"logits_equal": True, "minimal": ["q_proj"]}}},
+            {"orders": (), "pair": repaired("q_proj", equal=True)},
             Verdict.EXPECTED,
             "batch 2: q_proj",
         ),
         (
-            {"orders": (), "pair": {"repair": {"logits_equal": False, "minimal": []}}},
+            {"orders": (), "pair": repaired(equal=False)},
             Verdict.INCONCLUSIVE,
             "does not make the logits bit-identical",
         ),
@@ -172,7 +186,7 @@ def test_each_answer_leads_where_it_must(changes, verdict, words):
 
 
 def test_the_gravest_suspicion_is_named_first():
-    broken = {name: {**CLEAN, "equal": False} for name in ("run_to_run", "neighbours", "position")}
+    broken = dict.fromkeys(("run_to_run", "neighbours", "position"), FAILED)
     assert explain(facts(controls=broken)).verdict is Verdict.SUSPECT_RUNS
 
 
@@ -212,15 +226,16 @@ def test_stored_logits_are_read_without_torch(tmp_path):
     ("files", "words"),
     [
         ({}, "holds no evidence"),
-        ({"evidence.json": "{"}, "cannot read"),
-        ({"evidence.json": '{"schema": 1, "controls": {}, "pairs": [{}]}'}, "is damaged"),
+        ({"evidence.json": "{"}, "cannot be used"),
+        ({"flips.json": "{"}, "cannot read"),
+        ({"evidence.json": '{"schema": 1, "controls": {}, "pairs": [{}]}'}, "cannot be used"),
         (
             {"evidence.json": '{"schema": 1, "controls": {}, "pairs": [{"logits": {}, "first_origin": 3}]}'},
-            "is damaged",
+            "cannot be used",
         ),
-        ({"evidence.json": '{"schema": 1}'}, "is damaged"),
+        ({"evidence.json": '{"schema": 1}'}, "cannot be used"),
         ({"manifest.json": "{}"}, "holds no evidence"),
-        ({"evidence.json": '{"schema": 7}'}, "holds no evidence"),
+        ({"evidence.json": '{"schema": 7}'}, "it has schema 7"),
     ],
 )
 def test_a_directory_that_tells_nothing_is_one_line(tmp_path, files, words):

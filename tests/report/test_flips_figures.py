@@ -8,30 +8,49 @@ import pytest
 
 from tests.measure.planted import planted_result
 from tracediff.errors import TracediffError
+from tracediff.measured import Bits, Evidence, ModuleBits, PairEvidence
 from tracediff.report.flips.figures import flip_figures, growth_figures, module_changes, write_images
 from tracediff.report.flips.html import flips_to_html
 
-EVIDENCE = {
-    "model": "m",
-    "dtype": "float16",
-    "phases": ["prefill"],
-    "pairs": [
-        {
-            "batches": [1, 2],
-            "modules": {
-                "prefill": {
-                    "": [True, None],
-                    "model.embed_tokens": [True, True],
-                    "model.layers.0": [True, [0.5, 7]],
-                    "model.layers.0.q_proj": [[0.25, 2], [0.25, 2]],
-                    "model.layers.0.mlp": [True, [0.5, 8]],
-                    "model.layers.1.q_proj": [True, True],
-                    "lm_head": [True, [0.75, None]],
-                }
-            },
-        }
-    ],
-}
+EQUAL = Bits(equal=True)
+
+
+def differ(share, max_ulp):
+    return Bits(equal=False, share=share, max_ulp=max_ulp)
+
+
+def evidence(modules):
+    pair = PairEvidence(
+        batches=(1, 2),
+        logits={},
+        tokens={},
+        modules={"prefill": {name: ModuleBits(isolated=a, propagated=b) for name, (a, b) in modules.items()}},
+        first_origin=None,
+        repair=None,
+    )
+    return Evidence(
+        model="m",
+        dtype="float16",
+        tokens=6,
+        batches=(1, 2),
+        phases=("prefill",),
+        pairs=(pair,),
+        notes=(),
+        controls={},
+    )
+
+
+EVIDENCE = evidence(
+    {
+        "": (EQUAL, None),
+        "model.embed_tokens": (EQUAL, EQUAL),
+        "model.layers.0": (EQUAL, differ(0.5, 7)),
+        "model.layers.0.q_proj": (differ(0.25, 2), differ(0.25, 2)),
+        "model.layers.0.mlp": (EQUAL, differ(0.5, 8)),
+        "model.layers.1.q_proj": (EQUAL, EQUAL),
+        "lm_head": (EQUAL, differ(0.75, None)),
+    }
+)
 
 
 @pytest.fixture
@@ -69,7 +88,7 @@ def test_the_change_figure_has_a_line_per_batch_size_and_a_mark_per_flip(result)
 
 
 def test_growth_begins_at_the_first_origin_and_leaves_containers_out():
-    changes = module_changes(EVIDENCE["pairs"][0]["modules"]["prefill"])
+    changes = module_changes(EVIDENCE.pairs[0].modules["prefill"])
     assert [change.module for change in changes] == [
         "model.layers.0.q_proj",
         "model.layers.0.mlp",
@@ -85,8 +104,7 @@ def test_growth_is_drawn_for_each_pair_that_differs():
     ulps, origins, *_ = figures["growth_b2"].data
     assert list(ulps.y) == [2, 8, None, None]
     assert list(origins.y) == [2]
-    clean = {**EVIDENCE, "pairs": [{"batches": [1, 2], "modules": {"prefill": {"lm_head": [True, True]}}}]}
-    assert growth_figures(clean) == {}
+    assert growth_figures(evidence({"lm_head": (EQUAL, EQUAL)})) == {}
 
 
 def test_figures_are_never_written_over_others_unasked(tmp_path):

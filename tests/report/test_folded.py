@@ -4,12 +4,13 @@ from dataclasses import replace
 
 from tests.diff.tables import table
 from tracediff.diff import diff_tables
+from tracediff.measured import Bits, ModuleBits
 from tracediff.report.diff.lines import bits_in_words, lines
 from tracediff.report.words import change, duration
 
 
 def measured(equal, ulp=None):
-    return {"equal": equal, "share": 0.0 if equal else 0.5, "max_ulp": ulp}
+    return Bits(equal=equal, share=0.0 if equal else 0.1, max_ulp=ulp)
 
 
 def rows(*evidence):
@@ -19,9 +20,12 @@ def rows(*evidence):
 
 
 def test_a_folded_line_tells_the_largest_difference_of_all_its_layers():
-    both = [{"isolated": measured(False, 23), "propagated": measured(True)}] * 2
-    both[1] = {"isolated": measured(False, 79), "propagated": measured(False, 5)}
-    words = bits_in_words(rows(*both))
+    words = bits_in_words(
+        rows(
+            ModuleBits(isolated=measured(False, 23), propagated=measured(True)),
+            ModuleBits(isolated=measured(False, 79), propagated=measured(False, 5)),
+        )
+    )
     assert words == "equal inputs: bits differ (≤ 79 ULP); in the run: bits differ in 1 of 2 (≤ 5 ULP)"
 
 

@@ -115,13 +115,11 @@ def _write_files(result: "TraceDiff", report: Path | None, save: Path | None, fo
 
 
 def _exit_by_gates(diffs: "Sequence[TraceDiff]", gates: "Sequence[Verdict]", exit_code: bool) -> None:
-    from tracediff.diff.launches import differs
-
     counts = {verdict: sum(diff.verdicts[verdict] for diff in diffs) for verdict in gates}
     failed = [f"{count} × {verdict}" for verdict, count in counts.items() if count]
     if failed:
         say(f"Failed: {', '.join(failed)}")
-    if failed or (exit_code and any(map(differs, diffs))):
+    if failed or (exit_code and any(diff.differs for diff in diffs)):
         raise typer.Exit(GATE_FAILED)
 
 

@@ -70,13 +70,6 @@ def around_layer(module: str, layer: int) -> tuple[str, str]:
     return (module, "") if found is None else (module[: found.start()], module[found.end() :])
 
 
-def kind_of(row: Row) -> str:
-    """Return the module's path with its block index replaced by `*`: equal for the same place in every block."""
-    if row.layer is None:
-        return row.module
-    return ".".join("*" if part == str(row.layer) else part for part in row.module.split("."))
-
-
 def layer_span(layers: tuple[int, ...]) -> str:
     """Write layers as spans: `0–31`, `0, 2–4`."""
     spans: list[list[int]] = []
@@ -91,10 +84,8 @@ def layer_span(layers: tuple[int, ...]) -> str:
 def _signature(row: Row) -> object:
     if row.layer is None:
         return (row.phase, row.module)
-    isolated = (row.evidence or {}).get("isolated")
-    bits = isolated.get("equal") if isolated else None
     sides = tuple(tuple(_launch(kernel) for kernel in side) for side in (row.a, row.b))
-    return (row.phase, around_layer(row.module, row.layer), sides, row.verdict, row.reason, bits)
+    return (row.phase, around_layer(row.module, row.layer), sides, row.verdict, row.reason, row.bits_equal)
 
 
 def _stack(row: Row) -> str:

@@ -10,8 +10,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from tracediff.diff.fold import kind_of
-from tracediff.diff.launches import row_changed
 from tracediff.diff.result import Row, Verdict
 from tracediff.diff.words import listing
 
@@ -51,7 +49,7 @@ def gemm_kinds(rows: Iterable[Row]) -> list[KindCount]:
     by_kind: dict[str, list[Row]] = {}
     for row in rows:
         if row.layer is not None:
-            by_kind.setdefault(kind_of(row), []).append(row)
+            by_kind.setdefault(row.kind, []).append(row)
     return [
         _count(kind, members)
         for kind, members in by_kind.items()
@@ -123,7 +121,7 @@ def headline(rows: Sequence[Row]) -> str:
     """Return the story of one phase."""
     if not rows:
         return "Neither trace holds a kernel to compare."
-    changed = sum(map(row_changed, rows))
+    changed = sum(row.changed for row in rows)
     if not changed:
         return "Both traces launch the same kernels in the same way in every module."
     kinds = gemm_kinds(rows)
@@ -142,9 +140,7 @@ def told_rows(rows: Sequence[Row]) -> set[tuple[str | None, str]]:
     for members in (members for _, phases in _stories(rows)[:_TOLD] for members in phases):
         reasons = {kind.kind: kind.reason for kind in gemm_kinds(members) if kind.whole}
         told |= {
-            (row.phase, row.module)
-            for row in members
-            if row.layer is not None and reasons.get(kind_of(row)) == row.reason
+            (row.phase, row.module) for row in members if row.layer is not None and reasons.get(row.kind) == row.reason
         }
     return told
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from functools import cached_property
 
 from tracediff.diff.compared import Executions, NotCompared
 from tracediff.kernels import KernelName
+from tracediff.measured import ModuleBits, RunEvidence, State
 from tracediff.trace.algorithm import Algorithm
 from tracediff.trace.table import Coverage, TraceInfo
 
@@ -56,6 +57,19 @@ class Kernel:
         """The name by which kernels are told apart."""
         return self.spelled or self.parsed.name
 
+    @property
+    def launch(self) -> tuple[object, ...]:
+        """What must be equal for the kernel to do the same work in the same way."""
+        return (
+            self.identity,
+            self.split_k,
+            self.split_k_source,
+            self.grid,
+            self.block,
+            self.registers,
+            self.shared_memory_bytes,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
@@ -75,8 +89,14 @@ class Pair:
     index_a: int | None = None
     index_b: int | None = None
 
+    @property
+    def launched_alike(self) -> bool:
+        """Whether both sides run the same kernel with the same launch configuration and split."""
+        return self.a is not None and self.b is not None and self.a.launch == self.b.launch
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+# No slots: what is derived from a row is derived once, however many reports ask.
+@dataclass(frozen=True, kw_only=True)
 class Row:
     """One (phase, module): its kernels in both traces, in launch order.
 
@@ -88,7 +108,7 @@ class Row:
         pairs: The same kernels, aligned.
         verdict: The worst verdict of the pairs.
         reason: Why, in one phrase.
-        evidence: What was measured for this module at capture, as in the JSON report; None without a measurement.
+        evidence: What was measured of this module at capture; None without a measurement.
     """
 
     phase: str | None
@@ -99,27 +119,59 @@ class Row:
     pairs: tuple[Pair, ...]
     verdict: Verdict
     reason: str
-    evidence: dict[str, Any] | None = None
+    evidence: ModuleBits | None = None
 
-    @property
+    @cached_property
     def splitk_reduce(self) -> tuple[int, int]:
         """Kernels on each side that only add the parts of a split-K GEMM."""
         return _reduces(self.a), _reduces(self.b)
 
-    @property
+    @cached_property
     def split_k(self) -> tuple[int | None, int | None]:
         """The split-K factor of the first GEMM on each side."""
         return _first_split(self.a), _first_split(self.b)
 
-    @property
+    @cached_property
     def duration_ns(self) -> tuple[int, int]:
         """GPU time on each side."""
         return sum(kernel.duration_ns for kernel in self.a), sum(kernel.duration_ns for kernel in self.b)
 
-    @property
+    @cached_property
     def names_differ(self) -> bool:
         """Whether the sequences of kernel names differ."""
         return [kernel.identity for kernel in self.a] != [kernel.identity for kernel in self.b]
+
+    @cached_property
+    def changed(self) -> bool:
+        """Whether a kernel, its launch configuration or its split differs."""
+        return not all(pair.launched_alike for pair in self.pairs)
+
+    @cached_property
+    def kind(self) -> str:
+        """The module's path with its block index replaced by `*`: equal for the same place in every block."""
+        if self.layer is None:
+            return self.module
+        return ".".join("*" if part == str(self.layer) else part for part in self.module.split("."))
+
+    @cached_property
+    def bits_equal(self) -> bool | None:
+        """Whether equal inputs gave equal bits; None where that was not measured."""
+        if self.evidence is None or self.evidence.isolated is None:
+            return None
+        return self.evidence.isolated.equal
+
+    @cached_property
+    def state(self) -> State | None:
+        """What the module does to bits; None where that was not measured."""
+        return None if self.evidence is None else self.evidence.state
+
+    @cached_property
+    def contradicted(self) -> bool:
+        """Whether the module was predicted to keep its bits and gave others on equal inputs.
+
+        The other way round is no contradiction: another order may round to the same bits.
+        """
+        return self.verdict in (Verdict.SAME_KERNELS, Verdict.SAME_ORDER) and self.bits_equal is False
 
 
 def _reduces(kernels: tuple[Kernel, ...]) -> int:
@@ -163,13 +215,14 @@ class TraceDiff:
         a, b: The traces.
         rows: Every (phase, module) that launched a kernel in either trace, in the order of the run.
         warnings: Why the comparison may mislead (another GPU, another dtype, …), one sentence each.
+        evidence: What was measured of the two batch sizes as whole runs; None without a measurement.
     """
 
     a: Side
     b: Side
     rows: tuple[Row, ...]
     warnings: tuple[str, ...] = ()
-    evidence: dict[str, Any] | None = None
+    evidence: RunEvidence | None = None
 
     @property
     def verdicts(self) -> dict[Verdict, int]:
@@ -178,3 +231,8 @@ class TraceDiff:
         for row in self.rows:
             counts[row.verdict] += 1
         return counts
+
+    @property
+    def differs(self) -> bool:
+        """Whether anything but time differs, whatever it means for bits."""
+        return any(row.changed for row in self.rows)

@@ -6,14 +6,13 @@ sentences say what the traces alone allow, and that no bits were measured.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
-from tracediff.diff.evidence import contradicted
 from tracediff.diff.fold import module_in_block
 from tracediff.diff.headline import headlines, told_rows
 from tracediff.diff.result import Row, TraceDiff, Verdict
 from tracediff.diff.words import layers_in_words, listing
+from tracediff.measured import Bits, Control, RunEvidence, State
 
 # Groups named in one sentence; the rest is counted.
 _NAMED = 4
@@ -28,7 +27,7 @@ def summarise(diff: TraceDiff) -> tuple[str, ...]:
     if not diff.rows:
         return tuple(headlines(diff.rows))
     sentences = [*headlines(diff.rows), *_can_matter(diff.rows)]
-    measured = [row for row in diff.rows if _isolated_equal(row) is not None]
+    measured = [row for row in diff.rows if row.bits_equal is not None]
     if measured:
         sentences += _did_matter(measured)
     if diff.evidence is not None:
@@ -41,12 +40,8 @@ def summarise(diff: TraceDiff) -> tuple[str, ...]:
     return tuple(sentences)
 
 
-def _isolated_equal(row: Row) -> bool | None:
-    return _equal((row.evidence or {}).get("isolated"))
-
-
-def _equal(measured: Any) -> bool | None:
-    return measured.get("equal") if isinstance(measured, dict) else None
+def _equal(measured: Bits | Control | None) -> bool | None:
+    return None if measured is None else measured.equal
 
 
 # -- what of the changes can matter -----------------------------------------------------------------------------------
@@ -74,7 +69,7 @@ def _can_matter(rows: Sequence[Row]) -> list[str]:
 
 
 def _did_matter(measured: Sequence[Row]) -> list[str]:
-    origins = [row for row in measured if _isolated_equal(row) is False]
+    origins = [row for row in measured if row.bits_equal is False]
     sentences = []
     if origins:
         sentences.append(
@@ -82,45 +77,43 @@ def _did_matter(measured: Sequence[Row]) -> list[str]:
             f"{_places(origins, False)}."
         )
         sentences.append(f"The first is {_module_name(origins[0])} in {_phase(origins[0])}.")
-        passed_on = sum((row.evidence or {}).get("state") == "propagated" for row in measured)
+        passed_on = sum(row.state is State.PROPAGATED for row in measured)
         if passed_on:
             sentences.append(f"{passed_on:,} more only pass a difference on.")
     else:
         sentences.append(f"Given equal inputs, all {_modules(len(measured))} that were replayed give equal bits.")
-    wrong = [row for row in measured if contradicted(row)]
+    wrong = [row for row in measured if row.contradicted]
     if wrong:
         sentences.append(
             f"PREDICTION CONTRADICTED in {_modules(len(wrong))}, predicted to keep their bits: {_places(wrong, True)}. "
             "Please report this."
         )
-    unmoved = [row for row in measured if row.verdict is Verdict.ORDER_CHANGED and _isolated_equal(row)]
+    unmoved = [row for row in measured if row.verdict is Verdict.ORDER_CHANGED and row.bits_equal]
     if unmoved:
         sentences.append(f"In {_modules(len(unmoved))} the order changed and the bits came out equal.")
-    settled = sum(row.verdict is Verdict.UNKNOWN and _isolated_equal(row) is True for row in measured)
+    settled = sum(row.verdict is Verdict.UNKNOWN and row.bits_equal is True for row in measured)
     if settled:
         sentences.append(f"Of those the trace could not tell, {settled:,} gave equal bits.")
     return sentences
 
 
-def _outcome(evidence: dict[str, Any]) -> list[str]:
+def _outcome(evidence: RunEvidence) -> list[str]:
     sentences = []
-    logits = {phase: _equal(value) for phase, value in (evidence.get("logits") or {}).items()}
+    logits = {phase: _equal(value) for phase, value in evidence.logits.items()}
     differing = [phase for phase, equal in logits.items() if equal is False]
     if differing:
-        tokens = {phase: _equal(value) for phase, value in (evidence.get("tokens") or {}).items()}
-        flipped = [phase for phase, equal in tokens.items() if equal is False]
+        flipped = [phase for phase, (a, b) in evidence.tokens.items() if a != b]
         chosen = f"another token is chosen in {listing(flipped)}" if flipped else "the same tokens are chosen"
         sentences.append(f"The logits differ in {listing(differing)}; {chosen}.")
     elif logits:
         sentences.append(f"The logits are bit-identical in {listing(logits)}.")
-    repair = evidence.get("repair")
-    if isinstance(repair, dict) and repair.get("minimal"):
-        kinds = listing(repair["minimal"], limit=20)
-        complement = repair.get("complement_logits_equal")
-        rest = "; computing all others so does not" if complement is False else ""
-        if repair.get("logits_equal"):
+    repair = evidence.repair
+    if repair is not None and repair.minimal:
+        kinds = listing(repair.minimal, limit=20)
+        rest = "; computing all others so does not" if repair.complement_logits_equal is False else ""
+        if repair.logits_equal:
             sentences.append(f"Computing {kinds} row by row makes the logits bit-identical{rest}.")
-    elif isinstance(repair, dict) and repair.get("logits_equal") is False:
+    elif repair is not None and not repair.logits_equal:
         sentences.append("Computing every module row by row does not make the logits bit-identical.")
     return sentences
 
@@ -133,22 +126,22 @@ _CONTROL_WORDS = {
 }
 
 
-def control_findings(controls: dict[str, Any]) -> list[str]:
+def control_findings(controls: Mapping[str, Control]) -> list[str]:
     """Return a sentence for every control that found other bits, with where it first did.
 
     Args:
-        controls: As `evidence.json` holds them.
+        controls: As measured, by name.
     """
     sentences = []
     for name, (_, words) in _CONTROL_WORDS.items():
         if _equal(controls.get(name)) is False:
-            where = controls[name].get("first")
+            where = controls[name].first
             sentences.append(f"{words[0].upper()}{words[1:]}" + (f" (first: {where})." if where else "."))
     return sentences
 
 
-def _controls(evidence: dict[str, Any]) -> list[str]:
-    controls = evidence.get("controls") or {}
+def _controls(evidence: RunEvidence) -> list[str]:
+    controls = evidence.controls
     clean = [words for name, (words, _) in _CONTROL_WORDS.items() if _equal(controls.get(name)) is True]
     sentences = control_findings(controls)
     if clean:
@@ -157,20 +150,20 @@ def _controls(evidence: dict[str, Any]) -> list[str]:
 
 
 def _judgement(diff: TraceDiff) -> str:
-    controls = (diff.evidence or {}).get("controls") or {}
+    controls = {} if diff.evidence is None else diff.evidence.controls
     failed = [name for name in _CONTROL_WORDS if _equal(controls.get(name)) is False]
     if "neighbours" in failed:
         return "This looks like a bug: data leaks between rows of a batch."
     if "run_to_run" in failed:
         return "This looks like a bug or a nondeterministic kernel: results change without any change of shape."
-    if any(contradicted(row) for row in diff.rows):
+    if any(row.contradicted for row in diff.rows):
         return "This needs a look: bits changed where no sum changed its order."
     missing = [words for name, (words, _) in _CONTROL_WORDS.items() if _equal(controls.get(name)) is None]
     if "position" in failed or "profiler" in failed:
         return "This needs a look: see the control that failed."
     if {"run to run", "other neighbours"} & set(missing):
         return "Whether it is a bug cannot be said: the controls were not measured."
-    origins = [row for row in diff.rows if _isolated_equal(row) is False]
+    origins = [row for row in diff.rows if row.bits_equal is False]
     where = "changed" if all(row.verdict is Verdict.ORDER_CHANGED for row in origins) else "changed or may have changed"
     return f"Nothing here looks like a bug: bits change only where the order of a sum {where}."
 

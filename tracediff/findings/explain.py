@@ -16,6 +16,7 @@ from typing import Any
 from tracediff.findings.facts import Facts, OriginOrder
 from tracediff.findings.flips_summary import Summary, summarise
 from tracediff.findings.sampler import SamplerReport
+from tracediff.measured import PairEvidence
 
 # Two orders of rounding stand about equally far from float32; a batch size this much farther away does more than round.
 _FARTHEST_RATIO = 2.0
@@ -160,15 +161,15 @@ def _run_to_run(facts: Facts) -> Check:
 
 
 def _control(facts: Facts, name: str, question: str) -> Check:
-    control = (facts.evidence or {}).get("controls", {}).get(name)
+    control = None if facts.evidence is None else facts.evidence.controls.get(name)
     words = name.replace("_", " ")
-    if control is None or control.get("equal") is None:
+    if control is None or control.equal is None:
         return Check(question=question, answer=None, because=f"the control '{words}' was not measured")
-    if control["equal"]:
-        return Check(question=question, answer=True, because=f"{control['compared']}: equal bits")
-    where = f", first in {control['first']}" if control.get("first") else ""
-    size = f", up to {control['max_ulp']:,} ULP" if control.get("max_ulp") else ""
-    return Check(question=question, answer=False, because=f"{control['compared']}: other bits{where}{size}")
+    if control.equal:
+        return Check(question=question, answer=True, because=f"{control.compared}: equal bits")
+    where = f", first in {control.first}" if control.first else ""
+    size = f", up to {control.max_ulp:,} ULP" if control.max_ulp else ""
+    return Check(question=question, answer=False, because=f"{control.compared}: other bits{where}{size}")
 
 
 def _position(facts: Facts) -> Check:
@@ -205,13 +206,13 @@ def _sampler(report: SamplerReport | None) -> Check:
 
 def _differs(facts: Facts) -> Check:
     question = "Do logits differ between batch sizes?"
-    pairs = (facts.evidence or {}).get("pairs", [])
     differing = [
-        f"batch {pair['batches'][1]}, {phase}"
-        for pair in pairs
-        for phase, bits in pair["logits"].items()
-        if bits is not True
+        f"batch {pair.batches[1]}, {phase}"
+        for pair in _pairs(facts)
+        for phase, bits in pair.logits.items()
+        if bits is not None and not bits.equal
     ]
+    compared = any(bits is not None for pair in _pairs(facts) for bits in pair.logits.values())
     searched = [
         f"{summary.precision}, batch {summary.batch} ({name})"
         for name, summary in _summaries(facts)
@@ -219,19 +220,18 @@ def _differs(facts: Facts) -> Check:
     ]
     if differing or searched:
         return Check(question=question, answer=True, because=f"first in {(differing + searched)[0]}")
-    if pairs or facts.flips:
+    if compared or facts.flips:
         return Check(question=question, answer=False, because="all logits that were measured have equal bits")
     return Check(question=question, answer=None, because="no logits were compared")
 
 
 def _origin(facts: Facts) -> Check:
     question = "Was the first module that differs on equal inputs found?"
-    pairs = (facts.evidence or {}).get("pairs", [])
-    origins = [pair["first_origin"] for pair in pairs if pair["first_origin"] is not None]
+    origins = [pair.first_origin for pair in _pairs(facts) if pair.first_origin is not None]
     if origins:
         phase, module = origins[0]
         return Check(question=question, answer=True, because=f"{module} in {phase}")
-    if any(bits is not True for pair in pairs for bits in pair["logits"].values()):
+    if any(bits is not None and not bits.equal for pair in _pairs(facts) for bits in pair.logits.values()):
         because = "the logits differ and no replayed module does"
         return Check(question=question, answer=False, because=because)
     because = "no difference of logits was replayed (tracediff capture --evidence does it)"
@@ -249,11 +249,9 @@ def _order(facts: Facts) -> Check:
     seen = _order_words(facts.orders, changed)
     if changed and len(changed) == len(facts.orders):
         return Check(question=question, answer=True, because=seen)
-    repairs = [
-        (pair["batches"][1], pair["repair"]) for pair in (facts.evidence or {}).get("pairs", []) if pair.get("repair")
-    ]
-    if repairs and all(repair["logits_equal"] for _, repair in repairs):
-        kinds = "; ".join(f"batch {batch}: {', '.join(repair['minimal'])}" for batch, repair in repairs)
+    repairs = [(pair.batches[1], pair.repair) for pair in _pairs(facts) if pair.repair is not None]
+    if repairs and all(repair.logits_equal for _, repair in repairs):
+        kinds = "; ".join(f"batch {batch}: {', '.join(repair.minimal)}" for batch, repair in repairs)
         repaired = f"computed row by row, as at batch 1, these make the logits bit-identical ({kinds})"
         return Check(question=question, answer=True, because=f"{seen}; {repaired}" if seen else repaired)
     if repairs:
@@ -292,7 +290,7 @@ def _margin(facts: Facts) -> Check:
     flipping = [summary for _, summary in summaries if summary.flips]
     flips = sum(summary.flips for summary in flipping) + len(facts.stored_flips)
     if not flips:
-        compared = bool(summaries or (facts.evidence or {}).get("pairs"))
+        compared = bool(summaries or _pairs(facts))
         because = "no token flipped in what was measured" if compared else "no token was compared"
         return Check(question=question, answer=compared or None, because=because)
     margins = [flip.margin_ulp for flip in facts.stored_flips] + [one.largest_flip_margin_ulp for one in flipping]
@@ -308,9 +306,13 @@ def _margin(facts: Facts) -> Check:
     return Check(question=question, answer=near, because=because + ("" if near else ", more than a near tie"))
 
 
+def _pairs(facts: Facts) -> tuple[PairEvidence, ...]:
+    return () if facts.evidence is None else facts.evidence.pairs
+
+
 def _summaries(facts: Facts) -> list[tuple[str, Summary]]:
     """Return what the flip searches found in the captured dtype, or in every dtype without a capture."""
-    dtype = (facts.evidence or {}).get("dtype")
+    dtype = None if facts.evidence is None else facts.evidence.dtype
     summaries = [(name, summary) for name, result in facts.flips for summary in summarise(result)]
     return [(name, summary) for name, summary in summaries if dtype is None or summary.precision == dtype]
 
@@ -326,7 +328,8 @@ def _cannot_know(facts: Facts, sampler: SamplerReport | None) -> tuple[str, ...]
     sentences = list(facts.notes)
     if sampler is None:
         sentences.append("whether the sampler that served the text is exact: none was given")
-    if (facts.evidence or {}).get("controls", {}).get("profiler", {}).get("equal") is None and facts.evidence:
+    profiler = None if facts.evidence is None else facts.evidence.controls.get("profiler")
+    if facts.evidence is not None and (profiler is None or profiler.equal is None):
         sentences.append("whether recording changed the outputs: that control was not made")
     if facts.random_weights or any(result.settings.random_weights for _, result in facts.flips):
         sentences.append("how often a trained model flips: these weights are random, and margins are not those of one")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tracediff.diff import diff_tables
-from tracediff.diff.evidence import ORIGIN, attach_evidence
+from tracediff.diff.evidence import attach_evidence
 from tracediff.dtypes import FORMATS, Floats
 from tracediff.errors import TracediffError
 from tracediff.findings import determinism as determinism_result
@@ -17,8 +17,7 @@ from tracediff.findings import flips as flips_result
 from tracediff.findings import stored_logits
 from tracediff.findings.determinism import DeterminismResult, read_determinism
 from tracediff.findings.flips import FlipsResult, read_flips
-from tracediff.measured import FILE_NAME as EVIDENCE_FILE_NAME
-from tracediff.measured import SCHEMA, check_evidence
+from tracediff.measured import EVIDENCE_FILE, LOGITS_FILE, Evidence, MalformedEvidenceError, State, read_evidence
 from tracediff.trace import read_trace
 
 MANIFEST_FILE_NAME = "manifest.json"
@@ -64,7 +63,7 @@ class Facts:
     """Everything found.
 
     Attributes:
-        evidence: What evidence.json holds (`tracediff.measured` describes it), or None.
+        evidence: What evidence.json holds, or None.
         stored_flips: Tokens that differ in the captured run.
         orders: What the traces say about each origin; empty without traces.
         flips: Flip searches by file name.
@@ -73,7 +72,7 @@ class Facts:
         notes: What could not be read, one sentence each.
     """
 
-    evidence: dict[str, Any] | None = None
+    evidence: Evidence | None = None
     stored_flips: tuple[StoredFlip, ...] = ()
     orders: tuple[OriginOrder, ...] = ()
     flips: tuple[tuple[str, FlipsResult], ...] = ()
@@ -91,11 +90,8 @@ def gather(directory: Path) -> Facts:
     if not directory.is_dir():
         raise TracediffError(f"{directory} is no directory", "give what `tracediff capture --out` wrote")
     documents = dict(_documents(directory))
-    evidence = documents.get(EVIDENCE_FILE_NAME)
     notes: list[str] = []
-    if evidence is not None and evidence.get("schema") != SCHEMA:
-        notes.append(f"{EVIDENCE_FILE_NAME} has schema {evidence.get('schema')}, this tracediff reads {SCHEMA}")
-        evidence = None
+    evidence = _evidence(directory / EVIDENCE_FILE)
     flips = [name for name, document in documents.items() if document.get("kind") == flips_result.KIND]
     repeats = [name for name, document in documents.items() if document.get("kind") == determinism_result.KIND]
     if evidence is None and not flips and not repeats:
@@ -107,14 +103,9 @@ def gather(directory: Path) -> Facts:
     orders: list[OriginOrder] = []
     stored: tuple[StoredFlip, ...] = ()
     if evidence is not None:
+        stored = tuple(_stored_flips(evidence, directory / LOGITS_FILE))
         try:
-            check_evidence(evidence)
-            stored = tuple(_stored_flips(evidence, directory / stored_logits.FILE_NAME))
             orders = list(_orders(evidence, manifest, directory, notes))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise TracediffError(
-                f"{directory / EVIDENCE_FILE_NAME} is damaged", f"{type(error).__name__}: {error}"
-            ) from error
         except TracediffError as error:
             notes.append(f"the traces were not compared: {error}")
     weights = manifest.get("weights")
@@ -129,21 +120,34 @@ def gather(directory: Path) -> Facts:
     )
 
 
+def _evidence(path: Path) -> Evidence | None:
+    if not path.is_file():
+        return None
+    try:
+        return read_evidence(path)
+    except OSError as error:
+        raise TracediffError(f"cannot read {path}", error.strerror or str(error)) from error
+    except MalformedEvidenceError as error:
+        raise TracediffError(f"{path} cannot be used", str(error)) from error
+
+
 def _documents(directory: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for path in sorted(directory.glob("*.json")):
+        if path.name == EVIDENCE_FILE:
+            continue
         try:
             document = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise TracediffError(f"cannot read {path}", str(error)) from error
         if isinstance(document, dict):
             yield path.name, document
 
 
-def _stored_flips(evidence: dict[str, Any], path: Path) -> Iterator[StoredFlip]:
+def _stored_flips(evidence: Evidence, path: Path) -> Iterator[StoredFlip]:
     logits = stored_logits.read_logits(path) if path.is_file() else {}
-    for pair in evidence["pairs"]:
-        base, batch = pair["batches"]
-        for phase, (a, b) in pair["tokens"].items():
+    for pair in evidence.pairs:
+        base, batch = pair.batches
+        for phase, (a, b) in pair.tokens.items():
             if a != b:
                 stored = logits.get(f"{base}/{phase}")
                 margin = None if stored is None else _margin_ulp(*stored)
@@ -155,19 +159,27 @@ def _margin_ulp(dtype: str, logits: Floats) -> float:
     return float((first - second) / FORMATS[dtype].spacing(first))
 
 
-def _orders(
-    evidence: dict[str, Any], manifest: dict[str, Any], directory: Path, notes: list[str]
-) -> Iterator[OriginOrder]:
+def _traces(manifest: dict[str, Any], directory: Path) -> dict[int, Path]:
+    """Return the trace of each batch size that the manifest lists; what is no such entry is passed over."""
+    entries = manifest.get("traces")
+    return {
+        entry["batch"]: directory / Path(entry["file"]).name
+        for entry in (entries if isinstance(entries, list) else ())
+        if isinstance(entry, dict) and isinstance(entry.get("file"), str) and isinstance(entry.get("batch"), int)
+    }
+
+
+def _orders(evidence: Evidence, manifest: dict[str, Any], directory: Path, notes: list[str]) -> Iterator[OriginOrder]:
     """Compare the traces of each pair that has an origin, yield the verdicts of its origins, and note what is odd."""
-    traces = {entry["batch"]: directory / Path(entry["file"]).name for entry in manifest.get("traces", [])}
-    for pair in evidence["pairs"]:
-        base, batch = pair["batches"]
-        if pair["first_origin"] is None or not {base, batch} <= traces.keys():
+    traces = _traces(manifest, directory)
+    for pair in evidence.pairs:
+        base, batch = pair.batches
+        if pair.first_origin is None or not {base, batch} <= traces.keys():
             continue
         diff = attach_evidence(diff_tables(read_trace(traces[base]), read_trace(traces[batch])))
         notes += (warning for warning in diff.warnings if warning not in notes)
         for row in diff.rows:
-            if row.evidence and row.evidence.get("state") == ORIGIN:
+            if row.state is State.ORIGIN:
                 yield OriginOrder(
                     batch=batch, phase=row.phase or "", module=row.module, verdict=str(row.verdict), reason=row.reason
                 )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 import torch
+
+from tracediff.measured import Bits
 
 _INTEGERS = {
     torch.float16: torch.int16,
@@ -13,26 +12,6 @@ _INTEGERS = {
     torch.float32: torch.int32,
     torch.float64: torch.int64,
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bits:
-    """How two tensors of one shape and type compare.
-
-    Attributes:
-        equal: Whether every element has the same bits; −0 and +0 differ, a NaN equals a NaN of the same bits.
-        share: Differing elements ÷ elements.
-        max_ulp: Largest distance in units of the last place of their type: how many representable numbers one is away
-            from the other (0 between −0 and +0). None where a NaN stands against a number, and for other than floats.
-    """
-
-    equal: bool
-    share: float = 0.0
-    max_ulp: int | None = 0
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON values."""
-        return {"equal": self.equal, "share": self.share, "max_ulp": self.max_ulp}
 
 
 EQUAL = Bits(equal=True)

@@ -7,48 +7,19 @@ same kernels, so a single differing bit is a finding.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import torch
 from torch import nn
 
-from tracediff.measure.bits import Bits, compare
+from tracediff.measure.bits import compare
 from tracediff.measure.replay import compare_run, record
+from tracediff.measured import Bits, Control
 
 Run = Callable[[torch.Tensor], Sequence[torch.Tensor]]
 """Takes token ids (batch, tokens), returns the logits of each phase (batch, positions, vocabulary)."""
 
 _NEIGHBOURS = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Control:
-    """One control.
-
-    Attributes:
-        equal: Whether every comparison found equal bits; None where it could not be made.
-        compared: What was compared, in words.
-        first: Where bits first differed: a phase, and the module where that is known; None where they did not.
-        share: Largest share of differing logits in a comparison.
-        max_ulp: Largest difference of a logit in ULP; None where unknown.
-    """
-
-    equal: bool | None
-    compared: str
-    first: str | None = None
-    share: float = 0.0
-    max_ulp: int | None = 0
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON values."""
-        return {
-            "equal": self.equal,
-            "compared": self.compared,
-            "first": self.first,
-            "share": self.share,
-            "max_ulp": self.max_ulp,
-        }
 
 
 def run_to_run(run: Run, prompt: torch.Tensor, batches: Sequence[int], phases: Sequence[str]) -> Control:

@@ -7,30 +7,38 @@ row 0's logits of each phase's last position. On request also what each origin m
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
 from tracediff.files import replaced_when_complete
 from tracediff.measure import controls
-from tracediff.measure.bits import Bits, compare
-from tracediff.measure.controls import Control
-from tracediff.measure.repair import Repair, find_repair, kind
+from tracediff.measure.bits import compare
+from tracediff.measure.repair import find_repair, kind
 from tracediff.measure.replay import Differing, Place, Recording, compare_run, record, replay
-from tracediff.measured import ACTIVATIONS_FILE, EVIDENCE_FILE, LOGITS_FILE, SCHEMA
+from tracediff.measured import (
+    ACTIVATIONS_FILE,
+    EVIDENCE_FILE,
+    LOGITS_FILE,
+    Bits,
+    Control,
+    Evidence,
+    ModuleBits,
+    PairEvidence,
+    Repair,
+    encode_evidence,
+)
 from tracediff.model.forward import forward
 from tracediff.model.logits_hashes import logits_hashes
 from tracediff.model.ranges import PREFILL, decode_phase
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PairEvidence:
+class MeasuredPair:
     """Batch 1 against another batch size, row 0.
 
     Attributes:
@@ -60,7 +68,7 @@ class PairEvidence:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
+class Measured:
     """What was measured of one model.
 
     Attributes:
@@ -81,7 +89,7 @@ class Evidence:
     tokens: int
     batches: tuple[int, ...]
     phases: tuple[str, ...]
-    pairs: tuple[PairEvidence, ...]
+    pairs: tuple[MeasuredPair, ...]
     controls: dict[str, Control]
     logits: dict[str, torch.Tensor]
     seconds: float
@@ -104,7 +112,7 @@ def measure(
     dtype: str,
     recorded_hashes: Mapping[str, str] | None = None,
     activations: bool = False,
-) -> Evidence:
+) -> Measured:
     """Measure all evidence of a model.
 
     Args:
@@ -138,7 +146,7 @@ def measure(
         hashes |= logits_hashes(batch, phases, together)
     del recording
     largest = (1, *others[-1:])
-    return Evidence(
+    return Measured(
         model=name,
         dtype=dtype,
         tokens=prompt.shape[1],
@@ -172,7 +180,7 @@ def _pair(
     recording: Recording,
     alone: Sequence[torch.Tensor],
     activations: bool,
-) -> tuple[PairEvidence, list[torch.Tensor]]:
+) -> tuple[MeasuredPair, list[torch.Tensor]]:
     tokens = prompt.repeat(batch, 1)
     differing: Differing = {}
     isolated = replay(model, lambda: run(tokens), recording, differing if activations else None)
@@ -194,7 +202,7 @@ def _pair(
         except (RuntimeError, TypeError, ValueError, IndexError) as error:
             # A module that cannot be called one row at a time must not cost the rest of the evidence.
             note = f"no repair was sought at batch {batch}: {type(error).__name__}: {str(error)[:160]}"
-    pair = PairEvidence(
+    pair = MeasuredPair(
         batch=batch,
         logits=logits,
         tokens={
@@ -210,7 +218,7 @@ def _pair(
     return pair, together
 
 
-def _activations(pairs: Sequence[PairEvidence], phases: Sequence[str]) -> dict[str, torch.Tensor]:
+def _activations(pairs: Sequence[MeasuredPair], phases: Sequence[str]) -> dict[str, torch.Tensor]:
     """Name the tensors: `<batch>/<phase>/<module>`, with ` -> <child>` where the module handed it to a child.
 
     Further calls in one phase and further tensors of one call end in `#<call>.<tensor>`.
@@ -224,54 +232,40 @@ def _activations(pairs: Sequence[PairEvidence], phases: Sequence[str]) -> dict[s
     return named
 
 
-def to_json(evidence: Evidence) -> dict[str, Any]:
-    """Return what `evidence.json` holds; `tracediff.measured` describes and reads it."""
-    return {
-        "schema": SCHEMA,
-        "model": evidence.model,
-        "dtype": evidence.dtype,
-        "tokens": evidence.tokens,
-        "batches": list(evidence.batches),
-        "phases": list(evidence.phases),
-        "pairs": [_pair_to_json(pair, evidence.phases) for pair in evidence.pairs],
-        "notes": [pair.note for pair in evidence.pairs if pair.note is not None],
-        "controls": {name: control.to_dict() for name, control in evidence.controls.items()},
-        "seconds": round(evidence.seconds, 1),
-    }
+def to_evidence(measured: Measured) -> Evidence:
+    """Return what `evidence.json` holds."""
+    return Evidence(
+        model=measured.model,
+        dtype=measured.dtype,
+        tokens=measured.tokens,
+        batches=measured.batches,
+        phases=measured.phases,
+        pairs=tuple(_pair_evidence(pair, measured.phases) for pair in measured.pairs),
+        notes=tuple(pair.note for pair in measured.pairs if pair.note is not None),
+        controls=measured.controls,
+        seconds=round(measured.seconds, 1),
+    )
 
 
-def _pair_to_json(pair: PairEvidence, phases: Sequence[str]) -> dict[str, Any]:
-    modules: dict[str, dict[str, list[Any]]] = {phase: {} for phase in phases}
-    for number, name in dict.fromkeys([*pair.isolated, *pair.propagated]):
-        place = (number, name)
-        modules[phases[number]][name] = [_bits_to_json(found.get(place)) for found in (pair.isolated, pair.propagated)]
+def _pair_evidence(pair: MeasuredPair, phases: Sequence[str]) -> PairEvidence:
+    modules: dict[str, dict[str, ModuleBits]] = {phase: {} for phase in phases}
+    for place in dict.fromkeys([*pair.isolated, *pair.propagated]):
+        number, name = place
+        modules[phases[number]][name] = ModuleBits(
+            isolated=pair.isolated.get(place), propagated=pair.propagated.get(place)
+        )
     first = next(iter(pair.origins), None)
-    return {
-        "batches": [1, pair.batch],
-        "logits": {phase: _bits_to_json(bits) for phase, bits in pair.logits.items()},
-        "tokens": {phase: list(chosen) for phase, chosen in pair.tokens.items()},
-        "modules": modules,
-        "first_origin": None if first is None else [phases[first[0]], first[1]],
-        "repair": None if pair.repair is None else _repair_to_json(pair.repair),
-    }
+    return PairEvidence(
+        batches=(1, pair.batch),
+        logits=pair.logits,
+        tokens=pair.tokens,
+        modules=modules,
+        first_origin=None if first is None else (phases[first[0]], first[1]),
+        repair=pair.repair,
+    )
 
 
-def _bits_to_json(bits: Bits | None) -> Any:
-    if bits is None or bits.equal:
-        return None if bits is None else True
-    return [float(f"{bits.share:.4g}"), bits.max_ulp]
-
-
-def _repair_to_json(repair: Repair) -> dict[str, Any]:
-    return {
-        "minimal": list(repair.minimal),
-        "logits_equal": repair.logits_equal,
-        "complement_logits_equal": repair.complement_logits_equal,
-        "tried": repair.tried,
-    }
-
-
-def write(evidence: Evidence, directory: Path) -> None:
+def write(measured: Measured, directory: Path) -> None:
     """Write `evidence.json`, `logits.safetensors` and, where asked for, `activations.safetensors` into a directory.
 
     What is there is replaced.
@@ -281,9 +275,9 @@ def write(evidence: Evidence, directory: Path) -> None:
     """
     from safetensors.torch import save_file  # noqa: PLC0415 -- only writing needs it
 
-    for file_name, tensors in ((LOGITS_FILE, evidence.logits), (ACTIVATIONS_FILE, evidence.activations)):
+    for file_name, tensors in ((LOGITS_FILE, measured.logits), (ACTIVATIONS_FILE, measured.activations)):
         if tensors is not None:
             with replaced_when_complete(directory / file_name) as temporary:
                 save_file({name: each.contiguous() for name, each in tensors.items()}, temporary)
     with replaced_when_complete(directory / EVIDENCE_FILE) as temporary:
-        temporary.write_text(json.dumps(to_json(evidence), separators=(",", ":")) + "\n", encoding="utf-8")
+        temporary.write_text(encode_evidence(to_evidence(measured)), encoding="utf-8")

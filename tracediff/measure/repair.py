@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from tracediff.measure.replay import tensors_in
+from tracediff.measured import Repair
 
 Logits = Sequence[torch.Tensor]
 
@@ -34,23 +34,6 @@ _SUMS = frozenset(
         torch.Tensor.softmax,
     }
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Repair:
-    """What makes the logits bit-identical to batch 1.
-
-    Attributes:
-        minimal: Kinds of modules, none of which can be left out; empty where even all of them do not suffice.
-        logits_equal: Whether computing them row by row makes the logits bit-identical.
-        complement_logits_equal: Whether computing all other kinds row by row does; None where `minimal` is empty.
-        tried: How many runs it took.
-    """
-
-    minimal: tuple[str, ...]
-    logits_equal: bool
-    complement_logits_equal: bool | None
-    tried: int
 
 
 def kind(name: str) -> str:

@@ -19,7 +19,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from tracediff.measure.bits import Bits, compare, worst
+from tracediff.measure.bits import compare, worst
+from tracediff.measured import Bits
 
 Place = tuple[int, str]
 """Phase (0 is the prefill) and module path."""

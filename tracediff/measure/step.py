@@ -106,10 +106,9 @@ def measure_evidence(job: EvidenceJob) -> StepResult:
         for name in names:
             copy_file(temporary / name, job.out / name)
     evidence = read_evidence(job.out / EVIDENCE_FILE)
-    controls = {name: control.to_dict() for name, control in evidence.controls.items()}
     return StepResult(
         files=tuple(job.out / name for name in names),
-        findings=(*control_findings(controls), *evidence.notes),
+        findings=(*control_findings(evidence.controls), *evidence.notes),
         leak=evidence.controls["neighbours"].equal is False,
     )
 

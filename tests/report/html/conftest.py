@@ -13,6 +13,7 @@ import pytest
 
 from tracediff.diff import diff_tables
 from tracediff.diff.result import TraceDiff
+from tracediff.measured import Bits, ModuleBits
 from tracediff.report.diff.html import render_html
 from tracediff.trace import read_trace
 
@@ -39,11 +40,9 @@ def real_diff() -> TraceDiff:
 @pytest.fixture(scope="session")
 def full_diff(real_diff: TraceDiff) -> TraceDiff:
     """The same with evidence for every module, as much of it as there can be."""
-    evidence = {
-        "isolated": {"equal": False, "share": 0.374, "max_ulp": 2},
-        "propagated": {"equal": False, "share": 0.981, "max_ulp": 31},
-        "state": "origin",
-    }
+    evidence = ModuleBits(
+        isolated=Bits(equal=False, share=0.374, max_ulp=2), propagated=Bits(equal=False, share=0.981, max_ulp=31)
+    )
     return replace(real_diff, rows=tuple(replace(row, evidence=evidence) for row in real_diff.rows))
 
 

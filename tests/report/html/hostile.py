@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tracediff.diff.result import TraceDiff, Verdict
+from tracediff.measured import Bits, Control, ModuleBits, Repair, RunEvidence
 
 from .samples import diff, kernel, row, side
 
@@ -45,7 +46,7 @@ def hostile_diff() -> TraceDiff:
                         phase=attack,
                         layer=layer,
                         module=f"model.layers.{layer}.{attack}",
-                        evidence={"isolated": {"equal": False, attack: attack}, "state": attack, attack: 1},
+                        evidence=ModuleBits(isolated=Bits(equal=False), propagated=None),
                     ),
                     a=(kernel(f"{attack}a"), reduce),
                 )
@@ -60,5 +61,13 @@ def hostile_diff() -> TraceDiff:
         a=replace(side(every, None, **facts), notes=(every,)),
         b=replace(side(every[::-1], None, **facts), notes=(every,)),
         warnings=(every,),
-        evidence={every: {every: every}, "logits": {attack: {"equal": False} for attack in ATTACKS}},
+        evidence=RunEvidence(
+            batches=(1, 2),
+            logits={attack: Bits(equal=False) for attack in ATTACKS},
+            tokens=dict.fromkeys(ATTACKS, (1, 2)),
+            first_origin=(every, every),
+            repair=Repair(minimal=ATTACKS, logits_equal=True, complement_logits_equal=False, tried=1),
+            notes=(every,),
+            controls={attack: Control(equal=False, compared=attack, first=attack) for attack in ATTACKS},
+        ),
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 from tracediff.diff.result import Kernel, Pair, Row, Side, TraceDiff, Verdict
 from tracediff.kernels import KernelName
+from tracediff.measured import ModuleBits
 from tracediff.trace.table import Coverage, TraceInfo
 
 
@@ -31,7 +32,7 @@ def row(
     phase: str | None = "prefill",
     layer: int | None = 0,
     module: str = "model.layers.0.mlp.up_proj",
-    evidence: dict[str, Any] | None = None,
+    evidence: ModuleBits | None = None,
 ) -> Row:
     return Row(
         phase=phase,

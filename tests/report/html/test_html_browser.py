@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tracediff.diff.result import TraceDiff
+from tracediff.measured import Bits, ModuleBits
 from tracediff.report.diff.html import render_html
 
 from .hostile import hostile_diff
@@ -211,7 +212,9 @@ def test_the_figure_is_drawn_and_follows_the_filter(opened: Open, real_page: str
 
 
 def test_the_figure_shows_what_was_measured_where_it_was(opened: Open, real_diff: TraceDiff) -> None:
-    bits = {"isolated": {"equal": False, "share": 0.1, "max_ulp": 2}, "propagated": {"equal": False, "max_ulp": 31}}
+    bits = ModuleBits(
+        isolated=Bits(equal=False, share=0.1, max_ulp=2), propagated=Bits(equal=False, share=0.2, max_ulp=31)
+    )
     rows = [replace(row, evidence=bits if row.phase == "prefill" else None) for row in real_diff.rows]
     page = opened(render_html(replace(real_diff, rows=tuple(rows))), fragment="#figures")
     page.wait_for_selector("#figure .bars path", state="attached")

@@ -1,45 +1,28 @@
-from typing import Any
-
 import pytest
 
 from tracediff.diff.result import Verdict
+from tracediff.measured import Bits, Control, ModuleBits, Repair, RunEvidence
 from tracediff.report.diff.html.build import build_report
-from tracediff.report.diff.html.measured import contradiction, read_measured
+from tracediff.report.diff.html.measured import bits_in_words, contradiction
 from tracediff.report.diff.html.render import render_report
-from tracediff.report.diff.html.run_evidence import logits_step, read_run, token_step
+from tracediff.report.diff.html.run_evidence import logits_step, token_step, view_run
 
 from .samples import blocks, diff, kernel, row
 
-DIFFERS = {
-    "isolated": {"equal": False, "share": 0.374, "max_ulp": 2},
-    "propagated": {"equal": False, "share": 0.5, "max_ulp": 7},
-    "state": "origin",
-}
-EQUAL = {"isolated": {"equal": True, "share": 0.0, "max_ulp": 0}, "propagated": {"equal": True}, "state": "clean"}
-
-
-def said_against(verdict: Verdict, evidence: dict[str, Any]) -> str:
-    return contradiction(row(kernel(), kernel(), verdict, evidence=evidence), read_measured(evidence))
-
-
-@pytest.mark.parametrize(
-    "odd", [None, {}, {"isolated": None}, {"isolated": {"equal": "no"}}, {"else": 1}, {"state": 3}]
+DIFFERS = ModuleBits(
+    isolated=Bits(equal=False, share=0.374, max_ulp=2), propagated=Bits(equal=False, share=0.5, max_ulp=7)
 )
-def test_what_says_nothing_about_bits_is_no_evidence(odd: dict[str, Any] | None) -> None:
-    assert read_measured(odd) is None
+EQUAL = ModuleBits(isolated=Bits(equal=True), propagated=Bits(equal=True))
 
 
-def test_unknown_keys_and_missing_numbers_are_tolerated() -> None:
-    measured = read_measured({"isolated": {"equal": False, "share": None, "new": 1}, "extra": {}})
-    assert measured is not None and measured.isolated is not None
-    assert measured.isolated.text == "differ"
-    assert measured.propagated is None
+def said_against(verdict: Verdict, evidence: ModuleBits) -> str:
+    return contradiction(row(kernel(), kernel(), verdict, evidence=evidence))
 
 
 def test_bits_are_said_with_share_and_ulp() -> None:
-    measured = read_measured(DIFFERS)
-    assert measured is not None and measured.isolated is not None
-    assert measured.isolated.text == "differ: 37.4 % of elements, up to 2 ULP"
+    assert bits_in_words(DIFFERS.isolated) == "differ: 37.4 % of elements, up to 2 ULP"
+    assert bits_in_words(Bits(equal=False, share=0.5, max_ulp=None)) == "differ: 50.0 % of elements"
+    assert bits_in_words(None) == ""
 
 
 @pytest.mark.parametrize("verdict", [Verdict.SAME_ORDER, Verdict.SAME_KERNELS])
@@ -80,23 +63,19 @@ def test_without_evidence_the_chain_says_not_measured() -> None:
     assert not report.measured
 
 
-RUN = {
-    "schema": 1,
-    "batches": [1, 2],
-    "first_origin": {"phase": "prefill", "module": "model.layers.0.self_attn.q_proj"},
-    "logits": {
-        "prefill": {"equal": True, "share": 0.0, "max_ulp": 0},
-        "decode[0]": {"equal": False, "share": 0.5, "max_ulp": 3},
+RUN = RunEvidence(
+    batches=(1, 2),
+    first_origin=("prefill", "model.layers.0.self_attn.q_proj"),
+    logits={"prefill": Bits(equal=True), "decode[0]": Bits(equal=False, share=0.5, max_ulp=3)},
+    tokens={"prefill": (7, 7), "decode[0]": (7, 9)},
+    repair=Repair(minimal=("q_proj", "o_proj"), logits_equal=True, complement_logits_equal=False, tried=4),
+    controls={
+        "run_to_run": Control(equal=True, compared="6 phases"),
+        "neighbours": Control(equal=False, compared="6 phases", first="decode[0]", share=0.1, max_ulp=1),
+        "profiler": Control(equal=None, compared="6 phases"),
     },
-    "tokens": {"prefill": {"equal": True, "a": 7, "b": 7}, "decode[0]": {"equal": False, "a": 7, "b": 9}},
-    "repair": {"minimal": ["q_proj", "o_proj"], "logits_equal": True, "complement_logits_equal": False},
-    "controls": {
-        "run_to_run": {"equal": True, "compared": 6, "first": None, "share": 0.0, "max_ulp": 0},
-        "neighbours": {"equal": False, "compared": 6, "first": "decode[0]", "share": 0.1, "max_ulp": 1},
-        "profiler": {"equal": None},
-    },
-    "new_in_a_later_version": 3.5,
-}
+    notes=("no repair was sought at batch 8",),
+)
 
 
 def test_evidence_of_the_run_gives_the_last_links_of_the_chain() -> None:
@@ -119,12 +98,11 @@ def test_evidence_of_the_run_is_read_with_what_must_hold() -> None:
         (False, "differ: 10.0 % of elements, up to 1 ULP, first: decode[0]"),
         (None, "not measured"),
     ]
-    assert run.others == (("new in a later version", "3.5"),)
+    assert run.notes == ("no repair was sought at batch 8",)
 
 
-@pytest.mark.parametrize("odd", [{}, {"logits": 1, "tokens": [], "repair": None, "controls": {"x": 3}}])
-def test_odd_evidence_of_the_run_is_not_measured(odd: dict[str, Any]) -> None:
-    run = read_run(odd)
+def test_a_run_without_logits_and_tokens_is_not_measured() -> None:
+    run = view_run(RunEvidence(batches=(1, 2)))
     assert [step.value for step in (logits_step(run), token_step(run))] == ["not measured"] * 2
 
 

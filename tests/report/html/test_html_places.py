@@ -3,7 +3,6 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracediff.diff.fold import kind_of
 from tracediff.report.diff.html.places import anchor, kind_labels
 
 from .samples import row
@@ -24,7 +23,7 @@ def test_two_places_never_share_an_id(first: tuple[str, str], second: tuple[str,
 
 
 def test_the_block_index_is_no_part_of_a_kind() -> None:
-    kinds = {kind_of(row(None, None, layer=n, module=f"model.layers.{n}.mlp")) for n in (0, 1, 12)}
+    kinds = {row(None, None, layer=n, module=f"model.layers.{n}.mlp").kind for n in (0, 1, 12)}
     assert kinds == {"model.layers.*.mlp"}
 
 

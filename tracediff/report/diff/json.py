@@ -12,6 +12,7 @@ from typing import Any
 
 from tracediff.diff.result import Kernel, Row, Side, TraceDiff
 from tracediff.kernels import KernelName
+from tracediff.measured import Bits, ModuleBits, State
 from tracediff.text import json_text
 from tracediff.trace.table import Coverage, KernelTable, TraceInfo
 
@@ -37,7 +38,7 @@ def diff_to_dict(diff: TraceDiff) -> dict[str, Any]:
             "modules": len(diff.rows),
             "verdicts": {str(verdict): count for verdict, count in diff.verdicts.items()},
         },
-        "evidence": diff.evidence,
+        "evidence": run_evidence_to_dict(diff),
         "rows": [row_to_dict(row) for row in diff.rows],
     }
 
@@ -83,8 +84,45 @@ def row_to_dict(row: Row) -> dict[str, Any]:
         "duration_ns": list(row.duration_ns),
         "verdict": str(row.verdict),
         "reason": row.reason,
-        "evidence": row.evidence,
+        "evidence": None if row.evidence is None else _module_bits_to_dict(row.evidence),
     }
+
+
+def run_evidence_to_dict(diff: TraceDiff) -> dict[str, Any] | None:
+    """Return what was measured of the whole runs, and how many modules do what to bits; None without a measurement."""
+    evidence = diff.evidence
+    if evidence is None:
+        return None
+    states = Counter(row.state for row in diff.rows)
+    first, repair = evidence.first_origin, evidence.repair
+    return {
+        "schema": SCHEMA,
+        "batches": list(evidence.batches),
+        "modules": {str(state): states[state] for state in State},
+        "first_origin": None if first is None else {"phase": first[0], "module": first[1]},
+        "logits": {phase: _bits_to_dict(bits) for phase, bits in evidence.logits.items()},
+        "tokens": {phase: {"equal": a == b, "a": a, "b": b} for phase, (a, b) in evidence.tokens.items()},
+        "repair": None if repair is None else {**asdict(repair), "minimal": list(repair.minimal)},
+        "notes": list(evidence.notes),
+        "controls": {name: asdict(control) for name, control in evidence.controls.items()},
+        "contradictions": [
+            {"phase": row.phase, "module": row.module, "verdict": str(row.verdict)}
+            for row in diff.rows
+            if row.contradicted
+        ],
+    }
+
+
+def _module_bits_to_dict(measured: ModuleBits) -> dict[str, Any]:
+    return {
+        "isolated": _bits_to_dict(measured.isolated),
+        "propagated": _bits_to_dict(measured.propagated),
+        "state": None if measured.state is None else str(measured.state),
+    }
+
+
+def _bits_to_dict(bits: Bits | None) -> dict[str, Any] | None:
+    return None if bits is None else asdict(bits)
 
 
 def kernel_to_dict(kernel: Kernel) -> dict[str, Any]:

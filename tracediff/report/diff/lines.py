@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from tracediff.diff.fold import FoldedRow, fold, layer_span
 from tracediff.diff.result import Pair, Row, TraceDiff, Verdict
 from tracediff.kernels.compare import differing_fields
+from tracediff.measured import Bits
 from tracediff.report.words import change, count, duration, split_k_words
 from tracediff.text import printable, shorten, sizes_in_words
 
@@ -140,20 +140,23 @@ def change_of_pair(pair: Pair) -> str:
 def bits_in_words(rows: Sequence[Row]) -> str:
     """Say what was measured for a module in all its layers: bits with equal inputs and in the run."""
     parts = []
-    for words, kind in (("equal inputs", "isolated"), ("in the run", "propagated")):
-        measured = [(row.evidence or {}).get(kind) for row in rows]
-        known = [each for each in measured if each is not None]
+    measured = [row.evidence for row in rows if row.evidence is not None]
+    for words, bits in (
+        ("equal inputs", [each.isolated for each in measured]),
+        ("in the run", [each.propagated for each in measured]),
+    ):
+        known = [each for each in bits if each is not None]
         if known:
             parts.append(f"{words}: {_measured(known)}")
     return "; ".join(parts)
 
 
-def _measured(measured: Sequence[dict[str, Any]]) -> str:
-    differing = [each for each in measured if not each["equal"]]
+def _measured(measured: Sequence[Bits]) -> str:
+    differing = [each for each in measured if not each.equal]
     if not differing:
         return "bits equal"
     where = f" in {len(differing)} of {len(measured)}" if len(differing) < len(measured) else ""
-    distances = [each["max_ulp"] for each in differing if each["max_ulp"] is not None]
+    distances = [each.max_ulp for each in differing if each.max_ulp is not None]
     return f"bits differ{where}" + (f" (≤ {max(distances):,} ULP)" if distances else "")
 
 

@@ -13,7 +13,7 @@ from rich.text import Text
 from tracediff.diff.fold import around_layer, layer_span, module_in_block
 from tracediff.diff.many import ManyDiff, ManyRow
 from tracediff.diff.result import Kernel, Row, Verdict
-from tracediff.report.diff.json import SCHEMA, kernel_to_dict, lines_of, side_to_dict
+from tracediff.report.diff.json import SCHEMA, kernel_to_dict, lines_of, run_evidence_to_dict, side_to_dict
 from tracediff.report.diff.lines import matters
 from tracediff.report.diff.terminal import STYLE, print_side
 from tracediff.report.words import count, duration, split_k_words
@@ -34,7 +34,7 @@ def many_to_json(many: ManyDiff) -> str:
                 "modules": len(many.rows),
                 "verdicts": [{str(verdict): n for verdict, n in diff.verdicts.items()} for diff in many.diffs],
             },
-            "evidence": [diff.evidence for diff in many.diffs],
+            "evidence": [run_evidence_to_dict(diff) for diff in many.diffs],
             "rows": [_row_to_dict(row) for row in many.rows],
         }
     )

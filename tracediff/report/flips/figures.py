@@ -16,6 +16,7 @@ from typing import Any
 from tracediff.errors import TracediffError, install_hint
 from tracediff.files import refuse_to_overwrite, replaced_when_complete
 from tracediff.findings.flips import Choice, Flip, FlipsResult, Search
+from tracediff.measured import Evidence, ModuleBits, State
 from tracediff.report.flips.words import number, tie_words, token_words
 
 _TEXT, _QUIET, _LINE = "#1c1d21", "#5c5f69", "#dfdfda"
@@ -189,37 +190,37 @@ def ulp_growth(modules: Sequence[ModuleChange], title: str = "From the first ori
     return _styled(figure, title, 2)
 
 
-def growth_figures(evidence: Mapping[str, Any]) -> dict[str, Any]:
+def growth_figures(evidence: Evidence) -> dict[str, Any]:
     """Return, by file stem, the growth through the prefill of every pair of batch sizes whose bits differ there.
 
     Args:
-        evidence: What evidence.json holds (`tracediff.measured` describes it).
+        evidence: What was measured.
     """
     figures = {}
-    for pair in evidence["pairs"]:
-        for phase in evidence["phases"][:1]:
-            changes = module_changes(pair["modules"][phase])
+    for pair in evidence.pairs:
+        for phase in evidence.phases[:1]:
+            changes = module_changes(pair.modules.get(phase, {}))
             if changes:
-                base, batch = pair["batches"]
-                title = f"{evidence['model']}, {evidence['dtype']}, {phase}: batch {base} → {batch}, module by module"
+                base, batch = pair.batches
+                title = f"{evidence.model}, {evidence.dtype}, {phase}: batch {base} → {batch}, module by module"
                 figures[f"growth_b{batch}"] = ulp_growth(changes, title)
     return figures
 
 
-def module_changes(modules: Mapping[str, Sequence[Any]]) -> list[ModuleChange]:
+def module_changes(modules: Mapping[str, ModuleBits]) -> list[ModuleChange]:
     """Return the modules without children from the first origin on, in the order they ran.
 
     Args:
-        modules: [bits on equal inputs, bits in the run] by module, as evidence.json holds them.
+        modules: What was measured of one phase, by module path.
     """
     parents = {name.rpartition(".")[0] for name in modules}
     changes = []
-    for name, (isolated, propagated) in modules.items():
-        if name in parents or propagated is None:
+    for name, measured in modules.items():
+        bits = measured.propagated
+        if name in parents or bits is None:
             continue
-        share, max_ulp = (0.0, 0) if propagated is True else propagated
-        is_origin = isolated is not None and isolated is not True
-        changes.append(ModuleChange(module=name, max_ulp=max_ulp, share=share, is_origin=is_origin))
+        is_origin = measured.state is State.ORIGIN
+        changes.append(ModuleChange(module=name, max_ulp=bits.max_ulp, share=bits.share, is_origin=is_origin))
     first = next((place for place, change in enumerate(changes) if change.is_origin), len(changes))
     return changes[first:]
 

@@ -7,7 +7,6 @@ from itertools import groupby
 from typing import Any
 
 import tracediff
-from tracediff.diff.fold import kind_of
 from tracediff.diff.headline import by_phase, headline, main_phase
 from tracediff.diff.result import Row, Side, TraceDiff, Verdict
 from tracediff.diff.summary import summarise
@@ -15,7 +14,7 @@ from tracediff.diff.words import layers_in_words
 from tracediff.report.diff.html import chain as words
 from tracediff.report.diff.html.groups import group_rows, heat_rows, totals
 from tracediff.report.diff.html.places import anchor, kind_labels, phase_name
-from tracediff.report.diff.html.run_evidence import logits_step, read_run, token_step
+from tracediff.report.diff.html.run_evidence import logits_step, token_step, view_run
 from tracediff.report.diff.html.view import Fact, Group, LayerCount, Phase, Report
 from tracediff.report.words import change, coverage_words
 from tracediff.text import printable, shorten
@@ -25,7 +24,7 @@ _SHOWN_CONTRADICTIONS = 20
 
 def build_report(diff: TraceDiff) -> Report:
     """Return what the page shows of `diff`."""
-    labels = kind_labels(list(dict.fromkeys(kind_of(row) for row in diff.rows)))
+    labels = kind_labels(list(dict.fromkeys(row.kind for row in diff.rows)))
     row_phases = by_phase(diff.rows)
     phases: list[Phase] = []
     signatures: dict[Any, str] = {}
@@ -36,7 +35,7 @@ def build_report(diff: TraceDiff) -> Report:
     sides = _side_names(diff.a, diff.b)
     total = totals(diff.rows)
     story = tuple(map(printable, summarise(diff)))
-    run = read_run(diff.evidence)
+    run = view_run(diff.evidence)
     steps = words.chain(diff, logits_step(run), token_step(run))
     return Report(
         title=f"tracediff: {sides[0]} → {sides[1]}",

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tracediff.diff.launches import row_changed
 from tracediff.diff.result import Row, TraceDiff, Verdict
-from tracediff.report.diff.html.measured import read_measured
-from tracediff.report.diff.html.view import Measured, Step
+from tracediff.report.diff.html.view import Step
 from tracediff.report.words import count
 
 
@@ -41,9 +39,9 @@ def splitk_sentence(rows: Sequence[Row]) -> str:
 def chain(diff: TraceDiff, logits: Step, token: Step) -> tuple[Step, ...]:
     """Return the links from kernel to token over all rows; the last two come from the run's evidence."""
     rows = diff.rows
-    changed, renamed = sum(map(row_changed, rows)), sum(row.names_differ for row in rows)
+    changed, renamed = sum(row.changed for row in rows), sum(row.names_differ for row in rows)
     reordered, unknown = diff.verdicts[Verdict.ORDER_CHANGED], diff.verdicts[Verdict.UNKNOWN]
-    judged = [equal for equal in map(_isolated, rows) if equal is not None]
+    judged = [row.bits_equal for row in rows if row.bits_equal is not None]
     origins = judged.count(False)
     return (
         Step(
@@ -67,11 +65,6 @@ def chain(diff: TraceDiff, logits: Step, token: Step) -> tuple[Step, ...]:
         logits,
         token,
     )
-
-
-def _isolated(row: Row) -> bool | None:
-    measured: Measured | None = read_measured(row.evidence)
-    return measured.isolated.equal if measured is not None and measured.isolated is not None else None
 
 
 def _of(part: int, whole: int) -> str:

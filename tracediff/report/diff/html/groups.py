@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tracediff.diff.fold import FoldedRow, fold, kind_of
-from tracediff.diff.launches import row_changed
+from tracediff.diff.fold import FoldedRow, fold
 from tracediff.diff.result import Row
 from tracediff.diff.words import layers_in_words
 from tracediff.report.diff.html.kernels import leading, pair_view, short_name
-from tracediff.report.diff.html.measured import contradiction, read_measured, together
+from tracediff.report.diff.html.measured import bits_in_words, contradiction, together
 from tracediff.report.diff.html.places import anchor, phase_name
-from tracediff.report.diff.html.view import Group, HeatCell, HeatRow, Measured, ModuleView, Totals
+from tracediff.report.diff.html.view import Group, HeatCell, HeatRow, ModuleView, Totals
 from tracediff.report.words import change, duration
 from tracediff.text import printable
 
@@ -34,7 +33,7 @@ def group_rows(rows: Sequence[Row], labels: dict[str, str]) -> tuple[Group, ...]
     """Fold the rows of one phase, kind by kind in the order of the run."""
     by_kind: dict[str, list[Row]] = {}
     for row in rows:
-        by_kind.setdefault(kind_of(row), []).append(row)
+        by_kind.setdefault(row.kind, []).append(row)
     return tuple(_group(folded, labels[kind]) for kind, members in by_kind.items() for folded in fold(members))
 
 
@@ -45,8 +44,8 @@ def row_anchor(row: Row) -> str:
 
 def _group(folded: FoldedRow, label: str) -> Group:
     rows, row = folded.rows, folded.row
-    measured = [read_measured(member.evidence) for member in rows]
-    modules = tuple(_module(member, one) for member, one in zip(rows, measured, strict=True))
+    measured = [member.evidence for member in rows]
+    modules = tuple(map(_module, rows))
     layers = [member.layer for member in rows]
     isolated = [one.isolated if one else None for one in measured]
     known = [bits.equal for bits in isolated if bits is not None]
@@ -63,7 +62,7 @@ def _group(folded: FoldedRow, label: str) -> Group:
         modules=modules,
         verdict=row.verdict.value,
         reason=printable(row.reason),
-        changed=row_changed(row),
+        changed=row.changed,
         one_sided=any(pair.a is None or pair.b is None for pair in row.pairs),
         chain=(short_name(lead[0].parsed) if lead[0] else "", short_name(lead[1].parsed) if lead[1] else ""),
         more_kernels=max(len(row.a), len(row.b)) - 1,
@@ -77,15 +76,17 @@ def _group(folded: FoldedRow, label: str) -> Group:
     )
 
 
-def _module(row: Row, measured: Measured | None) -> ModuleView:
+def _module(row: Row) -> ModuleView:
     return ModuleView(
         anchor=row_anchor(row),
         layer=row.layer,
         module=printable(row.module),
         duration_ns=row.duration_ns,
         time=_time(*row.duration_ns),
-        measured=measured,
-        contradiction=contradiction(row, measured),
+        measured=row.evidence,
+        isolated=bits_in_words(row.evidence.isolated) if row.evidence else "",
+        propagated=bits_in_words(row.evidence.propagated) if row.evidence else "",
+        contradiction=contradiction(row),
     )
 
 
@@ -110,26 +111,25 @@ def heat_rows(
     inside: dict[str, list[HeatCell | None]] = {}
     outside: list[HeatRow] = []
     for row in rows:
-        label = labels[kind_of(row)]
+        label = labels[row.kind]
         if row.layer is None:
             outside.append(HeatRow(kind=label, cells=(_cell(row, label),)))
         else:
-            cells: list[HeatCell | None] = inside.setdefault(kind_of(row), [None] * len(layers))
+            cells: list[HeatCell | None] = inside.setdefault(row.kind, [None] * len(layers))
             cells[column[row.layer]] = _cell(row, label)
     return tuple(HeatRow(kind=labels[kind], cells=tuple(cells)) for kind, cells in inside.items()), tuple(outside)
 
 
 def _cell(row: Row, label: str) -> HeatCell:
-    measured = read_measured(row.evidence)
-    isolated = measured.isolated if measured is not None else None
+    isolated = row.evidence.isolated if row.evidence is not None else None
     words = [f"layer {row.layer} {label}" if row.layer is not None else label, row.verdict.value]
     if row.reason:
         words[-1] += f", {printable(row.reason)}"
     mark = ""
     if isolated is not None:
-        words.append(f"bits on equal inputs: {isolated.text}")
+        words.append(f"bits on equal inputs: {bits_in_words(isolated)}")
         mark = "equal" if isolated.equal else "origin"
-    if contradiction(row, measured):
+    if row.contradicted:
         words.append("the measurement contradicts the prediction")
         mark = "contradiction"
     return HeatCell(anchor=row_anchor(row), verdict=row.verdict.value, label="; ".join(words), mark=mark)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from tracediff.report.diff.html.view import Bits, Group, Report
+from tracediff.measured import Bits
+from tracediff.report.diff.html.view import Group, Report
 
 Json = dict[str, Any]
 

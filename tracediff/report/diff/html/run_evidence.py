@@ -1,22 +1,14 @@
-"""Evidence about the whole run: logits, tokens, repair, controls; `tracediff.diff.evidence` says what stands where.
-
-What a capture did not measure, or another version wrote otherwise, is left out; keys not known here are listed as they
-stand.
-"""
+"""What was measured of the whole run: logits, tokens, repair, controls."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from tracediff.diff.words import listing
-from tracediff.report.diff.html.measured import read_bits
-from tracediff.report.diff.html.view import ControlView, PhaseEvidence, RunEvidence, Step
+from tracediff.measured import Bits, Control, Repair, RunEvidence
+from tracediff.report.diff.html.measured import bits_in_words
+from tracediff.report.diff.html.view import ControlView, PhaseView, RunView, Step
 from tracediff.text import printable, shorten
 
 _LONGEST = 400
-_SHOWN = frozenset(
-    {"schema", "batches", "modules", "first_origin", "contradictions", "logits", "tokens", "repair", "controls"}
-)
 
 _CONTROLS = {
     "run_to_run": ("The same run twice", "bits must not depend on when it runs"),
@@ -26,22 +18,20 @@ _CONTROLS = {
 }
 
 
-def read_run(evidence: dict[str, Any] | None) -> RunEvidence | None:
-    """Return what was measured of the whole run, None where nothing was."""
-    if not isinstance(evidence, dict):
+def view_run(evidence: RunEvidence | None) -> RunView | None:
+    """Return what the page shows of the whole run, None where nothing was measured."""
+    if evidence is None:
         return None
-    logits, tokens = _dict(evidence.get("logits")), _dict(evidence.get("tokens"))
-    controls = _dict(evidence.get("controls"))
-    others = {name: value for name, value in evidence.items() if name not in _SHOWN and value is not None}
-    return RunEvidence(
-        phases=tuple(_phase(name, logits.get(name), tokens.get(name)) for name in dict.fromkeys([*logits, *tokens])),
-        repair=_repair(_dict(evidence.get("repair"))),
-        controls=tuple(_control(name, _dict(value)) for name, value in controls.items()),
-        others=tuple((_label(name), _words(value)) for name, value in others.items()),
+    names = dict.fromkeys([*evidence.logits, *evidence.tokens])
+    return RunView(
+        phases=tuple(_phase(name, evidence.logits.get(name), evidence.tokens.get(name)) for name in names),
+        repair=_repair(evidence.repair),
+        controls=tuple(_control(name, control) for name, control in evidence.controls.items()),
+        notes=tuple(printable(shorten(note, _LONGEST)) for note in evidence.notes),
     )
 
 
-def logits_step(run: RunEvidence | None) -> Step:
+def logits_step(run: RunView | None) -> Step:
     """Return whether the logits agree, as a link of the chain."""
     known = [phase for phase in (run.phases if run else ()) if phase.logits is not None]
     if not known:
@@ -57,7 +47,7 @@ def logits_step(run: RunEvidence | None) -> Step:
     )
 
 
-def token_step(run: RunEvidence | None) -> Step:
+def token_step(run: RunView | None) -> Step:
     """Return whether a token changed, as a link of the chain."""
     known = [phase for phase in (run.phases if run else ()) if phase.flipped is not None]
     if not known:
@@ -77,61 +67,40 @@ def _all(number: int) -> str:
     return "the one phase measured" if number == 1 else f"all {number} phases"
 
 
-def _phase(name: str, logits: Any, tokens: Any) -> PhaseEvidence:
-    chosen = _dict(tokens)
-    equal = chosen.get("equal")
-    return PhaseEvidence(
+def _phase(name: str, logits: Bits | None, tokens: tuple[int, int] | None) -> PhaseView:
+    return PhaseView(
         name=printable(name),
-        logits=read_bits(logits),
-        tokens=(_words(chosen.get("a")), _words(chosen.get("b"))),
-        flipped=None if not isinstance(equal, bool) else not equal,
+        logits=logits,
+        logits_text=bits_in_words(logits),
+        tokens=("–", "–") if tokens is None else (str(tokens[0]), str(tokens[1])),
+        flipped=None if tokens is None else tokens[0] != tokens[1],
     )
 
 
-def _repair(repair: dict[str, Any]) -> str:
-    kinds = [printable(str(kind)) for kind in repair.get("minimal") or ()]
-    equal, complement = repair.get("logits_equal"), repair.get("complement_logits_equal")
-    if equal is True and kinds:
-        rest = "; doing that to all the other modules does not" if complement is False else ""
-        return f"Computing {listing(kinds, limit=20)} row by row makes the logits bit-identical{rest}."
-    if equal is False:
+def _repair(repair: Repair | None) -> str:
+    if repair is None:
+        return ""
+    if repair.logits_equal and repair.minimal:
+        rest = "; doing that to all the other modules does not" if repair.complement_logits_equal is False else ""
+        kinds = listing(map(printable, repair.minimal), limit=20)
+        return f"Computing {kinds} row by row makes the logits bit-identical{rest}."
+    if not repair.logits_equal:
         return "Computing every module row by row does not make the logits bit-identical."
     return ""
 
 
-def _control(name: str, control: dict[str, Any]) -> ControlView:
-    title, meaning = _CONTROLS.get(name, (_label(name), ""))
-    equal = control.get("equal")
-    bits = read_bits(control)
-    first = control.get("first")
-    where = f", first: {_words(first)}" if bits is not None and not bits.equal and first is not None else ""
-    compared = control.get("compared")
+def _control(name: str, control: Control) -> ControlView:
+    title, meaning = _CONTROLS.get(name, (printable(shorten(name, _LONGEST)).replace("_", " "), ""))
+    text = "not measured"
+    if control.equal is not None:
+        bits = Bits(equal=control.equal, share=control.share, max_ulp=control.max_ulp)
+        text = bits_in_words(bits)
+        if not control.equal and control.first is not None:
+            text += f", first: {printable(shorten(control.first, _LONGEST))}"
     return ControlView(
         title=title,
         meaning=meaning,
-        equal=equal if isinstance(equal, bool) else None,
-        text=f"{bits.text}{where}" if bits is not None else "not measured",
-        compared=_words(compared) if compared is not None else "–",
+        equal=control.equal,
+        text=text,
+        compared=printable(shorten(control.compared, _LONGEST)),
     )
-
-
-def _dict(value: Any) -> dict[str, Any]:
-    return {str(key): part for key, part in value.items()} if isinstance(value, dict) else {}
-
-
-def _label(name: str) -> str:
-    return printable(shorten(name, _LONGEST)).replace("_", " ")
-
-
-def _words(value: Any) -> str:
-    if isinstance(value, bool):
-        text = "yes" if value else "no"
-    elif value is None:
-        text = "–"
-    elif isinstance(value, dict):
-        text = ", ".join(f"{name}: {_words(part)}" for name, part in value.items())
-    elif isinstance(value, (list, tuple)):
-        text = ", ".join(map(_words, value)) or "none"
-    else:
-        text = str(value)
-    return printable(shorten(text, _LONGEST))

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tracediff.measured import Bits, ModuleBits
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamePart:
@@ -97,38 +99,6 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bits:
-    """Whether two outputs agree in bits.
-
-    Attributes:
-        equal: All of them.
-        text: In words: `equal`, `differ: 12 % of elements, up to 2 ULP`.
-        share: Share of differing elements, where measured.
-        max_ulp: Largest difference in ULP of the output's dtype, where measured.
-    """
-
-    equal: bool
-    text: str
-    share: float | None = None
-    max_ulp: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
-    """What was measured for one module.
-
-    Attributes:
-        isolated: With equal inputs.
-        propagated: In the run itself.
-        state: `clean`, `origin`, `propagated` or whatever the evidence says; empty without a word.
-    """
-
-    isolated: Bits | None
-    propagated: Bits | None
-    state: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ModuleView:
     """One (phase, module): a row of the diff.
 
@@ -138,7 +108,8 @@ class ModuleView:
         module: Dotted path.
         duration_ns: GPU time (a, b).
         time: That in words: a, b, change.
-        measured: Evidence, None without.
+        measured: Its bits, None without a measurement.
+        isolated, propagated: The same in words, empty where not measured.
         contradiction: What the evidence says against the verdict, empty where nothing.
     """
 
@@ -147,7 +118,9 @@ class ModuleView:
     module: str
     duration_ns: tuple[int, int]
     time: tuple[str, str, str]
-    measured: Measured | None
+    measured: ModuleBits | None
+    isolated: str
+    propagated: str
     contradiction: str
 
 
@@ -266,18 +239,20 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PhaseEvidence:
+class PhaseView:
     """What came out of one phase.
 
     Attributes:
         name: The phase.
         logits: Bits of the repeated row's logits, None where not measured.
+        logits_text: The same in words, empty where not measured.
         tokens: The greedy choice (a, b).
         flipped: Whether it differs, None where not measured.
     """
 
     name: str
     logits: Bits | None
+    logits_text: str
     tokens: tuple[str, str]
     flipped: bool | None
 
@@ -302,20 +277,20 @@ class ControlView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunEvidence:
+class RunView:
     """What was measured of the whole run.
 
     Attributes:
         phases: Logits and tokens.
         repair: What makes the logits bit-identical, in a sentence; empty where nothing was tried.
         controls: What must not change bits.
-        others: Anything else that was stored, as (label, value).
+        notes: What could not be measured.
     """
 
-    phases: tuple[PhaseEvidence, ...]
+    phases: tuple[PhaseView, ...]
     repair: str
     controls: tuple[ControlView, ...]
-    others: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
 
     @property
     def failed(self) -> tuple[ControlView, ...]:
@@ -386,7 +361,7 @@ class Report:
     facts: tuple[Fact, ...]
     notes: tuple[tuple[str, ...], tuple[str, ...]]
     coverage: tuple[str, str]
-    run: RunEvidence | None
+    run: RunView | None
     measured: bool
     version: str
 

@@ -1,0 +1,143 @@
+"""`evidence.json`: what is read, what is refused and where the fault is, and that the writer's file reads back."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.diff.test_attached_evidence import stored
+from tests.profiles import BFLOAT16, FLOAT16, FLOAT32
+from tracediff.measured import (
+    Bits,
+    Control,
+    Evidence,
+    MalformedEvidenceError,
+    ModuleBits,
+    PairEvidence,
+    Repair,
+    State,
+    decode_evidence,
+    encode_evidence,
+    read_evidence,
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        ({"controls": [1]}, "Expected `object`, got `array` - at `$.controls`"),
+        ({"controls": {"neighbours": 3}}, "Expected `object`, got `int` - at `$.controls[...]`"),
+        ({"tokens": True}, "Expected `int`, got `bool` - at `$.tokens`"),
+        ({"tokens": 2**63}, "at `$.tokens`"),
+        ({"notes": [None]}, "Expected `str`, got `null` - at `$.notes[0]`"),
+        ({"batches": [1, -2]}, "Expected `int` >= 0 - at `$.batches[1]`"),
+        ({"schema": 7}, "it has schema 7, this version reads 1"),
+        ({"schema": True}, "Expected `int`, got `bool` - at `$.schema`"),
+    ],
+)
+def test_the_place_and_the_kind_of_the_fault_are_named(change, where):
+    with pytest.raises(MalformedEvidenceError) as caught:
+        decode_evidence(json.dumps({**stored(), **change}))
+    assert where in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        ({"repair": {"minimal": [1], "logits_equal": True}}, "`$.pairs[0].repair.minimal[0]`"),
+        ({"logits": {"prefill": [float("nan"), 1]}}, "invalid"),
+        ({"logits": {"prefill": [1.5, 1]}}, "Expected `float` <= 1.0"),
+        ({"logits": {"prefill": False}}, "bits are true or [share, ULP], not false: logits of prefill"),
+        ({"tokens": {"prefill": [1]}}, "length 2"),
+        ({"modules": {"prefill": {"m": [True, False]}}}, "bits are true or [share, ULP], not false: m"),
+    ],
+)
+def test_a_fault_in_a_pair_is_named_too(change, where):
+    document = stored()
+    document["pairs"][0].update(change)
+    with pytest.raises(MalformedEvidenceError) as caught:
+        decode_evidence(json.dumps(document))
+    assert where in str(caught.value)
+
+
+@pytest.mark.parametrize("folder", [FLOAT16, BFLOAT16, FLOAT32])
+def test_the_real_files_are_read_whole_and_written_back_with_the_same_values(folder):
+    text = (folder / "evidence.json").read_text()
+    read = read_evidence(folder / "evidence.json")
+    assert [pair.batches for pair in read.pairs] == [(1, 2), (1, 8)]
+    assert read.controls["neighbours"].equal is True
+    assert len(read.pairs[0].modules["prefill"]) > 300
+    assert json.loads(encode_evidence(read)) == json.loads(text)
+
+
+SHARES = st.floats(0, 1).map(lambda share: float(f"{share:.4g}"))
+DIFFERING = st.builds(Bits, equal=st.just(False), share=SHARES, max_ulp=st.none() | st.integers(0, 2**63 - 1))
+BITS = st.none() | st.just(Bits(equal=True)) | DIFFERING
+WHOLE, NAME = st.integers(0, 2**63 - 1), st.text(max_size=6)
+PAIRS = st.builds(
+    PairEvidence,
+    batches=st.tuples(WHOLE, WHOLE),
+    logits=st.dictionaries(NAME, BITS, max_size=3),
+    tokens=st.dictionaries(NAME, st.tuples(WHOLE, WHOLE), max_size=3),
+    modules=st.dictionaries(
+        NAME, st.dictionaries(NAME, st.builds(ModuleBits, isolated=BITS, propagated=BITS), max_size=3), max_size=2
+    ),
+    first_origin=st.none() | st.tuples(NAME, NAME),
+    repair=st.none()
+    | st.builds(
+        Repair,
+        minimal=st.lists(NAME, max_size=3).map(tuple),
+        logits_equal=st.booleans(),
+        complement_logits_equal=st.none() | st.booleans(),
+        tried=WHOLE,
+    ),
+)
+EVIDENCE = st.builds(
+    Evidence,
+    model=NAME,
+    dtype=NAME,
+    tokens=WHOLE,
+    batches=st.lists(WHOLE, max_size=3).map(tuple),
+    phases=st.lists(NAME, max_size=3).map(tuple),
+    pairs=st.lists(PAIRS, max_size=2).map(tuple),
+    notes=st.lists(NAME, max_size=2).map(tuple),
+    controls=st.dictionaries(
+        NAME,
+        st.builds(
+            Control,
+            equal=st.none() | st.booleans(),
+            compared=NAME,
+            first=st.none() | NAME,
+            share=SHARES,
+            max_ulp=st.none() | WHOLE,
+        ),
+        max_size=2,
+    ),
+    seconds=st.none() | st.floats(0, 1e6),
+)
+
+
+@given(evidence=EVIDENCE)
+def test_what_is_written_reads_back_equal(evidence):
+    assert decode_evidence(encode_evidence(evidence)) == evidence
+
+
+EQUAL, OTHER = Bits(equal=True), Bits(equal=False, share=0.5, max_ulp=1)
+
+
+@pytest.mark.parametrize(
+    ("isolated", "propagated", "state"),
+    [
+        (OTHER, OTHER, State.ORIGIN),
+        (OTHER, EQUAL, State.ORIGIN),
+        (EQUAL, OTHER, State.PROPAGATED),
+        (None, OTHER, State.PROPAGATED),
+        (EQUAL, EQUAL, State.CLEAN),
+        (EQUAL, None, State.CLEAN),
+        (None, EQUAL, None),
+        (None, None, None),
+    ],
+)
+def test_a_module_is_what_it_does_to_bits(isolated, propagated, state):
+    assert ModuleBits(isolated=isolated, propagated=propagated).state is state

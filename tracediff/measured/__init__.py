@@ -1,0 +1,37 @@
+"""What was measured on a GPU beside a capture: the typed model of `evidence.json`, its reader and its writer."""
+
+from tracediff.measured.document import MalformedEvidenceError, decode_evidence, encode_evidence, read_evidence
+from tracediff.measured.model import (
+    CONTROLS,
+    Bits,
+    Control,
+    Evidence,
+    ModuleBits,
+    PairEvidence,
+    Repair,
+    RunEvidence,
+    State,
+)
+
+EVIDENCE_FILE = "evidence.json"
+LOGITS_FILE = "logits.safetensors"
+ACTIVATIONS_FILE = "activations.safetensors"
+
+__all__ = [
+    "ACTIVATIONS_FILE",
+    "CONTROLS",
+    "EVIDENCE_FILE",
+    "LOGITS_FILE",
+    "Bits",
+    "Control",
+    "Evidence",
+    "MalformedEvidenceError",
+    "ModuleBits",
+    "PairEvidence",
+    "Repair",
+    "RunEvidence",
+    "State",
+    "decode_evidence",
+    "encode_evidence",
+    "read_evidence",
+]

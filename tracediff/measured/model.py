@@ -1,0 +1,184 @@
+"""The evidence of a capture as typed values: bits per module and phase, logits, tokens, repair, controls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+#: The controls, gravest first: each repeats the same work and changes only what must not matter.
+CONTROLS = ("run_to_run", "neighbours", "position", "profiler")
+
+
+class State(StrEnum):
+    """What a module does to bits."""
+
+    CLEAN = "clean"
+    """Equal inputs give equal bits, and the run's bits are equal too."""
+    ORIGIN = "origin"
+    """Equal inputs give other bits: a difference begins here."""
+    PROPAGATED = "propagated"
+    """Equal inputs give equal bits, or were not replayed; the run's bits differ."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bits:
+    """How two tensors of one shape and type compare.
+
+    Attributes:
+        equal: Whether every element has the same bits; −0 and +0 differ, a NaN equals a NaN of the same bits.
+        share: Differing elements ÷ elements, 0 to 1.
+        max_ulp: Largest distance in units of the last place of their type: how many representable numbers one is away
+            from the other (0 between −0 and +0). None where a NaN stands against a number, and for other than floats.
+    """
+
+    equal: bool
+    share: float = 0.0
+    max_ulp: int | None = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModuleBits:
+    """One module in one phase, row 0 at two batch sizes.
+
+    Attributes:
+        isolated: Its outputs on equal inputs; None where it could not be replayed.
+        propagated: Its outputs in the run, each batch size with its own inputs; None where not compared.
+    """
+
+    isolated: Bits | None
+    propagated: Bits | None
+
+    @property
+    def state(self) -> State | None:
+        """What the module does to bits; None where that was not measured."""
+        if self.isolated is not None and not self.isolated.equal:
+            return State.ORIGIN
+        if self.propagated is not None and not self.propagated.equal:
+            return State.PROPAGATED
+        return State.CLEAN if self.isolated is not None else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repair:
+    """What makes the logits bit-identical to batch 1.
+
+    Attributes:
+        minimal: Kinds of modules (`q_proj`) to compute row by row, none of which can be left out; empty where even all
+            of them do not suffice.
+        logits_equal: Whether computing them row by row makes the logits bit-identical.
+        complement_logits_equal: Whether computing all other kinds row by row does; None where that was not tried.
+        tried: Forwards that the search took.
+    """
+
+    minimal: tuple[str, ...]
+    logits_equal: bool
+    complement_logits_equal: bool | None
+    tried: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Control:
+    """One control.
+
+    Attributes:
+        equal: Whether every comparison found equal bits; None where it could not be made.
+        compared: What was compared, in words.
+        first: Where bits first differed: a phase, and the module where that is known; None where they did not.
+        share: Largest share of differing logits in a comparison, 0 to 1.
+        max_ulp: Largest difference of a logit in ULP; None where unknown.
+    """
+
+    equal: bool | None
+    compared: str
+    first: str | None = None
+    share: float = 0.0
+    max_ulp: int | None = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairEvidence:
+    """Two batch sizes compared, row 0.
+
+    Attributes:
+        batches: The two batch sizes.
+        logits: Bits of all positions' logits, by phase; None where not measured.
+        tokens: Greedy choice at the last position at either batch size, by phase.
+        modules: By phase and module path.
+        first_origin: Phase and module that first made a difference.
+        repair: None where none was needed or sought.
+    """
+
+    batches: tuple[int, int]
+    logits: Mapping[str, Bits | None]
+    tokens: Mapping[str, tuple[int, int]]
+    modules: Mapping[str, Mapping[str, ModuleBits]]
+    first_origin: tuple[str, str] | None
+    repair: Repair | None
+
+    def module(self, phase: str | None, module: str) -> ModuleBits | None:
+        """Return what was measured of one module in one phase."""
+        return self.modules.get(phase or "", {}).get(module)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunEvidence:
+    """What was measured of two batch sizes as whole runs: all but the modules.
+
+    Attributes:
+        batches: The batch sizes, in the order in which they are compared.
+        logits, tokens, first_origin, repair: As in `PairEvidence`, tokens in the order of `batches`.
+        notes: What could not be measured, one sentence each.
+        controls: By name.
+    """
+
+    batches: tuple[int, int]
+    logits: Mapping[str, Bits | None] = field(default_factory=dict)
+    tokens: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    first_origin: tuple[str, str] | None = None
+    repair: Repair | None = None
+    notes: tuple[str, ...] = ()
+    controls: Mapping[str, Control] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What was measured of one model.
+
+    Attributes:
+        model, dtype: Of what it was measured, as the traces' manifest names them.
+        tokens: Length of the prompt.
+        batches: Batch sizes, 1 first.
+        phases: Their names, in the order of the run.
+        pairs: Batch 1 against each other batch size.
+        notes: What could not be measured, one sentence each.
+        controls: By name; `CONTROLS` lists the known ones.
+        seconds: How long measuring took; None where the file does not say.
+    """
+
+    model: str
+    dtype: str
+    tokens: int
+    batches: tuple[int, ...]
+    phases: tuple[str, ...]
+    pairs: tuple[PairEvidence, ...]
+    notes: tuple[str, ...]
+    controls: Mapping[str, Control]
+    seconds: float | None = None
+
+    def pair(self, a: int | None, b: int | None) -> PairEvidence | None:
+        """Return the comparison of two batch sizes, given in either order."""
+        return next((pair for pair in self.pairs if set(pair.batches) == {a, b}), None)
+
+    def run(self, pair: PairEvidence, first_batch: int | None) -> RunEvidence:
+        """Return what was measured of a pair's runs, in the order that begins with `first_batch`."""
+        swapped = pair.batches[0] != first_batch
+        return RunEvidence(
+            batches=pair.batches[::-1] if swapped else pair.batches,
+            logits=pair.logits,
+            tokens={phase: chosen[::-1] if swapped else chosen for phase, chosen in pair.tokens.items()},
+            first_origin=pair.first_origin,
+            repair=pair.repair,
+            notes=self.notes,
+            controls=self.controls,
+        )
