@@ -21,7 +21,13 @@ def names(*texts, **naming):
         ('{"Module": "model.norm", "TrainableParams": {"weight": [4096]}}', "model.norm"),
         ("ProfilerStep#12", "ProfilerStep#"),
         ("execute_context_1(120)_generation_3(3)", "execute_context_#(#)_generation_#(#)"),
-        ("[Executor] _forward_step 12: 0 ctx reqs, 4 gen reqs", "[Executor] _forward_step #: # ctx reqs, # gen reqs"),
+        ("execute_context_0(0)_generation_3(3)", "execute_context_0(0)_generation_#(#)"),
+        ("[Executor] _forward_step 12: 0 ctx reqs, 4 gen reqs", "[Executor] _forward_step #: 0 ctx reqs, # gen reqs"),
+        ("forward max_query_len=1 kv_len=377", "forward max_query_len=# kv_len=#"),
+        ("model forward [8, 4096]", "model forward [#]"),
+        ("graph 8x4096 replay", "graph # replay"),
+        ("request cmpl-0f8fad5b-d9cb-469f-a165-70867728950e", "request cmpl-#"),
+        ("session deadbeefcafe0123deadbeefcafe0123", "session #"),
         ("prefill b1", "prefill b#"),
         ("decode step=17", "decode step=#"),
         ("iteration 5", "iteration #"),
@@ -45,6 +51,42 @@ def test_numbers_that_name_things_stay(text):
 
 def test_batch_sizes_stay_where_one_trace_holds_several():
     assert names("prefill b1", "prefill b2", "decode b4") == ["prefill b1", "prefill b2", "decode b#"]
+
+
+def test_sizes_that_never_repeat_are_one_thing():
+    assert names(*(f"decode kv_len={length}" for length in range(40, 48))) == ["decode kv_len=#"] * 8
+
+
+def test_steps_with_prompts_and_steps_without_are_two_things():
+    assert names("execute_context_1(40)_generation_0(0)", "execute_context_0(0)_generation_1(1)") == [
+        "execute_context_#(#)_generation_0(0)",
+        "execute_context_0(0)_generation_#(#)",
+    ]
+
+
+def compiled(tmp_path, name, *hashes):
+    """A decode step that calls compiled graphs, each named by its hash."""
+    export = SmallExport().range("decode", 0, 1000)
+    for number, code in enumerate(hashes):
+        export.range(f"## Call CompiledFxGraph {code} ##", 10 + 100 * number, 90 + 100 * number)
+        export.kernel(f"triton_{number}", number + 1, 20 + 100 * number)
+    return read_trace(export.write(tmp_path / f"{name}.sqlite"))
+
+
+def test_compiled_graphs_pair_by_their_place_in_the_phase(tmp_path):
+    one = compiled(tmp_path, "a", "fbq3w5s7a2k4m6n7p5r3t5v7x2z4b6d2f4h6j3l5n7q3s5u7w2y4", "fc2k4m6n7p5r3t5v7" * 3)
+    two = compiled(tmp_path, "b", "fx7d5f3h2j4l6n7q5s3u5w7y2a4c6e3g5i7k2m4o6q3s5u7w2ybb", "fz5h3j2l4n6p7r5t3" * 3)
+    assert [key.module for key in one.keys] == ["## Call CompiledFxGraph 0 ##", "## Call CompiledFxGraph 1 ##"]
+    assert one.keys == two.keys
+
+
+def test_compiled_graphs_that_are_phases_are_numbered_too(tmp_path):
+    export = SmallExport()
+    for number in range(2):
+        export.range(f"Call CompiledFxGraph f{number + 2}{'abc234' * 8}", number * 100, number * 100 + 90)
+        export.kernel("k", number + 1, number * 100 + 10)
+    table = read_trace(export.write(tmp_path / "t.sqlite"))
+    assert [key.phase for key in table.keys] == ["Call CompiledFxGraph 0", "Call CompiledFxGraph 1"]
 
 
 def test_repeats_become_one_name():

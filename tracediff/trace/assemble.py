@@ -10,10 +10,11 @@ import numpy.typing as npt
 
 from tracediff.kernels import parse
 from tracediff.trace.algorithm import is_algorithm_log
+from tracediff.trace.annotations import without_annotations
 from tracediff.trace.attribution import Attribution, attribute
 from tracediff.trace.columns import NULL, Codes
 from tracediff.trace.graphs import Capture
-from tracediff.trace.naming import Naming, name_ranges
+from tracediff.trace.naming import Naming, name_ranges, number_by_place
 from tracediff.trace.nvtx import Events, find_marks, find_ranges, named, range_texts
 from tracediff.trace.period import find_periods
 from tracediff.trace.ranges import key_of
@@ -53,10 +54,11 @@ def assemble(
         naming: What the user says of the ranges.
     """
     columns, thread, launch = kernels.columns, kernels.thread, kernels.launch
+    events, about_libraries = without_annotations(events, naming)
     names = name_ranges(events.texts, range_texts(events), naming)
     ranges = find_ranges(named(events, names.of_text), names.phases)
     found = attribute(ranges, thread, kernels.threads, launch, capture, names.layer)
-    notes = [*notes, *ranges.notes, *names.notes, *_attribution_notes(found)]
+    notes = [*notes, *ranges.notes, *about_libraries, *names.notes, *_attribution_notes(found)]
     launch_ns = np.where(launch == NULL, columns["start_ns"], launch)
     order = _launch_order(launch_ns, capture, columns["start_ns"])
     innermost, key, iteration = found.innermost, found.key, found.iteration
@@ -74,6 +76,7 @@ def assemble(
             notes.append(note)
     parsed = tuple(parse(text) for text in kernels.texts)
     keys, key = _in_order_of_launch(keys, key)
+    keys = number_by_place(keys)
     is_gemm = np.array([each.role == "gemm" for each in parsed], dtype=bool)
     wanted = np.array([is_algorithm_log(text) for text in events.texts], dtype=bool)
     marks = find_marks(events, wanted)

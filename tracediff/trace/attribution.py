@@ -14,6 +14,9 @@ from tracediff.trace.nvtx import Ranges
 from tracediff.trace.ranges import NONE, key_of
 from tracediff.trace.table import Int32, Int64, RangeKey
 
+#: Threads whose ranges are looked at for a launch on another one.
+_MOST_THREADS = 64
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attribution:
@@ -100,8 +103,8 @@ def attribute(
 def _look_beyond_the_thread(ranges: Ranges, thread: Int32, threads: list[int], launch: Int64, innermost: Int64) -> int:
     """Fill in ranges that are open on no thread, or on the one other thread that has any open.
 
-    A start/end range that ends on another thread belongs to the whole process. And a thread that never opens a range
-    (autograd's, a stream's worker) works for the one that does, as long as that is a single one.
+    A start/end range that ends on another thread belongs to the whole process. And a thread that has no range open at
+    the moment (autograd's, a stream's worker) works for the one that has, as long as that is a single one.
     """
     left = np.flatnonzero((innermost == NONE) & (thread >= 0))
     if not len(left) or not ranges.lanes:
@@ -112,12 +115,11 @@ def _look_beyond_the_thread(ranges: Ranges, thread: Int32, threads: list[int], l
         process = tid & ~int(THREAD_BITS)
         mine = left[thread[left] == code]
         innermost[mine] = ranges.open_in(process, launch[mine])
-        if tid not in ranges.lanes:
-            others = [lane for lane in ranges.lanes if lane & ~int(THREAD_BITS) == process and lane != process]
-            mine = mine[innermost[mine] == NONE]
-            answers = [ranges.open_in(lane, launch[mine]) for lane in others[:64]]
-            if answers:
-                one = (np.stack(answers) != NONE).sum(axis=0) == 1
-                innermost[mine] = np.where(one, np.max(answers, axis=0), NONE)
+        others = [lane for lane in ranges.lanes if lane & ~int(THREAD_BITS) == process and lane not in (process, tid)]
+        mine = mine[innermost[mine] == NONE]
+        answers = [ranges.open_in(lane, launch[mine]) for lane in others[:_MOST_THREADS]]
+        if answers:
+            one = (np.stack(answers) != NONE).sum(axis=0) == 1
+            innermost[mine] = np.where(one, np.max(answers, axis=0), NONE)
         filled += int((innermost[left[thread[left] == code]] != NONE).sum())
     return filled

@@ -1,25 +1,29 @@
-"""Range texts as names: the same range in two traces must read alike, whatever numbers its text carries.
+"""Range texts as names: the same range must read alike in two traces, whatever varies in its text by run or shape.
 
 | written by | text | name |
 | --- | --- | --- |
 | PyTorch `emit_nvtx` | `aten::mm, seq = 12, sizes = [[6, 4096], …], op_id = 7` | `aten::mm` |
 | vLLM, SGLang (layer-wise hooks) | `{'Module': 'model.layers.0.mlp', 'Inputs': …}` | `model.layers.0.mlp` |
 | PyTorch's profiler | `ProfilerStep#12` | `ProfilerStep#` |
-| vLLM | `execute_context_1(120)_generation_3(3)` | `execute_context_#(#)_generation_#(#)` |
-| TensorRT-LLM | `[Executor] _forward_step 12: 0 ctx reqs` | `[Executor] _forward_step #: # ctx reqs` |
+| vLLM | `execute_context_1(120)_generation_0(0)` | `execute_context_#(#)_generation_0(0)` |
+| TensorRT-LLM | `_forward_step 12: 0 ctx reqs, 4 gen reqs` | `_forward_step #: 0 ctx reqs, # gen reqs` |
+| torch.compile | `## Call CompiledFxGraph fbq3w5s7a2… ##` | `## Call CompiledFxGraph 0 ##` |
 | anyone | `prefill b1`, `decode step=17`, `batch_size 8`, `buffer 0x7f00dead0000` | `prefill b#`, … |
 
-Numbers that tell modules apart (`model.layers.5`, `layers[3]`, `decode[0]`, `replay 2`) stay. Where two texts of one
-trace would become one name only because of their batch or token counts, they keep them: there they are two things.
+Numbers that tell modules apart (`model.layers.5`, `layers[3]`, `decode[0]`, `replay 2`) stay, and so does a count of
+zero: a step without prompts is another thing than one with some. Where two or three texts of one trace would become one
+name only because of their batch or token counts, they keep them: there they are two things; more are one thing of many
+sizes. Compiled graphs are named by a hash of their code, so they are numbered in the order in which a phase calls them.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tracediff.errors import TracediffError
 from tracediff.text import shorten
+from tracediff.trace.table import RangeKey
 
 _EMIT_NVTX = re.compile(r", (?:seq|seq_ids|op_id|sizes|input_op_ids|stashed seq) = .*", re.DOTALL)
 _MODULE_IN_DICT = re.compile(r"""\{\s*['"][Mm]odule['"]\s*:\s*['"]([^'"]*)['"]""")
@@ -32,11 +36,24 @@ _REPEAT = re.compile(
 )
 #: Numbers that say how much was computed at once.
 _AMOUNT = re.compile(
-    r"(\b(?:b|bs|bsz|batch|batch[-_ ]?size|num[-_ ]?(?:tokens|reqs|seqs)|tokens|(?:seq|ctx)[-_ ]?len)[ =:_-]{0,2})\d+\b"
-    r"|((?<=context_)|(?<=generation_)|(?<=context_#\()|(?<=generation_#\())\d+"
-    r"|\b\d+(?= (?:ctx|gen|context|generation)? ?(?:reqs|requests|tokens|seqs)\b)",
+    r"(?P<sized>\b(?:b|bs|bsz|batch|batch[-_ ]?size|tokens|shape|"
+    r"(?:num|n|total)[-_ ]?(?:tokens|reqs|requests|seqs|prompts|blocks)|"
+    r"(?:(?:max|min)[-_ ]?)?(?:seq|ctx|context|query|q|kv|cache|prompt)[-_ ]?(?:len|length)s?)[ =:_-]{0,2})\d+\b"
+    r"|(?P<counted>(?:context|generation)_)(?P<requests>\d+)\((?P<tokens>\d+)\)"
+    r"|\b(?P<many>\d+)(?= (?:ctx|gen|context|generation|prefill|decode)? ?(?:reqs?|requests?|tokens?|seqs?)\b)"
+    r"|(?P<list>\[\s*\d+(?:\s*,\s*\d+)+\s*\])|\b(?P<product>\d+(?:x\d+)+)\b",
     re.IGNORECASE,
 )
+_UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+#: Digests and random ids: UUIDs, hexadecimal, or base 32 (as Inductor writes them), with both letters and digits.
+_HASH = re.compile(
+    rf"(?<![0-9A-Za-z])(?:{_UUID}|(?=[a-f]*\d)(?=\d*[a-f])[0-9a-f]{{16,}}|(?=[a-z]*[2-7])[a-z2-7]{{32,}})(?![0-9A-Za-z])",
+    re.IGNORECASE,
+)
+#: What is compiled is told apart by its place; a request or a session is one of many.
+_COMPILED = re.compile(r"graph|compiled", re.IGNORECASE)
+#: So many texts that differ in amounts alone are as many things.
+_FEW = 3
 _LONGEST_PATTERN = 1000
 _EXAMPLES = 3
 
@@ -100,7 +117,7 @@ def name_ranges(texts: tuple[str, ...], is_range: list[bool], naming: Naming) ->
             names.append(text)
             continue
         short = _without_amounts(name)
-        chosen: str | None = short if len(shared[short]) == 1 else name
+        chosen: str | None = name if 1 < len(shared[short]) <= _FEW else short
         phase = phase_pattern.search(text) if phase_pattern is not None else None
         if phase is not None:
             chosen = _group(phase) or chosen
@@ -119,25 +136,80 @@ def _without_repeats(text: str) -> str:
     text = _EMIT_NVTX.sub("", text) if " = " in text else text
     if not any(character.isdecimal() for character in text):
         return text
+    if _COMPILED.search(text) is None:
+        text = _HASH.sub("#", text)
     return _REPEAT.sub(r"\1#", _ADDRESS.sub("0x#", text))
 
 
 def _without_amounts(name: str) -> str:
-    # Twice: `generation_#(` must be there before the number in its parentheses is known.
-    for _ in range(2):
-        name = _AMOUNT.sub(lambda found: f"{found.group(1) or ''}#", name)
-    return name
+    if not any(character.isdecimal() for character in name):
+        return name
+    return _AMOUNT.sub(_without_amount, name)
+
+
+def _without_amount(found: re.Match[str]) -> str:
+    if found["sized"]:
+        return f"{found['sized']}#"
+    if found["counted"]:
+        return f"{found['counted']}{_some(found['requests'])}({_some(found['tokens'])})"
+    if found["many"]:
+        return _some(found["many"])
+    return "[#]" if found["list"] else "#"
+
+
+def _some(count: str) -> str:
+    return "#" if count.strip("0") else "0"
 
 
 def _notes(texts: tuple[str, ...], names: list[str | None]) -> list[str]:
-    changed = {text: name for text, name in zip(texts, names, strict=True) if name is not None and name != text}
+    changed = {name: text for text, name in zip(texts, names, strict=True) if name is not None and name != text}
     dropped = sum(name is None for name in names)
     notes = [f"{dropped:,} range texts do not match --range and were left out"] if dropped else []
     if changed:
-        pairs = [f"{shorten(text, 40)} → {shorten(name, 40)}" for text, name in list(changed.items())[:_EXAMPLES]]
+        pairs = [f"{shorten(text, 40)} → {shorten(name, 40)}" for name, text in list(changed.items())[:_EXAMPLES]]
         more = f" and {len(changed) - _EXAMPLES:,} more" if len(changed) > _EXAMPLES else ""
         notes.append(f"range texts read as names: {', '.join(pairs)}{more}")
     return notes
+
+
+def number_by_place(keys: tuple[RangeKey, ...]) -> tuple[RangeKey, ...]:
+    """Replace the hashes of compiled graphs by numbers: of phases in the trace, of modules in their phase.
+
+    Args:
+        keys: In order of first launch.
+    """
+    if not any(_is_hashed(key.phase or "") or _is_hashed(key.module) for key in keys):
+        return keys
+    known: dict[tuple[str | None, str], dict[str, int]] = {}
+
+    def numbered(text: str, phase: str | None) -> str:
+        if not _is_hashed(text):
+            return text
+        graphs = known.setdefault((phase, _HASH.sub("#", text)), {})
+        return _HASH.sub(str(graphs.setdefault(text, len(graphs))), text)
+
+    return tuple(
+        replace(
+            key,
+            phase=None if key.phase is None else numbered(key.phase, None),
+            module=numbered(key.module, key.phase),
+        )
+        for key in keys
+    )
+
+
+def _is_hashed(text: str) -> bool:
+    return _COMPILED.search(text) is not None and _HASH.search(text) is not None
+
+
+def asked_for(text: str, naming: Naming) -> bool:
+    """Return whether a pattern of the user's matches a range's text.
+
+    Raises:
+        TracediffError: A pattern is no regular expression.
+    """
+    patterns = (_compiled("--range", naming.range), _compiled("--phase-range", naming.phase))
+    return any(pattern is not None and pattern.search(text) is not None for pattern in patterns)
 
 
 def _compiled(option: str, pattern: str | None) -> re.Pattern[str] | None:

@@ -150,24 +150,48 @@ def read_events(export: Source) -> Events:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Domains:
+    """NVTX domains.
+
+    Attributes:
+        domain: Code of each event's domain in `names`, -1 for the default domain and for one without a name.
+        names: Their names.
+    """
+
+    domain: Int64
+    names: tuple[str, ...]
+
+
+def domains_of(events: Events) -> Domains:
+    """Return the domain of each event: a process numbers its domains itself, and says each one's name once."""
+    domain = np.full(len(events.start), NONE, dtype=np.int64)
+    names = Texts()
+    process = events.thread & ~THREAD_BITS
+    for row in np.flatnonzero(events.kind == DOMAIN).tolist():
+        mine = (events.domain == events.domain[row]) & (process == process[row])
+        domain[mine] = names.code(events.texts[events.text[row]])
+    return Domains(domain=domain, names=names.values)
+
+
 def named(events: Events, names: list[str | None]) -> Events:
     """Return the events with ranges renamed: by a name for each text, None where ranges with that text do not count."""
     texts = Texts()
     of_range = np.array([-1 if name is None else texts.code(name) for name in names] or [0], dtype=np.int32)
     as_written = np.array([texts.code(text) for text in events.texts] or [0], dtype=np.int32)
-    is_range = _is_range(events)
-    text = np.where(is_range, of_range[events.text], as_written[events.text])
+    text = np.where(is_range(events), of_range[events.text], as_written[events.text])
     return replace(events, text=text, texts=texts.values).take(np.flatnonzero(text >= 0))
 
 
 def range_texts(events: Events) -> list[bool]:
     """Return for each text whether a range has it."""
     used = np.zeros(len(events.texts), dtype=np.bool_)
-    used[events.text[_is_range(events)]] = True
+    used[events.text[is_range(events)]] = True
     return [bool(each) for each in used]
 
 
-def _is_range(events: Events) -> npt.NDArray[np.bool_]:
+def is_range(events: Events) -> npt.NDArray[np.bool_]:
+    """Return for each event whether it is a range."""
     ranges: npt.NDArray[np.bool_] = (events.kind == PUSH_POP) | (events.kind == START_END)
     return ranges
 
@@ -179,8 +203,10 @@ def find_ranges(events: Events, phase_names: frozenset[str] = frozenset()) -> Ra
         events: Ranges among other events.
         phase_names: Texts of ranges that are phases, wherever they nest.
     """
-    own_domains = _own_domains(events)
-    events = events.take(np.flatnonzero(_is_range(events)))
+    domains = domains_of(events)
+    is_own = np.isin(domains.domain, [code for code, name in enumerate(domains.names) if name == OWN_DOMAIN])
+    ranges = np.flatnonzero(is_range(events))
+    events, is_own = events.take(ranges), is_own[ranges]
     last = int(max(events.end.max(initial=0), events.start.max(initial=0)))
     open_ended = events.end == NULL
     end = np.where(open_ended, np.int64(last), events.end)
@@ -192,6 +218,7 @@ def find_ranges(events: Events, phase_names: frozenset[str] = frozenset()) -> Ra
     code = lanes.of(lane[keep])
     order = keep[_order(code, events.start[keep], end[keep])]
     code = np.sort(code)
+    process = Codes().of(lane[order] & ~THREAD_BITS).astype(np.int64)
     start, end, text = events.start[order], end[order], events.text[order]
 
     parent = np.full(len(start), NONE, dtype=np.int64)
@@ -203,7 +230,7 @@ def find_ranges(events: Events, phase_names: frozenset[str] = frozenset()) -> Ra
         parent[first:past] = np.where(nesting.parent == NONE, NONE, nesting.parent + first)
     own_texts = np.array([OWN_PHASE.fullmatch(each) is not None for each in events.texts] + [False], dtype=bool)
     said = np.array([each in phase_names for each in events.texts] + [False], dtype=bool)
-    phase = phases(parent, own_texts[text] & np.isin(events.domain[order], own_domains) | said[text])
+    phase = phases(parent, own_texts[text] & is_own[order] | said[text])
     notes = (f"{int(open_ended.sum())} NVTX ranges were still open at the end",) if open_ended.any() else ()
     return Ranges(
         start=start,
@@ -211,7 +238,7 @@ def find_ranges(events: Events, phase_names: frozenset[str] = frozenset()) -> Ra
         parent=parent,
         text=text,
         phase=phase,
-        iteration=occurrences(phase, code * np.int64(len(events.texts) + 1) + text, start),
+        iteration=occurrences(phase, process * np.int64(len(events.texts) + 1) + text, start),
         texts=events.texts,
         lanes=nestings,
         notes=notes,
@@ -230,12 +257,3 @@ def _order(lane: Int32, start: Int64, end: Int64) -> Int64:
     if not lane.any() and (np.diff(start) > 0).all():
         return np.arange(len(start))
     return np.lexsort((-end, start, lane))
-
-
-def _own_domains(events: Events) -> list[int]:
-    """Return the ids of tracediff's own NVTX domain."""
-    return [
-        int(events.domain[index])
-        for index in np.flatnonzero(events.kind == DOMAIN).tolist()
-        if events.texts[events.text[index]] == OWN_DOMAIN
-    ]

@@ -166,7 +166,8 @@ def occurrences(phase: Int64, name: Int64, start: Int64) -> Int64:
 
     Args:
         phase: As `phases` returns it.
-        name: A number per (thread, text) of each range, so that threads and ranks do not mix.
+        name: A number per (process, text) of each range: ranks count for themselves, and an iteration belongs to the
+            one thread that ran it.
         start: Starts in ns.
     """
     result = np.full(len(phase), NONE, dtype=np.int64)

@@ -1,0 +1,50 @@
+"""Ranges that libraries push around their own calls: annotations, neither phases nor modules.
+
+NCCL, CCCL, cuBLAS, cuDNN and others push NVTX ranges in domains of their own, and torch's profiler writes collective
+calls as `nccl:all_reduce`. They say what one call is, not which part of the program it belongs to; taken as phases they
+would hide the program's own ranges. A user can ask for them by `--range` or `--phase-range`.
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import numpy.typing as npt
+
+from tracediff.trace.naming import Naming, asked_for
+from tracediff.trace.nvtx import Events, domains_of, is_range
+
+_LIBRARY_DOMAIN = re.compile(
+    r"(?:lib)?(?:nccl|cccl|cub|thrust|cudf|rmm|nvshmem|nvcomp|nvjpeg|npp|ucx|ucc|mpi|"
+    r"cu(?:blas|dnn|solver|sparse|fft|rand|tensor)(?:lt|dx|mp|mg|xt|w|net|device)?)(?:[ _-]?v?[\d.]+)?",
+    re.IGNORECASE,
+)
+_LIBRARY_TEXT = re.compile(r"(?:nccl|gloo|ucc|mpi):\w+|(?:cub|thrust)::.+", re.DOTALL)
+
+
+def without_annotations(events: Events, naming: Naming) -> tuple[Events, list[str]]:
+    """Return the events without the ranges of libraries, and a note where there were some.
+
+    Args:
+        events: Every event of the trace.
+        naming: What the user says of its ranges; those that a pattern matches stay.
+    """
+    domains = domains_of(events)
+    libraries = {code: name for code, name in enumerate(domains.names) if _LIBRARY_DOMAIN.fullmatch(name)}
+    in_domain: npt.NDArray[np.bool_] = np.isin(domains.domain, list(libraries))
+    by_text = np.array([_LIBRARY_TEXT.fullmatch(text) is not None for text in events.texts] + [False], dtype=np.bool_)
+    wanted = np.array([*(asked_for(text, naming) for text in events.texts), False], dtype=np.bool_)
+    drop = is_range(events) & (in_domain | by_text[events.text]) & ~wanted[events.text]
+    if not drop.any():
+        return events, []
+    names = {libraries[code] for code in np.unique(domains.domain[drop & in_domain]).tolist()}
+    texts = np.unique(events.text[drop & ~in_domain]).tolist()
+    names |= {re.split("::?", events.texts[code])[0] for code in texts}
+    count, whose = int(drop.sum()), ", ".join(sorted(names, key=str.casefold))
+    note = (
+        f"1 range of libraries ({whose}) is no phase and no module; --range makes it one"
+        if count == 1
+        else f"{count:,} ranges of libraries ({whose}) are no phases and no modules; --range makes them so"
+    )
+    return events.take(np.flatnonzero(~drop)), [note]
