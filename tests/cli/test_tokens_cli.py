@@ -97,8 +97,6 @@ def test_the_page_is_written_once_and_not_replaced(result_file, tmp_path):
         (["determinism", "none.json"], "cannot read none.json"),
         (["explain", "none"], "is no directory"),
         (["explain", ".", "--format", "xml"], "'xml' is not one of 'table'"),
-        (["lattice", "none.json"], "cannot read none.json"),
-        (["lattice", "-", "--format", "xml"], "'xml' is not one of 'table'"),
     ],
 )
 def test_trouble_is_one_line_and_exit_code_2(arguments, words):
@@ -106,21 +104,6 @@ def test_trouble_is_one_line_and_exit_code_2(arguments, words):
     assert done.exit_code == 2
     assert words in done.stderr
     assert done.stderr.count("\n") == 1
-
-
-def test_lattice_reads_standard_input():
-    done = run("lattice", "-", stdin='{"the": -0.7012, "a": -0.8262, "an": -4.4512, "this": -5.2012}')
-    assert done.exit_code == 0
-    assert "multiples of 0.125" in done.stdout
-    assert "one ULP of bfloat16 for logits between 16 and 32" in done.stdout
-
-
-def test_lattice_shows_several_steps_as_one_line_each():
-    done = run("lattice", "-", "--dtype", "bfloat16", "--kind", "logits", stdin="[[20.5, 20.25], [17, 17]]")
-    assert done.exit_code == 0
-    assert "exact tie" in done.stdout
-    data = json.loads(run("lattice", "-", "--dtype", "bfloat16", "--format", "json", stdin="[[20.5, 20.25]]").stdout)
-    assert data["steps"][0]["gaps"][0]["ulp"] == 2
 
 
 @pytest.mark.torch

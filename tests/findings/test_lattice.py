@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -60,7 +61,20 @@ def test_logprobs_leave_the_lattice_and_their_differences_stay_on_it(seed, digit
     assert result.spacing == 0.125 * (int(expected / 0.125) & -int(expected / 0.125))
     if result.spacing == 0.125:
         assert ("bfloat16", 16.0, 32.0) in result.implied
-        assert [gap.ulp for gap in result.gaps] == (-np.diff(np.sort(logits)[::-1]) / 0.125).tolist()
+        # Logits that span 16 may also have their top just above 32: logprobs do not tell, so both are right.
+        assert result.margins[0].low in (16.0, 32.0)
+        unit = result.margins[0].low / 128
+        assert [gap.ulp for gap in result.gaps] == (-np.diff(np.sort(logits)[::-1]) / unit).tolist()
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 20])
+@pytest.mark.parametrize(("dtype", "ulp", "sentence"), [("bfloat16", 0.125, "bf16"), ("float16", 1 / 64, "fp16")])
+def test_the_top_two_of_logprobs_are_measured_at_the_top_however_many_smaller_ones_follow(count, dtype, ulp, sentence):
+    """Logits below 16 lie on a lattice twice as fine; the top two stay 3 ULP apart."""
+    lower = FORMATS[dtype].nearest(np.random.default_rng(0).uniform(12, 20, 18))
+    logits = np.array([21.5 + 3 * ulp, 21.5, *lower])
+    result = analyse(readings(log_softmax(logits)[:count].tolist()), kind="logprobs")
+    assert result.sentence == (f"logits were probably {sentence}; the top two are 3 ULP apart ({3 * ulp:.6g})")
 
 
 @settings(deadline=None)
@@ -94,8 +108,65 @@ def test_the_shortest_print_of_a_float16_fits_float16():
     assert fit.fitting == 30
 
 
-def test_masked_tokens_are_left_out():
-    assert analyse(readings([3.0, 2.0, "-inf", "nan"]), kind="logits").count == 2
+@pytest.mark.parametrize("masked", ["-inf", "nan", "-9999.0", "-1e9", "-3.4028235e+38", "-10000", "-65504.0", "-999"])
+@pytest.mark.parametrize("kept", [["-0.3132617", "-1.4382617", "-4.8132617", "-5.0632617"], ["18.25", "18.375"]])
+def test_masked_tokens_are_no_values(masked, kept):
+    plain, with_masked = analyse(readings(kept)), analyse(readings([*kept, masked]))
+    assert with_masked.count == len(kept)
+    assert (with_masked.spacing, with_masked.margins, with_masked.gaps) == (plain.spacing, plain.margins, plain.gaps)
+    assert any(f"masked tokens: 1 ({masked})" in note for note in with_masked.notes)
+
+
+def test_large_negative_logits_that_stand_together_are_values():
+    assert analyse(readings([-1000.5, -1001.25, -1003.0])).count == 3
+
+
+@pytest.mark.parametrize("text", ["0.0", "-0.0", "0", "5e-324", "1e-45", "0e999999"])
+@pytest.mark.filterwarnings("error")
+def test_a_value_at_or_near_zero_raises_no_warning(text):
+    lattice = analyse(readings([text, -20.5, -21.25]))
+    json.dumps(asdict(lattice), allow_nan=False)
+    assert lattice.margin == pytest.approx(20.5)
+
+
+def test_probabilities_are_seen_as_such_and_their_logarithms_taken():
+    lattice = analyse(readings([0.000183458, 0.00265192, 0.0010540, 0.9959388, 0.00017180]))
+    assert lattice.kind == "logprobs"
+    assert any("probabilities" in note for note in lattice.notes)
+    assert lattice.gaps[0].value == pytest.approx(math.log(0.9959388))
+    assert lattice.margin == pytest.approx(math.log(0.9959388 / 0.00265192))
+
+
+def test_probabilities_printed_finely_still_tell_the_dtype():
+    logits = np.array([21.5, 21.375, 20.25, 19.0, 18.625, 17.125])
+    probabilities = np.exp(logits - logits.max())
+    lattice = analyse(readings((probabilities / probabilities.sum()).tolist()))
+    assert lattice.sentence == "logits were probably bf16; the top two are 1 ULP apart (0.125)"
+
+
+def test_the_sentence_names_the_dtype_and_the_margin():
+    assert analyse(readings(["19.6250", "19.5000", "17.8750"])).sentence == (
+        "logits were probably bf16; the top two are 1 ULP apart (0.125)"
+    )
+    assert analyse(readings([19.625, 19.625, 17.875])).sentence.endswith("the top two are exactly equal")
+    assert analyse(readings(["1.5", "1.2"])).sentence == (
+        "the dtype cannot be told from these values; the top two are 0.3 apart"
+    )
+
+
+@settings(deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), dtype=st.sampled_from(["bfloat16", "float16"]), as_logprobs=st.booleans())
+def test_the_margin_of_the_top_two_does_not_depend_on_how_many_more_were_pasted(seed, dtype, as_logprobs):
+    """More values may settle the dtype; what is said of the margin stays, and is right."""
+    logits = FORMATS[dtype].nearest(np.sort(np.random.default_rng(seed).uniform(6, 31.9, 20))[::-1])
+    logits[0] = FORMATS[dtype].nearest(logits[1] + 3 * FORMATS[dtype].spacing(logits[1]))
+    values = log_softmax(logits) if as_logprobs else logits
+    found = [analyse(readings([repr(float(v)) for v in values[:n]]), dtype=dtype) for n in (2, 5, 10, 20)]
+    true = (logits[0] - logits[1]) / FORMATS[dtype].spacing(logits[0])
+    assert len({one.margin for one in found}) == 1
+    assert found[-1].margin == pytest.approx(logits[0] - logits[1], abs=1e-5)
+    if not as_logprobs:
+        assert {one.margins[0].ulp for one in found} == {true}
 
 
 @pytest.mark.parametrize(
@@ -105,6 +176,10 @@ def test_masked_tokens_are_left_out():
         ({"readings": readings(["x", "y"])}, "is no number"),
         ({"readings": readings([1, 2]), "kind": "odds"}, "unknown kind odds"),
         ({"readings": readings([1, 2]), "dtype": "int8"}, "unknown dtype int8"),
+        ({"readings": readings([1e300, 2])}, "too large for a logit"),
+        ({"readings": readings([0.5, -0.5]), "kind": "logprobs"}, "0.5 is no logprob"),
+        ({"readings": readings([0.5, 1.5]), "kind": "probabilities"}, "no probabilities"),
+        ({"readings": readings([1, 0]), "kind": "probabilities"}, "fewer than two probabilities above zero"),
     ],
 )
 def test_what_is_no_logits_is_refused_in_one_line(arguments, words):

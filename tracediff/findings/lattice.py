@@ -1,13 +1,13 @@
-"""The lattice that numbers lie on: which dtype printed logits or logprobs came from, and how many ULP a gap is.
+"""What printed logits or logprobs tell: the dtype they came from, and how many ULP lie between them.
 
-A float format holds, between two powers of two, numbers one ULP apart. Numbers that came out of a bfloat16 GEMM lie on
+Between two powers of two a float format holds numbers one ULP apart. Numbers that came out of a bfloat16 GEMM lie on
 bfloat16's lattice even after a cast to float32 and a print, so numbers pasted into an issue still tell their dtype.
-`log_softmax` subtracts the same number from every logit of a step: the logprobs leave the lattice, their differences
-stay on it (up to one float32 rounding each). So logprobs are judged by differences.
+`log_softmax` subtracts the same number from every logit of a step: the logprobs leave the lattice, and their
+differences stay on it (up to one float32 rounding each). So logprobs are judged by differences.
 
-A decimal print rounds. A number fits a lattice when it is no farther from it than its print can be wrong, or when it is
-the shortest print of the nearest number (what numpy and torch's `item` write). Since a coarse print fits anything, each
-fit comes with the chance that arbitrary numbers would fit as well.
+A decimal print rounds. A number fits a lattice when it is no farther from it than its print can be wrong, or when it
+is the shortest print of the nearest number (what numpy and torch's `item` write). A coarse print fits anything, so
+each fit comes with the chance that arbitrary numbers would fit as well.
 """
 
 import math
@@ -26,7 +26,14 @@ _LARGEST_CHANCE_LOG10 = -3.0
 # Differences are tried against every power of two in this range (logits: coarser than 2^8 or finer than 2^-40 is no
 # spacing that a 16- or 32-bit logit of a language model has).
 _SPACING_EXPONENTS = range(8, -41, -1)
-KINDS = ("logits", "logprobs")
+LOGITS, LOGPROBS, PROBABILITIES = KINDS = ("logits", "logprobs", "probabilities")
+#: What people call the dtypes, in sentences.
+SHORT_NAMES = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32", "float64": "fp64"}
+# The largest logit of a language model's step lies in this range in practice; it tells which dtype a spacing is of.
+_USUAL_TOP_LOGITS = (4.0, 64.0)
+# Values that servers write for masked tokens. Only where they lie far below all others are they taken for such.
+_LARGEST_SENTINEL, _FAR_BELOW = -999.0, 500.0
+_LARGEST_LOGIT = 1e6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +74,8 @@ class Gap:
         label, next_label: The two tokens.
         value: The upper value.
         gap: Upper minus lower; 0.0 is an exact tie (as far as the print shows).
-        ulp: The gap in ULP at the larger magnitude (logits) or in steps of the common spacing (logprobs); None where
-            neither is known.
+        ulp: The gap in ULP of the most probable dtype: of logits at the larger magnitude, of logprobs at the top logit;
+            None where no dtype is probable.
     """
 
     label: str
@@ -79,18 +86,38 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MarginInUlp:
+    """The margin of the top two for one dtype that the values may have come from.
+
+    Attributes:
+        dtype: The logits' dtype.
+        ulp: The margin in ULP.
+        low, high: Holds for top logits between these magnitudes.
+    """
+
+    dtype: str
+    ulp: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Lattice:
     """What one step's logits or logprobs say about their dtype.
 
     Attributes:
-        kind: `logits` or `logprobs`.
+        kind: `logits` or `logprobs` (probabilities become logprobs).
         count: How many values.
         fits: Every format, narrow ones first.
         dtypes: Formats to believe: all values fit and chance does not explain it. Wider formats that merely contain
             one of these are left out. Empty: cannot tell.
+        probable: The most probable dtype of the logits: the given one; else of `dtypes` the narrowest; for logprobs the
+            one that has this spacing at a usual top logit. None: cannot tell.
         spacing: The largest power of two that divides all differences; None where chance explains it.
         spacing_chance_log10: As in `Fit`, corrected for the number of powers tried; None without differences.
         implied: For logprobs, what the spacing means: (dtype, low, high) reads "logits of dtype between low and high".
+        margin: Largest minus second largest value, as printed, whatever else was pasted.
+        margins: The margin in ULP for each dtype that is possible, the most probable first.
         gaps: From the largest value down.
         notes: What to keep in mind, one sentence each.
     """
@@ -99,54 +126,82 @@ class Lattice:
     count: int
     fits: tuple[Fit, ...]
     dtypes: tuple[str, ...]
+    probable: str | None
     spacing: float | None
     spacing_chance_log10: float | None
     implied: tuple[tuple[str, float, float], ...]
+    margin: float
+    margins: tuple[MarginInUlp, ...]
     gaps: tuple[Gap, ...]
     notes: tuple[str, ...]
+
+    @property
+    def sentence(self) -> str:
+        """The answer in one line."""
+        dtype = (
+            "the dtype cannot be told from these values"
+            if self.probable is None
+            else f"logits were probably {SHORT_NAMES[self.probable]}"
+        )
+        if self.margin == 0:
+            return f"{dtype}; the top two are exactly equal"
+        if not self.margins:
+            return f"{dtype}; the top two are {self.margin:.6g} apart"
+        return f"{dtype}; the top two are {self.margins[0].ulp:g} ULP apart ({self.margin:.6g})"
 
 
 def analyse(readings: Sequence[Reading], kind: str | None = None, dtype: str | None = None) -> Lattice:
     """Tell the lattice of one step's values.
 
     Args:
-        readings: The values of one step, in any order. Infinite values (masked tokens) are left out.
-        kind: `logits` or `logprobs`; None: logprobs where no value is positive and the probabilities sum to at most 1.
+        readings: The values of one step, in any order. Values of masked tokens (−inf, −9999, −1e9) are left out.
+        kind: One of `KINDS`. None: probabilities where all lie in 0…1 and sum to about 1, logprobs where no value is
+            positive and the probabilities sum to at most 1, else logits.
         dtype: The logits' dtype where it is known; None finds it.
 
     Raises:
-        TracediffError: Fewer than two finite numbers, a text that is no number, an unknown kind or dtype.
+        TracediffError: Fewer than two values, a text that is no number, an unknown kind or dtype, numbers that no
+            logit, logprob or probability can have.
     """
-    _check_choice("kind", kind, KINDS)
+    if kind is not None and kind not in KINDS:
+        raise TracediffError(f"unknown kind {kind}", f"choose one of {', '.join(KINDS)}")
     dtype = None if dtype is None else dtype_named(dtype)
-    finite = [reading for reading in readings if math.isfinite(_number(reading.text))]
-    if len(finite) < 2:
-        raise TracediffError("fewer than two finite values", "give at least the two largest logits or logprobs")
-    finite.sort(key=lambda reading: -_number(reading.text))
+    finite, notes = _without_masked(readings)
+    # A zero has no relative precision, and whatever a number overflows to fits no lattice.
+    with np.errstate(all="ignore"):
+        return _analyse(finite, kind, dtype, notes)
+
+
+def _analyse(finite: list[Reading], kind: str | None, dtype: str | None, notes: list[str]) -> Lattice:
     values = np.array([_number(reading.text) for reading in finite])
     errors = print_errors([reading.text for reading in finite])
-    notes = []
     if kind is None:
-        kind = "logprobs" if _could_be_logprobs(values) else "logits"
-        notes.append(f"read as {kind}: " + _WHY_KIND[kind])
-    texts = [reading.text for reading in finite]
+        kind = _kind_of(values)
+        notes.append(f"read as {kind}: {_WHY_KIND[kind]} (--kind says otherwise)")
+    texts: list[str] | None = [reading.text for reading in finite]
+    if kind == PROBABILITIES:
+        finite, values, errors = _logarithms(finite, values, errors)
+        texts = None
+        notes.append("the values are probabilities: their logarithms were taken")
+        kind = LOGPROBS
+    elif kind == LOGPROBS and values[0] > 0:
+        raise TracediffError(f"{values[0]:g} is no logprob", "they are never positive; give --kind logits")
     fits = tuple(_fit(values, texts, errors, format_) for format_ in FORMATS.values())
     believed = _believed(fits, values)
-    multiples, spacing, chance = _common_spacing(values, errors, kind)
-    unit_dtype = dtype or (believed[0] if len(believed) == 1 else None)
-    if kind == "logits" and unit_dtype is not None:
-        on_lattice = FORMATS[unit_dtype].nearest(values)
-        steps = (on_lattice[:-1] - on_lattice[1:]) / FORMATS[unit_dtype].spacing(
-            np.maximum(abs(values[:-1]), abs(values[1:]))
-        )
+    spacing, chance = _common_spacing(values, errors, kind)
+    if kind == LOGITS:
+        margins = _margins_of_logits(values, (dtype,) if dtype else believed)
     else:
-        steps = np.diff(multiples) if spacing is not None else np.full(len(values) - 1, np.nan)
-    if spacing is None and chance is not None and (kind == "logprobs" or not believed):
+        margins = _margins_of_logprobs(values, errors, spacing, dtype)
+    probable = dtype or (margins[0].dtype if margins else believed[0] if believed and kind == LOGITS else None)
+    if spacing is None and chance is not None and (kind == LOGPROBS or not believed):
         notes.append("the differences lie on no power of two that chance would not explain")
-    elif spacing is not None and len(finite) < 5:
+    elif kind == LOGPROBS and spacing is not None and len(finite) < 5:
         notes.append("few values: the dtype's own spacing may be a fraction of the common spacing")
-    if kind == "logits" and unit_dtype is None and spacing is not None:
-        notes.append("the dtype is not certain, so gaps are in the common spacing; name it with --dtype")
+    if kind == LOGITS and dtype is None and len(believed) > 1:
+        notes.append(f"{' and '.join(believed)} both fit; name the dtype with --dtype, or paste more values")
+    if kind == LOGITS and values[0] <= 0:
+        notes.append("no value is positive: logprobs of several steps look so too, and their gaps mean nothing")
     if len(set(values.tolist())) < len(values):
         notes.append("exact ties: greedy decoding takes the lowest token id there (torch.argmax)")
     return Lattice(
@@ -154,18 +209,138 @@ def analyse(readings: Sequence[Reading], kind: str | None = None, dtype: str | N
         count=len(finite),
         fits=fits,
         dtypes=believed,
+        probable=probable,
         spacing=spacing,
         spacing_chance_log10=chance,
-        implied=_implied(spacing, dtype) if kind == "logprobs" and spacing is not None else (),
-        gaps=_gaps(finite, values, steps),
+        implied=_implied(spacing, dtype) if kind == LOGPROBS and spacing is not None else (),
+        margin=float(values[0] - values[1]),
+        margins=margins,
+        gaps=_gaps(finite, values, _steps(values, kind, probable, margins)),
         notes=tuple(notes),
     )
 
 
 _WHY_KIND = {
-    "logprobs": "no value is positive and the probabilities sum to at most 1",
-    "logits": "the values are no log-probabilities",
+    PROBABILITIES: "all values lie between 0 and 1 and sum to about 1",
+    LOGPROBS: "no value is positive and the probabilities sum to at most 1",
+    LOGITS: "the values are no log-probabilities",
 }
+
+
+def _without_masked(readings: Sequence[Reading]) -> tuple[list[Reading], list[str]]:
+    """Return the values largest first, without those of masked tokens, and a note on what was left out."""
+    finite = [reading for reading in readings if math.isfinite(_number(reading.text))]
+    finite.sort(key=lambda reading: -_number(reading.text))
+    top = _number(finite[0].text) if finite else 0.0
+    kept = [
+        reading
+        for reading in finite
+        if not (_number(reading.text) <= _LARGEST_SENTINEL and top - _number(reading.text) > _FAR_BELOW)
+    ]
+    if len(kept) < 2:
+        raise TracediffError("fewer than two finite values", "give at least the two largest logits or logprobs")
+    if top > _LARGEST_LOGIT:
+        raise TracediffError(f"{top:g} is too large for a logit", "paste logits, logprobs or probabilities")
+    if len(kept) == len(readings):
+        return kept, []
+    masked = sorted({reading.text for reading in readings if reading not in kept})
+    return kept, [f"left out, masked tokens: {len(readings) - len(kept)} ({', '.join(masked[:3])})"]
+
+
+def _kind_of(values: Floats) -> str:
+    total = float(values.sum())
+    if values.min() >= 0 and values.max() <= 1 and 0.98 <= total <= 1.01:
+        return PROBABILITIES
+    return LOGPROBS if _could_be_logprobs(values) else LOGITS
+
+
+def _logarithms(finite: list[Reading], values: Floats, errors: Floats) -> tuple[list[Reading], Floats, Floats]:
+    """Return the positive probabilities as logprobs, with the print's error carried over."""
+    if values.min() < 0 or values.max() > 1 or values.sum() > 1.01:
+        raise TracediffError("these are no probabilities", "they lie between 0 and 1 and sum to at most 1")
+    positive = values > 0
+    if positive.sum() < 2:
+        raise TracediffError("fewer than two probabilities above zero", "give more digits")
+    kept = [reading for reading, keep in zip(finite, positive, strict=True) if keep]
+    values, errors = values[positive], errors[positive]
+    return kept, np.log(values), errors / values
+
+
+def _margins_of_logits(values: Floats, dtypes: Sequence[str]) -> tuple[MarginInUlp, ...]:
+    magnitude = float(max(abs(values[0]), abs(values[1])))
+    margins = []
+    for dtype in dtypes:
+        on_lattice = FORMATS[dtype].nearest(values[:2])
+        ulp = float((on_lattice[0] - on_lattice[1]) / FORMATS[dtype].spacing(magnitude))
+        if math.isfinite(ulp):
+            margins.append(MarginInUlp(dtype=dtype, ulp=ulp, low=magnitude, high=magnitude))
+    return tuple(margins)
+
+
+def _margins_of_logprobs(
+    values: Floats, errors: Floats, spacing: float | None, dtype: str | None
+) -> tuple[MarginInUlp, ...]:
+    """Return the margin for each dtype that explains the spacing with a usual top logit."""
+    if spacing is None:
+        return ()
+    allowed = errors + errors[0] + 2 * FORMATS["float32"].spacing(values)
+    margins = []
+    for name in (dtype,) if dtype else ("bfloat16", "float16"):
+        if name not in _SCANNED:
+            continue
+        exponent = _top_exponent(values[0] - values, allowed, FORMATS[name])
+        if exponent is None:
+            continue
+        low = math.ldexp(1.0, exponent)
+        unit = math.ldexp(low, -FORMATS[name].fraction_bits)
+        if dtype or _USUAL_TOP_LOGITS[0] <= low < _USUAL_TOP_LOGITS[1]:
+            ulp = float(np.rint((values[0] - values[1]) / unit))
+            margins.append(MarginInUlp(dtype=name, ulp=ulp, low=low, high=2 * low))
+    # Of two that explain it, the one whose top logit lies nearer to 16…32.
+    return tuple(sorted(margins, key=lambda one: abs(math.log2(one.low) - 4)))
+
+
+# The dtypes whose top logits are tried one by one.
+_SCANNED = ("bfloat16", "float16")
+
+
+def _top_exponent(differences: Floats, allowed: Floats, format_: FloatFormat) -> int | None:
+    """Return the e for which top logits in [2^e, 2^(e+1)) explain the differences best; None where none does.
+
+    A logit below the top's binade lies on a finer lattice, so the top's own spacing need not divide all differences:
+    the top two are measured by the spacing at the top, however many smaller values were pasted with them. Every top
+    logit of a binade is tried; one that puts all values on the lattice counts with the likelihood of these differences,
+    the product of the spacings (a coarse lattice meets a given value by chance more seldom than a fine one).
+
+    Args:
+        differences: Top value minus each value, shape (values,), the top first.
+        allowed: How far each difference can be wrong, shape (values,).
+        format_: The format.
+    """
+    scores = {}
+    for exponent in range(int(math.log2(_USUAL_TOP_LOGITS[1])) + 4, -12, -1):
+        unit = math.ldexp(1.0, exponent - format_.fraction_bits)
+        tops = math.ldexp(1.0, exponent) + unit * np.arange(2**format_.fraction_bits)
+        logits = tops[:, None] - differences[None, 1:]
+        consistent = (np.abs(logits - format_.nearest(logits)) <= allowed[1:]).all(axis=1)
+        if consistent.any():
+            likelihoods = np.log2(format_.spacing(logits[consistent])).sum(axis=1)
+            largest = likelihoods.max()
+            scores[exponent] = largest + math.log2(float(np.exp2(likelihoods - largest).sum()))
+    return max(scores, key=lambda exponent: scores[exponent], default=None)
+
+
+def _steps(values: Floats, kind: str, probable: str | None, margins: Sequence[MarginInUlp]) -> Floats:
+    """Return each gap to the next value in ULP; NaN where no dtype is probable."""
+    if kind == LOGITS and probable is not None:
+        on_lattice = FORMATS[probable].nearest(values)
+        magnitudes = np.maximum(abs(values[:-1]), abs(values[1:]))
+        return np.asarray((on_lattice[:-1] - on_lattice[1:]) / FORMATS[probable].spacing(magnitudes))
+    if kind == LOGPROBS and margins:
+        unit = math.ldexp(margins[0].low, -FORMATS[margins[0].dtype].fraction_bits)
+        # A value below the top's binade may lie half a step off.
+        return np.asarray(np.round((values[:-1] - values[1:]) / unit * 4) / 4)
+    return np.full(len(values) - 1, np.nan)
 
 
 def print_errors(texts: Sequence[str]) -> Floats:
@@ -186,13 +361,8 @@ def print_errors(texts: Sequence[str]) -> Floats:
     for number, own in zip(digits, exponents, strict=True):
         leading = own + len(number.digits) - 1
         by_significant_digits = leading - significant + 1 if any(number.digits) else finest
-        errors.append(0.5 * 10.0 ** min(own, max(finest, by_significant_digits)))
+        errors.append(0.5 * 10.0 ** max(-400, min(own, max(finest, by_significant_digits), 300)))
     return np.array(errors)
-
-
-def _check_choice(what: str, value: str | None, choices: tuple[str, ...]) -> None:
-    if value is not None and value not in choices:
-        raise TracediffError(f"unknown {what} {value}", f"choose one of {', '.join(choices)}")
 
 
 def _number(text: str) -> float:
@@ -207,10 +377,11 @@ def _could_be_logprobs(values: Floats) -> bool:
     return bool(values.max() <= 0) and float(np.exp(values).sum()) <= 1.01
 
 
-def _fit(values: Floats, texts: Sequence[str], errors: Floats, format_: FloatFormat) -> Fit:
+def _fit(values: Floats, texts: Sequence[str] | None, errors: Floats, format_: FloatFormat) -> Fit:
+    """Compare values with a format; `texts` are their prints, None where the values were computed from others."""
     distance = np.abs(values - format_.nearest(values))
     fitting, share = distance <= errors, np.minimum(1.0, 2 * errors / format_.spacing(values))
-    if not fitting.all() and format_.name in _SHORTEST_PRINTS:
+    if texts is not None and not fitting.all() and format_.name in _SHORTEST_PRINTS:
         shortest = np.array([_is_shortest_print(text, _SHORTEST_PRINTS[format_.name]) for text in texts])
         if shortest.all():
             units = np.array([10.0 ** int(Decimal(text).as_tuple().exponent) for text in texts])
@@ -248,28 +419,27 @@ def _believed(fits: Sequence[Fit], values: Floats) -> tuple[str, ...]:
     return narrow or tuple(holding[:1])
 
 
-def _common_spacing(values: Floats, errors: Floats, kind: str) -> tuple[Floats, float | None, float | None]:
+def _common_spacing(values: Floats, errors: Floats, kind: str) -> tuple[float | None, float | None]:
     """Find the largest power of two that divides all differences to the largest value.
 
     Returns:
-        The differences in that spacing, the spacing (None where chance explains it), and the log10 of its chance (None
-        without a difference).
+        The spacing (None where chance explains it), and the log10 of its chance (None without a difference).
     """
-    tolerance = errors + (FORMATS["float32"].spacing(values) if kind == "logprobs" else 0.0)
+    tolerance = errors + (FORMATS["float32"].spacing(values) if kind == LOGPROBS else 0.0)
     differences = values[0] - values
     allowed = tolerance[0] + tolerance
     distinct = np.unique(differences, return_index=True)[1]
     distinct = distinct[differences[distinct] > 0]
     if not len(distinct):
-        return differences, None, None
+        return None, None
     for tried, exponent in enumerate(_SPACING_EXPONENTS, start=1):
         spacing = math.ldexp(1.0, exponent)
         multiples = np.rint(differences / spacing)
         off = np.abs(differences - multiples * spacing)[distinct]
         if (off <= allowed[distinct]).all() and (multiples[distinct] > 0).all():
             chance = _product_log10(np.minimum(1.0, 2 * allowed[distinct] / spacing)) + math.log10(tried)
-            return multiples, (spacing if chance <= _LARGEST_CHANCE_LOG10 else None), min(0.0, chance)
-    return differences, None, 0.0
+            return (spacing if chance <= _LARGEST_CHANCE_LOG10 else None), min(0.0, chance)
+    return None, 0.0
 
 
 def _implied(spacing: float, dtype: str | None) -> tuple[tuple[str, float, float], ...]:
@@ -285,7 +455,7 @@ def _gaps(readings: Sequence[Reading], values: Floats, steps: Floats) -> tuple[G
             next_label=readings[place + 1].label,
             value=float(values[place]),
             gap=float(values[place] - values[place + 1]),
-            ulp=None if math.isnan(steps[place]) else float(steps[place]),
+            ulp=float(steps[place]) if math.isfinite(steps[place]) else None,
         )
         for place in range(len(steps))
     )
