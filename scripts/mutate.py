@@ -70,14 +70,14 @@ def main() -> int:
         sys.exit("no tests/ folder mirrors these paths: name the tests with --tests")
     with tempfile.TemporaryDirectory(prefix="tracediff-mutate-") as folder:
         copy = _copy_of_the_tree(Path(folder))
-        coverage = _coverage(copy, tests)
+        coverage = _coverage(copy, tests, options.markers)
         mutants = [mutant for path in paths for mutant in mutants_of(path, (ROOT / path).read_text(encoding="utf-8"))]
         chosen = _sample(mutants, options.sample, options.seed)
         print(f"{len(chosen)} of {len(mutants)} mutants of {len(paths)} files, seed {options.seed}, {' '.join(tests)}")
         survivors = []
         for number, mutant in enumerate(chosen, 1):
             began = time.monotonic()
-            survived = _survives(mutant, copy, coverage)
+            survived = _survives(mutant, copy, coverage, options.markers)
             outcome = "SURVIVED" if survived else "killed"
             place = f"{mutant.path}:{mutant.line}"
             print(f"{number}/{len(chosen)} {outcome:8} {place} ({time.monotonic() - began:.0f} s)", flush=True)
@@ -97,6 +97,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--sample", type=int, default=40, help="how many mutants to try; 0: all of them (default: 40)")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("-m", dest="markers", default="", help="pytest's marker expression, for example: 'not slow'")
     parser.add_argument("--fail-above", type=float, default=100.0, metavar="PERCENT")
     return parser.parse_args()
 
@@ -211,14 +212,14 @@ def _statement(source: str, line: int) -> range:
     return best
 
 
-def _coverage(copy: Path, tests: list[str]) -> Coverage:
+def _coverage(copy: Path, tests: list[str], markers: str) -> Coverage:
     """Run the tests once, all of which must pass; the data of the same code and tests are used again."""
-    stored = CACHE / f"coverage-{_digest(tests)}"
+    stored = CACHE / f"coverage-{_digest([markers, *tests])}"
     if not stored.exists():
         print(f"running {' '.join(tests)} under coverage", flush=True)
         stored.parent.mkdir(exist_ok=True)
         measured = copy / ".coverage"
-        arguments = ["--cov=tracediff", "--cov-context=test", "--cov-report=", "--maxfail=5", *tests]
+        arguments = ["--cov=tracediff", "--cov-context=test", "--cov-report=", "--maxfail=5", "-m", markers, *tests]
         if _pytest(copy, arguments, seconds=3600, show=True) != 0:
             sys.exit("the tests fail without a mutant")
         shutil.move(measured, stored)
@@ -232,8 +233,8 @@ def _coverage(copy: Path, tests: list[str]) -> Coverage:
     return Coverage(tests, by_line)
 
 
-def _digest(tests: list[str]) -> str:
-    content = hashlib.sha256(repr(sorted(tests)).encode())
+def _digest(selection: list[str]) -> str:
+    content = hashlib.sha256(repr(selection).encode())
     for folder in ("tracediff", "tests"):
         for file in sorted((ROOT / folder).rglob("*.py")):
             content.update(file.read_bytes())
@@ -254,12 +255,12 @@ def _copy_of_the_tree(folder: Path) -> Path:
     return folder
 
 
-def _survives(mutant: Mutant, copy: Path, coverage: Coverage) -> bool:
+def _survives(mutant: Mutant, copy: Path, coverage: Coverage, markers: str) -> bool:
     reaching, files = coverage.of(mutant)
     target = copy / mutant.path
     target.write_text(mutant.after, encoding="utf-8")
     try:
-        return all(_pytest(copy, ["-x", *tests]) == 0 for tests in (reaching, files) if tests)
+        return all(_pytest(copy, ["-x", "-m", markers, *tests]) == 0 for tests in (reaching, files) if tests)
     finally:
         target.write_text(mutant.before, encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""The nsys of this machine, for tests marked `nsys`, and torch on one thread."""
+"""The nsys of this machine, for tests marked `nsys`; torch on one thread; which tests are slow."""
 
 import os
 
@@ -25,3 +25,10 @@ def nsys():
     if os.environ.get("CI") == "true":
         pytest.fail(f"CI must have a working nsys: {why_not}")
     pytest.skip(why_not)
+
+
+def pytest_collection_modifyitems(items):
+    """Count every test of a browser or of nsys as slow."""
+    for item in items:
+        if item.get_closest_marker("browser") or item.get_closest_marker("nsys") or "nsys" in item.fixturenames:
+            item.add_marker(pytest.mark.slow)

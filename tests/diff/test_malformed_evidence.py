@@ -57,6 +57,7 @@ def reports(found):
     return "".join(texts).encode("utf-8", "surrogatepass")
 
 
+@pytest.mark.slow
 @given(document=mutated(stored()))
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_report_stands_whatever_the_file_holds(tmp_path, document):
@@ -73,6 +74,7 @@ def real_rows():
     return diff_tables(*(read_trace(FLOAT16 / f"b{batch}.sqlite") for batch in (1, 2)))
 
 
+@pytest.mark.slow
 @given(document=mutated(REAL))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_real_file_with_other_values_never_breaks_the_words(tmp_path, real_rows, document):

@@ -60,6 +60,7 @@ def test_rows_of_the_dataset_are_the_kernels_of_the_traces(tmp_path):
     np.testing.assert_array_equal(frame[["grid_x", "grid_y", "grid_z"]], table.grid)
 
 
+@pytest.mark.slow
 def test_ingest_spreads_traces_over_processes_and_does_only_what_is_missing(tmp_path):
     paths = [*copies(tmp_path / "in", 3), TWO]
     out = tmp_path / "out"
@@ -73,6 +74,7 @@ def test_ingest_spreads_traces_over_processes_and_does_only_what_is_missing(tmp_
     assert rows(out).num_rows == 561
 
 
+@pytest.mark.slow
 def test_a_killed_worker_loses_nothing_and_nothing_counts_twice(tmp_path):
     paths, out = copies(tmp_path / "in", 24), tmp_path / "out"
     killed = []

@@ -53,6 +53,7 @@ def test_32_bit_products_are_predicted_without_an_error_and_with_few_gaps(sweep,
     assert unknown_share(found) < most
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", ["gemm", "reduction", "attention"])
 def test_nothing_is_called_the_same_order_that_gave_other_bits(sweep, sweep_without_log, table):
     for read in (sweep, sweep_without_log):
@@ -81,6 +82,7 @@ def test_inferred_split_k_factors_are_those_of_the_log(sweep, sweep_without_log)
     assert inferred > 500
 
 
+@pytest.mark.slow
 def test_the_document_holds_the_tables_of_this_code_and_this_data():
     text = document_rules.DOCUMENT.read_text(encoding="utf-8")
     assert document_rules.document(text) == text, "run scripts/document_rules.py"
