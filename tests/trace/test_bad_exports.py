@@ -4,6 +4,8 @@ import hashlib
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 
 import pytest
 from small_exports import DATA, PROCESS, THREAD, SmallExport, modules, one_module
@@ -21,6 +23,19 @@ def refusal(path):
         read_trace(path)
     assert "\n" not in str(caught.value)
     return str(caught.value)
+
+
+def is_refused(column, value):
+    """Whether no trace holds such a number: the one that means NULL here, and times beyond a lifetime."""
+    return isinstance(value, int) and (value == -(2**63) or (column in {"start", "end"} and abs(value) > 4e18))
+
+
+def is_read(table, column):
+    return (table, column) not in {
+        ("CUPTI_ACTIVITY_KIND_RUNTIME", "end"),
+        ("CUPTI_ACTIVITY_KIND_RUNTIME", "textId"),
+        ("CUPTI_ACTIVITY_KIND_RUNTIME", "domainId"),
+    }
 
 
 def without(tmp_path, *statements):
@@ -45,8 +60,8 @@ def test_missing_file_is_not_made(tmp_path):
     [
         ("trace.sqlite", b"", "is empty"),
         ("trace.sqlite", b"kernel,start,end\n", "text file"),
-        ("trace.sqlite", bytes(range(256)) * 20, "no SQLite database"),
-        ("trace.sqlite", b"SQLite format 3\x00", "no SQLite database"),
+        ("trace.sqlite", bytes(range(256)) * 20, "not an SQLite database"),
+        ("trace.sqlite", b"SQLite format 3\x00", "not an SQLite database"),
         ("trace.sqlite", b"SQLite format 3\x00" + b"\xff" * 5000, "damaged or cut short"),
         ("run.qdstrm", b"\x01\x02\x03\x04", "unfinished recording"),
     ],
@@ -54,6 +69,43 @@ def test_missing_file_is_not_made(tmp_path):
 def test_what_is_no_export_is_named(tmp_path, name, content, says):
     path = tmp_path / name
     path.write_bytes(content)
+    assert says in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("trace.zip", b"PK\x03\x04" + bytes(100), "is a zip archive, not a trace: unpack it"),
+        ("trace.sqlite", b"PK\x03\x04" + bytes(100), "is a zip archive"),
+        ("host.xplane.pb", b"\n\x10/device:GPU:0", "is a JAX or TensorFlow profile"),
+        ("run.ncu-rep", b"NVR\x00", "is an Nsight Compute report"),
+        ("trace.json.zst", b"\x28\xb5\x2f\xfd" + bytes(9), "is compressed with zstd"),
+        ("StringIds.parquet", b"PAR1" + bytes(9), "name the folder"),
+        ("run.tar", bytes(257) + b"ustar\x0000", "is a tar archive"),
+        ("trace.sqlite", b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        ("page.html", b"<!DOCTYPE html>", "is an HTML page"),
+    ],
+)
+def test_a_file_of_another_kind_is_named(tmp_path, name, content, says):
+    path = tmp_path / name
+    path.write_bytes(content)
+    assert says in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("tables", "says"),
+    [
+        (["rocpd_string", "rocpd_kernel_dispatch"], "rocprofiler"),
+        (["CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL"], "nvprof"),
+        (["traces", "notes", "kernels"], "stored with --save"),
+    ],
+)
+def test_a_database_of_another_kind_is_named(tmp_path, tables, says):
+    path = tmp_path / "other.sqlite"
+    with sqlite3.connect(path) as connection:
+        for table in tables:
+            connection.execute(f"CREATE TABLE {table} (a)")
+    connection.close()
     assert says in refusal(path)
 
 
@@ -71,7 +123,7 @@ def test_unreadable_file(tmp_path):
 def test_fifo_does_not_hang(tmp_path):
     path = tmp_path / "trace.sqlite"
     os.mkfifo(path)
-    assert "no regular file" in refusal(path)
+    assert "not a regular file" in refusal(path)
 
 
 def test_symlink_is_followed(tmp_path):
@@ -91,7 +143,7 @@ def test_file_cut_short(tmp_path, share):
     path = tmp_path / "trace.sqlite"
     content = LLAMA.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
-    assert "damaged or cut short" in refusal(path) or "no SQLite database" in refusal(path)
+    assert "damaged or cut short" in refusal(path) or "not an SQLite database" in refusal(path)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +165,7 @@ def test_other_database(tmp_path):
     with sqlite3.connect(path) as connection:
         connection.execute("CREATE TABLE customers (name)")
     connection.close()
-    assert "no nsys export" in refusal(path)
+    assert "not an nsys export" in refusal(path)
 
 
 def test_without_ranges_kernels_stand_outside(tmp_path):
@@ -121,21 +173,63 @@ def test_without_ranges_kernels_stand_outside(tmp_path):
     assert table.coverage.outside_ranges == len(table) == 112
 
 
-def test_view_in_place_of_a_table_reads_like_the_table(tmp_path):
+@pytest.mark.parametrize(
+    "table",
+    ["CUPTI_ACTIVITY_KIND_KERNEL", "CUPTI_ACTIVITY_KIND_RUNTIME", "NVTX_EVENTS", "StringIds", "META_DATA_EXPORT"],
+)
+def test_a_view_in_place_of_a_table_is_refused(tmp_path, table):
+    path = without(tmp_path, f"ALTER TABLE {table} RENAME TO hidden", f"CREATE VIEW {table} AS SELECT * FROM hidden")
+    assert f"{table} is a view" in refusal(path)
+
+
+def test_an_endless_view_is_refused_at_once(tmp_path):
+    endless = "WITH RECURSIVE n(id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM n) SELECT id, 'x' AS value FROM n"
+    path = without(tmp_path, "DROP TABLE StringIds", f"CREATE VIEW StringIds AS {endless}")
+    assert "StringIds is a view" in refusal(path)
+
+
+def test_a_virtual_table_is_refused(tmp_path):
+    path = without(tmp_path, "DROP TABLE StringIds", "CREATE VIRTUAL TABLE StringIds USING fts5(id, value)")
+    assert "StringIds is a virtual table" in refusal(path)
+
+
+def test_work_without_end_in_sqlite_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr("tracediff.trace.open_export._SECONDS", 0.2)
+    slow = "AS (length(hex(zeroblob(9000000 + streamId)))) VIRTUAL"
+    path = without(tmp_path, f"ALTER TABLE CUPTI_ACTIVITY_KIND_KERNEL ADD COLUMN endless INTEGER {slow}")
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("UPDATE sqlite_master SET sql = replace(replace(sql, 'gridX', 'old'), 'endless', 'gridX')")
+    connection.close()
+    monkeypatch.setattr("tracediff.trace.open_export._INSTRUCTIONS_BETWEEN_CHECKS", 100)
+    assert "longer than its size explains" in refusal(path)
+
+
+def test_a_text_made_out_of_nothing_is_refused(tmp_path):
+    endless = "AS (replace(hex(zeroblob(40000000)), '0', 'x')) VIRTUAL"
     path = without(
         tmp_path,
-        "ALTER TABLE CUPTI_ACTIVITY_KIND_KERNEL RENAME TO hidden",
-        "CREATE VIEW CUPTI_ACTIVITY_KIND_KERNEL AS SELECT * FROM hidden",
+        "ALTER TABLE StringIds RENAME COLUMN value TO old",
+        f"ALTER TABLE StringIds ADD COLUMN value {endless}",
     )
-    assert modules(read_trace(path)) == modules(read_trace(LLAMA))
+    assert "longer than 64 MB" in refusal(path)
 
 
-@pytest.mark.parametrize("table", ["CUPTI_ACTIVITY_KIND_RUNTIME", "NVTX_EVENTS", "StringIds"])
-def test_every_table_may_be_a_view(tmp_path, table):
-    path = without(
-        tmp_path, f"ALTER TABLE {table} RENAME TO hidden", f"CREATE VIEW {table} AS SELECT rowid, * FROM hidden"
-    )
-    assert modules(read_trace(path)) == modules(read_trace(LLAMA))
+def test_a_virtual_column_does_not_shift_the_others(tmp_path):
+    path = without(tmp_path)
+    with sqlite3.connect(path) as connection:
+        (sql,) = connection.execute(
+            "SELECT sql FROM sqlite_master WHERE name = 'CUPTI_ACTIVITY_KIND_KERNEL'"
+        ).fetchone()
+        connection.execute("ALTER TABLE CUPTI_ACTIVITY_KIND_KERNEL RENAME TO old")
+        connection.execute(sql.replace("(", "(derived INTEGER AS (1) VIRTUAL, ", 1))
+        names = [f'"{row[1]}"' for row in connection.execute("PRAGMA table_info(old)")]
+        columns = ", ".join(names)
+        connection.execute(f"INSERT INTO CUPTI_ACTIVITY_KIND_KERNEL ({columns}) SELECT {columns} FROM old")
+    connection.close()
+    table, expected = read_trace(path), read_trace(LLAMA)
+    assert table.grid.tolist() == expected.grid.tolist()
+    assert modules(table) == modules(expected)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +269,11 @@ def test_no_value_of_a_kernel_brings_the_reader_down(tmp_path, column, value):
     export = one_module()
     export.schema = export.schema.replace(" NOT NULL", "")
     export.rows["CUPTI_ACTIVITY_KIND_KERNEL"][1][column] = value
-    table = read_trace(export.write(tmp_path / "trace.sqlite"))
+    path = export.write(tmp_path / "trace.sqlite")
+    if is_refused(column, value):
+        assert "holds the number" in refusal(path) or "127 years" in refusal(path)
+        return
+    table = read_trace(path)
     assert len(table) == 2
     assert (table.duration_ns >= 0).all()
     assert "first" in table.names
@@ -190,7 +288,11 @@ def test_no_value_of_a_range_or_call_brings_the_reader_down(tmp_path, table, col
     for row in export.rows[table]:
         if column in row or (table == "NVTX_EVENTS" and column == "textId"):
             row[column] = value
-    assert len(read_trace(export.write(tmp_path / "trace.sqlite"))) == 2
+    path = export.write(tmp_path / "trace.sqlite")
+    if any(column in row for row in export.rows[table]) and is_read(table, column) and is_refused(column, value):
+        assert "holds the number" in refusal(path) or "127 years" in refusal(path)
+        return
+    assert len(read_trace(path)) == 2
 
 
 def test_kernel_that_ends_before_it_starts_lasts_no_time_and_is_noted(tmp_path):
@@ -249,6 +351,46 @@ def test_reading_leaves_the_file_and_its_directory_alone(tmp_path):
     read_trace(path)
     assert (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns) == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["trace.sqlite"]
+
+
+def killed_while_writing(tmp_path, journal_mode):
+    """Leave an export as a killed writer does: with a journal, or a write-ahead log, beside it."""
+    path = tmp_path / "trace.sqlite"
+    shutil.copy(LLAMA, path)
+    commit = "connection.execute('COMMIT')" if journal_mode == "WAL" else ""
+    code = (
+        "import os, sqlite3, sys\n"
+        "connection = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+        f"connection.execute('PRAGMA journal_mode = {journal_mode}')\n"
+        "connection.execute('PRAGMA cache_size = 1')\n"
+        "connection.execute('BEGIN')\n"
+        "connection.execute('DELETE FROM CUPTI_ACTIVITY_KIND_KERNEL WHERE rowid % 2')\n"
+        f"{commit}\n"
+        "os._exit(0)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(path)], check=True)
+    return path
+
+
+@pytest.mark.parametrize(("journal_mode", "says"), [("DELETE", "middle of a write"), ("WAL", "is in trace.sqlite-wal")])
+@pytest.mark.parametrize("through_a_link", [False, True])
+def test_an_unfinished_write_is_refused_and_left_alone(tmp_path, journal_mode, says, through_a_link):
+    path = killed_while_writing(tmp_path, journal_mode)
+    before = {each.name: each.read_bytes() for each in tmp_path.iterdir()}
+    assert len(before) > 1
+    if through_a_link:
+        path = tmp_path / "elsewhere" / "link.sqlite"
+        path.parent.mkdir()
+        path.symlink_to(tmp_path / "trace.sqlite")
+    assert says in refusal(path)
+    assert {each.name: each.read_bytes() for each in tmp_path.iterdir() if each.is_file()} == before
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 512])
+def test_a_journal_that_sqlite_has_done_with_is_none(tmp_path, content):
+    path = without(tmp_path)
+    path.with_name("trace.sqlite-journal").write_bytes(content)
+    assert len(read_trace(path)) == 112
 
 
 def test_a_database_left_in_wal_mode_is_read_without_touching_it(tmp_path):

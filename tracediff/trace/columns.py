@@ -1,16 +1,9 @@
-"""Columns out of an nsys export, as numpy arrays: no Python object outlives its row.
-
-Which tables and columns an export has varies with the nsys version, so a query names only what is there. Large tables
-are read from the file's pages (`sqlite_pages`, 5 to 10 times faster); SQLite itself reads every table in another form
-than nsys writes, and goes on wherever a page is out of the ordinary.
-"""
+"""Columns of a trace as numpy arrays, whatever file they come from: no Python object outlives its row."""
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,43 +11,82 @@ import numpy as np
 import numpy.typing as npt
 
 from tracediff.errors import TracediffError
-from tracediff.trace.open_export import SQLITE_ERRORS, damaged
-from tracediff.trace.sqlite_pages import NULL, PageFile, Rows, UnusualPageError
 from tracediff.trace.table import Int32, Int64
 
-__all__ = [
-    "NULL",
-    "Codes",
-    "Export",
-    "Growing",
-    "Rows",
-    "Source",
-    "Texts",
-    "distinct_of",
-    "strings_by_id",
-    "whole_columns",
-]
+#: NULL in a column of integers, and what is no integer. A file that holds the number itself is refused.
+NULL = np.iinfo(np.int64).min
 
-#: Rows that SQLite hands over before they become arrays.
-_ROWS_PER_CHUNK = 65536
+#: Times beyond this (127 years in ns) are refused: differences of two others fit into 64 bits.
+LONGEST_TIME_NS = 4 * 10**18
+_TIMES = frozenset({"start", "end"})
+#: Bytes of distinct texts that one trace may have.
+_LONGEST_TEXTS = 1 << 30
 #: Numbers below this are coded by a table instead of a search.
 _DIRECT_CODES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
-    """What the export's schema says of one table.
+class Rows:
+    """Some rows of a table, in the order of the file.
 
     Attributes:
-        root: First page of the table's tree; 0 for a view.
-        positions: Column → place in the record.
-        plain: Columns that a record holds as they are read: neither generated, nor an alias of the rowid, nor of a
-            type that changes numbers.
+        rowid: Of each row; zeros where the file has none.
+        integers: Column → values, `NULL` where the row holds no integer.
+        text: The column of text that was asked for, None where none was.
+        apart: Positions of rows that a page does not hold whole; their values are to be asked of SQLite.
+        share: How much of the table has been read with these rows; a half where nobody knows.
     """
 
-    root: int
-    positions: dict[str, int]
-    plain: frozenset[str]
+    rowid: Int64
+    integers: dict[str, Int64]
+    text: TextColumn | None
+    apart: Int64
+    share: float = 0.5
+
+
+class TextColumn:
+    """Texts as the file holds them; bytes objects are made only of those that are asked for.
+
+    Args:
+        content: Bytes that hold all texts.
+        start: Where each text begins.
+        stop: Where each text ends, -1 for none.
+    """
+
+    def __init__(self, content: bytes, start: Int64, stop: Int64) -> None:
+        self._content = content
+        self._start = start
+        self._stop = stop
+
+    @classmethod
+    def of(cls, texts: list[bytes | None]) -> TextColumn:
+        """Make a column of texts."""
+        length = np.array([0 if each is None else len(each) for each in texts], dtype=np.int64)
+        start = np.cumsum(length) - length
+        stop = np.where([each is None for each in texts], -1, start + length).astype(np.int64)
+        return cls(b"".join(each for each in texts if each is not None), start, stop)
+
+    @property
+    def present(self) -> npt.NDArray[np.bool_]:
+        """Whether each row has a text."""
+        return self._stop >= 0
+
+    def take(self, rows: Int64) -> list[bytes | None]:
+        """Return the texts of some rows, None for none."""
+        content = self._content
+        bounds = zip(self._start[rows].tolist(), self._stop[rows].tolist(), strict=True)
+        return [content[start:stop] if stop >= 0 else None for start, stop in bounds]
+
+    def __getitem__(self, row: int) -> bytes | None:
+        return self.take(np.array([row]))[0]
+
+    def replaced(self, rows: Int64, texts: list[bytes | None]) -> TextColumn:
+        """Return the column with other texts in some rows."""
+        added = TextColumn.of(texts)
+        start, stop = self._start.copy(), self._stop.copy()
+        start[rows] = added._start + len(self._content)
+        stop[rows] = np.where(added.present, added._stop + len(self._content), -1)
+        return TextColumn(self._content + added._content, start, stop)
 
 
 def distinct_of(values: Int64) -> Int64:
@@ -139,6 +171,7 @@ class Texts:
     def __init__(self) -> None:
         self._codes: dict[str, int] = {}
         self._raw: dict[bytes, int] = {}
+        self._length = 0
 
     @property
     def values(self) -> tuple[str, ...]:
@@ -146,8 +179,17 @@ class Texts:
         return tuple(self._codes)
 
     def code(self, text: str) -> int:
-        """Return the code of a text."""
-        return self._codes.setdefault(text, len(self._codes))
+        """Return the code of a text; texts beyond `_LONGEST_TEXTS` together raise TracediffError."""
+        code = self._codes.get(text)
+        if code is None:
+            self._length += len(text)
+            if self._length > _LONGEST_TEXTS:
+                raise TracediffError(
+                    f"the names and range texts of the trace are longer than {_LONGEST_TEXTS >> 20} MB together",
+                    "record fewer ranges with texts of their own",
+                )
+            code = self._codes[text] = len(self._codes)
+        return code
 
     def of_bytes(self, raw: list[bytes | None]) -> Int32:
         """Return the code of each text as the file holds it; -1 for none."""
@@ -169,6 +211,10 @@ class Source(Protocol):
     def path(self) -> Path:
         """The file or folder as the user named it."""
 
+    @property
+    def tables(self) -> frozenset[str]:
+        """Names of all tables."""
+
     def has(self, table: str, *columns: str) -> bool:
         """Whether the export has the table with all these columns."""
 
@@ -176,7 +222,7 @@ class Source(Protocol):
         """Yield a table in chunks of rows, in the order of the file; `NULL` where the table lacks a column."""
 
     def small(self, table: str, *columns: str) -> list[tuple[object, ...]]:
-        """Return a small table's columns, all rows."""
+        """Return columns of a table that describes the export; its first rows, if it has more than one would expect."""
 
     def count(self, table: str) -> int:
         """Return the number of a table's rows, 0 where the export lacks it."""
@@ -194,139 +240,31 @@ def whole_columns(source: Source, table: str, columns: tuple[str, ...]) -> dict[
     }
 
 
-class Export:
-    """An open nsys SQLite export and what it holds."""
+def checked(rows: Rows, path: Path, table: str) -> Rows:
+    """Return rows whose times are times: their differences fit into 64 bits.
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
-        self.path = path
-        self.connection = connection
-        query = "SELECT name, rootpage FROM sqlite_master WHERE type IN ('table', 'view')"
-        self._roots = {str(name): root for name, root in self.query(query)}
-        self._tables: dict[str, Table] = {}
-
-    def query(self, sql: str, parameters: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
-        """Return all rows; a damaged file raises TracediffError."""
-        try:
-            return self.connection.execute(sql, parameters).fetchall()
-        except SQLITE_ERRORS as error:
-            raise damaged(self.path, error) from error
-
-    def table(self, name: str) -> Table:
-        """Return what the schema says of a table that the export has."""
-        if name not in self._tables:
-            root = self._roots[name]
-            positions, plain = {}, set()
-            for cid, column, kind, pk, hidden in self.query(
-                "SELECT cid, name, type, pk, hidden FROM pragma_table_xinfo(?)", (name,)
-            ):
-                if isinstance(cid, int):
-                    positions[str(column)] = cid
-                if not pk and not hidden and str(kind).upper() in {"INTEGER", "TEXT"}:
-                    plain.add(str(column))
-            self._tables[name] = Table(
-                root=root if isinstance(root, int) else 0, positions=positions, plain=frozenset(plain)
-            )
-        return self._tables[name]
-
-    def has(self, table: str, *columns: str) -> bool:
-        """Whether the export has the table with all these columns."""
-        return table in self._roots and self.table(table).positions.keys() >= set(columns)
-
-    def small(self, table: str, *columns: str) -> list[tuple[object, ...]]:
-        """Return a small table's columns, all rows."""
-        return self.query(f"SELECT {', '.join(columns)} FROM {table}")
-
-    def count(self, table: str) -> int:
-        """Return the number of a table's rows, 0 where the export lacks it."""
-        count = self.query(f"SELECT count(*) FROM {table}")[0][0] if self.has(table) else 0
-        return count if isinstance(count, int) else 0
-
-    def chunks(self, table: str, columns: tuple[str, ...], text: str | None = None) -> Iterator[Rows]:
-        """Yield a table in chunks of rows, in the order of the file.
-
-        Args:
-            table: A table of the export.
-            columns: Names of integer columns, from our own code (never from the trace); `NULL` where the table lacks
-                one.
-            text: One column of text, if wanted and there.
-        """
-        found = self.table(table)
-        present = [column for column in columns if column in found.positions]
-        text = text if text in found.positions else None
-        behind: int | None = None
-        try:
-            for rows in self._from_pages(found, present, text):
-                behind = int(rows.rowid[-1])
-                yield self._complete(rows, table, columns, text)
-            return
-        except UnusualPageError:
-            pass
-        for rows in self._from_sqlite(table, present, text, "" if behind is None else f"WHERE rowid > {behind}"):
-            yield self._complete(rows, table, columns, text)
-
-    def _from_pages(self, found: Table, present: list[str], text: str | None) -> Iterator[Rows]:
-        if found.root < 2 or not found.plain.issuperset([*present, *([text] if text else [])]):
-            raise UnusualPageError
-        try:
-            file = PageFile(self.path)
-        except OSError:
-            raise UnusualPageError from None  # SQLite will say what is wrong
-        try:
-            positions = {column: found.positions[column] for column in present}
-            yield from file.rows(found.root, positions, found.positions[text] if text else None)
-        except OSError:
-            raise UnusualPageError from None
-        finally:
-            file.close()
-
-    def _from_sqlite(self, table: str, present: list[str], text: str | None, where: str) -> Iterator[Rows]:
-        fields = [f"CASE typeof({column}) WHEN 'integer' THEN {column} ELSE {NULL} END" for column in present]
-        if text:
-            fields.append(f"CASE typeof({text}) WHEN 'text' THEN {text} END")
-        select = f"SELECT {', '.join(fields) or 'NULL'} FROM {table} {where}"
-        try:
-            cursor = self.connection.execute(select)
-            while batch := list(islice(cursor, _ROWS_PER_CHUNK)):
-                texts: list[bytes | None] = []
-                if text:
-                    texts = [None if row[-1] is None else str(row[-1]).encode() for row in batch]
-                numbers = np.array([row[: len(present)] for row in batch], dtype=np.int64).reshape(len(batch), -1)
-                yield Rows(
-                    rowid=np.zeros(len(batch), dtype=np.int64),
-                    integers={column: numbers[:, index].copy() for index, column in enumerate(present)},
-                    text=texts,
-                    apart=np.zeros(0, dtype=np.int64),
-                )
-        except SQLITE_ERRORS as error:
-            raise damaged(self.path, error) from error
-        except OverflowError as error:
-            raise TracediffError(f"{self.path}: {table} holds a number beyond 64 bits", "export it again") from error
-
-    def _complete(self, rows: Rows, table: str, columns: tuple[str, ...], text: str | None) -> Rows:
-        """Add the columns the table lacks, and what the pages did not hold."""
-        count = len(rows.rowid)
-        for index in rows.apart.tolist():
-            where = f"WHERE rowid = {int(rows.rowid[index])}"
-            for whole in self._from_sqlite(table, list(rows.integers), text, where):
-                for column, values in whole.integers.items():
-                    rows.integers[column][index] = values[0]
-                if text:
-                    rows.text[index] = whole.text[0]
-        for column in columns:
-            if column not in rows.integers:
-                rows.integers[column] = np.full(count, NULL, dtype=np.int64)
-        return rows
-
-    def strings(self, ids: list[int]) -> list[str]:
-        """Return the text of each string id; an id without a row reads `<string 7 missing>`, NULL an empty text."""
-        return strings_by_id(self.query("SELECT id, value FROM StringIds"), ids)
+    Raises:
+        TracediffError: One lies beyond `LONGEST_TIME_NS`.
+    """
+    for column in _TIMES & rows.integers.keys():
+        values = rows.integers[column]
+        if len(values) and (values.min() < -LONGEST_TIME_NS or values.max() > LONGEST_TIME_NS):
+            known = values[values != NULL]
+            if len(known) and (known.min() < -LONGEST_TIME_NS or known.max() > LONGEST_TIME_NS):
+                raise TracediffError(f"{path}: {table} holds a time beyond 127 years", "export the report again")
+    return rows
 
 
-def strings_by_id(rows: Iterable[tuple[object, ...]], ids: list[int]) -> list[str]:
-    """Pick strings out of the rows (id, value) of StringIds."""
-    wanted = set(ids)
+def strings_by_id(source: Source, ids: list[int]) -> list[str]:
+    """Return the text of each string id; an id without a row reads `<string 7 missing>`, NULL an empty text."""
+    wanted = distinct_of(np.array(ids, dtype=np.int64))
     texts = {NULL: ""}
-    for identity, value in rows:
-        if identity in wanted and isinstance(identity, int):
-            texts[identity] = str(value)
+    for rows in source.chunks("StringIds", ("id",), "value"):
+        identity = rows.integers["id"]
+        if rows.text is None or not len(wanted):
+            break
+        place = np.minimum(np.searchsorted(wanted, identity), len(wanted) - 1)
+        found = np.flatnonzero((wanted[place] == identity) & (identity != NULL) & rows.text.present)
+        for each, raw in zip(identity[found].tolist(), rows.text.take(found), strict=True):
+            texts[each] = (raw or b"").decode("utf-8", errors="replace")
     return [texts.get(identity, f"<string {identity} missing>") for identity in ids]

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from tracediff.errors import TracediffError
 
-#: As long as SQLite's header, the longest that tells anything.
-HEAD_BYTES = 100
+SQLITE_HEADER_BYTES = 100
+#: A tar archive tells last what it is.
+_HEAD_BYTES = 512
 
 
 def read_head(path: Path) -> bytes:
@@ -20,9 +21,9 @@ def read_head(path: Path) -> bytes:
         if stat.S_ISDIR(mode):
             raise TracediffError(f"{path} is a directory", "name one trace in it, such as b1.sqlite")
         if not stat.S_ISREG(mode):
-            raise TracediffError(f"{path} is no regular file", "name a trace")
+            raise TracediffError(f"{path} is not a regular file", "name a trace")
         with path.open("rb") as file:
-            head = file.read(HEAD_BYTES)
+            head = file.read(_HEAD_BYTES)
     except FileNotFoundError:
         raise TracediffError(f"{path}: no such file", "check the path") from None
     except PermissionError:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tracediff.errors import TracediffError, install_hint
-from tracediff.trace.columns import NULL, Rows, strings_by_id
+from tracediff.trace.columns import NULL, Rows, TextColumn, checked, strings_by_id
 from tracediff.trace.naming import Naming
 from tracediff.trace.nsys_sqlite import KERNELS, STRINGS, read_export
 from tracediff.trace.table import Int64, KernelTable
@@ -62,6 +62,11 @@ class _ParquetExport:
         reason = " ".join(str(error).split())[:200]
         return TracediffError(f"{self.path}/{table}.parquet is damaged ({reason})", "export the report again")
 
+    @property
+    def tables(self) -> frozenset[str]:
+        """Names of all tables."""
+        return frozenset(each.stem for each in self.path.glob("*.parquet"))
+
     def has(self, table: str, *columns: str) -> bool:
         """Whether the export has the table with all these columns."""
         if table not in self._columns:
@@ -79,7 +84,7 @@ class _ParquetExport:
         try:
             for batch in self._open(table).iter_batches(batch_size=_ROWS_PER_CHUNK, columns=wanted):
                 count = batch.num_rows
-                yield Rows(
+                rows = Rows(
                     rowid=np.zeros(count, dtype=np.int64),
                     integers={
                         column: _integers(batch.column(column))
@@ -87,9 +92,10 @@ class _ParquetExport:
                         else np.full(count, NULL, dtype=np.int64)
                         for column in columns
                     },
-                    text=[_text(value) for value in batch.column(text).to_pylist()] if text else [],
+                    text=TextColumn.of([_text(value) for value in batch.column(text).to_pylist()]) if text else None,
                     apart=np.zeros(0, dtype=np.int64),
                 )
+                yield checked(rows, self.path, table)
         except (pyarrow.ArrowException, OSError) as error:
             raise self._damaged(table, error) from error
 
@@ -109,7 +115,7 @@ class _ParquetExport:
 
     def strings(self, ids: list[int]) -> list[str]:
         """Return the text of each string id."""
-        return strings_by_id(self.small(STRINGS, "id", "value"), ids)
+        return strings_by_id(self, ids)
 
 
 def _integers(column: pyarrow.Array) -> Int64:

@@ -14,13 +14,15 @@ import numpy.typing as npt
 
 from tracediff.errors import TracediffError
 from tracediff.trace.assemble import Kernels, assemble, narrow
-from tracediff.trace.columns import NULL, Codes, Export, Growing, Source, Texts
+from tracediff.trace.columns import NULL, Codes, Growing, Source, Texts
+from tracediff.trace.foreign import other_database
 from tracediff.trace.graphs import NODES, WHOLE_GRAPHS, read_captures
 from tracediff.trace.info import read_info
 from tracediff.trace.launches import Launches
 from tracediff.trace.naming import Naming
 from tracediff.trace.nvtx import read_events
 from tracediff.trace.open_export import open_export
+from tracediff.trace.sqlite_export import SqliteExport
 from tracediff.trace.table import Int64, KernelTable
 
 KERNELS = "CUPTI_ACTIVITY_KIND_KERNEL"
@@ -54,7 +56,7 @@ def read_nsys_sqlite(path: Path, naming: Naming) -> KernelTable:
     """
     connection = open_export(path)
     try:
-        return read_export(Export(path, connection), naming)
+        return read_export(SqliteExport(path, connection), naming)
     finally:
         connection.close()
 
@@ -107,10 +109,7 @@ _RECORD_KERNELS = "record with: nsys profile --trace=cuda,nvtx --cuda-graph-trac
 
 def _check(export: Source) -> None:
     if not export.has(STRINGS) and not export.has(KERNELS) and not export.has("META_DATA_EXPORT"):
-        raise TracediffError(
-            f"{export.path} is an SQLite database, but no nsys export",
-            "make one with: nsys export --type sqlite report.nsys-rep",
-        )
+        raise other_database(export.path, export.tables)
     if not export.has(KERNELS):
         raise _no_kernels(export)
     if not export.has(STRINGS, "id", "value"):

@@ -1,34 +1,49 @@
 """Open an nsys SQLite export read-only, or say in one line why it is none."""
 
 import sqlite3
+import time
 from pathlib import Path
 
 from tracediff.errors import TracediffError
-from tracediff.trace.file_head import HEAD_BYTES, read_head
+from tracediff.trace.file_head import SQLITE_HEADER_BYTES, read_head
+from tracediff.trace.foreign import EXPORT_AGAIN, not_a_trace
 
 _SQLITE_MAGIC = b"SQLite format 3\x00"
-_EXPORT = "export the report again: nsys export --type sqlite --output trace.sqlite report.nsys-rep"
 
 #: What sqlite3 raises for a damaged file. It cannot decode a message in which SQLite quotes a damaged schema.
 SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
+
+#: A longer text or blob is refused by SQLite: no name is, and a generated column may make one out of nothing.
+_LONGEST_TEXT = 64 << 20
+#: CPU time that SQLite may take for a file: reading every row of one takes a tenth of this.
+_SECONDS, _BYTES_PER_SECOND = 10, 2 << 20
+_INSTRUCTIONS_BETWEEN_CHECKS = 1_000_000
+#: A write-ahead log holds no page before its header and a frame's.
+_WAL_HEADER_BYTES = 32
 
 
 def open_export(path: Path) -> sqlite3.Connection:
     """Open the SQLite file `path`, unchanging and unchanged.
 
-    `immutable=1` keeps SQLite from making a journal beside the file or asking for locks; sqlite3's own `connect(path)`
-    would create a missing file.
+    `immutable=1` keeps SQLite from making a journal beside the file or asking for locks, but also from looking at a
+    journal or a write-ahead log that is there: a file with either is refused. sqlite3's own `connect(path)` would
+    create a missing file.
 
     Raises:
-        TracediffError: There is no such file, it is no SQLite database, it is cut short or damaged.
+        TracediffError: There is no such file, it is not an SQLite database, it is cut short, damaged, or a write to it
+            was not finished.
     """
     _check_complete(path, read_head(path))
+    _require_no_unfinished_write(path)
     try:
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
         # A trace is untrusted: views and triggers in it must not run functions or write anywhere.
         connection.execute("PRAGMA trusted_schema = OFF")
         connection.execute("PRAGMA query_only = ON")
         connection.text_factory = _text
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST_TEXT)
+        deadline = time.thread_time() + _SECONDS + path.stat().st_size / _BYTES_PER_SECOND
+        connection.set_progress_handler(lambda: time.thread_time() > deadline, _INSTRUCTIONS_BETWEEN_CHECKS)
         connection.execute("SELECT name FROM sqlite_master LIMIT 1").fetchone()
     except SQLITE_ERRORS as error:
         raise damaged(path, error) from error
@@ -38,11 +53,35 @@ def open_export(path: Path) -> sqlite3.Connection:
 def damaged(path: Path, error: Exception) -> TracediffError:
     """Say in one line what sqlite3 met in `path`."""
     if isinstance(error, UnicodeDecodeError):
-        return TracediffError(f"{path} is damaged or cut short", _EXPORT)
-    if getattr(error, "sqlite_errorname", None) == "SQLITE_NOTADB":
-        return TracediffError(f"{path} is no SQLite database", _EXPORT)
+        return TracediffError(f"{path} is damaged or cut short", EXPORT_AGAIN)
+    name = getattr(error, "sqlite_errorname", None)
+    if name == "SQLITE_NOTADB":
+        return TracediffError(f"{path} is not an SQLite database", EXPORT_AGAIN)
+    if name == "SQLITE_INTERRUPT":
+        return TracediffError(f"{path} makes SQLite work for longer than its size explains", EXPORT_AGAIN)
+    if name == "SQLITE_TOOBIG":
+        return TracediffError(f"{path} holds a text longer than {_LONGEST_TEXT >> 20} MB", EXPORT_AGAIN)
     reason = " ".join(str(error).split())
-    return TracediffError(f"{path} is damaged or cut short ({reason})", _EXPORT)
+    return TracediffError(f"{path} is damaged or cut short ({reason})", EXPORT_AGAIN)
+
+
+def _require_no_unfinished_write(path: Path) -> None:
+    for beside in {path, path.resolve()}:
+        journal, log = (beside.with_name(beside.name + suffix) for suffix in ("-journal", "-wal"))
+        try:
+            with journal.open("rb") as file:
+                if file.read(1).strip(b"\0"):  # SQLite zeroes the header of a journal that it keeps
+                    raise TracediffError(
+                        f"{path} is in the middle of a write: {journal.name} holds what SQLite would roll back",
+                        f"open it once with sqlite3 {path.name}, or export the report again",
+                    )
+        except OSError:
+            pass  # there is none
+        if log.is_file() and log.stat().st_size > _WAL_HEADER_BYTES:
+            raise TracediffError(
+                f"part of {path} is in {log.name}",
+                f"merge it: sqlite3 {path.name} 'PRAGMA wal_checkpoint(TRUNCATE)', or export the report again",
+            )
 
 
 def _text(raw: bytes) -> str:
@@ -52,28 +91,15 @@ def _text(raw: bytes) -> str:
 
 def _check_complete(path: Path, header: bytes) -> None:
     if not header.startswith(_SQLITE_MAGIC):
-        raise _not_sqlite(path, header[: len(_SQLITE_MAGIC)])
+        raise not_a_trace(path, header)
     # SQLite reads the missing part of a last page as zeros.
     if path.stat().st_size < _stated_size(header):
-        raise TracediffError(f"{path} is damaged or cut short", _EXPORT)
+        raise TracediffError(f"{path} is damaged or cut short", EXPORT_AGAIN)
 
 
 def _stated_size(header: bytes) -> int:
     """Return the size in bytes that an SQLite header states, 0 where it does not."""
-    if len(header) < HEAD_BYTES or header[24:28] != header[92:96]:  # written by an SQLite that keeps no count
+    if len(header) < SQLITE_HEADER_BYTES or header[24:28] != header[92:96]:  # written by an SQLite that keeps no count
         return 0
     page_size = int.from_bytes(header[16:18], "big")
     return (65536 if page_size == 1 else page_size) * int.from_bytes(header[28:32], "big")
-
-
-def _not_sqlite(path: Path, head: bytes) -> TracediffError:
-    if path.suffix in {".nsys-rep", ".qdrep"}:
-        return TracediffError(
-            f"{path} is a report, not an export", f"nsys export --type sqlite --output trace.sqlite {path.name}"
-        )
-    if path.suffix == ".qdstrm":
-        return TracediffError(
-            f"{path} is an unfinished recording", "import it first: nsys-ui or QdstrmImporter makes an .nsys-rep of it"
-        )
-    kind = "a text file" if head.strip() and all(9 <= byte < 127 for byte in head) else "no SQLite database"
-    return TracediffError(f"{path} is {kind}, not a trace", _EXPORT)

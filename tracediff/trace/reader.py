@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tracediff.trace.file_head import read_head
+from tracediff.trace.file_state import unchanged
 from tracediff.trace.info import manifest_note
 from tracediff.trace.json_events import is_json_trace
 from tracediff.trace.naming import Naming
@@ -22,7 +23,8 @@ def read_trace(path: str | Path, naming: Naming | None = None) -> KernelTable:
         TracediffError: The file is missing, damaged, no trace, or holds no kernels.
     """
     path = Path(path)
-    table = _read(path, naming or Naming())
+    with unchanged(path):
+        table = _read(path, naming or Naming())
     # Without it batch, dtype and the evidence are missing: that is said, not guessed at.
     note = manifest_note(path)
     return table if note is None else replace(table, notes=(*table.notes, note))

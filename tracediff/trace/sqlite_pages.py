@@ -3,8 +3,16 @@
 SQLite hands out one row after another, and over 1 µs per row goes into Python objects; the records themselves are
 simple (https://www.sqlite.org/fileformat2.html, "B-tree Pages" and "Record Format") and decode in numpy, column by
 column, at 0.1–0.2 µs per row. Only the plain case is read here: a table with rowids, whole records on one page.
-Whatever else a page holds (or a damaged one seems to hold) raises `UnusualPageError`, and the caller asks SQLite
-instead.
+Whatever else a page holds raises `UnusualPageError`, and the caller asks SQLite instead.
+
+What is read here is what SQLite would return, because of every page that is visited it is checked that
+
+- it lies in the file, is visited once, and has the type that its level of the tree requires; only a root may be empty;
+- cells, free blocks and fragments tile its content area exactly: no cell was lost, none overlaps another;
+- its rowids ascend, and lie between the keys that lead to it;
+- each record's header and values end where they state, as far as they are read.
+
+A page that breaks one of these rules raises `DamagedPageError`.
 """
 
 from __future__ import annotations
@@ -13,22 +21,23 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Int64 = npt.NDArray[np.int64]
-Bytes = npt.NDArray[np.uint8]
+from tracediff.trace.columns import NULL, Rows, TextColumn, distinct_of
+from tracediff.trace.table import Int64
 
-#: Stands for NULL, and for text, blob or float, in a column of integers; nsys writes no such number.
-NULL = np.iinfo(np.int64).min
+Bytes = npt.NDArray[np.uint8]
 
 _INTERIOR, _LEAF = 5, 13
 _LEAF_HEADER, _INTERIOR_HEADER = 8, 12
 _PAGES_PER_CHUNK = 512
+_INTERIOR_PAGES_AT_ONCE = 64
 _THREADS = 2
 #: Bytes of zeros around a chunk, so that eight bytes may be read anywhere near its ends.
 _PADDING = 16
@@ -36,32 +45,21 @@ _PADDING = 16
 _SIZE = np.array([0, 1, 2, 3, 4, 6, 8, 8, 0, 0, 0, 0] + [(code - 12) // 2 for code in range(12, 256)], dtype=np.int64)
 #: By how much eight bytes that end in an integer are shifted to leave it alone, per serial type.
 _SHIFT = np.array([0, 56, 48, 40, 32, 16, 0, 0, 0, 0], dtype=np.int64)
-_REAL, _ZERO, _ONE, _FIRST_VARIABLE = 7, 8, 9, 12
+_EIGHT_BYTES, _REAL, _ZERO, _ONE, _FIRST_VARIABLE = 6, 7, 8, 9, 12
 _DEEPEST_TREE = 20
 _UTF8 = 1
+#: SQLite locks bytes of this page, so it holds nothing.
+_LOCK_BYTE = 1 << 30
+_LONGEST_RECORD = (1 << 31) - 1
+_HIGHEST_KEY = np.iinfo(np.int64).max
 
 
 class UnusualPageError(Exception):
     """A page holds what this reader leaves to SQLite."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rows:
-    """Some rows of a table, in order of their rowids.
-
-    Attributes:
-        rowid: Of each row.
-        integers: Column → values, `NULL` where the row holds no integer.
-        text: Of each row the bytes of the text column, None where it is no text; empty list where none was asked for.
-        apart: Positions of rows that a page does not hold whole; their values are to be asked of SQLite.
-        share: How much of the table has been read with these rows; a half where nobody knows.
-    """
-
-    rowid: Int64
-    integers: dict[str, Int64]
-    text: list[bytes | None]
-    apart: Int64
-    share: float = 0.5
+class DamagedPageError(UnusualPageError):
+    """A page breaks a rule of the format, so SQLite must say whether it is sound before it reads the table."""
 
 
 class PageFile:
@@ -86,6 +84,8 @@ class PageFile:
             raise UnusualPageError
         self.is_utf8 = int.from_bytes(header[56:60], "big") == _UTF8
         self.pages = os.fstat(self._file.fileno()).st_size // self.page_size
+        if header[24:28] == header[92:96]:  # else written by an SQLite that keeps no count
+            self.pages = min(self.pages, int.from_bytes(header[28:32], "big"))
 
     def close(self) -> None:
         """Close the file."""
@@ -97,7 +97,9 @@ class PageFile:
         result = np.empty(len(numbers) * size + 2 * _PADDING, dtype=np.uint8)
         result[:_PADDING] = result[-_PADDING:] = 0
         if len(numbers) and (numbers.min() < 2 or numbers.max() > self.pages):
-            raise UnusualPageError
+            raise DamagedPageError
+        if (numbers == _LOCK_BYTE // size + 1).any():
+            raise DamagedPageError
         view = memoryview(result.data)[_PADDING:-_PADDING]
         breaks = np.flatnonzero(np.diff(numbers) != 1) + 1
         for first, past in zip([0, *breaks.tolist()], [*breaks.tolist(), len(numbers)], strict=True):
@@ -106,32 +108,56 @@ class PageFile:
                 raise UnusualPageError
         return result
 
-    def leaves(self, root: int) -> Int64:
-        """Return the numbers of a table's leaf pages, in order of their rowids."""
-        level = np.array([root], dtype=np.int64)
+    def leaves(self, root: int) -> tuple[Int64, Int64]:
+        """Return the numbers of a table's leaf pages, in order of their rowids, and the highest rowid each may hold."""
+        level, highest = np.array([root], dtype=np.int64), np.array([_HIGHEST_KEY])
         for _ in range(_DEEPEST_TREE):
             if self.read(level[:1])[_PADDING] == _LEAF:
-                return level
-            level = np.concatenate([self._children(level[first : first + 64]) for first in range(0, len(level), 64)])
-            if len(level) > self.pages or len(np.unique(level)) != len(level):
-                raise UnusualPageError
-        raise UnusualPageError
+                return level, highest
+            parts = []
+            for first in range(0, len(level), _INTERIOR_PAGES_AT_ONCE):
+                raw = self.read(level[first : first + _INTERIOR_PAGES_AT_ONCE])
+                for page in range(_PADDING, len(raw) - _PADDING, self.page_size):
+                    parts.append(self._children(raw, page, int(highest[first + page // self.page_size])))
+            level, highest = (np.concatenate(each) for each in zip(*parts, strict=True))
+            if len(level) > self.pages or len(distinct_of(level)) != len(level):
+                raise DamagedPageError
+            if (highest[1:] <= highest[:-1]).any():
+                raise DamagedPageError
+        raise DamagedPageError
 
-    def _children(self, numbers: Int64) -> Int64:
-        blocks = self.read(numbers)[_PADDING:-_PADDING].reshape(len(numbers), self.page_size)
-        children = []
-        for block in blocks:
-            count = int.from_bytes(block[3:5].tobytes(), "big")
-            if block[0] != _INTERIOR or _INTERIOR_HEADER + 2 * count > self.usable:
-                raise UnusualPageError
-            cells = block[_INTERIOR_HEADER : _INTERIOR_HEADER + 2 * count].view(">u2").astype(np.int64)
-            if count and (cells.min() < _INTERIOR_HEADER + 2 * count or cells.max() > self.usable - 5):
-                raise UnusualPageError
-            pointers = block[cells[:, None] + np.arange(4)] if count else np.zeros((0, 4), dtype=np.uint8)
-            children.append(
-                np.append(pointers.copy().view(">u4").reshape(-1), block[8:12].view(">u4")).astype(np.int64)
-            )
-        return np.concatenate(children)
+    def _children(self, raw: Bytes, page: int, highest: int) -> tuple[Int64, Int64]:
+        """Return the children of the interior page at position `page` of `raw`, and the highest rowid of each."""
+        count = int(raw[page + 3]) << 8 | int(raw[page + 4])
+        if raw[page] != _INTERIOR or not count or _INTERIOR_HEADER + 2 * count > self.usable:
+            raise DamagedPageError
+        pointers = raw[page + _INTERIOR_HEADER : page + _INTERIOR_HEADER + 2 * count].view(">u2").astype(np.int64)
+        if pointers.min() < _INTERIOR_HEADER + 2 * count or pointers.max() > self.usable - 5:
+            raise DamagedPageError
+        cell = page + pointers
+        key, end = _varint(raw, cell + 4)
+        self._require_tiled(raw, page, cell, end)
+        child = raw[cell[:, None] + np.arange(4)].view(">u4").reshape(-1)
+        last = raw[page + 8 : page + 12].view(">u4")
+        return np.append(child, last).astype(np.int64), np.append(key, highest)
+
+    def _require_tiled(self, raw: Bytes, page: int, cell: Int64, end: Int64) -> None:
+        """Raise unless the cells of one page, its free blocks and its fragments fill the content area exactly."""
+        content = int(raw[page + 5]) << 8 | int(raw[page + 6]) or 65536
+        taken = [(content, content), *zip((cell - page).tolist(), (end - page).tolist(), strict=True)]
+        block = int(raw[page + 1]) << 8 | int(raw[page + 2])
+        while block:
+            if block > self.usable - 4:
+                raise DamagedPageError
+            following, length = (int(raw[page + block + at]) << 8 | int(raw[page + block + at + 1]) for at in (0, 2))
+            if following and following <= block:
+                raise DamagedPageError
+            taken.append((block, block + length))
+            block = following
+        taken.sort()
+        gaps = [begin - finish for (_, finish), (begin, _) in pairwise([*taken, (self.usable, self.usable)])]
+        if min(gaps) < 0 or sum(gaps) != raw[page + 7] or taken[0] != (content, content):
+            raise DamagedPageError
 
     def rows(self, root: int, columns: dict[str, int], text: int | None = None) -> Iterator[Rows]:
         """Yield the rows of the table whose tree begins at page `root`.
@@ -146,75 +172,98 @@ class PageFile:
         """
         if text is not None and not self.is_utf8:
             raise UnusualPageError
-        leaves = self.leaves(root)
-        chunks = [leaves[first : first + _PAGES_PER_CHUNK] for first in range(0, len(leaves), _PAGES_PER_CHUNK)]
+        leaves, highest = self.leaves(root)
+        parts = [slice(first, first + _PAGES_PER_CHUNK) for first in range(0, len(leaves), _PAGES_PER_CHUNK)]
 
-        def decode(numbers: Int64) -> Rows:
-            return self._decode(self.read(numbers), len(numbers), columns, text)
+        def decode(part: slice) -> Rows:
+            return self._decode(self.read(leaves[part]), highest[part], columns, text)
 
         before: int | None = None
-        decoded = map(decode, chunks) if len(chunks) < _THREADS else _ahead(decode, chunks)
+        decoded = map(decode, parts) if len(parts) < _THREADS else _ahead(decode, parts)
         for done, rows in enumerate(decoded, start=1):
             if len(rows.rowid):
-                # Rows out of order are a damaged tree, and the caller goes on behind the last rowid it saw.
                 if before is not None and rows.rowid[0] <= before:
-                    raise UnusualPageError
-                before = int(rows.rowid[-1])
-                yield replace(rows, share=done / len(chunks))
+                    raise DamagedPageError
+                before = int(highest[parts[done - 1]][-1])
+                yield replace(rows, share=done / len(parts))
+            elif len(leaves) > 1:
+                raise DamagedPageError
 
-    def _decode(self, raw: Bytes, pages: int, columns: dict[str, int], text: int | None) -> Rows:
-        cell, page_end = self._cells(raw, pages)
+    def _decode(self, raw: Bytes, highest: Int64, columns: dict[str, int], text: int | None) -> Rows:
+        pages = _PADDING + np.arange(len(highest), dtype=np.int64) * self.page_size
+        count = self._cell_counts(raw, pages)
+        past = np.cumsum(count)
+        of_page = np.repeat(np.arange(len(pages)), count)
+        cell = self._cells(raw, pages, count, of_page)
         size, at = _varint(raw, cell)
         rowid, payload = _varint(raw, at)
-        if (rowid[1:] <= rowid[:-1]).any():
-            raise UnusualPageError
+        if (size < 2).any() or (size > _LONGEST_RECORD).any():
+            raise DamagedPageError
         # A record longer than this goes on in overflow pages, and its page holds as much as the format's rule says.
         most, least = self.usable - 35, (self.usable - 12) * 32 // 255 - 23
         long = size > most
-        local = size
+        end = payload + size
         if long.any():
             kept = least + (size - least) % (self.usable - 4)
-            local = np.where(long, np.where(kept <= most, kept, least), size)
-        end = payload + local
-        if (end > page_end).any() or (size < 2).any():
-            raise UnusualPageError
-        # Cells that overlap would let a small file claim a large table.
-        if int((end - cell).sum()) > pages * self.usable:
-            raise UnusualPageError
+            end = np.where(long, payload + np.where(kept <= most, kept, least), end)
+            taken = end + 4 * long  # the number of the first overflow page stands behind what is kept
+        else:
+            taken = end
+        self._require_whole(raw, pages, past, cell, taken)
+        if len(count) and len(rowid):
+            first, last = rowid[past - count], rowid[past - 1]
+            if (rowid[1:] <= rowid[:-1]).any() or (last > highest).any() or (first[1:] <= highest[:-1]).any():
+                raise DamagedPageError
         integers, where, apart = _fields(raw, payload, size, end, columns, text)
-        texts: list[bytes | None] = []
-        if text is not None:
-            start, stop = where
-            content = raw.tobytes()
-            texts = [
-                content[begin:finish] if finish >= 0 else None
-                for begin, finish in zip(start.tolist(), stop.tolist(), strict=True)
-            ]
+        texts = TextColumn(raw.tobytes(), *where) if text is not None else None
         return Rows(rowid=rowid, integers=integers, text=texts, apart=np.flatnonzero(apart))
 
-    def _cells(self, raw: Bytes, pages: int) -> tuple[Int64, Int64]:
-        """Return where each cell of some leaf pages begins, and where its page ends, as positions in `raw`."""
-        base = np.arange(pages, dtype=np.int64) * self.page_size + _PADDING
-        count = (raw[base + 3].astype(np.int64) << 8) | raw[base + 4]
+    def _cell_counts(self, raw: Bytes, pages: Int64) -> Int64:
+        count = (raw[pages + 3].astype(np.int64) << 8) | raw[pages + 4]
         # SQLite itself calls more cells than (page size - 8) / 6 corrupt.
-        if (raw[base] != _LEAF).any() or (count > (self.page_size - _LEAF_HEADER) // 6).any():
-            raise UnusualPageError
-        page = np.repeat(base, count)
-        nth = np.arange(len(page), dtype=np.int64) - np.repeat(np.cumsum(count) - count, count)
+        if (raw[pages] != _LEAF).any() or (count > (self.page_size - _LEAF_HEADER) // 6).any():
+            raise DamagedPageError
+        if len(pages) > 1 and not count.all():
+            raise DamagedPageError
+        return count
+
+    def _cells(self, raw: Bytes, pages: Int64, count: Int64, of_page: Int64) -> Int64:
+        """Return where each cell of some leaf pages begins, as a position in `raw`."""
+        page = pages[of_page]
+        nth = np.arange(len(page), dtype=np.int64) - (np.cumsum(count) - count)[of_page]
         pointer = page + _LEAF_HEADER + 2 * nth
         place = (raw[pointer].astype(np.int64) << 8) | raw[pointer + 1]
-        if (place < np.repeat(_LEAF_HEADER + 2 * count, count)).any() or (place > self.usable - 4).any():
-            raise UnusualPageError
-        return page + place, page + self.usable
+        if (place < (_LEAF_HEADER + 2 * count)[of_page]).any() or (place > self.usable - 4).any():
+            raise DamagedPageError
+        cells: Int64 = page + place
+        return cells
+
+    def _require_whole(self, raw: Bytes, pages: Int64, past: Int64, cell: Int64, end: Int64) -> None:
+        """Raise unless the cells fill each page's content area: one behind the other, as appended, or in any order."""
+        before = np.empty_like(end)  # where the cell must end, if cells were only ever appended
+        before[1:] = cell[:-1]
+        first = np.append(0, past[:-1])[: len(past)]
+        empty = past == first
+        before[first[~empty]] = (pages + self.usable)[~empty]
+        content = (raw[pages + 5].astype(np.int64) << 8) | raw[pages + 6]
+        content[content == 0] = 65536
+        lowest = np.append(cell, 0)[past - 1] - pages
+        lowest[empty] = self.usable
+        appended = lowest == content
+        appended[np.searchsorted(past, np.flatnonzero(end != before), side="right")] = False
+        appended &= (raw[pages + 1] == 0) & (raw[pages + 2] == 0) & (raw[pages + 7] == 0)
+        for index in np.flatnonzero(~appended).tolist():
+            mine = slice(int(first[index]), int(past[index]))
+            self._require_tiled(raw, int(pages[index]), cell[mine], end[mine])
 
 
-def _ahead(decode: Callable[[Int64], Rows], chunks: list[Int64]) -> Iterator[Rows]:
-    """Decode chunks in order, a few ahead of the reader: numpy lets threads run side by side."""
+def _ahead(decode: Callable[[slice], Rows], parts: list[slice]) -> Iterator[Rows]:
+    """Decode parts in order, a few ahead of the reader: numpy lets threads run side by side."""
     with ThreadPoolExecutor(_THREADS) as pool:
         waiting: deque[Future[Rows]] = deque()
         try:
-            for chunk in chunks:
-                waiting.append(pool.submit(decode, chunk))
+            for part in parts:
+                waiting.append(pool.submit(decode, part))
                 if len(waiting) > _THREADS:
                     yield waiting.popleft().result()
             while waiting:
@@ -256,7 +305,7 @@ def _fields(
     header, at = _varint(raw, payload)
     header_end, body = payload + header, payload + header
     if (header_end > end).any():
-        raise UnusualPageError
+        raise DamagedPageError if (header > size).any() else UnusualPageError
     apart = np.zeros(len(payload), dtype=np.bool_)
     integers: dict[str, Int64] = {}
     where = (payload, payload)
@@ -274,8 +323,10 @@ def _fields(
             is_text = (serial >= _FIRST_VARIABLE) & (serial & 1 == 1)
             where = (body, np.where(is_text, np.minimum(body + width, end), -1))
         body = body + width
-    if (at > header_end).any() or (body > payload + size).any():
-        raise UnusualPageError
+    # Values end within the record, and those of a header that ends here end with it.
+    beyond = (at > header_end) | (body > payload + size) | ((at == header_end) & (body != payload + size))
+    if beyond.any():
+        raise DamagedPageError
     return integers, where, apart
 
 
@@ -302,9 +353,14 @@ def _integers(raw: Bytes, eight: npt.NDArray[np.int64], serial: npt.NDArray[Any]
         if lowest == 1:
             return raw.take(stop - 1).view(np.int8).astype(np.int64)
         if 1 < lowest < _REAL:
-            return (eight[stop - 8].astype(np.int64) << int(_SHIFT[lowest])) >> int(_SHIFT[lowest])
+            value = (eight[stop - 8].astype(np.int64) << int(_SHIFT[lowest])) >> int(_SHIFT[lowest])
+            if lowest == _EIGHT_BYTES and (value == NULL).any():
+                raise UnusualPageError  # the number that means NULL here
+            return value
     shift = _SHIFT.take(serial, mode="clip")
     value = (eight[stop - 8].astype(np.int64) << shift) >> shift
+    if highest >= _EIGHT_BYTES and ((value == NULL) & (serial == _EIGHT_BYTES)).any():
+        raise UnusualPageError
     value[serial == _ZERO] = 0
     value[serial == _ONE] = 1
     if lowest == 0 or highest >= _REAL:
