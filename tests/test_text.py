@@ -1,13 +1,25 @@
 """Text from a trace, made safe to print."""
 
+import html
 import json
 import math
+import re
 import unicodedata
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
-from tracediff.text import json_text, printable, shorten, sizes_in_words, without_surrogates
+from tracediff.text import (
+    csv_text,
+    json_text,
+    markdown_text,
+    printable,
+    shorten,
+    sizes_in_words,
+    without_surrogates,
+)
 
 
 @given(st.text())
@@ -73,3 +85,47 @@ def test_text_without_surrogates_can_be_written(text):
 
 def test_a_lone_surrogate_becomes_a_replacement_character():
     assert without_surrogates("a\ud800b\udfff") == "a\ufffdb\ufffd"
+
+
+LINKS = [
+    "http://example.invalid/x",
+    "HTTPS://example.invalid",
+    "ftp://example.invalid",
+    "see www.example.invalid",
+    "mail someone@example.invalid",
+    "@someone",
+    "lambda#1",
+    "owner/repository#12",
+    "GH-12",
+]
+
+
+@pytest.mark.parametrize("text", LINKS)
+def test_markdown_of_a_name_holds_no_link_or_mention(text):
+    """As forges find them: in the rendered text, so that backslashes do not count."""
+    rendered = MarkdownIt("commonmark").renderInline(markdown_text(text))
+    assert not re.search(r"(https?|ftp)://|www\.|@\w|#\d|\bGH-\d", rendered, re.IGNORECASE)
+    assert rendered.replace("\u200b", "") == text
+
+
+@given(st.text(alphabet=st.characters(categories=("L", "N", "P", "S", "Zs"))))
+def test_markdown_shows_exactly_the_text(text):
+    rendered = MarkdownIt("commonmark").enable("table").renderInline(markdown_text(text))
+    assert html.unescape(rendered).replace("\u200b", "").strip() == text.replace("\u200b", "").strip()
+
+
+def test_a_bar_ends_no_cell_of_a_markdown_table():
+    table = f"| name |\n| --- |\n| {markdown_text('a | b `c` | d')} |\n"
+    assert "<td>a | b `c` | d</td>" in MarkdownIt("commonmark").enable("table").render(table)
+
+
+@pytest.mark.parametrize(
+    "text", ["=1+1", " =1+1", "\u00a0=1", "\uff1d1+1", "\ufe66x", "+1", "\uff0b1", "-x", "\uff0d1", "@a", "\uff20a"]
+)
+def test_no_cell_begins_a_formula(text):
+    assert csv_text(text) == f"'{text}"
+
+
+@pytest.mark.parametrize("text", ["", "a=1", "1-1", "nvjet_hsh", "−5 %", "'=1"])
+def test_cells_that_begin_no_formula_stay(text):
+    assert csv_text(text) == text

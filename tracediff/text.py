@@ -1,5 +1,6 @@
-"""Text from a trace, made safe to print: a kernel or range name may hold anything."""
+"""Text from a trace, made safe for terminals, JSON, Markdown and CSV: a kernel or range name may hold anything."""
 
+import html
 import json
 import math
 import re
@@ -68,6 +69,31 @@ def shorten(text: str, width: int) -> str:
         return text
     head = (width - 1) * 2 // 3
     return f"{text[:head]}…{text[len(text) - (width - 1 - head) :]}"
+
+
+#: What Markdown gives a meaning wherever it stands.
+_MARKDOWN = str.maketrans({character: f"\\{character}" for character in "\\|`*_[]~$"})
+#: What a forge makes a link or a mention of: `http://`, `www.`, `@user`, `#12`, `GH-12`. It looks at the text it has
+#: rendered, where a backslash is gone; a space without width stays.
+_LINKED = re.compile(r"(?<=:)(?=//)|(?<=www)(?=\.)|(?<=@)|(?<=#)(?=\d)|(?<=\bGH)(?=-\d)", re.IGNORECASE)
+_FORMULA = frozenset("=+-@")
+
+
+def markdown_text(text: str) -> str:
+    """Return Markdown that shows exactly this text: no table cell ends, no emphasis, HTML, link or mention begins."""
+    shown = html.escape(_LINKED.sub("\u200b", printable(text)), quote=False)
+    return shown.translate(_MARKDOWN)
+
+
+def csv_text(text: str) -> str:
+    """Return text as a cell that no spreadsheet runs.
+
+    A cell is a formula where it begins with `=`, `+`, `-` or `@`, after white space too, and in some languages where it
+    begins with the wide forms of these (`＝`). Such a cell gets a `'`, which spreadsheets do not show.
+    """
+    shown = printable(text)
+    first = unicodedata.normalize("NFKC", shown).lstrip()[:1]
+    return f"'{shown}" if first in _FORMULA else shown
 
 
 def sizes_in_words(numbers: Sequence[int | None]) -> str:

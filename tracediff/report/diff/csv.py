@@ -1,7 +1,4 @@
-"""CSV: one line per aligned pair of kernels, for spreadsheets.
-
-A spreadsheet runs a cell that begins with `=`, `+`, `-` or `@` as a formula; such text gets a `'` before it.
-"""
+"""CSV: one line per aligned pair of kernels, for spreadsheets."""
 
 from __future__ import annotations
 
@@ -10,9 +7,7 @@ import io
 from collections.abc import Iterable, Sequence
 
 from tracediff.diff.result import Kernel, Row, TraceDiff
-from tracediff.text import printable
-
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+from tracediff.text import csv_text
 
 _ROW = ("phase", "layer", "module", "position")
 _PAIR = ("verdict", "reason")
@@ -85,12 +80,5 @@ def _write(header: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(header)
-    writer.writerows([_safe(cell) for cell in line] for line in lines)
+    writer.writerows([csv_text(cell) if isinstance(cell, str) else cell for cell in line] for line in lines)
     return out.getvalue()
-
-
-def _safe(cell: object) -> object:
-    if not isinstance(cell, str):
-        return cell
-    text = printable(cell)
-    return f"'{text}" if text.startswith(_FORMULA) else text

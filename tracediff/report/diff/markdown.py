@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import html
-
 from tracediff.diff.result import TraceDiff
 from tracediff.diff.summary import summarise
 from tracediff.report.diff.lines import hidden_in_words, lines, phases
 from tracediff.report.words import coverage_words, duration, trace_words
-from tracediff.text import printable
+from tracediff.text import markdown_text
 
 _HEADER = "| layers | module | what changed | split-K | split-K reduces | time | verdict | why |"
 _RULE = "| --- | --- | --- | --- | --- | --- | --- | --- |"
-_SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\|`*_[]~$"})
 
 
 def diff_to_markdown(diff: TraceDiff, everything: bool = False, unfold: bool = False) -> str:
@@ -24,17 +21,17 @@ def diff_to_markdown(diff: TraceDiff, everything: bool = False, unfold: bool = F
         unfold: One line per layer.
     """
     text = ["## tracediff", ""]
-    text += [f"> **{_escape(warning)}**\n" for warning in diff.warnings]
+    text += [f"> **{markdown_text(warning)}**\n" for warning in diff.warnings]
     for label, side in (("a", diff.a), ("b", diff.b)):
         facts = [
             trace_words(side.info),
             coverage_words(side),
             f"compared: {side.kernels:,}, {duration(side.duration_ns)}",
         ]
-        text.append(f"- **{label}** {_escape(side.info.path)}: {_escape('; '.join([*facts, *side.notes]))}")
-    text += ["", *(f"{_escape(sentence)}  " for sentence in summarise(diff))]
+        text.append(f"- **{label}** {markdown_text(side.info.path)}: {markdown_text('; '.join([*facts, *side.notes]))}")
+    text += ["", *(f"{markdown_text(sentence)}  " for sentence in summarise(diff))]
     for phase, group in phases(lines(diff, everything, unfold)).items():
-        text += ["", f"### {_escape(phase)}", "", _HEADER, _RULE]
+        text += ["", f"### {markdown_text(phase)}", "", _HEADER, _RULE]
         for line in group:
             why = "; ".join(filter(None, [line.reason, line.bits]))
             cells = (
@@ -47,12 +44,7 @@ def diff_to_markdown(diff: TraceDiff, everything: bool = False, unfold: bool = F
                 line.verdict,
                 why,
             )
-            text.append(f"| {' | '.join(map(_escape, cells))} |")
+            text.append(f"| {' | '.join(map(markdown_text, cells))} |")
     if not everything and (hidden := hidden_in_words(diff)):
         text += ["", f"{hidden}."]
     return "\n".join(text) + "\n"
-
-
-def _escape(text: str) -> str:
-    """Make text stand as it is: no table cell ends, no emphasis, no HTML, no mention of a user."""
-    return html.escape(printable(text), quote=False).translate(_SPECIAL).replace("@", "@\u200b")
