@@ -116,7 +116,7 @@ def test_figures_are_never_written_over_others_unasked(tmp_path):
 
 def test_without_kaleido_the_error_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "kaleido", None)
-    with pytest.raises(TracediffError, match=r"pip install 'nsys-tracediff\[figures\]'"):
+    with pytest.raises(TracediffError, match=r"pip install '\.\[figures\]'"):
         write_images(growth_figures(EVIDENCE), tmp_path)
 
 

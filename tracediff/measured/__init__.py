@@ -3,14 +3,17 @@
 from tracediff.measured.document import MalformedEvidenceError, decode_evidence, encode_evidence, read_evidence
 from tracediff.measured.model import (
     CONTROLS,
+    Answer,
     Bits,
     Control,
     Evidence,
+    LogitsMove,
     ModuleBits,
     PairEvidence,
     Repair,
     RunEvidence,
     State,
+    Unstable,
 )
 
 EVIDENCE_FILE = "evidence.json"
@@ -22,15 +25,18 @@ __all__ = [
     "CONTROLS",
     "EVIDENCE_FILE",
     "LOGITS_FILE",
+    "Answer",
     "Bits",
     "Control",
     "Evidence",
+    "LogitsMove",
     "MalformedEvidenceError",
     "ModuleBits",
     "PairEvidence",
     "Repair",
     "RunEvidence",
     "State",
+    "Unstable",
     "decode_evidence",
     "encode_evidence",
     "read_evidence",

@@ -2,32 +2,54 @@
 
 docs/reduction-order.md describes the file:
 
-    {"schema": 1, "model", "dtype", "tokens", "batches": [1, 2, …], "phases": ["prefill", "decode[0]", …],
+    {"schema": 2, "model", "dtype", "attention", "tokens", "batches": [1, 2, …], "phases": ["prefill", "decode[0]", …],
+     "repeats", "steady_attentions": [attention…] | null,
+     "unstable": [{"phase", "module", "batch", "outcomes", "repeats", "kernels": [name…]}, …],
      "pairs": [{"batches": [1, 2],
-                "logits": {phase: BITS}, "tokens": {phase: [token at a, token at b]},
+                "logits": {phase: BITS}, "pinned_logits": {phase: BITS}, "tokens": {phase: [token at a, token at b]},
+                "moves": {phase: {"max_abs", "scale", "margins": [at a, at b], "top_changes": [of a, of b]}},
                 "modules": {phase: {module: [BITS on equal inputs, BITS in the run]}},
                 "first_origin": [phase, module] | null,
                 "repair": {"minimal": [kind…], "logits_equal", "complement_logits_equal", "tried"} | null}, …],
      "notes": [sentence…],
      "controls": {"run_to_run" | "neighbours" | "position" | "profiler":
-                  {"equal", "compared", "first", "share", "max_ulp"}},
+                  {"answer": "equal" | "differs" | "cannot tell", "why", "compared", "first", "share", "max_ulp",
+                   "held_out"}},
      "seconds"}
 
-BITS is true (equal), [share of differing elements, largest distance in ULP or null], or null (not measured). `notes`
-and `seconds` may be missing (older files); keys that are not known here are ignored.
+BITS is true (equal), [share of differing elements, largest distance in ULP or null], or null (not measured, or
+unstable). Fields with an empty value may be missing; keys that are not known here are ignored.
+
+Schema 1 (tracediff 0.1) has no noise measured: none of "attention", "repeats", "steady_attentions", "unstable",
+"pinned_logits" and "moves", and controls with "equal" (true, false, null) that were made once, on whole runs. Where
+such a control found other bits and noise could explain them, it is read as "cannot tell".
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Struct
 
-from tracediff.measured.model import Bits, Control, Evidence, ModuleBits, PairEvidence, Repair
+from tracediff.measured.confounded import without_confounded
+from tracediff.measured.model import (
+    Answer,
+    Bits,
+    Control,
+    Evidence,
+    LogitsMove,
+    ModuleBits,
+    PairEvidence,
+    Repair,
+    Unstable,
+)
 
-SCHEMA = 1
+SCHEMA = 2
+_FIRST_SCHEMA = 1
 
 # Larger whole numbers fit neither SQLite nor the counts they stand for.
 _Whole = Annotated[int, Meta(ge=0, le=2**63 - 1)]
@@ -36,6 +58,9 @@ _BitsInFile = bool | tuple[_Share, _Whole | None] | None
 
 # A difference share of 0.123456789 says no more than one of 0.1235.
 _SHARE_DIGITS = 4
+
+
+_EQUAL = {Answer.EQUAL: True, Answer.DIFFERS: False, Answer.CANNOT_TELL: None}
 
 
 class MalformedEvidenceError(ValueError):
@@ -49,7 +74,9 @@ class _Repair(Struct, frozen=True):
     tried: _Whole
 
 
-class _Control(Struct, frozen=True):
+class _FirstControl(Struct, frozen=True, kw_only=True):
+    """A control of schema 1."""
+
     equal: bool | None
     compared: str
     first: str | None
@@ -57,20 +84,48 @@ class _Control(Struct, frozen=True):
     max_ulp: _Whole | None
 
 
-class _Pair(Struct, frozen=True):
+class _Control(Struct, frozen=True, kw_only=True):
+    answer: Answer
+    compared: str
+    why: str | None = None
+    first: str | None = None
+    share: _Share = 0.0
+    max_ulp: _Whole | None = 0
+    held_out: _Whole = 0
+
+
+class _Unstable(Struct, frozen=True, kw_only=True):
+    phase: str
+    module: str
+    batch: _Whole
+    outcomes: _Whole
+    repeats: _Whole
+    kernels: tuple[str, ...] = ()
+
+
+class _Move(Struct, frozen=True, kw_only=True):
+    max_abs: float | None
+    scale: float | None
+    margins: tuple[float | None, float | None]
+    top_changes: tuple[float | None, float | None]
+
+
+class _Pair(Struct, frozen=True, kw_only=True, omit_defaults=True):
     batches: tuple[_Whole, _Whole]
     logits: dict[str, _BitsInFile]
     tokens: dict[str, tuple[_Whole, _Whole]]
     modules: dict[str, dict[str, tuple[_BitsInFile, _BitsInFile]]]
     first_origin: tuple[str, str] | None
     repair: _Repair | None
+    moves: dict[str, _Move] = {}
+    pinned_logits: dict[str, _BitsInFile] = {}
 
 
 class _Schema(Struct, frozen=True):
     schema: int
 
 
-class _Document(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class _Common(Struct, frozen=True, kw_only=True, omit_defaults=True):
     schema: int
     model: str
     dtype: str
@@ -79,8 +134,21 @@ class _Document(Struct, frozen=True, kw_only=True, omit_defaults=True):
     phases: tuple[str, ...]
     pairs: tuple[_Pair, ...]
     notes: tuple[str, ...] = ()
-    controls: dict[str, _Control]
     seconds: Annotated[float, Meta(ge=0)] | None = None
+
+
+class _FirstDocument(_Common, frozen=True, kw_only=True):
+    """Schema 1."""
+
+    controls: dict[str, _FirstControl]
+
+
+class _Document(_Common, frozen=True, kw_only=True, omit_defaults=True):
+    controls: dict[str, _Control]
+    attention: str | None = None
+    repeats: _Whole | None = None
+    unstable: tuple[_Unstable, ...] = ()
+    steady_attentions: tuple[str, ...] | None = None
 
 
 def read_evidence(path: Path) -> Evidence:
@@ -101,8 +169,10 @@ def decode_evidence(text: bytes | str) -> Evidence:
     """
     try:
         schema = msgspec.json.decode(text, type=_Schema).schema
+        if schema == _FIRST_SCHEMA:
+            return without_confounded(_first_evidence(msgspec.json.decode(text, type=_FirstDocument)))
         if schema != SCHEMA:
-            raise MalformedEvidenceError(f"it has schema {schema}, this version reads {SCHEMA}")
+            raise MalformedEvidenceError(f"it has schema {schema}, this version reads {_FIRST_SCHEMA} and {SCHEMA}")
         return _evidence(msgspec.json.decode(text, type=_Document))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedEvidenceError(str(error)) from error
@@ -119,64 +189,85 @@ def encode_evidence(evidence: Evidence) -> str:
         phases=evidence.phases,
         pairs=tuple(map(_pair_in_file, evidence.pairs)),
         notes=evidence.notes,
-        controls={
-            name: _Control(control.equal, control.compared, control.first, control.share, control.max_ulp)
-            for name, control in evidence.controls.items()
-        },
+        controls={name: _control_in_file(control) for name, control in evidence.controls.items()},
         seconds=evidence.seconds,
+        attention=evidence.attention,
+        repeats=evidence.repeats,
+        unstable=tuple(_Unstable(**asdict(each)) for each in evidence.unstable),
+        steady_attentions=evidence.steady_attentions,
     )
     return msgspec.json.encode(document).decode() + "\n"
 
 
+def _common(document: _Common, unstable: Sequence[Unstable]) -> dict[str, Any]:
+    return {
+        "model": document.model,
+        "dtype": document.dtype,
+        "tokens": document.tokens,
+        "batches": document.batches,
+        "phases": document.phases,
+        "pairs": tuple(_pair(pair, unstable) for pair in document.pairs),
+        "notes": document.notes,
+        "seconds": document.seconds,
+    }
+
+
+def _first_evidence(document: _FirstDocument) -> Evidence:
+    controls = {name: Control(**msgspec.structs.asdict(control)) for name, control in document.controls.items()}
+    return Evidence(**_common(document, ()), controls=controls)
+
+
 def _evidence(document: _Document) -> Evidence:
+    unstable = tuple(Unstable(**msgspec.structs.asdict(each)) for each in document.unstable)
     return Evidence(
-        model=document.model,
-        dtype=document.dtype,
-        tokens=document.tokens,
-        batches=document.batches,
-        phases=document.phases,
-        pairs=tuple(map(_pair, document.pairs)),
-        notes=document.notes,
-        controls={
-            name: Control(
-                equal=control.equal,
-                compared=control.compared,
-                first=control.first,
-                share=control.share,
-                max_ulp=control.max_ulp,
-            )
-            for name, control in document.controls.items()
-        },
-        seconds=document.seconds,
+        **_common(document, unstable),
+        controls={name: _control(control) for name, control in document.controls.items()},
+        attention=document.attention,
+        repeats=document.repeats,
+        unstable=unstable,
+        steady_attentions=document.steady_attentions,
     )
 
 
-def _pair(pair: _Pair) -> PairEvidence:
+def _control(control: _Control) -> Control:
+    fields = msgspec.structs.asdict(control)
+    return Control(equal=_EQUAL[fields.pop("answer")], **fields)
+
+
+def _control_in_file(control: Control) -> _Control:
+    fields = asdict(control)
+    del fields["equal"]
+    return _Control(answer=control.answer, **fields)
+
+
+def _pair(pair: _Pair, unstable: Sequence[Unstable]) -> PairEvidence:
+    worst: dict[tuple[str, str], Unstable] = {}
+    for each in sorted(unstable, key=lambda each: each.outcomes):
+        if each.batch in pair.batches:
+            worst[each.phase, each.module] = each
     return PairEvidence(
         batches=pair.batches,
         logits={phase: _bits(bits, f"logits of {phase}") for phase, bits in pair.logits.items()},
         tokens=pair.tokens,
         modules={
             phase: {
-                module: ModuleBits(isolated=_bits(isolated, module), propagated=_bits(propagated, module))
+                module: ModuleBits(
+                    isolated=_bits(isolated, module),
+                    propagated=_bits(propagated, module),
+                    unstable=worst.get((phase, module)),
+                )
                 for module, (isolated, propagated) in measured.items()
             }
             for phase, measured in pair.modules.items()
         },
         first_origin=pair.first_origin,
-        repair=None
-        if pair.repair is None
-        else Repair(
-            minimal=pair.repair.minimal,
-            logits_equal=pair.repair.logits_equal,
-            complement_logits_equal=pair.repair.complement_logits_equal,
-            tried=pair.repair.tried,
-        ),
+        repair=None if pair.repair is None else Repair(**msgspec.structs.asdict(pair.repair)),
+        moves={phase: LogitsMove(**msgspec.structs.asdict(move)) for phase, move in pair.moves.items()},
+        pinned_logits={phase: _bits(bits, f"pinned logits of {phase}") for phase, bits in pair.pinned_logits.items()},
     )
 
 
 def _pair_in_file(pair: PairEvidence) -> _Pair:
-    repair = pair.repair
     return _Pair(
         batches=pair.batches,
         logits={phase: _bits_in_file(bits) for phase, bits in pair.logits.items()},
@@ -189,9 +280,9 @@ def _pair_in_file(pair: PairEvidence) -> _Pair:
             for phase, measured in pair.modules.items()
         },
         first_origin=pair.first_origin,
-        repair=None
-        if repair is None
-        else _Repair(repair.minimal, repair.logits_equal, repair.complement_logits_equal, repair.tried),
+        repair=None if pair.repair is None else _Repair(**asdict(pair.repair)),
+        moves={phase: _Move(**asdict(move)) for phase, move in pair.moves.items()},
+        pinned_logits={phase: _bits_in_file(bits) for phase, bits in pair.pinned_logits.items()},
     )
 
 

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 #: The controls, gravest first: each repeats the same work and changes only what must not matter.
 CONTROLS = ("run_to_run", "neighbours", "position", "profiler")
+
+
+class Answer(StrEnum):
+    """What a control found."""
+
+    EQUAL = "equal"
+    DIFFERS = "differs"
+    CANNOT_TELL = "cannot tell"
 
 
 class State(StrEnum):
@@ -19,6 +27,8 @@ class State(StrEnum):
     """Equal inputs give other bits: a difference begins here."""
     PROPAGATED = "propagated"
     """Equal inputs give equal bits, or were not replayed; the run's bits differ."""
+    UNSTABLE = "unstable"
+    """Its own bits vary from run to run on equal inputs at one batch size, so nothing follows from a difference."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,20 +48,43 @@ class Bits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Unstable:
+    """A module whose own bits vary on equal inputs at one batch size.
+
+    Attributes:
+        phase, module, batch: Where.
+        outcomes: How many different outputs were seen.
+        repeats: In how many runs.
+        kernels: Names of the kernels that sum in it, where a trace names them.
+    """
+
+    phase: str
+    module: str
+    batch: int
+    outcomes: int
+    repeats: int
+    kernels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModuleBits:
     """One module in one phase, row 0 at two batch sizes.
 
     Attributes:
-        isolated: Its outputs on equal inputs; None where it could not be replayed.
+        isolated: Its outputs on equal inputs; None where it could not be replayed, or where they vary by themselves.
         propagated: Its outputs in the run, each batch size with its own inputs; None where not compared.
+        unstable: How they vary by themselves at either batch size, the worse of the two; None where they do not.
     """
 
     isolated: Bits | None
     propagated: Bits | None
+    unstable: Unstable | None = None
 
     @property
     def state(self) -> State | None:
         """What the module does to bits; None where that was not measured."""
+        if self.unstable is not None:
+            return State.UNSTABLE
         if self.isolated is not None and not self.isolated.equal:
             return State.ORIGIN
         if self.propagated is not None and not self.propagated.equal:
@@ -82,18 +115,52 @@ class Control:
     """One control.
 
     Attributes:
-        equal: Whether every comparison found equal bits; None where it could not be made.
+        equal: Whether bits are equal: False only where other bits came in every repeat and nothing that varies by
+            itself can explain them; None where that cannot be told.
         compared: What was compared, in words.
+        why: Why it cannot be told, in words; None where it can.
         first: Where bits first differed: a phase, and the module where that is known; None where they did not.
         share: Largest share of differing logits in a comparison, 0 to 1.
         max_ulp: Largest difference of a logit in ULP; None where unknown.
+        held_out: Modules, counted per phase and batch size, that vary by themselves and were left out.
     """
 
     equal: bool | None
     compared: str
+    why: str | None = None
     first: str | None = None
     share: float = 0.0
     max_ulp: int | None = 0
+    held_out: int = 0
+
+    @property
+    def answer(self) -> Answer:
+        """`equal` in words."""
+        return {True: Answer.EQUAL, False: Answer.DIFFERS, None: Answer.CANNOT_TELL}[self.equal]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogitsMove:
+    """How far row 0's logits of one phase moved between two batch sizes, beside what a token needs to flip.
+
+    None where a value is not finite.
+
+    Attributes:
+        max_abs: Largest |difference| of a logit, over all positions.
+        scale: Largest |logit| at the first batch size, over all positions.
+        margins: Top-1 minus top-2 logit at the last position, at either batch size.
+        top_changes: |change of the top-1 logit| + |change of the top-2 logit| at the last position, for the top two of
+            either batch size. A token can flip only where its margin is no larger.
+    """
+
+    max_abs: float | None
+    scale: float | None
+    margins: tuple[float | None, float | None]
+    top_changes: tuple[float | None, float | None]
+
+    def swapped(self) -> LogitsMove:
+        """Return the same for the two batch sizes in the other order."""
+        return replace(self, margins=self.margins[::-1], top_changes=self.top_changes[::-1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,8 +172,12 @@ class PairEvidence:
         logits: Bits of all positions' logits, by phase; None where not measured.
         tokens: Greedy choice at the last position at either batch size, by phase.
         modules: By phase and module path.
-        first_origin: Phase and module that first made a difference.
-        repair: None where none was needed or sought.
+        first_origin: Phase and module that first made a difference; unstable modules are none.
+        repair: Sought with unstable modules pinned to what they put out at the first batch size; None where none was
+            needed or sought.
+        moves: How far the logits moved, by phase; empty in older files.
+        pinned_logits: Bits of the logits with unstable modules pinned, by phase: equal where noise alone explains
+            `logits`; empty where nothing is unstable.
     """
 
     batches: tuple[int, int]
@@ -115,6 +186,8 @@ class PairEvidence:
     modules: Mapping[str, Mapping[str, ModuleBits]]
     first_origin: tuple[str, str] | None
     repair: Repair | None
+    moves: Mapping[str, LogitsMove] = field(default_factory=dict)
+    pinned_logits: Mapping[str, Bits | None] = field(default_factory=dict)
 
     def module(self, phase: str | None, module: str) -> ModuleBits | None:
         """Return what was measured of one module in one phase."""
@@ -127,9 +200,9 @@ class RunEvidence:
 
     Attributes:
         batches: The batch sizes, in the order in which they are compared.
-        logits, tokens, first_origin, repair: As in `PairEvidence`, tokens in the order of `batches`.
-        notes: What could not be measured, one sentence each.
-        controls: By name.
+        logits, tokens, first_origin, repair, moves, pinned_logits: As in `PairEvidence`, in the order of `batches`.
+        notes, controls, attention, repeats, steady_attentions: As in `Evidence`.
+        unstable: Modules whose own bits vary at one of the two batch sizes.
     """
 
     batches: tuple[int, int]
@@ -139,6 +212,12 @@ class RunEvidence:
     repair: Repair | None = None
     notes: tuple[str, ...] = ()
     controls: Mapping[str, Control] = field(default_factory=dict)
+    moves: Mapping[str, LogitsMove] = field(default_factory=dict)
+    pinned_logits: Mapping[str, Bits | None] = field(default_factory=dict)
+    unstable: tuple[Unstable, ...] = ()
+    attention: str | None = None
+    repeats: int | None = None
+    steady_attentions: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +233,11 @@ class Evidence:
         notes: What could not be measured, one sentence each.
         controls: By name; `CONTROLS` lists the known ones.
         seconds: How long measuring took; None where the file does not say.
+        attention: How attention was computed (`sdpa`, `flash`, …); None in older files.
+        repeats: How often each module was given equal inputs; None in older files, where noise was not measured.
+        unstable: Modules whose own bits vary on equal inputs.
+        steady_attentions: The attentions with which the same run gave equal logits in every repeat; None where none was
+            tried (nothing is unstable, or the model cannot change its attention).
     """
 
     model: str
@@ -165,6 +249,10 @@ class Evidence:
     notes: tuple[str, ...]
     controls: Mapping[str, Control]
     seconds: float | None = None
+    attention: str | None = None
+    repeats: int | None = None
+    unstable: tuple[Unstable, ...] = ()
+    steady_attentions: tuple[str, ...] | None = None
 
     def pair(self, a: int | None, b: int | None) -> PairEvidence | None:
         """Return the comparison of two batch sizes, given in either order."""
@@ -181,4 +269,10 @@ class Evidence:
             repair=pair.repair,
             notes=self.notes,
             controls=self.controls,
+            moves={phase: move.swapped() if swapped else move for phase, move in pair.moves.items()},
+            pinned_logits=pair.pinned_logits,
+            unstable=tuple(each for each in self.unstable if each.batch in pair.batches),
+            attention=self.attention,
+            repeats=self.repeats,
+            steady_attentions=self.steady_attentions,
         )
