@@ -50,6 +50,12 @@ def test_names_come_from_standard_input_one_per_line() -> None:
     assert [json.loads(line)["name"] for line in output.splitlines()] == [NVJET, LEGACY]
 
 
+def test_standard_input_without_a_name_is_an_error() -> None:
+    result = CliRunner().invoke(app, ["name", "-"], input="| --- |\n\n")
+    assert result.exit_code == 2
+    assert "no kernel name on standard input" in result.stderr
+
+
 def test_explain_prints_each_token_with_meaning_and_certainty() -> None:
     code, output = run("--explain", NVJET)
     lines = output.splitlines()

@@ -15,7 +15,10 @@ from tracediff.text import printable
 @app.command()
 def name(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Kernel names, or - to read them from standard input, one per line.")
+        list[str] | None,
+        typer.Argument(
+            help="Kernel names, or - to read them from standard input: a name per line, or rows of a table."
+        ),
     ] = None,
     output_format: Annotated[
         TextJson, typer.Option("--format", help="One readable line, or one JSON object, per name.")
@@ -33,14 +36,22 @@ def name(
 
 
 def _given(names: list[str]) -> Iterator[str]:
-    """Yield the names, those of standard input in place of `-`; its empty lines are no names."""
+    """Yield the names as given, and in place of `-` those in the lines of standard input."""
+    from tracediff.kernels.pasted import name_in_row
+
     for text in names:
         if text != "-":
             yield text
             continue
+        nothing = True
         for line in sys.stdin:
-            if stripped := line.rstrip("\r\n"):
-                yield stripped
+            if found := name_in_row(line):
+                nothing = False
+                yield found
+        if nothing:
+            raise TracediffError(
+                "no kernel name on standard input", "give a name per line, or rows of a profiler's table"
+            )
 
 
 def _write_json(text: str, explained: bool) -> None:

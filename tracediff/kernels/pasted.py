@@ -1,0 +1,91 @@
+"""Kernel names in rows that people paste: tables of nsys, nvprof, ncu and PyTorch, Markdown, CSV, names in backticks.
+
+A row is cut into cells where its kind of table cuts: at bars, tabs, two or more spaces, or commas between CSV fields.
+Numbers, times and what a profiler adds to a name go from both ends of a cell, and the cell that reads best as a kernel
+name is the name. A line that is no row of a table is a name as it is.
+"""
+
+import csv
+import re
+
+from tracediff.kernels.registry import parse
+
+#: `43.6`, `1,234`, `12.3%`, `1.72898s`, `0B`: a number with its unit, and a unit or a sign that stands alone.
+_VALUE = re.compile(
+    r"[-+]?\d[\d.,']*(?:e[-+]?\d+)?(?:%|x|[kKMGT]?i?B(?:/s)?|[nuµμm]?s)?|%|[nuµμm]?s|[KMG]i?B|-+|\*", re.I
+)
+_LABEL = re.compile(r"^(?:GPU activities|API calls|Name|Kernel(?: name)?):\s+", re.I)
+_BULLET = re.compile(r"^(?:[-*+•>]|\d+[.)])\s+(?=\S)")
+#: What ncu writes behind a name: the grid and the block, then the context; older versions: a date.
+_NCU_TAIL = re.compile(
+    r"\s*\(\d+, \d+, \d+\)\s*x\s*\(\d+, \d+, \d+\).*$|,\s*(?:\d{4}-\w{3}-\d\d [\d:]+,\s*)?Context \d+.*$"
+)
+#: nvprof counts launches behind a name: `name [123]`.
+_NVPROF_TAIL = re.compile(r"\s+\[\d+\]$")
+_CSV = re.compile(r'^(?:"[^"]*",|-?[\d.]+,[^\s,]+,)')
+_NO_TEXT = re.compile(r"^(?:\W*|`{3,}\w*)$")  # a blank line, a rule, a fence of Markdown
+_UNSURE_FAMILIES = frozenset({"other", "triton_user"})  # any identifier is read as one of these
+
+
+def name_in_row(line: str) -> str | None:
+    """Return the kernel name in a pasted line, or None where it is a rule, a header or a row without one."""
+    text = line.strip()
+    if _NO_TEXT.match(text):
+        return None
+    cells, is_table = _cells(text)
+    if not is_table and len(cells) == 1:
+        return cells[0] or None
+    ranked = [(rank, cell) for cell in cells if (rank := _rank(cell))]
+    return max(ranked, key=lambda each: (each[0], len(each[1])))[1] if ranked else None
+
+
+def _cells(text: str) -> tuple[list[str], bool]:
+    """Return the cells of a line without their decoration, and whether it is a row of a table."""
+    spans = re.findall(r"`([^`]+)`", text)
+    quoted = re.findall(r'"([^"]+)"', text)
+    if spans:
+        parts, is_table = spans, True
+    elif re.match(r"^[|│┃]", text):
+        parts, is_table = re.split(r"\s*[|│┃]\s*", text), True
+    elif _CSV.match(text):
+        parts, is_table = _csv_fields(text), True
+    elif quoted:
+        parts, is_table = quoted, True
+    else:
+        parts = re.split(r"\t|\s{2,}", text)
+        is_table = len(parts) > 1
+    cells = [_undecorated(part) for part in parts]
+    return [cell for cell in cells if cell], is_table or cells != parts
+
+
+def _csv_fields(text: str) -> list[str]:
+    try:
+        return next(csv.reader([text]), [])
+    except csv.Error:  # a field longer than the module's limit: no kernel name
+        return []
+
+
+def _undecorated(cell: str) -> str:
+    """Return a cell without bullets, labels, numbers at either end, quotes, and what profilers append to a name."""
+    bare = _LABEL.sub("", _BULLET.sub("", cell.strip()))
+    bare = _NVPROF_TAIL.sub("", _NCU_TAIL.sub("", bare))
+    words = bare.split(" ")
+    first, last = 0, len(words)
+    while first < last and _is_value(words[first]):
+        first += 1
+    while last > first and _is_value(words[last - 1]):
+        last -= 1
+    return " ".join(words[first:last]).strip("\"'")
+
+
+def _is_value(word: str) -> bool:
+    return not word or _VALUE.fullmatch(word) is not None
+
+
+def _rank(cell: str) -> int:
+    """How well a cell reads as a kernel name; 0 where it does not."""
+    if parse(cell).family not in _UNSURE_FAMILIES:
+        return 3
+    if "::" in cell or re.search(r"\w<.*>|\w\(.*\)$", cell):
+        return 2
+    return int(re.fullmatch(r"\w*_\w*", cell) is not None)
