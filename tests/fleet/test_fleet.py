@@ -2,18 +2,21 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.profiles import FLOAT16
 from tracediff.errors import TracediffError
 from tracediff.fleet import group_traces, ingest
-from tracediff.fleet.dataset import FILE, partition_of, write_table
+from tracediff.fleet.dataset import FILE, partition_of, trace_name, write_table
 from tracediff.fleet.sources import traces_in
 from tracediff.report.fleet.text import as_json, as_text
 from tracediff.trace import read_trace
@@ -26,7 +29,7 @@ ONE, TWO = DATA / "llama-two-blocks-b1.sqlite", DATA / "llama-two-blocks-b2.sqli
 
 
 def copies(folder, count, source=ONE):
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{source.stem}-{number:02}.sqlite" for number in range(count)]
     for path in paths:
         shutil.copy(source, path)
@@ -44,7 +47,7 @@ def run(*command):
 def write_all(paths, out):
     """Write traces as workers do, without workers."""
     for path in paths:
-        write_table(read_trace(path), out / partition_of(path))
+        write_table(read_trace(path), path, out)
     return out
 
 
@@ -108,11 +111,11 @@ def test_a_trace_that_cannot_be_read_is_one_problem_and_the_others_are_done(tmp_
 
 def test_what_was_half_written_is_no_part_of_the_dataset(tmp_path):
     out = tmp_path / "out"
-    folder = out / partition_of(ONE)
+    folder = out / partition_of(ONE, out)
     folder.mkdir(parents=True)
     (folder / f".{FILE}.abc.tmp").write_bytes(b"half")
     assert [outcome.kernels for outcome in ingest([ONE], out, workers=1)] == [112]
-    assert group_traces(out).groups[0].traces == (str(ONE),)
+    assert group_traces(out).groups[0].traces == (trace_name(ONE, out),)
 
 
 def test_no_scheduler(tmp_path, monkeypatch):
@@ -125,7 +128,7 @@ def test_the_odd_one_out_is_named_with_what_it_does_otherwise(tmp_path):
     out = write_all([*copies(tmp_path / "in", 3), TWO], tmp_path / "out")
     fleet = group_traces(out)
     assert [len(group.traces) for group in fleet.groups] == [3, 1]
-    assert fleet.groups[1].traces == (str(TWO),)
+    assert fleet.groups[1].traces == (trace_name(TWO, out),)
     differing = {each.module: each for each in fleet.groups[1].differences}
     q_proj = differing["model.layers.0.self_attn.q_proj"]
     assert "128x8" in q_proj.usual[0]
@@ -135,7 +138,7 @@ def test_the_odd_one_out_is_named_with_what_it_does_otherwise(tmp_path):
     text = as_text(fleet)
     assert TWO.name in text
     assert "prefill model.layers.#.self_attn.q_proj (2 times)" in text
-    assert json.loads(as_json(fleet))["groups"][1]["traces"] == [str(TWO)]
+    assert json.loads(as_json(fleet))["groups"][1]["traces"] == [trace_name(TWO, out)]
 
 
 def test_equal_traces_are_one_group(tmp_path):
@@ -165,6 +168,56 @@ def test_folders_stand_for_the_traces_in_them(tmp_path):
     assert traces_in([tmp_path / "in", TWO]) == [*paths, TWO]
     with pytest.raises(TracediffError, match="holds no trace"):
         traces_in([tmp_path])
+
+
+def test_a_folder_that_capture_wrote_is_its_traces_and_not_its_results():
+    assert [trace.name for trace in traces_in([FLOAT16])] == ["b1.sqlite", "b2.sqlite", "b8.sqlite"]
+
+
+def test_a_torch_trace_in_a_folder_is_a_trace(tmp_path):
+    trace = next((DATA).glob("torch-cpu-*.json*"))
+    shutil.copy(trace, tmp_path)
+    assert traces_in([tmp_path]) == [tmp_path / trace.name]
+
+
+def test_no_file_of_the_dataset_holds_an_absolute_path(tmp_path):
+    paths = copies(tmp_path / "secret-project" / "in", 2)
+    out = write_all(paths, tmp_path / "secret-project" / "out")
+    assert group_traces(out).groups[0].traces == tuple(f"../in/{path.name}" for path in paths)
+    for file in out.rglob("*"):
+        assert "secret-project" not in str(file.relative_to(out))
+        assert not file.is_file() or b"secret-project" not in file.read_bytes()
+
+
+def test_a_trace_that_shares_no_folder_with_the_dataset_is_named_by_its_last_folder():
+    assert trace_name(Path("/home/someone/run/b1.sqlite"), Path("/data/fleet")) == "run/b1.sqlite"
+    assert trace_name(Path("/b1.sqlite"), Path("/data/fleet")) == "b1.sqlite"
+
+
+def test_a_dataset_moved_with_its_traces_is_still_complete(tmp_path):
+    write_all(copies(tmp_path / "here" / "in", 1), tmp_path / "here" / "out")
+    (tmp_path / "here").rename(tmp_path / "there")
+    (trace,) = (tmp_path / "there" / "in").iterdir()
+    assert [outcome.kernels for outcome in ingest([trace], tmp_path / "there" / "out", workers=1)] == [None]
+
+
+@pytest.mark.slow
+def test_an_interrupt_is_one_line_and_leaves_no_process(tmp_path):
+    copies(tmp_path / "in", 40)
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "tracediff", "ingest", tmp_path / "in", "--out", out, "--workers", "2"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    while not list(out.glob("*/*.parquet")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers too
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert re.fullmatch(r"Interrupted: \d+ of 40 traces are done; the same command does the rest\n", told)
+    with pytest.raises(ProcessLookupError):
+        for _ in range(100):  # the last process of multiprocessing ends after its parent
+            os.killpg(process.pid, 0)
+            time.sleep(0.1)
 
 
 def test_commands(tmp_path):

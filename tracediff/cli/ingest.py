@@ -20,17 +20,23 @@ def ingest(
 
     Example: tracediff ingest traces/*.sqlite --out fleet && tracediff fleet fleet
     """
+    from tracediff.fleet.ingest import Outcome
     from tracediff.fleet.ingest import ingest as ingest_traces
     from tracediff.fleet.sources import traces_in
 
     found = traces_in(traces)
-    outcomes = ingest_traces(
-        found,
-        out,
-        scheduler=scheduler,
-        workers=workers,
-        progress=lambda outcome: say(outcome.problem) if outcome.problem else None,
-    )
+    outcomes: list[Outcome] = []
+
+    def note(outcome: Outcome) -> None:
+        outcomes.append(outcome)
+        if outcome.problem:
+            say(outcome.problem)
+
+    try:
+        ingest_traces(found, out, scheduler=scheduler, workers=workers, progress=note)
+    except KeyboardInterrupt:
+        say(f"Interrupted: {len(outcomes)} of {len(found)} traces are done; the same command does the rest")
+        raise
     failed = sum(outcome.problem is not None for outcome in outcomes)
     written = [outcome.kernels for outcome in outcomes if outcome.kernels is not None]
     there = len(outcomes) - failed - len(written)

@@ -1,7 +1,8 @@
 """The dataset: one folder per trace (`trace=NAME-HASH/kernels.parquet`), one row per kernel in launch order.
 
 DuckDB, Polars, Spark and pandas read it as a Hive-partitioned dataset. A file appears whole or not at all, and its
-name depends on the trace alone, so writing it twice changes nothing: a task may die and be run again.
+name depends only on the trace and on where that lies seen from the dataset. So a task may die and be run again, and a
+dataset moved together with its traces is still up to date. No absolute path is stored: it would name users and hosts.
 
 | column | type | |
 | --- | --- | --- |
@@ -11,13 +12,15 @@ name depends on the trace alone, so writing it twice changes nothing: a task may
 | launch_ns, start_ns, duration_ns | int64 | |
 | grid_x … block_z, registers, shared_memory_bytes, device, stream, process | int32 | |
 
-The file's metadata holds `tracediff`: JSON with path, profiler, gpu, batch, dtype, model, kernels.
+The file's metadata holds `tracediff`: JSON with name (the trace's path, see `trace_name`), profiler, gpu, batch, dtype,
+model, kernels.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,18 +52,30 @@ def import_pyarrow() -> Any:
     return pyarrow
 
 
-def partition_of(trace: Path) -> str:
-    """Return the folder of a trace in the dataset: its name, and a hash of where it is and what state it is in."""
+def trace_name(trace: Path, out: Path) -> str:
+    """Return the path of a trace relative to the dataset at `out`.
+
+    Where the two share no folder but the root, that path would spell out an absolute one: then only the folder and the
+    file are named.
+    """
+    trace, out = trace.resolve(), out.resolve()
+    common = Path(os.path.commonpath([trace, out]))
+    return os.path.relpath(trace, out) if common != common.parent else "/".join(trace.parts[-2:]).lstrip("/")
+
+
+def partition_of(trace: Path, out: Path) -> str:
+    """Return the folder of a trace in the dataset: its file name, and a hash of where it is and what state it is in."""
     state = trace.stat()
-    identity = f"{trace.resolve()}\0{state.st_size}\0{state.st_mtime_ns}"
+    identity = f"{os.path.relpath(trace.resolve(), out.resolve())}\0{state.st_size}\0{state.st_mtime_ns}"
     name = re.sub(r"[^A-Za-z0-9._-]", "_", trace.name)[:80]
     return f"trace={name}-{hashlib.sha256(identity.encode(errors='surrogateescape')).hexdigest()[:12]}"
 
 
-def write_table(table: KernelTable, folder: Path) -> None:
-    """Write one kernel table into its folder of the dataset."""
+def write_table(table: KernelTable, trace: Path, out: Path) -> None:
+    """Write the kernel table of `trace` into its folder of the dataset at `out`."""
     pyarrow = import_pyarrow()
-    arrow = _to_arrow(table, pyarrow)
+    arrow = _to_arrow(table, trace_name(trace, out), pyarrow)
+    folder = out / partition_of(trace, out)
     folder.mkdir(parents=True, exist_ok=True)
     with replaced_when_complete(folder / FILE) as temporary:
         pyarrow.parquet.write_table(arrow, temporary, compression="zstd")
@@ -77,7 +92,7 @@ def read_description(file: Path) -> dict[str, Any]:
     return described if isinstance(described, dict) else {}
 
 
-def _to_arrow(table: KernelTable, pyarrow: Any) -> pyarrow.Table:
+def _to_arrow(table: KernelTable, name: str, pyarrow: Any) -> pyarrow.Table:
     layer = np.array([-1 if key.layer is None else key.layer for key in table.keys], dtype=np.int32)[table.key]
     columns = {
         "phase": _dictionary(pyarrow, table.key, [key.phase for key in table.keys]),
@@ -96,8 +111,8 @@ def _to_arrow(table: KernelTable, pyarrow: Any) -> pyarrow.Table:
         },
     }
     info = table.info
-    described = {name: getattr(info, name) for name in ("path", "profiler", "gpu", "batch", "dtype", "model")}
-    metadata = {_METADATA: json.dumps(described | {"kernels": len(table)}).encode()}
+    described = {field: getattr(info, field) for field in ("profiler", "gpu", "batch", "dtype", "model")}
+    metadata = {_METADATA: json.dumps({"name": name, **described, "kernels": len(table)}).encode()}
     return pyarrow.table(columns).replace_schema_metadata(metadata)
 
 

@@ -68,9 +68,9 @@ def group_traces(folder: Path) -> Fleet:
     known: dict[Any, Any] = {}  # equal texts and choices are held once, however many traces there are
     for file in files:
         choices = frozenset((place, known.setdefault(choice, choice)) for place, choice in _choices(file).items())
-        path = read_description(file).get("path")
+        name = read_description(file).get("name")
         by_choice.setdefault(known.setdefault(choices, choices), []).append(
-            path if isinstance(path, str) else file.parent.name.removeprefix("trace=")
+            name if isinstance(name, str) else file.parent.name.removeprefix("trace=")
         )
     ordered = sorted(by_choice.items(), key=lambda item: (-len(item[1]), item[1]))
     usual = dict(ordered[0][0])

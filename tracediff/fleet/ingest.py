@@ -6,6 +6,9 @@ whoever is left, and a second run of the whole command does only what is missing
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -65,7 +68,7 @@ def ingest(
     waiting: list[Path] = []
     for trace in dict.fromkeys(path.absolute() for path in traces):
         try:
-            done = (out / partition_of(trace) / FILE).is_file()
+            done = (out / partition_of(trace, out) / FILE).is_file()
         except OSError as error:
             outcomes[trace] = Outcome(trace=trace, problem=f"{trace}: {error.strerror or error}")
             progress(outcomes[trace])
@@ -88,9 +91,8 @@ def ingest_one(trace: Path, out: Path) -> Outcome:
     from tracediff.trace import read_trace  # noqa: PLC0415 -- in the worker
 
     try:
-        partition = out / partition_of(trace)
         table = read_trace(trace)
-        write_table(table, partition)
+        write_table(table, trace, out)
     except TracediffError as error:
         return Outcome(trace=trace, problem=str(error))
     except OSError as error:
@@ -128,15 +130,25 @@ def _client(scheduler: str | None, workers: int | None, tasks: int) -> Iterator[
         with client:
             yield client
         return
-    import os  # noqa: PLC0415
-
     count = max(1, min(workers or os.cpu_count() or 1, tasks))
-    # No dashboard: it opens a port, which nobody asked for.
-    with (
-        dask.config.set({"distributed.worker.memory.terminate": False}),
-        distributed.LocalCluster(
-            n_workers=count, threads_per_worker=1, dashboard_address=None, silence_logs="CRITICAL"
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        yield client
+    with dask.config.set({"distributed.worker.memory.terminate": False}):
+        with _children_ignore_interrupts():
+            # No dashboard: it opens a port, which nobody asked for.
+            cluster = distributed.LocalCluster(
+                n_workers=count, threads_per_worker=1, dashboard_address=None, silence_logs="CRITICAL"
+            )
+        with cluster, distributed.Client(cluster) as client:
+            yield client
+
+
+@contextmanager
+def _children_ignore_interrupts() -> Iterator[None]:
+    """Start processes that ignore Ctrl-C: a terminal sends it to them too, but this process answers and ends them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # handlers can be set in the main thread only, and Ctrl-C reaches that one
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
