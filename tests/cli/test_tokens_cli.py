@@ -19,7 +19,9 @@ def run(*arguments, stdin=None):
 def result_file(tmp_path):
     pytest.importorskip("torch")
     path = tmp_path / "flips.json"
-    path.write_text(json.dumps(planted_result().to_dict()))
+    from tracediff.findings.flips_file import result_to_json
+
+    path.write_text(json.dumps(result_to_json(planted_result())))
     return path
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.measure.planted import planted_result
 from tracediff.errors import TracediffError
-from tracediff.findings.flips import read_flips
+from tracediff.findings.flips_file import read_flips, result_to_json
 from tracediff.findings.flips_summary import summarise, wilson_interval
 
 
@@ -100,7 +100,7 @@ def test_every_published_flip_is_a_near_tie_that_its_own_change_explains():
     ("content", "words"),
     [
         ("{", "is not JSON"),
-        ("[]", "holds no flip search"),
+        ("[]", "holds no result of `tracediff flips`"),
         ('{"kind": "flips", "schema": 99}', "has schema 99"),
         ('{"kind": "flips", "schema": 1}', "is damaged"),
         ('{"kind": "flips", "schema": 1, "settings": {}, "searches": []}', "is damaged"),
@@ -121,6 +121,6 @@ def test_a_missing_file_is_one_line(tmp_path):
 @pytest.mark.torch
 def test_the_json_form_is_plain_json_with_its_summary():
     pytest.importorskip("torch")
-    data = json.loads(json.dumps(planted_result().to_dict(), allow_nan=False))
-    assert (data["schema"], data["kind"]) == (1, "flips")
+    data = json.loads(json.dumps(result_to_json(planted_result()), allow_nan=False))
+    assert (data["schema"], data["kind"]) == (2, "flips")
     assert len(data["summary"]) == 4

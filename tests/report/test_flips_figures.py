@@ -167,7 +167,7 @@ def test_a_token_s_text_cannot_become_markup(result):
     hostile = TopLogit(token=flip.base.token, logit=flip.base.top[0].logit, text="</script><b>\x1b[31m")
     base = replace(flip.base, top=(hostile, *flip.base.top[1:]))
     prompts = (replace(prompt, flips=(replace(flip, base=base),)),)
-    page = flips_to_html(replace(result, searches=(replace(search, prompts=prompts),)))
+    page = flips_to_html(replace(result, searches=(replace(search, prompts=prompts), *result.searches[1:])))
     assert "<b>" not in page.partition("<main>")[2].partition("<script")[0]
     assert "\x1b" not in page
 

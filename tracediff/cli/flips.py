@@ -30,11 +30,22 @@ def flips(
     ),
     tf32: bool = typer.Option(False, "--tf32/--no-tf32", help="Also search float32 with TF32 products."),
     reference: bool = typer.Option(True, help="Compare 16-bit logits with the same weights in float32."),
-    prompts: Path | None = typer.Option(None, help="Text file with one prompt per line."),
+    prompts: Path | None = typer.Option(
+        None, help='File with one prompt per line, or JSON Lines: {"prompt": …, "kind": …}.'
+    ),
+    chat: bool = typer.Option(False, "--chat", help="Put each prompt into the model's own chat template."),
     random: int = typer.Option(16, help="Without --prompts: how many random prompts."),
     tokens: int = typer.Option(6, help="Tokens of each random prompt."),
     decode: int = typer.Option(32, help="Decode steps after the prefill."),
     mode: str = typer.Option("generate", help="generate, or prefill: every position of one forward is a step."),
+    cache: str = typer.Option(
+        "dynamic",
+        help="dynamic: one prompt at a time, the cache grows as in transformers' generation. static: many prompts at a "
+        "time through a cache of fixed size, on a GPU with CUDA graphs: much faster, other attention kernels.",
+    ),
+    mix: bool = typer.Option(
+        True, help="With a static cache: let rows hold different prompts where a control shows that no bit changes."
+    ),
     find: int | None = typer.Option(None, help="Stop each precision after so many flips."),
     model: ModelName = None,
     layers: FirstLayers = None,
@@ -61,12 +72,13 @@ def flips(
     if html is not None:
         refuse_to_overwrite(html, force)
     if result_file is not None:
-        from tracediff.findings.flips import read_flips
+        from tracediff.findings.flips_file import read_flips
 
         result = read_flips(result_file)
     else:
         from tracediff.dtypes import dtype_named
         from tracediff.measure.flips import FlipRequest, search_flips
+        from tracediff.measure.prompts import read_prompts
         from tracediff.model.spec import DTYPES, ModelSpec
 
         model, device = model_and_device(model, device)
@@ -80,7 +92,10 @@ def flips(
             tf32=tf32,
             reference=reference,
             mode=mode,
-            texts=None if prompts is None else _lines(prompts),
+            prompts=None if prompts is None else read_prompts(prompts),
+            chat=chat,
+            cache=cache,
+            mix=mix,
             random=random,
             tokens=tokens,
             decode=decode,
@@ -91,14 +106,7 @@ def flips(
         if out is not None:
             say(f"Wrote {out}")
     _write_pages(result, html, figures, force)
-    if output_format is TableJson.JSON:
-        from tracediff.text import json_text
-
-        emit(json_text(result.to_dict()) + "\n")
-    else:
-        from tracediff.report.flips.terminal import print_flips
-
-        print_flips(result, stdout_console(), everything)
+    _RENDERERS[output_format](result, everything)
     shown = result_file or out
     if shown is not None and html is None and figures is None:
         say(f"Next: {command_line('tracediff', 'flips', shown, '--html', 'flips.html', '--figures', 'figures')}")
@@ -118,11 +126,17 @@ def _write_pages(result: "FlipsResult", html: Path | None, figures: Path | None,
             say(f"Wrote {path}")
 
 
-def _lines(path: Path) -> tuple[str, ...]:
-    from tracediff.errors import TracediffError
+def _print_table(result: "FlipsResult", everything: bool) -> None:
+    from tracediff.report.flips.terminal import print_flips
 
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise TracediffError(f"cannot read {path}", "give a UTF-8 text file with one prompt per line") from error
-    return tuple(line for line in text.splitlines() if line.strip())
+    print_flips(result, stdout_console(), everything)
+
+
+def _print_json(result: "FlipsResult", _everything: bool) -> None:
+    from tracediff.findings.flips_file import result_to_json
+    from tracediff.text import json_text
+
+    emit(json_text(result_to_json(result)) + "\n")
+
+
+_RENDERERS = {TableJson.TABLE: _print_table, TableJson.JSON: _print_json}

@@ -1,6 +1,7 @@
 """Progress on stderr for the commands that run a model, and the device they run on."""
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -26,14 +27,48 @@ def default_device() -> str:
 
 @contextmanager
 def counting() -> Iterator[Callable[[int, int, str], None]]:
-    """Yield a function that shows (done, total, what is running) as a bar, where stderr is a terminal."""
+    """Yield what shows (done, total, what is running) on stderr: a bar on a terminal, elsewhere a line now and then."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    if not sys.stderr.isatty():
+        yield _LineNowAndThen()
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(file=sys.stderr), transient=True, disable=not sys.stderr.isatty()) as bar:
+    with Progress(*columns, console=Console(file=sys.stderr), transient=True) as bar:
         task = bar.add_task("loading", total=None)
-        yield lambda done, total, text: bar.update(task, completed=done, total=total, description=text)
+        yield lambda done, total, text: bar.update(task, completed=done, total=total, description=printable(text))
+
+
+class _LineNowAndThen:
+    """Progress for a log: a line at the start, every few seconds, and at the end, with the time left.
+
+    Args:
+        seconds: Between two lines.
+        clock: Returns the time in seconds.
+    """
+
+    def __init__(self, seconds: float = 10.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._seconds, self._clock = seconds, clock
+        self._start: tuple[float, int] | None = None
+        self._last = float("-inf")
+
+    def __call__(self, done: int, total: int, text: str) -> None:
+        now = self._clock()
+        if self._start is None:
+            self._start = (now, done)
+        if now - self._last < self._seconds and done < total:
+            return
+        self._last = now
+        typer.echo(f"{done:,} of {total:,}: {printable(text)}{self._time_left(now, done, total)}", err=True)
+
+    def _time_left(self, now: float, done: int, total: int) -> str:
+        assert self._start is not None
+        before, first = self._start
+        if done <= first or done >= total:
+            return ""
+        seconds = round((now - before) / (done - first) * (total - done))
+        return f", about {seconds // 60}:{seconds % 60:02} left"
 
 
 @contextmanager

@@ -13,10 +13,11 @@ from tracediff.diff.evidence import attach_evidence
 from tracediff.dtypes import FORMATS, Floats
 from tracediff.errors import TracediffError
 from tracediff.findings import determinism as determinism_result
-from tracediff.findings import flips as flips_result
 from tracediff.findings import stored_logits
 from tracediff.findings.determinism import DeterminismResult, read_determinism
-from tracediff.findings.flips import FlipsResult, read_flips
+from tracediff.findings.flips import FlipsResult
+from tracediff.findings.flips_file import KIND as FLIPS_KIND
+from tracediff.findings.flips_file import read_flips
 from tracediff.measured import EVIDENCE_FILE, LOGITS_FILE, Evidence, MalformedEvidenceError, State, read_evidence
 from tracediff.trace import read_trace
 
@@ -92,7 +93,7 @@ def gather(directory: Path) -> Facts:
     documents = dict(_documents(directory))
     notes: list[str] = []
     evidence = _evidence(directory / EVIDENCE_FILE)
-    flips = [name for name, document in documents.items() if document.get("kind") == flips_result.KIND]
+    flips = [name for name, document in documents.items() if document.get("kind") == FLIPS_KIND]
     repeats = [name for name, document in documents.items() if document.get("kind") == determinism_result.KIND]
     if evidence is None and not flips and not repeats:
         raise TracediffError(

@@ -1,28 +1,38 @@
-"""The result of a flip search: what was compared, step by step, and every flip. Reads and writes flips.json; no torch.
+"""The result of a flip search: what was compared, step by step, and every flip. No torch.
 
 A *step* is one chosen token: step 0 comes from the prefill, step i from the i-th decode (mode `generate`); in mode
 `prefill` every position of the prompt is a step of one forward. A *flip* is a step where the greedy choice at another
 batch size is another token than at the base batch size, both having been fed the same tokens.
+
+`findings/flips_file.py` reads and writes it: the annotations below are what every field of a file is checked against.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated
 
-from tracediff.errors import TracediffError
+import msgspec
 
-SCHEMA = 1
-KIND = "flips"
-MODES = ("generate", "prefill")
+from tracediff.dtypes import FORMATS, TF32, FloatFormat
+
+GENERATE, PREFILL = MODES = ("generate", "prefill")
+#: The key-value cache of decode steps: it grows by one token a step, or has its final size from the start.
+DYNAMIC, STATIC = CACHES = ("dynamic", "static")
+
+_LARGEST = 2**53
+Count = Annotated[int, msgspec.Meta(ge=0, le=_LARGEST)]
+BatchSize = Annotated[int, msgspec.Meta(ge=1, le=_LARGEST)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Distance = Annotated[float, msgspec.Meta(ge=0, le=1e300)]
+Positive = Annotated[float, msgspec.Meta(gt=0, le=1e300)]
+Logit = Annotated[float, msgspec.Meta(ge=-1e300, le=1e300)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TopLogit:
-    """One of the largest logits of a step.
+class TopLogit(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """One of the largest logits of a step; in files `[token, logit]` or `[token, logit, text]`.
 
     Attributes:
         token: Its id.
@@ -30,26 +40,34 @@ class TopLogit:
         text: What the tokenizer decodes it to; None without a tokenizer.
     """
 
-    token: int
-    logit: float
+    token: Count
+    logit: Logit
     text: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class StepChoice:
     """What one batch size chose at one step.
 
     Attributes:
         token: The greedy choice: the largest raw logit, of equal ones the lowest id.
         tied: How many tokens share the largest logit; 1 without a tie.
-        margin_ulp: Largest minus second largest logit, in ULP of the logits' dtype at the largest one; 0.0 for a tie.
+        margin_ulp: Largest minus second largest logit in ULP (see `margin_unit`); 0.0 for a tie.
         top: The largest logits, largest first, of equal ones the lowest id first; the chosen token leads.
     """
 
-    token: int
-    tied: int
-    margin_ulp: float
-    top: tuple[TopLogit, ...]
+    token: Count
+    tied: BatchSize
+    margin_ulp: Distance
+    top: Annotated[tuple[TopLogit, ...], msgspec.Meta(min_length=2)]
+
+    def __post_init__(self) -> None:
+        if self.top[0].token != self.token:
+            raise ValueError("the chosen token does not lead the largest logits")
+
+    def logit_of(self, token: int) -> float | None:
+        """Return the token's logit; None where it is not among the largest."""
+        return next((one.logit for one in self.top if one.token == token), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,18 +79,35 @@ class Flip:
         step: Index of the step in its prompt.
         batch: The batch size that chose another token.
         base, other: The choice at the base batch size and at `batch`.
-        margin, margin_ulp: At the base batch size.
+        margin, margin_ulp: Largest minus second largest logit at the base batch size, and the same in ULP.
         reference: What the float32 reference chose; None without a reference.
+        moved: By how much the logits of the base's token and of the other one differ between the batch sizes; None in
+            files of schema 1 where one of the tokens is not among the largest logits.
     """
 
-    prompt: int
-    step: int
-    batch: int
-    base: Choice
-    other: Choice
-    margin: float
-    margin_ulp: float
-    reference: int | None = None
+    prompt: Count
+    step: Count
+    batch: BatchSize
+    base: StepChoice
+    other: StepChoice
+    margin: Distance
+    margin_ulp: Distance
+    reference: Count | None = None
+    moved: tuple[Distance, Distance] | None = None
+
+    @property
+    def gap(self) -> float | None:
+        """The base's logit of its own token minus that of the other; the margin, unless a third token was second."""
+        second = self.base.logit_of(self.other.token)
+        return None if second is None else self.base.top[0].logit - second
+
+    @property
+    def is_near_tie(self) -> bool | None:
+        """Whether what moved explains the flip: the two logits' changes together cover the gap; None where unknown."""
+        if self.gap is None or self.moved is None:
+            return None
+        # The changes are stored rounded to a few digits.
+        return self.gap <= sum(self.moved) * (1 + 1e-6)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,14 +119,18 @@ class BatchSteps:
         largest_change: Largest absolute difference of a logit to the base.
         changed_share: Share of the vocabulary whose logit differs in bits.
         to_reference: Root mean square distance of the logits to the float32 reference; empty without one.
-        rows_agree: Whether all rows (copies of one prompt) had the same bits at every step.
+        rows_agree: Whether all rows of a batch of copies had the same bits at every step.
+        divergence: Kullback-Leibler divergence of the base's distribution from this one, in nats; empty in schema 1.
+        ratio: Probability of the base's token here ÷ at the base; empty in schema 1.
     """
 
-    batch: int
-    largest_change: tuple[float, ...]
-    changed_share: tuple[float, ...]
-    to_reference: tuple[float, ...]
+    batch: BatchSize
+    largest_change: tuple[Distance, ...]
+    changed_share: tuple[Share, ...]
+    to_reference: tuple[Distance, ...]
     rows_agree: bool
+    divergence: tuple[Distance, ...] = ()
+    ratio: tuple[Distance, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,21 +143,36 @@ class PromptSteps:
         chosen: The greedy choices at the base batch size, which are what every batch size was fed.
         top: The largest logit.
         margin: Largest minus second largest logit.
-        ulp: One ULP of the logits' dtype at the largest logit.
+        ulp: The margin's unit (see `margin_unit`).
         to_reference: As in `BatchSteps`, of the base.
         batches: The other batch sizes.
         flips: The steps where one of them chose another token.
+        kind: What kind of prompt it is, where the prompt file says so.
     """
 
-    prompt: int
-    length: int
-    chosen: tuple[int, ...]
-    top: tuple[float, ...]
-    margin: tuple[float, ...]
-    ulp: tuple[float, ...]
-    to_reference: tuple[float, ...]
+    prompt: Count
+    length: Count
+    chosen: tuple[Count, ...]
+    top: tuple[Logit, ...]
+    margin: tuple[Distance, ...]
+    ulp: tuple[Positive, ...]
+    to_reference: tuple[Distance, ...]
     batches: tuple[BatchSteps, ...]
     flips: tuple[Flip, ...]
+    kind: str | None = None
+
+    def __post_init__(self) -> None:
+        steps = len(self.chosen)
+        lists = [self.top, self.margin, self.ulp]
+        optional = [self.to_reference]
+        for batch in self.batches:
+            lists += [batch.largest_change, batch.changed_share]
+            optional += [batch.to_reference, batch.divergence, batch.ratio]
+        if any(len(each) != steps for each in lists) or any(len(each) not in (0, steps) for each in optional):
+            raise ValueError(f"a list has another length than the {steps} steps")
+        batches = {batch.batch for batch in self.batches}
+        if any(flip.step >= steps or flip.batch not in batches or flip.prompt != self.prompt for flip in self.flips):
+            raise ValueError("a flip is of a step, batch size or prompt that was not compared")
 
     @property
     def margin_ulp(self) -> tuple[float, ...]:
@@ -133,9 +187,11 @@ class Search:
     Attributes:
         dtype: Of weights, activations and logits.
         tf32: Whether float32 products were rounded to TF32 (NVIDIA GPUs only).
-        repeatable: Whether the first prompt at the base batch size, run twice, gave the same bits.
+        repeatable: Whether the base batch size, run twice, gave the same bits.
         stopped_early: Whether the search ended because it had found as many flips as were asked for.
         prompts: What was compared.
+        mixed: Batch sizes whose rows held different prompts, because a control had shown that a row's bits depend
+            neither on its neighbours nor on its place; elsewhere every row of a batch held the same prompt.
     """
 
     dtype: str
@@ -143,11 +199,21 @@ class Search:
     repeatable: bool
     stopped_early: bool
     prompts: tuple[PromptSteps, ...]
+    mixed: tuple[BatchSize, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.dtype not in FORMATS:
+            raise ValueError(f"unknown dtype {self.dtype[:20]}")
 
     @property
     def label(self) -> str:
         """The precision as shown: the dtype, or `tf32` for float32 with TF32 products."""
         return "tf32" if self.tf32 else self.dtype
+
+    @property
+    def format(self) -> FloatFormat:
+        """The format in whose ULP margins are given: what rounds, so TF32 and not float32 where products are TF32."""
+        return TF32 if self.tf32 else FORMATS[self.dtype]
 
     @property
     def flips(self) -> tuple[Flip, ...]:
@@ -173,21 +239,29 @@ class FlipSettings:
         precisions: (dtype, tf32) of each search, in order.
         reference: Whether 16-bit logits were compared with a float32 reference.
         find: Stop a search after so many flips; None searches all prompts.
+        cache: `dynamic` or `static`.
+        chat: Whether the prompts were put into the model's chat template.
     """
 
     model: str
     random_weights: bool
-    layers: int | None
+    layers: Count | None
     attention: str
     seed: int
-    batches: tuple[int, ...]
+    batches: Annotated[tuple[BatchSize, ...], msgspec.Meta(min_length=2)]
     mode: str
-    prompts: int
+    prompts: Count
     prompts_sha256: str
-    decode: int
+    decode: Count
     precisions: tuple[tuple[str, bool], ...]
     reference: bool
-    find: int | None
+    find: Count | None
+    cache: str = DYNAMIC
+    chat: bool = False
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES or self.cache not in CACHES:
+            raise ValueError("unknown mode or cache")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,97 +280,30 @@ class FlipsResult:
     searches: tuple[Search, ...]
     notes: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        if [(search.dtype, search.tf32) for search in self.searches] != list(self.settings.precisions):
+            raise ValueError("the searches are not those of the settings' precisions")
+        others = list(self.settings.batches[1:])
+        for search in self.searches:
+            if any([batch.batch for batch in prompt.batches] != others for prompt in search.prompts):
+                raise ValueError("a prompt was compared at other batch sizes than the settings'")
+
     def flips(self) -> Iterator[tuple[Search, Flip]]:
         """Yield every flip with its search."""
         for search in self.searches:
             for flip in search.flips:
                 yield search, flip
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form, its summary included."""
-        from tracediff.findings.flips_summary import summarise  # noqa: PLC0415 -- it stands on this module
 
-        return {
-            "schema": SCHEMA,
-            "kind": KIND,
-            "settings": asdict(self.settings),
-            "machine": self.machine,
-            "summary": [asdict(summary) for summary in summarise(self)],
-            "notes": list(self.notes),
-            "searches": [
-                {**asdict(search), "prompts": [prompt_to_json(prompt) for prompt in search.prompts]}
-                for search in self.searches
-            ],
-        }
+def margin_unit(format_: FloatFormat, first: float, second: float) -> float:
+    """Return the ULP that a margin is given in: that of the larger magnitude of the two logits.
 
-
-def read_flips(path: Path) -> FlipsResult:
-    """Read a result file.
-
-    Raises:
-        TracediffError: No such file, or not a flip search's result.
+    A top logit near zero has a tiny ULP of its own, in which any margin to a larger negative logit would look huge.
     """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise TracediffError(f"cannot read {path}", error.strerror or str(error)) from error
-    except ValueError as error:
-        raise TracediffError(f"{path} is not JSON", "give the file that `tracediff flips --out` wrote") from error
-    if not isinstance(data, dict) or data.get("kind") != KIND:
-        raise TracediffError(f"{path} holds no flip search", "give the file that `tracediff flips --out` wrote")
-    if data.get("schema") != SCHEMA:
-        raise TracediffError(
-            f"{path} has schema {data.get('schema')}, this tracediff reads {SCHEMA}", "update tracediff"
-        )
-    try:
-        return FlipsResult(
-            settings=settings_from(data["settings"]),
-            machine=data["machine"],
-            searches=tuple(_search_from(search) for search in data["searches"]),
-            notes=tuple(data["notes"]),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise TracediffError(f"{path} is damaged", f"{type(error).__name__}: {error}") from error
+    return float(format_.spacing(max(abs(first), abs(second))))
 
 
-def settings_from(data: dict[str, Any]) -> FlipSettings:
-    """Return settings from their JSON form."""
-    lists = {"batches": tuple(data["batches"]), "precisions": tuple((name, tf32) for name, tf32 in data["precisions"])}
-    return FlipSettings(**{**data, **lists})
-
-
-def prompt_to_json(prompt: PromptSteps) -> dict[str, Any]:
-    """Return the JSON form of one prompt's steps; a top logit is written as [token, logit] or [token, logit, text]."""
-    data = asdict(prompt)
-    for flip in data["flips"]:
-        for choice in (flip["base"], flip["other"]):
-            choice["top"] = [[part for part in top.values() if part is not None] for top in choice["top"]]
-    return data
-
-
-def prompt_from(data: dict[str, Any]) -> PromptSteps:
-    """Return one prompt's steps from their JSON form."""
-    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
-    fields["batches"] = tuple(_batch_from(batch) for batch in data["batches"])
-    fields["flips"] = tuple(
-        Flip(**{**flip, "base": _choice_from(flip["base"]), "other": _choice_from(flip["other"])})
-        for flip in data["flips"]
-    )
-    return PromptSteps(**fields)
-
-
-def _batch_from(data: dict[str, Any]) -> BatchSteps:
-    fields: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
-    return BatchSteps(**fields)
-
-
-def _choice_from(data: dict[str, Any]) -> Choice:
-    return Choice(**{**data, "top": tuple(_top_from(*top) for top in data["top"])})
-
-
-def _top_from(token: int, logit: float, text: str | None = None) -> TopLogit:
-    return TopLogit(token=token, logit=logit, text=text)
-
-
-def _search_from(data: dict[str, Any]) -> Search:
-    return Search(**{**data, "prompts": tuple(prompt_from(prompt) for prompt in data["prompts"])})
+def margin_in_ulp(format_: FloatFormat, top: Sequence[TopLogit]) -> float:
+    """Return the margin of a step's two largest logits in ULP."""
+    first, second = top[0].logit, top[1].logit
+    return (first - second) / margin_unit(format_, first, second) if math.isfinite(first - second) else math.inf

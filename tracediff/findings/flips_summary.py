@@ -1,14 +1,17 @@
-"""Numbers over a flip search: rates, intervals, flips by margin, which batch size was nearer to float32. No torch."""
+"""Numbers over a flip search: rates with intervals, flips by margin, distances between distributions. No torch."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tracediff.findings.flips import FlipsResult, PromptSteps, Search
 
 # Upper ends of the margin bins in ULP; 0 is an exact tie.
 MARGIN_BINS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, math.inf)
+#: A token whose probability changes by more than this is what reinforcement learning clips or masks.
+RATIO_RANGE = (0.9, 1.1)
 _NORMAL_QUANTILE_95 = 1.959963984540054
 
 
@@ -41,16 +44,24 @@ class Summary:
         interval: 95 % Wilson score interval of the rate. It takes steps for independent, which those of one prompt are
             not quite.
         first_divergence: For each prompt the first step that flips, or None.
+        sequence_interval: 95 % Wilson score interval of the share of prompts with a flip.
+        exact_ties: Steps whose two largest logits are equal at the base.
         equal_steps: Steps where every logit has the same bits at both batch sizes.
         largest_change: Largest absolute change of a logit.
         largest_change_ulp: The same in ULP of the dtype at the step's largest logit.
         largest_flip_margin, largest_flip_margin_ulp: Of the flips, at the base; None without flips.
+        unexplained: Flips whose gap is larger than what the two logits moved (`Flip.is_near_tie`): another batch size
+            cannot do that to an argmax.
         by_margin: Steps and flips by margin.
         nearer_base, nearer_other, as_near: Steps where the base's logits are nearer to the float32 reference (root mean
             square over the vocabulary), where the other's are, and where both are as near; None without a reference.
         error_base, error_other: Mean distance to the reference; None without one.
         reference_base, reference_other: Flips where the reference chooses the base's token, the other's; None without.
-        rows_agree: Whether all rows of a batch had the same bits at every step.
+        rows_agree: Whether all rows of a batch of copies had the same bits at every step.
+        divergence: Mean Kullback-Leibler divergence per step, in nats; None where it was not measured.
+        largest_divergence: Its largest value.
+        ratio_outside: Steps where the probability of the base's token changes by a ratio outside `RATIO_RANGE`; None
+            where it was not measured.
     """
 
     precision: str
@@ -62,11 +73,14 @@ class Summary:
     rate: float | None
     interval: tuple[float, float]
     first_divergence: tuple[int | None, ...]
+    sequence_interval: tuple[float, float]
+    exact_ties: int
     equal_steps: int
     largest_change: float
     largest_change_ulp: float
     largest_flip_margin: float | None
     largest_flip_margin_ulp: float | None
+    unexplained: int
     by_margin: tuple[MarginBin, ...]
     nearer_base: int | None
     nearer_other: int | None
@@ -76,6 +90,9 @@ class Summary:
     reference_base: int | None
     reference_other: int | None
     rows_agree: bool
+    divergence: float | None
+    largest_divergence: float | None
+    ratio_outside: int | None
 
 
 def wilson_interval(hits: int, trials: int) -> tuple[float, float]:
@@ -96,14 +113,24 @@ def summarise(result: FlipsResult) -> tuple[Summary, ...]:
     """Return one summary per precision and batch size, in the order of the search."""
     settings = result.settings
     return tuple(
-        _summary(search, settings.batches[0], batch) for search in result.searches for batch in settings.batches[1:]
+        summary_of(search, search.prompts, settings.batches[0], batch)
+        for search in result.searches
+        for batch in settings.batches[1:]
     )
 
 
-def _summary(search: Search, base: int, batch: int) -> Summary:
-    pairs = [(prompt, other) for prompt in search.prompts for other in prompt.batches if other.batch == batch]
-    flips = [flip for flip in search.flips if flip.batch == batch]
+def summary_of(search: Search, prompts: Sequence[PromptSteps], base: int, batch: int) -> Summary:
+    """Return the summary of some of a search's prompts at one batch size.
+
+    Args:
+        search: The precision.
+        prompts: Which of its prompts to count.
+        base, batch: The two batch sizes.
+    """
+    pairs = [(prompt, other) for prompt in prompts for other in prompt.batches if other.batch == batch]
+    flips = [flip for prompt in prompts for flip in prompt.flips if flip.batch == batch]
     steps = sum(len(prompt.chosen) for prompt, _ in pairs)
+    first = tuple(_first_flip(prompt, batch) for prompt, _ in pairs)
     distances = [
         distance for prompt, other in pairs for distance in zip(prompt.to_reference, other.to_reference, strict=True)
     ]
@@ -112,6 +139,8 @@ def _summary(search: Search, base: int, batch: int) -> Summary:
         for prompt, other in pairs
         for change, ulp in zip(other.largest_change, prompt.ulp, strict=True)
     ]
+    divergences = [value for _, other in pairs for value in other.divergence]
+    ratios = [value for _, other in pairs for value in other.ratio]
     return Summary(
         precision=search.label,
         base=base,
@@ -121,13 +150,16 @@ def _summary(search: Search, base: int, batch: int) -> Summary:
         flips=len(flips),
         rate=len(flips) / steps if steps else None,
         interval=wilson_interval(len(flips), steps),
-        first_divergence=tuple(_first_flip(prompt, batch) for prompt, _ in pairs),
+        first_divergence=first,
+        sequence_interval=wilson_interval(sum(step is not None for step in first), len(pairs)),
+        exact_ties=sum(margin == 0 for prompt, _ in pairs for margin in prompt.margin),
         equal_steps=sum(share == 0 for _, other in pairs for share in other.changed_share),
         largest_change=max((change for change, _ in changes), default=0.0),
         largest_change_ulp=max((change for _, change in changes), default=0.0),
         largest_flip_margin=max((flip.margin for flip in flips), default=None),
         largest_flip_margin_ulp=max((flip.margin_ulp for flip in flips), default=None),
-        by_margin=_by_margin(search, batch),
+        unexplained=sum(flip.is_near_tie is False for flip in flips),
+        by_margin=_by_margin(prompts, batch),
         nearer_base=sum(a < b for a, b in distances) if distances else None,
         nearer_other=sum(b < a for a, b in distances) if distances else None,
         as_near=sum(a == b for a, b in distances) if distances else None,
@@ -136,6 +168,9 @@ def _summary(search: Search, base: int, batch: int) -> Summary:
         reference_base=sum(flip.reference == flip.base.token for flip in flips) if distances else None,
         reference_other=sum(flip.reference == flip.other.token for flip in flips) if distances else None,
         rows_agree=all(other.rows_agree for _, other in pairs),
+        divergence=sum(divergences) / len(divergences) if divergences else None,
+        largest_divergence=max(divergences, default=None),
+        ratio_outside=sum(not RATIO_RANGE[0] <= ratio <= RATIO_RANGE[1] for ratio in ratios) if ratios else None,
     )
 
 
@@ -143,9 +178,9 @@ def _first_flip(prompt: PromptSteps, batch: int) -> int | None:
     return min((flip.step for flip in prompt.flips if flip.batch == batch), default=None)
 
 
-def _by_margin(search: Search, batch: int) -> tuple[MarginBin, ...]:
+def _by_margin(prompts: Sequence[PromptSteps], batch: int) -> tuple[MarginBin, ...]:
     steps, flips = [0] * len(MARGIN_BINS), [0] * len(MARGIN_BINS)
-    for prompt in search.prompts:
+    for prompt in prompts:
         for margin in prompt.margin_ulp:
             steps[_bin_of(margin)] += 1
         for flip in prompt.flips:

@@ -1,7 +1,7 @@
 """Search for the steps where another batch size chooses another token: prompts, precisions, resuming.
 
-A search writes one line per finished prompt to `FILE.part` and becomes `FILE` when it is done; the same command run
-again after an interruption goes on behind the last complete line. Imports torch inside functions.
+A search appends each finished prompt to `FILE.part` and becomes `FILE` when it is done; the same command run again
+after an interruption continues after the last complete line, and ends in the same bytes. Imports torch in functions.
 """
 
 from __future__ import annotations
@@ -12,24 +12,37 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tracediff.errors import TracediffError
 from tracediff.files import refuse_to_overwrite, write_text
 from tracediff.findings.flips import (
+    CACHES,
+    DYNAMIC,
+    GENERATE,
     MODES,
+    PREFILL,
+    STATIC,
     FlipSettings,
     FlipsResult,
     PromptSteps,
     Search,
 )
+from tracediff.findings.flips_file import result_to_json
 from tracediff.measure.flips_log import SearchLog
-from tracediff.measure.flips_search import Steps, compare_prompt, float32_products, run_generate, run_prefill, same_run
-from tracediff.model.load import load_model, model_directory, prompt_tokens
+from tracediff.measure.prompts import Prompt
+from tracediff.model.load import load_model, load_tokenizer, prompt_tokens
 from tracediff.model.spec import ModelSpec
 from tracediff.text import json_text
 
+if TYPE_CHECKING:
+    from tracediff.measure.compare_steps import PromptRuns, TextOf
+    from tracediff.measure.generation import Steps
+    from tracediff.measure.lanes import Decoder, Task
+
 Progress = Callable[[int, int, str], None]
+# Prompts of a static search that are compared before they are stored: their logits lie in memory together.
+_PROMPTS_AT_ONCE = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,11 +57,16 @@ class FlipRequest:
         tf32: Also search float32 with TF32 products; NVIDIA GPUs only.
         reference: Compare 16-bit logits with the same weights in float32.
         mode: `generate` (prefill and decode steps, as real generation) or `prefill` (every position of one forward).
-        texts: Prompts; None takes random ones.
+        prompts: What to give the model; None takes random tokens.
+        chat: Whether each prompt is one user message in the model's chat template.
         random: How many random prompts.
         tokens: Tokens of each random prompt.
         decode: Decode steps after the prefill.
         find: Stop each precision after so many flips; None searches all prompts.
+        cache: `dynamic`: one prompt at a time, with the cache that grows as in transformers' own generation. `static`:
+            many prompts at a time, with a cache of fixed size, masked attention, and on a GPU CUDA graphs.
+        mix: With a static cache, let rows hold different prompts where a control shows that this changes no bit.
+        graphs: With a static cache on a GPU, decode with CUDA graphs.
     """
 
     spec: ModelSpec
@@ -58,11 +76,15 @@ class FlipRequest:
     tf32: bool = False
     reference: bool = True
     mode: str = "generate"
-    texts: tuple[str, ...] | None = None
+    prompts: tuple[Prompt, ...] | None = None
+    chat: bool = False
     random: int = 16
     tokens: int = 6
     decode: int = 32
     find: int | None = None
+    cache: str = DYNAMIC
+    mix: bool = True
+    graphs: bool = True
 
     def __post_init__(self) -> None:
         if len(set(self.batches)) < 2 or len(set(self.batches)) != len(self.batches):
@@ -78,8 +100,12 @@ class FlipRequest:
                 raise TracediffError(f"{what} {value} is too small", f"give {least} or more")
         if self.mode not in MODES:
             raise TracediffError(f"unknown mode {self.mode}", f"choose one of {', '.join(MODES)}")
-        if self.texts is not None and not self.texts:
-            raise TracediffError("the prompt file is empty", "give one prompt per line")
+        if self.cache not in CACHES:
+            raise TracediffError(f"unknown cache {self.cache}", f"choose one of {', '.join(CACHES)}")
+        if self.cache == STATIC and (self.mode == PREFILL or self.find is not None or self.decode < 1):
+            raise TracediffError("a static cache is for whole searches that decode", "leave --cache static out")
+        if self.prompts is not None and not self.prompts:
+            raise TracediffError("there is no prompt", "give one prompt per line")
 
 
 def search_flips(
@@ -103,62 +129,201 @@ def search_flips(
         TracediffError: No GPU, no model, no memory, logits that are not numbers, `out` exists or belongs to another
             search.
     """
-    import torch  # noqa: PLC0415
-
     if out is not None:
         refuse_to_overwrite(out, force)
     precisions, notes = _precisions(request)
     models = _Models(request=request, load=load)
-    prompts = _prompts(request, models.get(precisions[0][0]))
+    tokenizer = load_tokenizer(request.spec) if request.prompts is not None or not request.spec.is_preset else None
+    prompts = _prompts(request, models.get(precisions[0][0]), tokenizer)
     settings = _settings(request, prompts, precisions)
-    text_of = _token_texts(request.spec)
     log = SearchLog.open(
         None if out is None else out.with_name(f"{out.name}.part"), settings, machine(request.device), force
     )
     total = len(precisions) * len(prompts)
     searches = []
     for place, (dtype, tf32) in enumerate(precisions):
-        done, repeatable = log.prompts(place), log.repeatable.get(place)
-        for number in range(len(done), len(prompts)):
-            if _found_enough(request.find, done):
-                break
-            progress(place * len(prompts) + number, total, f"{'tf32' if tf32 else dtype}, prompt {number}")
-            model, exact = models.get(dtype), models.reference(dtype)
-            tokens = torch.tensor([prompts[number]], dtype=torch.int64, device=model.device)
-            runs = _runner(request, tokens)
-            with float32_products(tf32=tf32), _memory_in_one_line(request, dtype):
-                steps, base = compare_prompt(
-                    runs,
-                    model,
-                    exact,
-                    number=number,
-                    length=len(prompts[number]),
-                    batches=request.batches,
-                    dtype=dtype,
-                    text_of=text_of,
-                )
-                if repeatable is None:
-                    repeatable = same_run(base, runs(model, request.batches[0], base.fed))
-                    log.write_repeatable(place, repeatable)
-            log.write_prompt(place, steps)
-            done.append(steps)
-        searches.append(
-            Search(
-                dtype=dtype,
-                tf32=tf32,
-                repeatable=bool(repeatable),
-                stopped_early=len(done) < len(prompts),
-                prompts=tuple(done),
-            )
-        )
+        started = place * len(prompts)
+
+        def tell(done: int, text: str, started: int = started, label: str = "tf32" if tf32 else dtype) -> None:
+            progress(started + done, total, f"{label}, {text}")
+
+        one = _PrecisionSearch(
+            request=request, models=models, prompts=prompts, log=log, place=place, dtype=dtype, tf32=tf32,
+            text_of=_token_texts(tokenizer), tell=tell,
+        )  # fmt: skip
+        searches.append(one.run())
     progress(total, total, "done")
     result = FlipsResult(
         settings=settings, machine=log.machine, searches=tuple(searches), notes=(*notes, *_notes(settings, searches))
     )
     if out is not None:
-        write_text(out, json_text(result.to_dict()) + "\n", force=force)
+        write_text(out, json_text(result_to_json(result)) + "\n", force=force)
         log.remove()
     return result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _PrecisionSearch:
+    """Searches all prompts in one precision.
+
+    Attributes:
+        request: What to search.
+        models: Loads the model.
+        prompts: The prompts' tokens, with their kinds.
+        log: What is finished already, and where each finished prompt goes.
+        place: The precision's place in the settings.
+        dtype, tf32: The precision.
+        text_of: Decodes one token.
+        tell: Called with the prompts done and what is running.
+    """
+
+    request: FlipRequest
+    models: _Models
+    prompts: Sequence[_Encoded]
+    log: SearchLog
+    place: int
+    dtype: str
+    tf32: bool
+    text_of: TextOf
+    tell: Callable[[int, str], None]
+
+    def run(self) -> Search:
+        """Search what is not finished, and return all of it."""
+        done = self.log.prompts(self.place)
+        finished = {steps.prompt for steps in done}
+        waiting = [prompt for prompt in self.prompts if prompt.number not in finished]
+        if waiting:
+            from tracediff.measure.compare_steps import float32_products  # noqa: PLC0415 -- it imports torch
+
+            with float32_products(tf32=self.tf32), _memory_in_one_line(self.request, self.dtype):
+                for steps in self._one_by_one(waiting) if self.request.cache == DYNAMIC else self._together(waiting):
+                    self.log.write_prompt(self.place, steps)
+                    done.append(steps)
+        return Search(
+            dtype=self.dtype,
+            tf32=self.tf32,
+            repeatable=self.log.repeatable.get(self.place, False),
+            stopped_early=len(done) < len(self.prompts),
+            prompts=tuple(sorted(done, key=lambda steps: steps.prompt)),
+            mixed=self.log.mixed_batches(self.place),
+        )
+
+    def _one_by_one(self, waiting: Sequence[_Encoded]) -> Iterator[PromptSteps]:
+        """Run every prompt by itself, all rows copies of it."""
+        import torch  # noqa: PLC0415
+
+        from tracediff.measure.compare_steps import PromptRuns, same_bits  # noqa: PLC0415
+        from tracediff.measure.generation import run_generate, run_prefill  # noqa: PLC0415
+
+        request, done = self.request, self.log.prompts(self.place)
+        for prompt in waiting:
+            if request.find is not None and sum(len(steps.flips) for steps in done) >= request.find:
+                return
+            self.tell(len(done), f"prompt {prompt.number}")
+            model = self.models.get(self.dtype)
+            tokens = torch.tensor([prompt.tokens], dtype=torch.int64, device=model.device)
+
+            def run(batch: int, fed: Any = None, model: Any = model, tokens: Any = tokens) -> Steps:
+                if request.mode == PREFILL:
+                    return run_prefill(model, tokens, batch)
+                return run_generate(model, tokens, batch, request.decode, fed)
+
+            base = run(request.batches[0])
+            others = {batch: run(batch, base.fed) for batch in request.batches[1:]}
+            if self.place not in self.log.repeatable:
+                self.log.write_repeatable(self.place, same_bits(base, run(request.batches[0], base.fed)))
+            yield self._compared(
+                PromptRuns(
+                    number=prompt.number,
+                    length=len(prompt.tokens),
+                    kind=prompt.kind,
+                    base=base,
+                    others=others,
+                    reference=self._reference(prompt, base),
+                )
+            )
+
+    def _together(self, waiting: Sequence[_Encoded]) -> Iterator[PromptSteps]:
+        """Run many prompts at a time through a static cache."""
+        from tracediff.measure.compare_steps import PromptRuns, same_bits  # noqa: PLC0415
+        from tracediff.measure.lanes import Decoder, Task, slots_for  # noqa: PLC0415
+
+        request, count = self.request, self.request.decode + 1
+        on_gpu = request.device.startswith("cuda")
+        decoder = Decoder(self.models.get(self.dtype), count, graphs=on_gpu and request.graphs)
+        by_slots: dict[int, list[_Encoded]] = {}
+        for prompt in waiting:
+            by_slots.setdefault(slots_for(len(prompt.tokens), count), []).append(prompt)
+        for slots, chunk in _chunks_of(by_slots, _PROMPTS_AT_ONCE):
+            done = len(self.log.prompts(self.place))
+            self.tell(done, f"{len(chunk)} prompts of up to {slots} tokens, batch {request.batches[0]}")
+            tasks = [Task(tokens=prompt.tokens) for prompt in chunk]
+            base = self._run(decoder, tasks, request.batches[0], slots)
+            if self.place not in self.log.repeatable:
+                again = decoder.run(
+                    tasks, request.batches[0], mixed=self._mixes(decoder, tasks, request.batches[0], slots)
+                )
+                self.log.write_repeatable(self.place, all(map(same_bits, base, again)))
+            fed = [Task(tokens=task.tokens, fed=steps.fed) for task, steps in zip(tasks, base, strict=True)]
+            others = {}
+            for part, batch in enumerate(request.batches[1:], start=1):
+                self.tell(
+                    done + len(chunk) * part // len(request.batches),
+                    f"{len(chunk)} prompts of up to {slots} tokens, batch {batch}",
+                )
+                others[batch] = self._run(decoder, fed, batch, slots)
+            for place, prompt in enumerate(chunk):
+                yield self._compared(
+                    PromptRuns(
+                        number=prompt.number,
+                        length=len(prompt.tokens),
+                        kind=prompt.kind,
+                        base=base[place],
+                        others={batch: steps[place] for batch, steps in others.items()},
+                        reference=self._reference(prompt, base[place]),
+                    )
+                )
+
+    def _run(self, decoder: Decoder, tasks: list[Task], batch: int, slots: int) -> list[Steps]:
+        return decoder.run(tasks, batch, mixed=self._mixes(decoder, tasks, batch, slots))
+
+    def _mixes(self, decoder: Decoder, tasks: list[Task], batch: int, slots: int) -> bool:
+        """Return whether rows may hold different prompts; measured once for each batch size and cache size."""
+        if batch == 1 or not self.request.mix:
+            return batch == 1
+        known = self.log.independent.get((self.place, batch, slots))
+        if known is None:
+            known = decoder.rows_are_independent(tasks, batch)
+            self.log.write_independent(self.place, batch, slots, known)
+        return known
+
+    def _reference(self, prompt: _Encoded, base: Steps) -> Any:
+        """Return the logits of the same weights in float32 after the same tokens; None where they are not wanted."""
+        import torch  # noqa: PLC0415
+
+        from tracediff.measure.compare_steps import float32_products  # noqa: PLC0415
+        from tracediff.measure.generation import run_at_once, run_prefill  # noqa: PLC0415
+
+        exact = self.models.reference(self.dtype)
+        if exact is None:
+            return None
+        tokens = torch.tensor([prompt.tokens], dtype=torch.int64, device=exact.device)
+        with float32_products(tf32=False):
+            if self.request.mode == PREFILL:
+                return run_prefill(exact, tokens, 1).logits.float()
+            return run_at_once(exact, tokens, base.fed, len(base.fed))
+
+    def _compared(self, runs: PromptRuns) -> PromptSteps:
+        from tracediff.dtypes import FORMATS, TF32  # noqa: PLC0415
+        from tracediff.measure.compare_steps import compare_runs  # noqa: PLC0415
+
+        return compare_runs(runs, TF32 if self.tf32 else FORMATS[self.dtype], self.text_of)
+
+
+def _chunks_of(by_slots: dict[int, list[_Encoded]], size: int) -> Iterator[tuple[int, list[_Encoded]]]:
+    for slots, prompts in sorted(by_slots.items()):
+        for start in range(0, len(prompts), size):
+            yield slots, prompts[start : start + size]
 
 
 def machine(device: str) -> dict[str, str | None]:
@@ -170,7 +335,7 @@ def machine(device: str) -> dict[str, str | None]:
     return {
         "device": "cuda" if on_gpu else device,
         "gpu": torch.cuda.get_device_name(torch.device(device)) if on_gpu else None,
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "cuda": torch.version.cuda,
         "transformers": transformers.__version__,
     }
@@ -249,15 +414,39 @@ def _memory_in_one_line(request: FlipRequest, what: str) -> Iterator[None]:
         ) from error
 
 
-def _prompts(request: FlipRequest, model: Any) -> list[list[int]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Encoded:
+    """One prompt as tokens.
+
+    Attributes:
+        number: Its index.
+        tokens: Its token ids.
+        kind: What kind of prompt it is; None where the file does not say.
+    """
+
+    number: int
+    tokens: tuple[int, ...]
+    kind: str | None
+
+
+def _prompts(request: FlipRequest, model: Any, tokenizer: Any) -> list[_Encoded]:
     """Return the prompts as token ids."""
-    if request.texts is not None:
-        encoded = [prompt_tokens(request.spec, model, text=text) for text in request.texts]
+    spec = request.spec
+    if request.prompts is not None:
+        kinds = [prompt.kind for prompt in request.prompts]
+        encoded = [
+            prompt_tokens(spec, model, text=prompt.text, chat=request.chat, tokenizer=tokenizer)
+            for prompt in request.prompts
+        ]
     else:
-        seeds = range(request.spec.seed, request.spec.seed + request.random)
-        encoded = [prompt_tokens(replace(request.spec, seed=seed), model, count=request.tokens) for seed in seeds]
-    prompts: list[list[int]] = [tokens[0].tolist() for tokens in encoded]
-    longest = max(len(prompt) for prompt in prompts) + (request.decode if request.mode == "generate" else 0)
+        kinds = [None] * request.random
+        seeds = range(spec.seed, spec.seed + request.random)
+        encoded = [prompt_tokens(replace(spec, seed=seed), model, count=request.tokens) for seed in seeds]
+    prompts = [
+        _Encoded(number=number, tokens=tuple(tokens[0].tolist()), kind=kind)
+        for number, (tokens, kind) in enumerate(zip(encoded, kinds, strict=True))
+    ]
+    longest = max(len(prompt.tokens) for prompt in prompts) + (request.decode if request.mode == GENERATE else 0)
     if longest > model.config.max_position_embeddings:
         limit = model.config.max_position_embeddings
         raise TracediffError(
@@ -267,7 +456,7 @@ def _prompts(request: FlipRequest, model: Any) -> list[list[int]]:
 
 
 def _settings(
-    request: FlipRequest, prompts: Sequence[Sequence[int]], precisions: Sequence[tuple[str, bool]]
+    request: FlipRequest, prompts: Sequence[_Encoded], precisions: Sequence[tuple[str, bool]]
 ) -> FlipSettings:
     return FlipSettings(
         model=request.spec.label,
@@ -278,31 +467,15 @@ def _settings(
         batches=request.batches,
         mode=request.mode,
         prompts=len(prompts),
-        prompts_sha256=hashlib.sha256(json.dumps([list(prompt) for prompt in prompts]).encode()).hexdigest(),
-        decode=request.decode if request.mode == "generate" else 0,
+        prompts_sha256=hashlib.sha256(json.dumps([list(prompt.tokens) for prompt in prompts]).encode()).hexdigest(),
+        decode=request.decode if request.mode == GENERATE else 0,
         precisions=tuple(precisions),
         reference=request.reference,
         find=request.find,
+        cache=request.cache,
+        chat=request.chat,
     )
 
 
-def _token_texts(spec: ModelSpec) -> Callable[[int], str | None]:
-    if spec.is_preset:
-        return lambda token: None
-    from transformers import AutoTokenizer  # noqa: PLC0415
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(model_directory(spec))
-    except (OSError, ValueError):  # a directory of weights alone still has logits
-        return lambda token: None
-    return lambda token: str(tokenizer.decode([token]))
-
-
-def _runner(request: FlipRequest, tokens: Any) -> Callable[[Any, int, Any], Steps]:
-    if request.mode == "prefill":
-        return lambda model, batch, fed: run_prefill(model, tokens, batch)
-    return lambda model, batch, fed: run_generate(model, tokens, batch, request.decode, fed)
-
-
-def _found_enough(find: int | None, done: Sequence[PromptSteps]) -> bool:
-    return find is not None and sum(len(prompt.flips) for prompt in done) >= find
+def _token_texts(tokenizer: Any) -> TextOf:
+    return lambda token: None if tokenizer is None else str(tokenizer.decode([token]))

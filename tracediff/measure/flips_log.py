@@ -8,7 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from tracediff.errors import TracediffError
-from tracediff.findings.flips import FlipSettings, PromptSteps, prompt_from, prompt_to_json, settings_from
+from tracediff.findings.checked_json import decoded
+from tracediff.findings.flips import BatchSize, Count, FlipSettings, PromptSteps
+from tracediff.findings.flips_file import prompt_to_json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Record:
+    """One line after the settings: a finished prompt, or what a control found."""
+
+    search: Count
+    prompt: PromptSteps | None = None
+    repeatable: bool | None = None
+    independent: tuple[BatchSize, Count, bool] | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -19,12 +31,14 @@ class SearchLog:
         path: The file; None keeps nothing on disk.
         machine: What the search runs on.
         repeatable: For each search (its place in the settings) whether two runs gave the same bits.
+        independent: For each search, batch size and cache size whether rows of other prompts left a row's bits alone.
         found: For each search its finished prompts.
     """
 
     path: Path | None
     machine: dict[str, str | None]
     repeatable: dict[int, bool] = field(default_factory=dict)
+    independent: dict[tuple[int, int, int], bool] = field(default_factory=dict)
     found: dict[int, list[PromptSteps]] = field(default_factory=dict)
 
     @classmethod
@@ -48,13 +62,10 @@ class SearchLog:
         complete = text[: text.rfind("\n") + 1]  # an interruption may have cut the last line
         try:
             header, *records = [json.loads(line) for line in complete.splitlines()]
-            same = settings_from(header["settings"]) == settings and header["machine"] == self.machine
+            same = decoded(header["settings"], FlipSettings) == settings and header["machine"] == self.machine
             for record in records:
-                if "repeatable" in record:
-                    self.repeatable[record["search"]] = record["repeatable"]
-                else:
-                    self.prompts(record["search"]).append(prompt_from(record["prompt"]))
-        except (ValueError, KeyError, TypeError) as error:
+                self._add(decoded(record, _Record))
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise TracediffError(f"{path} is damaged", "remove it, or add --force to start over") from error
         if not same:
             raise TracediffError(
@@ -63,13 +74,36 @@ class SearchLog:
             )
         path.write_text(complete, encoding="utf-8")
 
+    def _add(self, record: _Record) -> None:
+        if record.prompt is not None:
+            self.prompts(record.search).append(record.prompt)
+        if record.repeatable is not None:
+            self.repeatable[record.search] = record.repeatable
+        if record.independent is not None:
+            batch, slots, independent = record.independent
+            self.independent[record.search, batch, slots] = independent
+
+    def mixed_batches(self, search: int) -> tuple[int, ...]:
+        """Return the batch sizes whose rows held different prompts at every cache size."""
+        found: dict[int, bool] = {}
+        for (place, batch, _), independent in self.independent.items():
+            if place == search:
+                found[batch] = found.get(batch, True) and independent
+        return tuple(sorted(batch for batch, independent in found.items() if independent))
+
     def prompts(self, search: int) -> list[PromptSteps]:
         """Return the finished prompts of one search; appending to the list adds to them."""
         return self.found.setdefault(search, [])
 
     def write_repeatable(self, search: int, repeatable: bool) -> None:
         """Keep whether the search's model repeats its bits."""
+        self.repeatable[search] = repeatable
         self._append({"search": search, "repeatable": repeatable})
+
+    def write_independent(self, search: int, batch: int, slots: int, independent: bool) -> None:
+        """Keep whether rows of different prompts got the bits of copies."""
+        self.independent[search, batch, slots] = independent
+        self._append({"search": search, "independent": [batch, slots, independent]})
 
     def write_prompt(self, search: int, steps: PromptSteps) -> None:
         """Keep one finished prompt."""

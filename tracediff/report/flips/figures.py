@@ -15,7 +15,7 @@ from typing import Any
 
 from tracediff.errors import TracediffError, install_hint
 from tracediff.files import refuse_to_overwrite, replaced_when_complete
-from tracediff.findings.flips import Choice, Flip, FlipsResult, Search
+from tracediff.findings.flips import Flip, FlipsResult, Search, StepChoice
 from tracediff.measured import Evidence, ModuleBits, State
 from tracediff.report.flips.words import number, tie_words, token_words
 
@@ -261,7 +261,7 @@ def top_logits(flip: Flip, base: int, precision: str) -> Any:
     figure.update_xaxes(
         range=[low, max(values) + 0.05 * (max(values) - low)], title_text="logit (axis cut at the left)"
     )
-    margin = "an exact tie" if flip.margin == 0 else f"{number(flip.margin)} = {number(flip.margin_ulp)} ULP"
+    margin = "an exact tie" if flip.margin == 0 else f"{number(flip.margin)} ({number(flip.margin_ulp)} ULP)"
     title = f"{precision}, prompt {flip.prompt}, step {flip.step}: margin at batch {base} {margin}"
     return _styled(figure, title, 2, top=120)
 
@@ -340,7 +340,7 @@ def _margin_bin(margin_ulp: float) -> int:
     return 0 if margin_ulp == 0 else min(_LARGEST_BIN, max(0, math.ceil(math.log2(margin_ulp)))) + 1
 
 
-def _tie_suffix(choice: Choice) -> str:
+def _tie_suffix(choice: StepChoice) -> str:
     return f"<br><sup>{tie_words(choice)}</sup>" if choice.tied > 1 else ""
 
 

@@ -8,8 +8,7 @@ import pkgutil
 from typing import Any
 
 from tracediff import __version__
-from tracediff.dtypes import FORMATS
-from tracediff.findings.flips import Flip, FlipsResult, TopLogit
+from tracediff.findings.flips import Flip, FlipsResult, Search, TopLogit, margin_unit
 from tracediff.findings.flips_summary import summarise
 from tracediff.report.flips.figures import figure_json, logit_changes, margin_histogram
 from tracediff.report.flips.terminal import bin_name
@@ -46,9 +45,7 @@ def flips_to_html(result: FlipsResult) -> str:
         base=result.settings.batches[0],
         findings=findings(result),
         summaries=summarise(result),
-        flips=[
-            _flip(flip, result.settings.batches[0], search.dtype, search.label) for search, flip in flips[:_SHOWN_FLIPS]
-        ],
+        flips=[_flip(flip, result.settings.batches[0], search) for search, flip in flips[:_SHOWN_FLIPS]],
         hidden_flips=max(0, len(flips) - _SHOWN_FLIPS),
         figures={"margins": figure_json(margin_histogram(result)), "changes": figure_json(logit_changes(result))},
         style=Markup(_resource("tracediff.report.diff.html", "assets/report.css")),
@@ -58,17 +55,17 @@ def flips_to_html(result: FlipsResult) -> str:
     )
 
 
-def _flip(flip: Flip, base: int, dtype: str, precision: str) -> dict[str, Any]:
+def _flip(flip: Flip, base: int, search: Search) -> dict[str, Any]:
     """Return what the page shows of one flip: the largest logits of both sides, row by row."""
     sides = []
     for batch, choice in ((base, flip.base), (flip.batch, flip.other)):
         top = choice.top[0].logit
-        unit = float(FORMATS[dtype].spacing(top))
+        unit = margin_unit(search.format, top, choice.top[1].logit)
         rows = [_logit(logit, logit.token == choice.token, (top - logit.logit) / unit) for logit in choice.top]
         sides.append({"batch": batch, "tie": tie_words(choice), "rows": rows})
     return {
-        "id": f"flip-{precision}-{flip.prompt}-{flip.step}-{flip.batch}",
-        "title": flip_title(flip, base, precision),
+        "id": f"flip-{search.label}-{flip.prompt}-{flip.step}-{flip.batch}",
+        "title": flip_title(flip, base, search.label),
         "sides": sides,
         "reference": flip.reference,
     }

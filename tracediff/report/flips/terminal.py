@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import zip_longest
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tracediff.dtypes import FORMATS
-from tracediff.findings.flips import Choice, Flip, FlipsResult
+from tracediff.dtypes import FloatFormat
+from tracediff.findings.flips import Flip, FlipsResult, StepChoice, margin_unit
 from tracediff.findings.flips_summary import MARGIN_BINS, Summary, summarise
 from tracediff.report.flips.words import findings, flip_title, number, percent, setting_words, tie_words, token_words
 from tracediff.text import printable
 
 SHOWN_FLIPS = 3
+_EMPTY = (Text(), Text(), Text())
 
 
 def print_flips(result: FlipsResult, console: Console, all_flips: bool = False) -> None:
@@ -35,7 +37,7 @@ def print_flips(result: FlipsResult, console: Console, all_flips: bool = False) 
     shown = flips if all_flips else flips[:SHOWN_FLIPS]
     for search, flip in shown:
         console.print(Text(flip_title(flip, result.settings.batches[0], search.label), style="bold"))
-        console.print(_side_by_side(flip, result.settings.batches[0], search.dtype))
+        console.print(_side_by_side(flip, result.settings.batches[0], search.format))
     if len(shown) < len(flips):
         console.print(Text(f"{len(flips) - len(shown):,} more flips not shown (--all shows them)", style="dim"))
     for sentence in findings(result):
@@ -99,7 +101,7 @@ def bin_name(up_to_ulp: float | None) -> str:
     return f"≤ {up_to_ulp:g}" if up_to_ulp else "exact tie"
 
 
-def _side_by_side(flip: Flip, base: int, dtype: str) -> Table:
+def _side_by_side(flip: Flip, base: int, format_: FloatFormat) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     ties = []
     for batch, choice in ((base, flip.base), (flip.batch, flip.other)):
@@ -110,15 +112,15 @@ def _side_by_side(flip: Flip, base: int, dtype: str) -> Table:
             ties.append(f"batch {batch}: {tie_words(choice)}")
     table.caption = "; ".join(ties) or None
     table.caption_justify = "left"
-    for left, right in zip(_rows(flip.base, dtype), _rows(flip.other, dtype), strict=True):
+    for left, right in zip_longest(_rows(flip.base, format_), _rows(flip.other, format_), fillvalue=_EMPTY):
         table.add_row(*left, *right)
     return table
 
 
-def _rows(choice: Choice, dtype: str) -> list[tuple[Text, Text, Text]]:
+def _rows(choice: StepChoice, format_: FloatFormat) -> list[tuple[Text, Text, Text]]:
     """One row per logit; the chosen token stands in brackets, so that it shows without colour."""
     top = choice.top[0].logit
-    unit = float(FORMATS[dtype].spacing(top))
+    unit = margin_unit(format_, top, choice.top[1].logit)
     rows = []
     for logit in choice.top:
         chosen = logit.token == choice.token

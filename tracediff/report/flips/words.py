@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tracediff.findings.flips import Choice, Flip, FlipsResult
-from tracediff.findings.flips_summary import Summary, summarise
+from tracediff.findings.flips import STATIC, Flip, FlipsResult, StepChoice
+from tracediff.findings.flips_summary import RATIO_RANGE, Summary, summarise
 from tracediff.text import printable
 
 
@@ -18,21 +18,26 @@ def setting_words(result: FlipsResult) -> str:
         else f"prefill and {settings.decode} decode steps with a cache"
     )
     batches = ", ".join(map(str, settings.batches[1:]))
+    cache = ", static cache" if settings.cache == STATIC else ""
     where = machine.get("gpu") or machine.get("device") or "unknown device"
     return (
         f"{settings.model} ({weights}{layers}), {settings.prompts} prompts, {steps}; "
-        f"batch {settings.batches[0]} against {batches}, fed the same tokens; {where}, torch {machine.get('torch')}"
+        f"batch {settings.batches[0]} against {batches}, fed the same tokens{cache}; "
+        f"{where}, torch {machine.get('torch')}"
     )
 
 
 def findings(result: FlipsResult) -> list[str]:
     """Return what the numbers say, one sentence each, the most important first."""
     summaries = summarise(result)
-    sentences = [*_about_flips(summaries), *_about_controls(result, summaries), *_about_precision(summaries)]
+    sentences = [
+        *_about_flips(summaries),
+        *_about_controls(result, summaries),
+        *_about_precision(summaries),
+        *_about_distributions(summaries),
+    ]
     if any(summary.precision == "tf32" for summary in summaries):
-        sentences.append(
-            "tf32: margins are in ULP of float32, the logits' dtype; its products keep 10 fraction bits, as float16"
-        )
+        sentences.append("tf32: margins are in ULP of TF32, which keeps 10 fraction bits as float16 does")
     return [*sentences, *_about_reference(summaries), *result.notes]
 
 
@@ -46,7 +51,7 @@ def number(value: float) -> str:
     return f"{value:.6g}"
 
 
-def tie_words(choice: Choice) -> str:
+def tie_words(choice: StepChoice) -> str:
     """Say that the largest logit is shared, and what decides then; empty without a tie."""
     if choice.tied < 2:
         return ""
@@ -54,11 +59,12 @@ def tie_words(choice: Choice) -> str:
 
 
 def flip_title(flip: Flip, base: int, precision: str) -> str:
-    """Return one line that names a flip."""
-    margin = "an exact tie" if flip.margin == 0 else f"margin {number(flip.margin)} = {number(flip.margin_ulp)} ULP"
+    """Return one line that names a flip, with its margin beside what moved."""
+    margin = "an exact tie" if flip.margin == 0 else f"margin {number(flip.margin)} ({number(flip.margin_ulp)} ULP)"
+    moved = "" if flip.moved is None else f", the two logits moved by {' and '.join(map(number, flip.moved))}"
     return (
         f"{precision}, prompt {flip.prompt}, step {flip.step}: token {flip.base.token} at batch {base}, "
-        f"{flip.other.token} at batch {flip.batch}; {margin}"
+        f"{flip.other.token} at batch {flip.batch}; {margin}{moved}"
     )
 
 
@@ -83,9 +89,9 @@ def _about_flips(summaries: tuple[Summary, ...]) -> list[str]:
         else:
             sentences.append(
                 f"{_pair(summary)}: {summary.flips} of {summary.steps:,} steps flip, every one with a margin of at "
-                f"most {number(summary.largest_flip_margin or 0)} = {number(summary.largest_flip_margin_ulp or 0)} ULP"
-                f"; the largest change of any logit is {number(summary.largest_change)} = "
-                f"{number(summary.largest_change_ulp)} ULP at the top logit"
+                f"most {number(summary.largest_flip_margin or 0)} ({number(summary.largest_flip_margin_ulp or 0)} ULP)"
+                f"; the largest change of any logit is {number(summary.largest_change)} "
+                f"({number(summary.largest_change_ulp)} ULP at the top logit)"
             )
     for precision, same in equal.items():
         batches = ", ".join(str(summary.batch) for summary in same)
@@ -100,6 +106,20 @@ def _pair(summary: Summary) -> str:
     return f"{summary.precision}, batch {summary.base} against {summary.batch}"
 
 
+def _about_distributions(summaries: tuple[Summary, ...]) -> list[str]:
+    sentences = []
+    for summary in summaries:
+        if summary.divergence is None or summary.ratio_outside is None or summary.equal_steps == summary.steps:
+            continue
+        low, high = RATIO_RANGE
+        sentences.append(
+            f"{_pair(summary)}: mean KL divergence {summary.divergence:.2g} nats per step; in "
+            f"{summary.ratio_outside:,} of {summary.steps:,} steps the chosen token's probability changes by a ratio "
+            f"outside {low}–{high}"
+        )
+    return sentences
+
+
 def _about_controls(result: FlipsResult, summaries: tuple[Summary, ...]) -> list[str]:
     sentences = [
         f"{search.label}: the same run twice gave other bits; flips between batch sizes mean little until that is found"
@@ -107,6 +127,11 @@ def _about_controls(result: FlipsResult, summaries: tuple[Summary, ...]) -> list
         if not search.repeatable
     ]
     for summary in summaries:
+        if summary.unexplained:
+            sentences.append(
+                f"{_pair(summary)}: {summary.unexplained} flips have a larger gap than the two logits moved, which no "
+                "change of logits can do: the choices are not the argmax of these logits"
+            )
         if not summary.rows_agree:
             sentences.append(
                 f"{summary.precision}, batch {summary.batch}: rows that hold the same prompt differ in bits, so a "

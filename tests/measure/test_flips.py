@@ -7,8 +7,9 @@ import pytest
 from tests.measure.planted import depends_on_batch, noisy, planted_result, request, same_at_every_batch, with_logits
 from tracediff.dtypes import FORMATS
 from tracediff.errors import TracediffError
-from tracediff.findings.flips import read_flips
+from tracediff.findings.flips_file import read_flips
 from tracediff.measure.flips import search_flips
+from tracediff.measure.prompts import Prompt
 
 pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch")
@@ -37,7 +38,10 @@ def test_steps_that_do_not_flip_are_not_reported_and_all_that_do_are():
 def test_margins_are_whole_ulp_of_the_logits_dtype():
     for search in planted_result().searches:
         for prompt in search.prompts:
-            spacing = FORMATS[search.dtype].spacing(prompt.top)
+            second = [top - margin for top, margin in zip(prompt.top, prompt.margin, strict=True)]
+            spacing = FORMATS[search.dtype].spacing(
+                [max(abs(a), abs(b)) for a, b in zip(prompt.top, second, strict=True)]
+            )
             assert list(prompt.ulp) == spacing.tolist()
             assert list(prompt.margin_ulp) == [m / u for m, u in zip(prompt.margin, spacing, strict=True)]
 
@@ -53,10 +57,10 @@ def test_an_exact_tie_takes_the_lowest_id_and_says_how_many_tie():
 
 
 def test_three_equal_logits_are_a_three_way_tie():
-    from tracediff.measure.flips_search import describe_choice
+    from tracediff.measure.compare_steps import describe_choice
 
     logits = torch.tensor([0.5, 2.0, -1.0, 2.0, 1.75, 2.0], dtype=torch.bfloat16)
-    choice = describe_choice(logits, "bfloat16", lambda token: None)
+    choice = describe_choice(logits, FORMATS["bfloat16"], lambda token: None)
     assert (choice.token, choice.tied, choice.margin_ulp) == (1, 3, 0)
     assert [top.token for top in choice.top] == [1, 3, 5, 4, 0, 2]
 
@@ -81,7 +85,7 @@ def test_all_batch_sizes_are_fed_what_the_first_chose():
 
 
 def test_generation_decodes_with_a_cache_as_a_whole_forward_would():
-    from tracediff.measure.flips_search import run_generate
+    from tracediff.measure.generation import run_generate
     from tracediff.model.load import load_model, prompt_tokens
     from tracediff.model.spec import ModelSpec
 
@@ -228,7 +232,7 @@ def test_logits_that_are_not_numbers_are_refused():
         ({"decode": -1}, "--decode -1"),
         ({"find": 0}, "--find 0"),
         ({"mode": "sample"}, "unknown mode sample"),
-        ({"texts": ()}, "prompt file is empty"),
+        ({"prompts": ()}, "there is no prompt"),
     ],
 )
 def test_what_cannot_be_searched_is_refused_in_one_line(fields, words):
@@ -243,7 +247,7 @@ def test_a_prompt_that_leaves_no_room_to_decode_is_refused():
 
 def test_text_prompts_are_searched_and_not_stored(tmp_path):
     out = tmp_path / "flips.json"
-    result = search_flips(request(texts=("a secret", "another"), reference=False), out)
+    result = search_flips(request(prompts=(Prompt(text="a secret"), Prompt(text="another")), reference=False), out)
     assert [prompt.length for prompt in result.searches[0].prompts] == [8, 7]
     assert "secret" not in out.read_text()
 

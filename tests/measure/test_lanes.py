@@ -1,0 +1,146 @@
+"""Many prompts at a time through a static cache: the same numbers as one prompt at a time."""
+
+import pytest
+
+pytestmark = pytest.mark.torch
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from tests.measure.planted import depends_on_batch, request, with_logits  # noqa: E402
+from tests.measure.trained import trained_model  # noqa: E402
+from tracediff.measure.flips import search_flips  # noqa: E402
+from tracediff.measure.generation import run_at_once, run_generate  # noqa: E402
+from tracediff.measure.lanes import Decoder, Task, slots_for  # noqa: E402
+from tracediff.measure.prompts import Prompt  # noqa: E402
+
+PROMPTS = ["Monday", "The days of", "Tuesday Wed", "Monday", "Thurs", "F", "Saturday Sunday Mon", "Wednesday"]
+
+
+def tasks(texts=PROMPTS):
+    return [Task(tokens=tuple(text.encode())) for text in texts]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return trained_model()
+
+
+@pytest.mark.parametrize("batch", [1, 2, 4])
+@pytest.mark.parametrize("mixed", [False, True])
+def test_every_prompt_s_logits_are_those_of_generation_by_itself(model, batch, mixed):
+    decoder = Decoder(model, 9, graphs=False)
+    for task, steps in zip(tasks(), decoder.run(tasks(), batch, mixed=mixed), strict=True):
+        alone = run_generate(model, torch.tensor([task.tokens]), 1, 8)
+        assert torch.equal(steps.fed, alone.fed)
+        torch.testing.assert_close(steps.logits, alone.logits, rtol=1e-4, atol=1e-4)
+
+
+def test_what_is_fed_is_followed(model):
+    fed = torch.tensor([ord(letter) for letter in "xyzzy"])
+    (steps,) = Decoder(model, 5, graphs=False).run([Task(tokens=(70, 71), fed=fed)], 2, mixed=True)
+    assert torch.equal(steps.fed, fed)
+    at_once = run_at_once(model, torch.tensor([[70, 71]]), fed, 5)
+    torch.testing.assert_close(steps.logits, at_once, rtol=1e-4, atol=1e-4)
+
+
+def test_prompts_of_several_cache_sizes_are_decoded_in_one_call(model):
+    long = Task(tokens=tuple(b"Monday " * 40))
+    assert slots_for(len(long.tokens), 4) == 512
+    short, other = Decoder(model, 4, graphs=False).run([tasks()[0], long], 2, mixed=True)
+    torch.testing.assert_close(
+        short.logits, run_generate(model, torch.tensor([tasks()[0].tokens]), 1, 3).logits, rtol=1e-4, atol=1e-4
+    )
+    torch.testing.assert_close(
+        other.logits, run_generate(model, torch.tensor([long.tokens]), 1, 3).logits, rtol=1e-4, atol=1e-4
+    )
+
+
+class _RowsMixed(torch.nn.Module):
+    """A head that adds a little of the other rows."""
+
+    def __init__(self, head):
+        super().__init__()
+        self.head = head
+
+    def forward(self, hidden):
+        logits = self.head(hidden)
+        return logits + 1e-2 * logits.mean(dim=0, keepdim=True)
+
+
+def test_rows_that_depend_on_their_neighbours_are_noticed():
+    model = trained_model()
+    model.lm_head = _RowsMixed(model.lm_head)
+    assert not Decoder(model, 4, graphs=False).rows_are_independent(tasks(), 4)
+
+
+def test_copies_that_do_not_agree_are_noticed():
+    model = trained_model()
+    model.lm_head.register_forward_hook(
+        lambda _module, _arguments, output: output + torch.arange(len(output))[:, None, None] / 8
+    )
+    copies = Decoder(model, 4, graphs=False).run(tasks()[:1], 4, mixed=False)
+    assert not copies[0].rows_agree
+
+
+def prompts():
+    return tuple(Prompt(text=text, kind="days" if "day" in text else "other") for text in PROMPTS)
+
+
+def static(**fields):
+    return request(prompts=prompts(), cache="static", decode=8, batches=(1, 2, 4), reference=False, **fields)
+
+
+def test_mixed_rows_find_the_same_flips_as_one_prompt_at_a_time():
+    """Where the control holds, and where it does not, since then every prompt is run by itself."""
+    load = with_logits(depends_on_batch)
+    together = search_flips(static(), load=load)
+    alone = search_flips(static(mix=False), load=load)
+    assert [flip for _, flip in together.flips()]
+    assert together.searches[0].prompts == alone.searches[0].prompts
+    assert alone.searches[0].mixed == ()
+
+
+def test_rows_that_are_not_independent_are_run_by_themselves():
+    def mixes_rows(logits):
+        return logits + logits.mean(dim=0, keepdim=True) / 8
+
+    result = search_flips(static(), load=with_logits(mixes_rows))
+    assert result.searches[0].mixed == ()
+    assert (
+        result.searches[0].prompts == search_flips(static(mix=False), load=with_logits(mixes_rows)).searches[0].prompts
+    )
+
+
+def test_kinds_of_prompts_are_kept():
+    kinds = [steps.kind for steps in search_flips(static()).searches[0].prompts]
+    assert kinds == [prompt.kind for prompt in prompts()]
+
+
+@pytest.mark.parametrize("stop_at", [1, 5])
+def test_a_killed_search_ends_in_the_same_bytes(tmp_path, monkeypatch, stop_at):
+    import tracediff.measure.flips as module
+
+    monkeypatch.setattr(module, "_PROMPTS_AT_ONCE", 3)
+    whole, resumed = tmp_path / "whole.json", tmp_path / "resumed.json"
+    search_flips(static(), whole)
+    calls = []
+
+    def kill(done, total, text):
+        calls.append(done)
+        if len(calls) > stop_at:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        search_flips(static(), resumed, progress=kill)
+    search_flips(static(), resumed)
+    assert resumed.read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_cuda_graphs_and_mixed_rows_find_the_flips_of_the_slow_path(dtype):
+    from dataclasses import replace
+
+    fast = replace(static(dtypes=(dtype,)), device="cuda", batches=(1, 2, 8))
+    slow = replace(fast, mix=False, graphs=False)
+    assert search_flips(fast).searches[0].prompts == search_flips(slow).searches[0].prompts

@@ -1,0 +1,189 @@
+"""Compare the runs of one prompt at several batch sizes, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from tracediff.dtypes import FloatFormat
+from tracediff.errors import TracediffError
+from tracediff.findings.flips import BatchSteps, Flip, PromptSteps, StepChoice, TopLogit, margin_in_ulp, margin_unit
+from tracediff.measure.generation import Steps, bits_of
+
+TOP = 8
+TextOf = Callable[[int], str | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptRuns:
+    """One prompt's runs.
+
+    Attributes:
+        number: The prompt's index.
+        length: Its tokens.
+        kind: What kind of prompt it is; None where the prompt file does not say.
+        base: The run at the base batch size.
+        others: The runs at the other batch sizes, fed what the base chose.
+        reference: Float32 tensor (steps, vocabulary) of the same weights in float32; None without one.
+    """
+
+    number: int
+    length: int
+    kind: str | None
+    base: Steps
+    others: Mapping[int, Steps]
+    reference: torch.Tensor | None
+
+
+def compare_runs(runs: PromptRuns, format_: FloatFormat, text_of: TextOf) -> PromptSteps:
+    """Compare every batch size with the base.
+
+    Args:
+        runs: The prompt's runs.
+        format_: In whose ULP margins are given.
+        text_of: Decodes one token, or returns None without a tokenizer.
+
+    Raises:
+        TracediffError: A logit is not a number.
+    """
+    base = runs.base.logits
+    _refuse_nan(base, runs.number, None)
+    chosen = base.argmax(dim=-1)
+    top, second = base.topk(2, dim=-1).values.double().cpu().T.tolist()
+    compared: list[BatchSteps] = []
+    flips: list[Flip] = []
+    for batch, other in runs.others.items():
+        _refuse_nan(other.logits, runs.number, batch)
+        compared.append(_batch_steps(batch, base, other, chosen, runs.reference))
+        flips += _flips(runs, batch, other, chosen, format_, text_of)
+    return PromptSteps(
+        prompt=runs.number,
+        length=runs.length,
+        kind=runs.kind,
+        chosen=tuple(chosen.tolist()),
+        top=tuple(top),
+        margin=tuple(a - b for a, b in zip(top, second, strict=True)),
+        ulp=tuple(margin_unit(format_, a, b) for a, b in zip(top, second, strict=True)),
+        to_reference=_distance(base, runs.reference),
+        batches=tuple(compared),
+        flips=tuple(sorted(flips, key=lambda flip: (flip.step, flip.batch))),
+    )
+
+
+def describe_choice(logits: torch.Tensor, format_: FloatFormat, text_of: TextOf) -> StepChoice:
+    """Return the greedy choice of one step and its largest logits.
+
+    Args:
+        logits: Tensor (vocabulary,).
+        format_: In whose ULP the margin is given.
+        text_of: Decodes one token.
+    """
+    token = int(logits.argmax())
+    values, tokens = (part.tolist() for part in logits.double().topk(min(TOP, logits.numel())))
+    # topk leaves the order of equal values open, and with many ties may even leave out the lowest id.
+    rest = sorted(
+        (pair for pair in zip(values, tokens, strict=True) if pair[1] != token), key=lambda pair: (-pair[0], pair[1])
+    )
+    ranked = [(float(logits[token]), token), *rest][:TOP]
+    top = tuple(TopLogit(token=number, logit=value, text=text_of(number)) for value, number in ranked)
+    return StepChoice(
+        token=token, tied=int((logits == logits[token]).sum()), margin_ulp=margin_in_ulp(format_, top), top=top
+    )
+
+
+@contextmanager
+def float32_products(*, tf32: bool) -> Iterator[None]:
+    """Compute float32 matrix products with TF32 or without inside the block."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def same_bits(first: Steps, second: Steps) -> bool:
+    """Return whether two runs have the same bits at every step."""
+    return bool((bits_of(first.logits) == bits_of(second.logits)).all())
+
+
+def _batch_steps(
+    batch: int, base: torch.Tensor, other: Steps, chosen: torch.Tensor, reference: torch.Tensor | None
+) -> BatchSteps:
+    changed = (bits_of(base) != bits_of(other.logits)).float().mean(dim=-1)
+    change = (base.float() - other.logits.float()).abs().amax(dim=-1)
+    divergence, ratio = _distributions(base, other.logits, chosen)
+    return BatchSteps(
+        batch=batch,
+        largest_change=_rounded(change, 7),
+        changed_share=_rounded(changed, 4),
+        to_reference=_distance(other.logits, reference),
+        rows_agree=other.rows_agree,
+        divergence=divergence,
+        ratio=ratio,
+    )
+
+
+def _distributions(
+    base: torch.Tensor, other: torch.Tensor, chosen: torch.Tensor
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return each step's Kullback-Leibler divergence and the probability ratio of the base's token.
+
+    In double precision: the divergence of two nearly equal distributions is smaller than float32's rounding of it.
+    """
+    if torch.equal(bits_of(base), bits_of(other)):
+        return (0.0,) * len(base), (1.0,) * len(base)
+    before, after = base.double().log_softmax(dim=-1), other.double().log_softmax(dim=-1)
+    divergence = (before.exp() * (before - after)).sum(dim=-1).clamp(min=0.0)
+    ratio = (after - before).gather(-1, chosen[:, None])[:, 0].exp()
+    return _rounded(divergence, 4), _rounded(ratio, 6)
+
+
+def _flips(
+    runs: PromptRuns, batch: int, other: Steps, chosen: torch.Tensor, format_: FloatFormat, text_of: TextOf
+) -> Iterator[Flip]:
+    base = runs.base.logits
+    for step in torch.nonzero(chosen != other.logits.argmax(dim=-1)).flatten().tolist():
+        before = describe_choice(base[step], format_, text_of)
+        after = describe_choice(other.logits[step], format_, text_of)
+        moved = [
+            abs(float(base[step, token]) - float(other.logits[step, token])) for token in (before.token, after.token)
+        ]
+        yield Flip(
+            prompt=runs.number,
+            step=step,
+            batch=batch,
+            base=before,
+            other=after,
+            margin=before.top[0].logit - before.top[1].logit,
+            margin_ulp=before.margin_ulp,
+            reference=None if runs.reference is None else int(runs.reference[step].argmax()),
+            moved=(moved[0], moved[1]),
+        )
+
+
+def _distance(logits: torch.Tensor, reference: torch.Tensor | None) -> tuple[float, ...]:
+    if reference is None:
+        return ()
+    # A reference never steers what is fed, so both runs continue the same tokens.
+    return _rounded((logits.float() - reference).square().mean(dim=-1).sqrt(), 4)
+
+
+def _rounded(values: Any, digits: int) -> tuple[float, ...]:
+    """Return statistics with so many significant digits: more would only make the result file larger."""
+    return tuple(float(f"{value:.{digits}g}") for value in values.tolist())
+
+
+def _refuse_nan(logits: torch.Tensor, number: int, batch: int | None) -> None:
+    if bool(logits.isnan().any()):
+        where = "the base batch size" if batch is None else f"batch {batch}"
+        hint = (
+            "activations may overflow in float16: try --dtypes bfloat16"
+            if logits.dtype is torch.float16
+            else "check the weights"
+        )
+        raise TracediffError(f"prompt {number} at {where} has logits that are not numbers", hint)
