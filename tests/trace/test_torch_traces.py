@@ -211,3 +211,148 @@ def test_a_compressed_bomb_is_not_held_in_memory(tmp_path):
             file.write(b" " * (1 << 20))
         file.write(json.dumps(launched("k", 1, 100)).encode()[1:] + b"}")
     assert len(read_trace(path)) == 1
+
+
+def test_malformed_fields_are_said_and_read_as_missing(tmp_path):
+    events = [*launched("good", 1, 50), *launched("bad", 2, 100), *launched("timeless", 3, 200)]
+    events[2]["args"]["grid"] = [1, 2**40, 1]
+    events[4]["ts"] = 10**400
+    table = read_trace(write(tmp_path / "t.json", events))
+    assert [table.names[code] for code in table.name] == ["good", "bad"]
+    assert table.grid.tolist() == [[2, 3, 4], [0, 0, 0]]
+    assert table.block.tolist() == [[32, 1, 1], [32, 1, 1]]
+    assert any("malformed fields, which read as missing: 2" in note and "$.args.grid" in note for note in table.notes)
+    assert any("without a usable time, left out: 1" in note for note in table.notes)
+
+
+def test_what_nobody_asks_for_may_be_malformed(tmp_path):
+    others = [
+        event("python_function", "f", "now", correlation="x"),
+        {"ph": "M", "name": 3, "args": {"grid": "no"}},
+        7,
+        "x",
+    ]
+    others.append([{"ph": "X", "cat": "kernel", "name": "inside", "ts": 1}])
+    table = read_trace(write(tmp_path / "t.json", [*others, *launched("k", 1, 50), *others]))
+    assert len(table) == 1
+    assert not any("malformed" in note for note in table.notes)
+
+
+@pytest.mark.parametrize("size", [1, 7, 64, 1000, 1 << 20])
+@pytest.mark.parametrize("name", ["plain", "}, {", '"}, {"ph": "X"', "\\", 'a\\"}, {', "größe", "a\x00b"])
+def test_wherever_a_batch_is_cut_the_events_are_the_same(tmp_path, monkeypatch, size, name):
+    events = [each for number in range(30) for each in launched(f"{name}{number}", number, number * 50)]
+    for number, each in enumerate(events):
+        each["args"]["nested"] = [{"a": name}, {"b": [{}, {"traceEvents": number}]}]
+    path = write(tmp_path / "t.json", events, before={"traceEvents": [1, {"x": name}]})
+    path.write_text(
+        path.read_text()[:-1] + ', "after": [{"a": 1}, {"ph": "X", "cat": "kernel", "ts": 1, "name": "no"}]}'
+    )
+    monkeypatch.setattr("tracediff.trace.json_events._CHUNK", size)
+    table = read_trace(path)
+    assert [table.names[code] for code in table.name] == [f"{name}{number}" for number in range(30)]
+
+
+def test_names_that_no_encoding_can_write_read_as_replacement_characters(tmp_path):
+    path = tmp_path / "t.json"
+    text = json.dumps({"traceEvents": launched("a", 1, 50)}).replace('"a"', '"a\\ud800"')
+    path.write_bytes(text.encode().replace(b"cudaLaunchKernel", b"cuda\xff"))
+    assert read_trace(path).names == ("a\ufffd",)
+
+
+@pytest.mark.parametrize("damage", ['{"ph": }', '{"a": [1}', "nonsense", '"open'])
+def test_damage_between_or_in_events_is_one_line(tmp_path, damage):
+    path = tmp_path / "t.json"
+    first, second = (json.dumps(launched(name, 1, 50))[1:-1] for name in "ab")
+    path.write_text(f'{{"traceEvents": [{first}, {damage}, {second}]}}')
+    with pytest.raises(TracediffError, match="damaged"):
+        read_trace(path)
+
+
+def test_a_compressed_file_that_unpacks_without_end_is_refused_and_the_limit_is_the_users(tmp_path, monkeypatch):
+    path = tmp_path / "t.json.gz"
+    with gzip.open(path, "wb", compresslevel=9) as file:
+        file.write(b'{"traceEvents": [' + b" " * (40 << 20))
+        file.write(json.dumps(launched("k", 1, 100)).encode()[1:] + b"}")
+    monkeypatch.setenv("TRACEDIFF_MAX_UNPACKED_MB", "10")
+    with pytest.raises(
+        TracediffError, match="times its size: if it is meant to, unpack it first or set TRACEDIFF_MAX_U"
+    ):
+        read_trace(path)
+    monkeypatch.setenv("TRACEDIFF_MAX_UNPACKED_MB", "100")
+    assert len(read_trace(path)) == 1
+    monkeypatch.setenv("TRACEDIFF_MAX_UNPACKED_MB", "much")
+    with pytest.raises(TracediffError, match="not a number of megabytes"):
+        read_trace(path)
+
+
+def test_an_event_of_any_length_is_refused_and_the_limit_is_the_users(tmp_path, monkeypatch):
+    path = write(tmp_path / "t.json", [*launched("k", 1, 50), *launched("n" * (3 << 20), 2, 100)])
+    monkeypatch.setenv("TRACEDIFF_MAX_EVENT_MB", "1")
+    with pytest.raises(TracediffError, match="longer than 1 MB: if it is meant to, set TRACEDIFF_MAX_EVENT_MB"):
+        read_trace(path)
+    monkeypatch.setenv("TRACEDIFF_MAX_EVENT_MB", "4")
+    assert len(read_trace(path)) == 2
+
+
+def test_names_together_are_limited_and_the_limit_is_the_users(tmp_path, monkeypatch):
+    events = [each for number in range(20) for each in launched(f"{number}" * 100_000, number, number * 50)]
+    path = write(tmp_path / "t.json", events)
+    monkeypatch.setenv("TRACEDIFF_MAX_TEXTS_MB", "1")
+    with pytest.raises(
+        TracediffError, match="longer than 1 MB together: if they are meant to be, set TRACEDIFF_MAX_TEXTS"
+    ):
+        read_trace(path)
+    monkeypatch.delenv("TRACEDIFF_MAX_TEXTS_MB")
+    assert len(read_trace(path)) == 20
+
+
+def test_ranges_of_old_profilers_have_the_category_of_operators(tmp_path):
+    events = [
+        event("Operator", "ProfilerStep#3", 0, 500),
+        event("Operator", "Optimizer.step#SGD.step", 10, 300),
+        event("Operator", "enumerate(DataLoader)#_SingleProcessDataLoaderIter.__next__", 400, 90),
+        event("Operator", "aten::mm", 20, 200),
+        *launched("first", 1, 50),
+        *launched("second", 2, 420),
+    ]
+    for each in events[4:]:
+        each["cat"] = {"kernel": "Kernel", "cuda_runtime": "Runtime"}[each["cat"]]
+    assert modules(read_trace(write(tmp_path / "t.json", events))) == [
+        ("first", "ProfilerStep#", "Optimizer.step#SGD.step"),
+        ("second", "ProfilerStep#", "enumerate(DataLoader)#_SingleProcessDataLoaderIter.__next__"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('{"traceEvents": [{"ph": "X", "name": "loop_add_fusion", "args": {"hlo_op": "add.1"}}]}', "JAX or TensorFlow"),
+        ('{"traceEvents": [{"cat": "devtools.timeline", "ph": "X", "ts": 1}]}', "a recording of a web browser"),
+        ('{"Type":79,"CudaEvent":{"startNs":"1"}}', "an nsys JSON export"),
+        ('{"schema": 1, "prompt_tokens": [1]}', "manifest of a capture"),
+        ('{"some": "thing"}', "JSON, but not a PyTorch profiler trace"),
+    ],
+)
+def test_json_of_another_kind_is_named(tmp_path, text, says):
+    path = tmp_path / "t.json"
+    path.write_text(text)
+    with pytest.raises(TracediffError, match=says):
+        read_trace(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"), [(b"SQLite format 3\0", "an SQLite database inside"), (b"tar", "compressed")]
+)
+def test_a_compressed_file_of_another_kind_is_named(tmp_path, content, says):
+    path = tmp_path / "t.gz"
+    path.write_bytes(gzip.compress(content))
+    with pytest.raises(TracediffError, match=says):
+        read_trace(path)
+
+
+def test_a_malformed_description_of_the_device_is_said(tmp_path):
+    path = write(tmp_path / "t.json", launched("k", 1, 50), deviceProperties=[{"name": 3, "numSms": "many"}])
+    table = read_trace(path)
+    assert table.info.gpu is None
+    assert any("device and versions is malformed" in note for note in table.notes)

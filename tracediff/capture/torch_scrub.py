@@ -50,8 +50,8 @@ def scrub_torch(source: Path, destination: Path) -> Scrubbed:
     ranges: list[Event] = []
     operators: list[Event] = []
     threads = _Threads()
-    with open_events(source) as (head, events):
-        for event in events:
+    with open_events(source, dict) as trace:
+        for event in (each for batch in trace.batches(lambda phase, category: False) for each in batch):
             category, name = event.get("cat"), event.get("name")
             if event.get("ph") != "X" or not isinstance(name, str):
                 continue
@@ -68,7 +68,7 @@ def scrub_torch(source: Path, destination: Path) -> Scrubbed:
     # Calls that started no kernel are most of the rows and say nothing about one.
     launches = {kernel["args"].get("correlation") for kernel in kernels}
     launching = [call for call in calls if call["args"].get("correlation") in launches]
-    _write(destination, _head(head), [*ranges, *launching, *kernels] if kernels else [*ranges, *operators])
+    _write(destination, _head(trace.head), [*ranges, *launching, *kernels] if kernels else [*ranges, *operators])
     return Scrubbed(kernels=len(kernels), ranges=len(ranges), marks=0)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tracediff.errors import TracediffError
+from tracediff.trace.limits import MAX_TEXTS, limit_bytes
 from tracediff.trace.table import Int32, Int64
 
 #: NULL in a column of integers, and what is no integer. A file that holds the number itself is refused.
@@ -19,8 +20,6 @@ NULL = np.iinfo(np.int64).min
 #: Times beyond this (127 years in ns) are refused: differences of two others fit into 64 bits.
 LONGEST_TIME_NS = 4 * 10**18
 _TIMES = frozenset({"start", "end"})
-#: Bytes of distinct texts that one trace may have.
-_LONGEST_TEXTS = 1 << 30
 #: Numbers below this are coded by a table instead of a search.
 _DIRECT_CODES = 1 << 20
 
@@ -171,7 +170,7 @@ class Texts:
     def __init__(self) -> None:
         self._codes: dict[str, int] = {}
         self._raw: dict[bytes, int] = {}
-        self._length = 0
+        self._left = limit_bytes(MAX_TEXTS)
 
     @property
     def values(self) -> tuple[str, ...]:
@@ -179,14 +178,14 @@ class Texts:
         return tuple(self._codes)
 
     def code(self, text: str) -> int:
-        """Return the code of a text; texts beyond `_LONGEST_TEXTS` together raise TracediffError."""
+        """Return the code of a text; texts beyond `MAX_TEXTS` together raise TracediffError."""
         code = self._codes.get(text)
         if code is None:
-            self._length += len(text)
-            if self._length > _LONGEST_TEXTS:
+            self._left -= len(text)
+            if self._left < 0:
                 raise TracediffError(
-                    f"the names and range texts of the trace are longer than {_LONGEST_TEXTS >> 20} MB together",
-                    "record fewer ranges with texts of their own",
+                    f"the distinct names and range texts are longer than {limit_bytes(MAX_TEXTS) >> 20} MB together",
+                    f"if they are meant to be, set {MAX_TEXTS}",
                 )
             code = self._codes[text] = len(self._codes)
         return code

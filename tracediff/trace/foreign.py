@@ -54,13 +54,17 @@ _BEGINNINGS: dict[bytes, tuple[str, str]] = {
 _TAR_MAGIC, _TAR_AT = b"ustar", 257
 
 
-def not_a_trace(path: Path, head: bytes) -> TracediffError:
+def not_a_trace(path: Path, head: bytes, compressed: bool = False) -> TracediffError:
     """Return the error that says what a file is.
 
     Args:
         path: A file that no reader takes.
         head: Its first bytes.
+        compressed: Whether these are the bytes it unpacks to.
     """
+    if compressed:
+        what = "an SQLite database" if head.startswith(b"SQLite format 3") else "not a PyTorch profiler trace"
+        return TracediffError(f"{path} is compressed, and {what} inside", "unpack it (gunzip) and name what is in it")
     for suffix, (what, hint) in _SUFFIXES.items():
         if path.name.lower().endswith(suffix):
             return TracediffError(f"{path} is {what}, not a trace", hint)
@@ -72,6 +76,45 @@ def not_a_trace(path: Path, head: bytes) -> TracediffError:
     if head.strip() and all(9 <= byte < 127 for byte in head):
         return TracediffError(f"{path} is a text file, not a trace", _NAME_A_TRACE)
     return TracediffError(f"{path} is not an SQLite database, and not a trace of another kind", EXPORT_AGAIN)
+
+
+#: Bytes of a Chrome trace or another JSON file → what wrote it, and what to do.
+_IN_JSON: tuple[tuple[bytes, str, str], ...] = (
+    (b'"hlo_module"', "a JAX or TensorFlow profile", _JAX),
+    (b'"hlo_op"', "a JAX or TensorFlow profile", _JAX),
+    (b'"/device:', "a JAX or TensorFlow profile", _JAX),
+    (b'"/host:CPU"', "a JAX or TensorFlow profile", _JAX),
+    (b'"devtools.', "a recording of a web browser", _NAME_A_TRACE),
+    (b'"viztracer_metadata"', "a VizTracer recording", _NAME_A_TRACE),
+    (b"speedscope.app", "a speedscope profile", _NAME_A_TRACE),
+    (b'"CudaEvent"', "an nsys JSON export", EXPORT_AGAIN),
+    (b'"NvtxEvent"', "an nsys JSON export", EXPORT_AGAIN),
+    (b'"TraceProcessEvent"', "an nsys JSON export", EXPORT_AGAIN),
+    (b'"prompt_tokens"', "tracediff's manifest of a capture", "name a trace beside it"),
+    (b'"repeat_identical"', "tracediff's manifest of a capture", "name a trace beside it"),
+    (b'"verdicts"', "a result of tracediff", _NAME_A_TRACE),
+    (b'"nbformat"', "a Jupyter notebook", _NAME_A_TRACE),
+)
+
+
+def foreign_json(path: Path, begin: bytes) -> TracediffError | None:
+    """Return the error that says what wrote a JSON file, None where nothing tells.
+
+    Args:
+        path: The file.
+        begin: Its first part, as far as it was read.
+    """
+    for mark, what, hint in _IN_JSON:
+        if mark in begin:
+            return TracediffError(f"{path} is {what}, not a PyTorch profiler trace", hint)
+    return None
+
+
+def not_a_chrome_trace(path: Path, begin: bytes) -> TracediffError:
+    """Return the error that says what a JSON file is that holds no events."""
+    return foreign_json(path, begin) or TracediffError(
+        f"{path} is JSON, but not a PyTorch profiler trace", _NAME_A_TRACE
+    )
 
 
 #: Tables → whose SQLite database this is.

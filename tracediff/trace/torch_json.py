@@ -2,28 +2,29 @@
 
 kernel → launch call by correlation id → innermost range open on the calling thread. Ranges are `record_function`
 blocks and, where the Python stack was recorded, nn.Module calls. A trace without a GPU holds operators only; those that
-compute then stand in the kernels' place, so that two CPU runs compare, and the table says so.
+compute then take the kernels' place, so that two CPU runs compare, and the table says so.
 """
 
 from __future__ import annotations
 
-import math
 import re
-from array import array
-from collections.abc import Iterator
 from dataclasses import replace
+from enum import Enum, auto
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from tracediff.errors import TracediffError
+from tracediff.text import without_surrogates
 from tracediff.trace.assemble import Kernels, assemble, narrow
 from tracediff.trace.columns import NULL, Texts
+from tracediff.trace.foreign import foreign_json
 from tracediff.trace.graphs import Capture
 from tracediff.trace.info import described
-from tracediff.trace.json_events import open_events
+from tracediff.trace.json_events import Arguments, Event, open_events
 from tracediff.trace.launches import Launches
 from tracediff.trace.naming import Naming
 from tracediff.trace.nvtx import DOMAIN, OWN_DOMAIN, PUSH_POP, Events, find_ranges
@@ -31,36 +32,138 @@ from tracediff.trace.ranges import NONE, nest
 from tracediff.trace.table import Int64, KernelTable, TraceInfo
 from tracediff.trace.torch_modules import PREFIX, module_paths
 
-#: Categories by what they mean here; profilers before 2022 wrote them in capitals.
-_CALLS = frozenset({"cuda_runtime", "cuda_driver", "hip_runtime", "hip_driver", "runtime", "driver"})
-_KERNELS = frozenset({"kernel"})
-_OPERATORS = frozenset({"cpu_op", "operator"})
-_ANNOTATIONS = frozenset({"user_annotation"})
+
+class _Kind(Enum):
+    """What an event is to a kernel table."""
+
+    KERNEL = auto()
+    CALL = auto()
+    RANGE = auto()
+    OPERATOR = auto()
+    OTHER = auto()
+
+
+#: Categories in lower case; profilers before 2022 wrote them in capitals.
+_KINDS = {
+    "kernel": _Kind.KERNEL,
+    **dict.fromkeys(("cuda_runtime", "cuda_driver", "hip_runtime", "hip_driver", "runtime", "driver"), _Kind.CALL),
+    "user_annotation": _Kind.RANGE,
+    **dict.fromkeys(("cpu_op", "operator"), _Kind.OPERATOR),
+}
+#: torch 1.8 to 1.10 gave ranges the category of operators: `ProfilerStep#3`, `Optimizer.step#SGD.step`.
+_OLD_OPERATORS = "Operator"
+_OLD_RANGE = re.compile(r"[^:]*#.*|(?:enumerate\()?DataLoader.*", re.DOTALL)
 #: Operators that compute nothing: they allocate, or make another view of the same elements.
 _BOOKKEEPING = re.compile(
     "aten::(_reshape_alias|_unsafe_view|alias|as_strided|chunk|contiguous|detach|empty|empty_like|empty_strided|expand|"
     "expand_as|flatten|is_nonzero|item|narrow|permute|reshape|resize_|resolve_conj|resolve_neg|result_type|select|slice|"
     "split|squeeze|t|to|transpose|unbind|unflatten|unsqueeze|view|view_as)"
 )
-_LONGEST_US = 4e15
+_NO_ARGUMENTS = Arguments()
 _NO_ONE = np.zeros(0, dtype=np.int64)
 
 
 class _Columns:
-    """Events of one kind, as growing columns."""
+    """Events of one kind, as columns of integers that grow by batches."""
 
     def __init__(self, *names: str) -> None:
-        self._arrays = {name: array("q") for name in names}
+        self._parts: dict[str, list[Int64]] = {name: [_NO_ONE] for name in names}
 
-    def add(self, *values: int) -> None:
-        for column, value in zip(self._arrays.values(), values, strict=True):
-            column.append(value)
+    def add(self, **columns: list[int] | Int64) -> None:
+        for name, values in columns.items():
+            self._parts[name].append(np.asarray(values, dtype=np.int64))
 
     def __len__(self) -> int:
-        return len(next(iter(self._arrays.values())))
+        return sum(len(part) for part in next(iter(self._parts.values())))
 
     def __getitem__(self, name: str) -> Int64:
-        return np.frombuffer(self._arrays[name], dtype=np.int64).copy()
+        whole = np.concatenate(self._parts[name])
+        self._parts[name] = [whole]
+        return whole
+
+
+class _Collector:
+    """Sorts the events of a trace into columns."""
+
+    def __init__(self) -> None:
+        self.kernels = _Columns(
+            "name", "start", "duration", "device", "stream", "correlation", "registers", "shared",
+            "grid_x", "grid_y", "grid_z", "block_x", "block_y", "block_z",
+        )  # fmt: skip
+        self.calls = _Columns("start", "globalTid", "correlationId")
+        self.ranges = _Columns("text", "start", "end", "thread")
+        self.operators = _Columns("text", "start", "end", "thread")
+        self.names, self.texts, self.threads = Texts(), Texts(), _Threads()
+        self.without_time = 0
+        self._kinds: dict[str, _Kind] = {}
+        self._computes: dict[str, bool] = {}
+
+    def add(self, batch: list[Event]) -> None:
+        """Take in some events."""
+        by_kind: dict[_Kind, list[Event]] = {kind: [] for kind in _Kind}
+        for event in batch:
+            if event.ph == "X":
+                kind = self._kinds.get(event.cat) or self._kind_of(event.cat)
+                if kind is _Kind.OTHER or kind is _Kind.OPERATOR:
+                    kind = self._kind_by_name(kind, event)
+                by_kind[kind].append(event)
+        del by_kind[_Kind.OTHER]
+        for kind, events in by_kind.items():
+            timed = [event for event in events if event.ts is not None]
+            self.without_time += len(events) - len(timed)
+            if timed:
+                start = _ns([event.ts or 0.0 for event in timed])
+                self._add(kind, timed, start, _ns([event.dur for event in timed]))
+
+    def _kind_of(self, category: str) -> _Kind:
+        return self._kinds.setdefault(category, _KINDS.get(category.lower(), _Kind.OTHER))
+
+    def _kind_by_name(self, kind: _Kind, event: Event) -> _Kind:
+        """Tell ranges among events of other kinds, and operators that compute from those that do not."""
+        name = event.name
+        if name.startswith(PREFIX):
+            return _Kind.RANGE
+        if kind is _Kind.OPERATOR:
+            if event.cat == _OLD_OPERATORS and _OLD_RANGE.fullmatch(name):
+                return _Kind.RANGE
+            computes = self._computes.get(name)
+            if computes is None:
+                computes = self._computes[name] = _BOOKKEEPING.fullmatch(name) is None
+            return kind if computes else _Kind.OTHER
+        return kind
+
+    def _add(self, kind: _Kind, events: list[Event], start: Int64, duration: Int64) -> None:
+        if kind is _Kind.KERNEL:
+            self._add_kernels(events, start, duration)
+        elif kind is _Kind.CALL:
+            self.calls.add(start=start, globalTid=self.threads.codes(events), correlationId=_correlations(events))
+        else:
+            columns = self.ranges if kind is _Kind.RANGE else self.operators
+            text = [self.texts.code(event.name) for event in events]
+            columns.add(text=text, start=start, end=start + duration, thread=self.threads.codes(events))
+
+    def _add_kernels(self, events: list[Event], start: Int64, duration: Int64) -> None:
+        arguments = [event.args or _NO_ARGUMENTS for event in events]
+        grid, block = (
+            np.array([_three(each) for each in sizes], dtype=np.int64)
+            for sizes in ([each.grid for each in arguments], [each.block for each in arguments])
+        )
+        self.kernels.add(
+            name=[self.names.code(event.name) for event in events],
+            start=start,
+            duration=np.maximum(duration, 0),
+            correlation=_correlations(events),
+            **{
+                column: [getattr(each, column) or 0 for each in arguments]
+                for column in ("device", "stream", "registers", "shared")
+            },
+            **{f"grid_{axis}": grid[:, place] for place, axis in enumerate("xyz")},
+            **{f"block_{axis}": block[:, place] for place, axis in enumerate("xyz")},
+        )
+
+
+def _is_wanted(phase: object, category: object) -> bool:
+    return phase == "X" and isinstance(category, str) and category.lower() in _KINDS
 
 
 def read_torch_json(path: Path, naming: Naming) -> KernelTable:
@@ -69,59 +172,31 @@ def read_torch_json(path: Path, naming: Naming) -> KernelTable:
     Raises:
         TracediffError: The file is no such trace, is damaged, or holds neither kernels nor operators.
     """
-    kernels = _Columns(
-        "name", "start", "duration", "device", "stream", "correlation", "registers", "shared",
-        "grid_x", "grid_y", "grid_z", "block_x", "block_y", "block_z",
-    )  # fmt: skip
-    calls = _Columns("start", "globalTid", "correlationId")
-    ranges = _Columns("text", "start", "end", "thread")
-    operators = _Columns("text", "start", "end", "thread")
-    names, texts, threads = Texts(), Texts(), _Threads()
-    skipped = 0
-    with open_events(path) as (head, events):
-        for event in events:
-            category = event.get("cat")
-            if event.get("ph") != "X" or not isinstance(category, str):
-                continue
-            category = category.lower()
-            start, duration = _ns(event.get("ts")), _ns(event.get("dur", 0))
-            name, arguments = str(event.get("name")), event.get("args")
-            arguments = arguments if isinstance(arguments, dict) else {}
-            if start is None or duration is None:
-                skipped += 1
-            elif category in _KERNELS:
-                kernels.add(
-                    names.code(name),
-                    start,
-                    max(duration, 0),
-                    _integer(arguments.get("device")),
-                    _integer(arguments.get("stream")),
-                    _integer(arguments.get("correlation"), NULL),
-                    _integer(arguments.get("registers per thread")),
-                    _integer(arguments.get("shared memory")),
-                    *_three(arguments.get("grid")),
-                    *_three(arguments.get("block")),
-                )
-            elif category in _CALLS:
-                calls.add(start, threads.code(event), _integer(arguments.get("correlation"), NULL))
-            elif category in _ANNOTATIONS or name.startswith(PREFIX):
-                ranges.add(texts.code(name), start, start + duration, threads.code(event))
-            elif category in _OPERATORS and not _BOOKKEEPING.fullmatch(name):
-                operators.add(texts.code(name), start, start + duration, threads.code(event))
-    notes = [f"{skipped:,} events have no usable times and were left out"] if skipped else []
-    found = _events(ranges, texts.values)
-    found = _with_paths(found)
-    if head.get("profiledBy") == OWN_DOMAIN and len(found.start):
-        found = _in_own_domain(found)
-    info = _info(path, head)
+    found = _Collector()
+    with open_events(path, Event) as trace:
+        for batch in trace.batches(_is_wanted):
+            found.add(batch)
+    notes = []
+    if trace.malformed:
+        notes.append(f"events with malformed fields, which read as missing: {trace.malformed:,} ({trace.complaint})")
+    if found.without_time:
+        notes.append(f"events without a usable time, left out: {found.without_time:,}")
+    events = _with_paths(_events(found.ranges, found.texts.values))
+    if trace.head.get("profiledBy") == OWN_DOMAIN and len(events.start):
+        events = _in_own_domain(events)
+    info, complaint = _info(path, trace.head)
+    if complaint:
+        notes.append(f"what the trace says of its device and versions is malformed and not used ({complaint})")
     none = Capture(kernel=_NO_ONE, thread=_NO_ONE, moment=_NO_ONE)
-    if not len(kernels):
-        if not len(operators):
-            raise TracediffError(f"{path} holds neither kernels nor operators", "record with torch.profiler.profile()")
+    if not len(found.kernels):
+        operators = _leaves(_events(found.operators, found.texts.values), found.threads)
+        if not len(operators.thread):
+            raise _nothing_to_read(path, trace.begin, notes)
         notes.append("no GPU kernels were recorded: the rows are CPU operators that compute and call no other")
-        return assemble(_leaves(_events(operators, texts.values), threads), found, none, info, notes, naming)
+        return assemble(operators, events, none, info, notes, naming)
+    kernels = found.kernels
     launches = Launches(np.zeros(len(kernels), dtype=np.int32), kernels["correlation"], None)
-    launches.add({column: calls[column] for column in ("start", "globalTid", "correlationId")})
+    launches.add({column: found.calls[column] for column in ("start", "globalTid", "correlationId")})
     thread, launch = launches.result()
     columns: dict[str, npt.NDArray[Any]] = {
         "name": kernels["name"].astype(np.int32),
@@ -141,19 +216,28 @@ def read_torch_json(path: Path, naming: Naming) -> KernelTable:
             f"{graph_launches:,} kernels ran in CUDA graphs: torch's profiler does not say in which modules they were "
             "captured; nsys with --cuda-graph-trace=node does"
         )
-    table = Kernels(columns=columns, texts=names.values, thread=thread, threads=launches.threads.values, launch=launch)
-    return assemble(table, found, none, info, notes, naming)
+    threads = launches.threads.values
+    table = Kernels(columns=columns, texts=found.names.values, thread=thread, threads=threads, launch=launch)
+    return assemble(table, events, none, info, notes, naming)
+
+
+def _nothing_to_read(path: Path, begin: bytes, notes: list[str]) -> TracediffError:
+    foreign = foreign_json(path, begin)
+    if foreign is not None:
+        return foreign
+    what = f"{path} holds neither kernels nor operators"
+    return TracediffError(f"{what}; {notes[0]}" if notes else what, "record with torch.profiler.profile()")
 
 
 class _Threads:
-    """Threads as numbers that stand below any process: one trace holds one process."""
+    """Threads as numbers that are below any process's: one trace holds one process."""
 
     def __init__(self) -> None:
         self._codes: dict[tuple[object, object], int] = {}
 
-    def code(self, event: dict[str, Any]) -> int:
-        where = (repr(event.get("pid")), repr(event.get("tid")))
-        return self._codes.setdefault(where, len(self._codes) + 1)
+    def codes(self, events: list[Event]) -> list[int]:
+        known = self._codes
+        return [known.setdefault((event.pid, event.tid), len(known) + 1) for event in events]
 
     @property
     def values(self) -> list[int]:
@@ -200,7 +284,7 @@ def _leaves(operators: Events, threads: _Threads) -> Kernels:
         is_leaf = np.ones(len(mine), dtype=np.bool_)
         is_leaf[parent[parent != NONE]] = False
         rows.append(mine[is_leaf])
-    leaves = operators.take(np.sort(np.concatenate(rows)))
+    leaves = operators.take(np.sort(np.concatenate([_NO_ONE, *rows])))
     count = len(leaves.start)
     nothing = np.zeros(count, dtype=np.int32)
     distinct = Texts()
@@ -230,41 +314,49 @@ def _kernels_of_shared_launches(correlation: Int64) -> int:
     return int(count[count > 1].sum()) if len(distinct) else 0
 
 
-def _info(path: Path, head: dict[str, Any]) -> TraceInfo:
-    devices = head.get("deviceProperties")
-    device = devices[0] if isinstance(devices, list) and devices and isinstance(devices[0], dict) else {}
-    versions = {
-        name: str(head[key])
-        for name, key in (("cuda_driver", "cuda_driver_version"), ("cuda_runtime", "cuda_runtime_version"))
-        if isinstance(head.get(key), int)
-    }
-    gpu, sm_count = device.get("name"), device.get("numSms")
-    return described(
+class _Device(msgspec.Struct):
+    name: str | None = None
+    numSms: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] | None = None  # noqa: N815 -- as it is spelled there
+
+
+class _Head(msgspec.Struct):
+    """What is used of the members before the events."""
+
+    deviceProperties: list[_Device] = []  # noqa: N815
+    schemaVersion: int | None = None  # noqa: N815
+    cuda_driver_version: int | None = None
+    cuda_runtime_version: int | None = None
+
+
+def _info(path: Path, members: dict[str, Any]) -> tuple[TraceInfo, str]:
+    """Return where the trace comes from, and what is wrong with its description if that cannot be used."""
+    complaint = ""
+    try:
+        head = msgspec.convert(members, _Head)
+    except msgspec.ValidationError as error:
+        head, complaint = _Head(), str(error)
+    device = head.deviceProperties[0] if head.deviceProperties else _Device()
+    versions = {"cuda_driver": head.cuda_driver_version, "cuda_runtime": head.cuda_runtime_version}
+    info = described(
         path,
         profiler="torch",
         profiler_version=None,
-        schema_version=str(head["schemaVersion"]) if isinstance(head.get("schemaVersion"), int) else None,
-        gpu=gpu if isinstance(gpu, str) else None,
-        sm_count=sm_count if isinstance(sm_count, int) else None,
-        versions=versions,
+        schema_version=None if head.schemaVersion is None else str(head.schemaVersion),
+        gpu=without_surrogates(device.name) if device.name else None,
+        sm_count=device.numSms,
+        versions={name: str(version) for name, version in versions.items() if version is not None},
     )
+    return info, complaint
 
 
-def _ns(microseconds: object) -> int | None:
-    """Return a time in ns, None for what is no time."""
-    if isinstance(microseconds, bool) or not isinstance(microseconds, int | float):
-        return None
-    if not math.isfinite(microseconds) or abs(microseconds) > _LONGEST_US:
-        return None
-    return round(microseconds * 1000)
+def _ns(microseconds: list[float]) -> Int64:
+    return np.rint(np.array(microseconds, dtype=np.float64) * 1000).astype(np.int64)
 
 
-def _integer(value: object, otherwise: int = 0) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and -(2**62) < value < 2**62:
-        return value
-    return otherwise
+def _correlations(events: list[Event]) -> list[int]:
+    found = (event.args.correlation if event.args else None for event in events)
+    return [NULL if each is None else each for each in found]
 
 
-def _three(value: object) -> Iterator[int]:
-    values = value if isinstance(value, list) else []
-    return (_integer(values[axis]) if axis < len(values) else 0 for axis in range(3))
+def _three(sizes: list[int] | None) -> list[int]:
+    return [*(sizes or ()), 0, 0, 0][:3]
