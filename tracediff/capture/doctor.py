@@ -1,6 +1,7 @@
 """What a capture needs, and what of it this machine has: asked or tried, never guessed."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from tracediff.capture.probe import Probe, choose_nsys
 from tracediff.errors import TracediffError, install_hint
 
 OK, MISSING = "ok", "missing"
+#: Checks that a capture cannot do without, whatever records it; the others only nsys needs.
+_EVERY_PROFILER = frozenset({"GPU", "driver", "torch", "CUDA", "cuBLAS", "transformers"})
 _EXTRA = install_hint("capture")
 _BUILD = "install a CUDA build of torch, see https://pytorch.org"
 
@@ -29,6 +32,37 @@ class Check:
     status: str
     found: str
     hint: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ability:
+    """What this machine can record.
+
+    Attributes:
+        profiler: `nsys`, `torch` where only torch's own profiler works, None where a capture cannot run.
+        because: What is missing for `nsys`, by name; empty where nothing is.
+    """
+
+    profiler: str | None
+    because: tuple[str, ...]
+
+    def sentence(self) -> str:
+        """Say it in one line."""
+        missing = ", ".join(self.because)
+        if self.profiler == "nsys":
+            return "Can record with nsys."
+        if self.profiler == "torch":
+            return f"Can record with torch's profiler only. Missing for nsys: {missing}."
+        return f"Cannot record. Missing: {missing}."
+
+
+def ability(checks: Sequence[Check]) -> Ability:
+    """Return what the checks mean for a capture."""
+    missing = tuple(check.name for check in checks if check.status == MISSING)
+    without_nsys = tuple(name for name in missing if name in _EVERY_PROFILER)
+    if without_nsys:
+        return Ability(profiler=None, because=without_nsys)
+    return Ability(profiler="torch" if missing else "nsys", because=missing)
 
 
 def examine(nsys: Path | None = None) -> list[Check]:

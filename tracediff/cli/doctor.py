@@ -1,12 +1,19 @@
 """`tracediff doctor`: what a capture needs, and what of it is here."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tracediff.cli import app
 from tracediff.cli.options import FORMAT_OPTION, TableJson, emit, stdout_console
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from tracediff.capture.doctor import Check
+
+CANNOT_RECORD = 1
 
 
 @app.command()
@@ -14,20 +21,39 @@ def doctor(
     output_format: Annotated[TableJson, FORMAT_OPTION] = TableJson.TABLE,
     nsys: Path | None = typer.Option(None, help="The nsys to examine; looked for by default."),
 ) -> None:
-    """Say what `tracediff capture` would find on this machine, what is missing, and how to get it."""
+    """Check what `tracediff capture` needs on this machine, and say how to get what is missing.
+
+    Exit code: 0, or 1 where a capture cannot run here.
+
+    Example: tracediff doctor
+    """
     import dataclasses
 
-    from tracediff.capture.doctor import examine
+    from tracediff.capture.doctor import ability, examine
     from tracediff.cli.progress import steps_on_stderr
-    from tracediff.text import json_text
+    from tracediff.text import json_text, printable
 
     with steps_on_stderr() as step:
-        step("looking around, and trying nsys")
+        step("checking this machine, and recording a test with nsys")
         checks = examine(nsys)
+    able = ability(checks)
     if output_format is TableJson.JSON:
-        document = {"schema": 1, "checks": [dataclasses.asdict(check) for check in checks]}
+        document = {
+            "schema": 1,
+            "can_record": able.profiler,
+            "because": able.because,
+            "checks": [dataclasses.asdict(check) for check in checks],
+        }
         emit(json_text(document, indent=2) + "\n")
-        return
+    else:
+        console = stdout_console()
+        console.print(_table(checks))
+        console.print(f"\n{printable(able.sentence())}", soft_wrap=True)
+    if able.profiler is None:
+        raise typer.Exit(CANNOT_RECORD)
+
+
+def _table(checks: "list[Check]") -> "Table":
     from rich.table import Table
     from rich.text import Text
 
@@ -40,4 +66,4 @@ def doctor(
         if check.hint:
             told.append(f"\n→ {printable(check.hint)}", style="bold")
         table.add_row(Text(sign, style=style), check.name, told)
-    stdout_console().print(table)
+    return table
