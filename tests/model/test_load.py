@@ -43,7 +43,11 @@ def test_a_preset_has_the_parameter_count_of_the_published_model(name, parameter
 def test_the_llama_3_2_presets_scale_their_rope():
     from transformers import LlamaConfig
 
-    parameters = LlamaConfig(**PRESETS["llama-3.2-1b"]).rope_parameters
+    config = LlamaConfig(**PRESETS["llama-3.2-1b"])
+    if hasattr(config, "rope_parameters"):
+        parameters = config.rope_parameters
+    else:  # transformers 4
+        parameters = {**config.rope_scaling, "rope_theta": config.rope_theta}
     assert (parameters["rope_type"], parameters["rope_theta"], parameters["factor"]) == ("llama3", 500000.0, 32.0)
 
 
