@@ -16,9 +16,8 @@ from tracediff.trace.columns import NULL, Codes
 from tracediff.trace.graphs import Capture
 from tracediff.trace.naming import Naming, name_ranges, number_by_place
 from tracediff.trace.nvtx import Events, find_marks, find_ranges, named, range_texts
-from tracediff.trace.period import find_periods
-from tracediff.trace.ranges import key_of
 from tracediff.trace.table import Coverage, Int32, Int64, KernelTable, RangeKey, TraceInfo
+from tracediff.trace.unnamed import Attributed, place_unnamed
 
 
 @dataclass(slots=True, kw_only=True)
@@ -68,14 +67,11 @@ def assemble(
         thread, launch, launch_ns = thread[order], launch[order], launch_ns[order]
         innermost, key, iteration = innermost[order], key[order], iteration[order]
 
-    keys = found.keys
-    if not len(ranges.start):
-        layers = _layers_by_period(columns)
-        if layers is not None:
-            keys, key, iteration, note = layers
-            notes.append(note)
     parsed = tuple(parse(text) for text in kernels.texts)
-    keys, key = _in_order_of_launch(keys, key)
+    by_ranges = Attributed(keys=found.keys, key=key, iteration=iteration)
+    placed = place_unnamed(by_ranges, parsed, columns, launch_ns, thread)
+    notes += placed.notes
+    keys, key = _in_order_of_launch(placed.keys, placed.key)
     keys = number_by_place(keys)
     is_gemm = np.array([each.role == "gemm" for each in parsed], dtype=bool)
     wanted = np.array([is_algorithm_log(text) for text in events.texts], dtype=bool)
@@ -100,7 +96,7 @@ def assemble(
         algorithms=algorithms,
         key=key,
         algorithm=algorithm,
-        iteration=iteration,
+        iteration=placed.iteration,
         launch_ns=launch_ns,
         notes=tuple(notes),
         **columns,
@@ -114,24 +110,6 @@ def _attribution_notes(found: Attribution) -> list[str]:
     if found.from_other_threads:
         notes.append(f"{found.from_other_threads:,} kernels were given to ranges that were open on another thread")
     return notes
-
-
-def _layers_by_period(
-    columns: dict[str, npt.NDArray[Any]],
-) -> tuple[tuple[RangeKey, ...], Int32, Int32, str] | None:
-    """Return keys, each kernel's, its iteration and a note, for a trace without ranges; None where nothing repeats."""
-    # A block's kernels differ in launch configuration too: two layers of one name are told apart.
-    width = np.int64(1 << 20)
-    periods = find_periods(columns["name"] * width + columns["grid"].sum(axis=1, dtype=np.int64) % width)
-    if periods is None:
-        return None
-    layers = int(periods.layer.max()) + 1
-    keys = (key_of(None, None), *(key_of("forward", f"layers.{layer}") for layer in range(layers)))
-    note = (
-        f"no ranges: blocks of {periods.kernels} kernels repeat, up to {layers} times in a row "
-        f"({int(periods.run.max()) + 1:,} such runs), and stand as layers; the other kernels stand outside"
-    )
-    return keys, periods.layer + np.int32(1), periods.run, note
 
 
 def _launch_order(launch_ns: Int64, capture: Capture, start: Int64) -> Int64 | None:

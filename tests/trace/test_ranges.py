@@ -1,17 +1,9 @@
-"""Nesting and periods, against slow and obvious computations."""
-
-import shutil
-import sqlite3
-from collections import Counter
+"""Nesting of ranges, against slow and obvious computations."""
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.profiles import FLOAT16
-from tracediff.trace import read_trace
-from tracediff.trace.period import find_periods
 from tracediff.trace.ranges import nest, phases
 
 RANGES = st.lists(st.tuples(st.integers(0, 40), st.integers(1, 40)), max_size=25)
@@ -68,38 +60,3 @@ def test_phase_is_the_outermost_of_the_named_ranges(raw, named):
             chain.append(int(parent[chain[-1]]))
         said = [each for each in chain if is_phase[each]]
         assert phase == (said or chain)[-1]
-
-
-def test_blocks_are_found_by_their_period():
-    block, before, after = [1, 2, 3, 2, 4], [9, 8], [7]
-    sequence = np.array((before + block * 6 + after) * 3, dtype=np.int64)
-    periods = find_periods(sequence)
-    assert periods.kernels == 5
-    assert periods.layer[2:32].tolist() == [layer for layer in range(6) for _ in range(5)]
-    assert (periods.layer[:2] == -1).all()
-    assert periods.run.max() == 2
-
-
-@pytest.mark.parametrize("sequence", [[], [1], [1, 2, 3, 4, 5], [1] * 50, list(range(100))])
-def test_where_nothing_repeats_there_are_no_layers(sequence):
-    assert find_periods(np.array(sequence, dtype=np.int64)) is None
-
-
-def test_the_layers_of_a_real_model_are_found_without_its_ranges(tmp_path):
-    path = shutil.copy(FLOAT16 / "b1.sqlite", tmp_path / "t.sqlite")
-    expected = read_trace(path)
-    with sqlite3.connect(path) as connection:
-        connection.execute("DELETE FROM NVTX_EVENTS")
-    connection.close()
-    table = read_trace(path)
-    blocks = [expected.keys[key].layer for key in expected.key]
-    by_layer = Counter(blocks)
-    found = Counter(table.keys[key].layer for key in table.key)
-    assert found.keys() == by_layer.keys()
-    assert any("blocks of" in note for note in table.notes)
-    per_block = {count for layer, count in found.items() if layer is not None}
-    assert len(per_block) <= 2
-    agree = sum(
-        mine == theirs for mine, theirs in zip((table.keys[key].layer for key in table.key), blocks, strict=True)
-    )
-    assert agree > 0.9 * len(blocks)

@@ -1,0 +1,153 @@
+"""Layers and steps of traces whose ranges were taken away, against what the ranges said."""
+
+import re
+import shutil
+import sqlite3
+from collections import Counter, defaultdict
+from contextlib import closing
+
+import pytest
+from small_exports import DATA, SmallExport
+
+from tests.profiles import PROFILES
+from tracediff.diff import diff_tables
+from tracediff.trace import read_trace
+
+PRODUCT = re.compile(r"model\.layers\.\d+\.\w+\.\w+_proj|blocks\.\d+\.gemm\d")
+DTYPES = ("float16", "bfloat16", "float32")
+
+
+def without_ranges(path, tmp_path, around=None):
+    """Return a copy of an export without its ranges, or with a single one around everything."""
+    copy = shutil.copy(path, tmp_path / f"{path.parent.name}-{path.name}")
+    with closing(sqlite3.connect(copy)) as connection, connection:
+        first, last, thread = connection.execute(
+            "SELECT min(start), max(end), min(globalTid) FROM NVTX_EVENTS WHERE eventType = 59"
+        ).fetchone()
+        connection.execute("DELETE FROM NVTX_EVENTS WHERE eventType IN (59, 60)")
+        if around is not None:
+            row = (first - 1, last + 10**9, 59, around, thread, 0)
+            columns = "start, end, eventType, text, globalTid, domainId"
+            connection.execute(f"INSERT INTO NVTX_EVENTS ({columns}) VALUES (?, ?, ?, ?, ?, ?)", row)
+    return copy
+
+
+def places(table):
+    """Return the key of every kernel, in order of launch."""
+    return [table.keys[code] for code in table.key.tolist()]
+
+
+def kind(module):
+    """Return a module's place in its block."""
+    return module.split(".", 3)[-1] if module.startswith("model.layers.") else module
+
+
+@pytest.mark.parametrize("around", [None, "generate"])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("batch", [1, 2, 8])
+def test_layer_and_place_of_every_kernel_are_found_without_ranges(dtype, batch, around, tmp_path):
+    path = PROFILES / f"llama-3-8b-{dtype}" / f"b{batch}.sqlite"
+    with_ranges = read_trace(path)
+    truth = places(with_ranges)
+    found = places(read_trace(without_ranges(path, tmp_path, around)))
+    assert len(truth) == len(found)
+    in_blocks = [(mine, theirs) for mine, theirs in zip(found, truth, strict=True) if theirs.layer is not None]
+    assert sum(mine.layer == theirs.layer for mine, theirs in in_blocks) >= 0.95 * len(in_blocks)
+    assert not any(mine.layer is not None for mine, theirs in zip(found, truth, strict=True) if theirs.layer is None)
+    # The same place has the same name in every block and step, and no two products share one.
+    names = defaultdict(Counter)
+    roles = [with_ranges.parsed[code].role for code in with_ranges.name.tolist()]
+    for mine, theirs, role in zip(found, truth, roles, strict=True):
+        if theirs.layer is not None:
+            names[kind(theirs.module), role][mine.module.split(".", 2)[-1]] += 1
+    products = {module: list(count) for (module, role), count in names.items() if "_proj" in module and role == "gemm"}
+    assert products == {
+        f"{module}_proj": [f"gemm{number}"]
+        for number, module in enumerate(
+            ("self_attn.q", "self_attn.k", "self_attn.v", "self_attn.o", "mlp.gate", "mlp.up", "mlp.down"), start=1
+        )
+    }
+    assert any("attention" in count for (module, _), count in names.items() if module == "self_attn")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_products_get_the_verdicts_that_they_get_with_ranges(dtype, tmp_path):
+    profile = PROFILES / f"llama-3-8b-{dtype}"
+    with_ranges = diff_tables(*(read_trace(profile / f"b{batch}.sqlite") for batch in (1, 2)))
+    stripped = (without_ranges(profile / f"b{batch}.sqlite", tmp_path) for batch in (1, 2))
+    without = diff_tables(*(read_trace(path) for path in stripped))
+
+    def of_products(diff, phase):
+        return [
+            (row.layer, row.split_k, [each.parsed.name for each in row.a if each.parsed.role == "gemm"], row.verdict)
+            for row in diff.rows
+            if row.phase == phase and row.layer is not None and PRODUCT.fullmatch(row.module)
+        ]
+
+    phases = list(dict.fromkeys(row.phase for row in without.rows if row.phase is not None))
+    assert len(phases) in (2, 3)  # prefill, and decode steps of one kind or two
+    assert len(of_products(without, phases[0])) == 7 * 32
+    assert of_products(without, phases[0]) == of_products(with_ranges, "prefill")
+    assert of_products(without, phases[-1]) == of_products(with_ranges, "decode[1]")
+
+
+def test_replays_of_a_graph_are_steps_of_their_layers(tmp_path):
+    path = DATA / "cuda-graph-b1.sqlite"
+    truth = places(read_trace(path))
+    found = places(read_trace(without_ranges(path, tmp_path)))
+    replayed = [(mine, theirs) for mine, theirs in zip(found, truth, strict=True) if "replay" in str(theirs.phase)]
+    assert len(replayed) == 54
+    assert all(mine.layer == theirs.layer for mine, theirs in replayed)
+
+
+def decoding(steps, blocks=6):
+    """Steps of a small model under no range at all: blocks, and a head and sampling after them."""
+    export, clock, number = SmallExport(), 0, 0
+
+    def launch(*names):
+        nonlocal clock, number
+        for name in names:
+            clock, number = clock + 10, number + 1
+            export.kernel(name, number, clock)
+
+    gemms = [f"nvjet_hsh_64x{8 * (1 + place)}_64x16_4x1_v_bz_TNT" for place in range(4)]
+    launch(*["fill"] * 9)
+    for _ in range(steps):
+        launch("embed", "angles")
+        for _ in range(blocks):
+            launch("rms_norm", gemms[0], "flash_fwd_kernel", gemms[1], "rms_norm", gemms[2], "silu", gemms[3], "add")
+        launch("rms_norm", "nvjet_hsh_256x8_64x4_2x1_v_bz_TNT", "argmax")
+    return export
+
+
+def test_steps_of_a_program_without_ranges_are_executions_with_their_head_and_end(tmp_path):
+    table = read_trace(decoding(4).write(tmp_path / "t.sqlite"))
+    modules = [key.module for key in places(table)]
+    assert [key.phase for key in places(table)][:10] == [None] * 9 + ["forward"]
+    assert modules[9:14] == [
+        "input.end", "input.end", "blocks.0.before.gemm1", "blocks.0.gemm1", "blocks.0.attention"
+    ]  # fmt: skip
+    assert modules[-4:] == ["blocks.5.end", "output.before.gemm1", "output.gemm1", "output.end"]
+    assert table.iteration.tolist() == [-1] * 9 + [step for step in range(4) for _ in range(59)]
+    assert any("4 steps of up to 6 blocks" in note for note in table.notes)
+
+
+def test_the_range_around_several_steps_keeps_its_name_and_a_range_around_each_its_count(tmp_path):
+    around = read_trace(decoding(3).range("serve", 1, 10_000).write(tmp_path / "a.sqlite"))
+    assert {key.phase for key in around.keys} == {"serve"}
+    assert sorted(set(around.iteration.tolist())) == [0, 1, 2]
+    each = decoding(3)
+    for step in range(3):
+        each.range(f"step {step}", 95 + 590 * step, 95 + 590 * (step + 1))
+    table = read_trace(each.write(tmp_path / "b.sqlite"))
+    assert {key.phase for key in table.keys} == {None, "step #"}
+    assert table.iteration.tolist() == [-1] * 9 + [step for step in range(3) for _ in range(59)]
+
+
+def test_modules_that_ranges_name_keep_their_names(tmp_path):
+    export = decoding(3).range("decode", 1, 10_000)
+    for number in range(54 * 3):
+        export.range("mine", 100 + 10 * number, 109 + 10 * number)
+    table = read_trace(export.write(tmp_path / "t.sqlite"))
+    assert sum(key.module == "mine" for key in places(table)) > 150
+    assert not any("repetition" in note for note in table.notes)

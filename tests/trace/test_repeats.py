@@ -1,0 +1,166 @@
+"""Repeated blocks in a sequence of kernels, also where some of them deviate."""
+
+import random
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tracediff.trace.repeats import Sequence, find_runs
+
+#: A block in letters: n norms, products are capital, f is attention, others compute element by element.
+BLOCK = "nQKVrfOanGsUmDa"
+HEAD, TAIL = "ex", "nLt"
+
+
+def sequence(letters, groups=None):
+    """Make a sequence in which equal items are equal kernels; the first letter of each is its role."""
+    codes = {}
+    code = np.array([codes.setdefault(each, len(codes)) for each in letters], dtype=np.int64)
+    kind = [str(each)[0] for each in letters]
+    return Sequence(
+        code=code,
+        name=code,
+        is_product=np.array([each.isupper() for each in kind], dtype=bool),
+        is_attention=np.array([each == "f" for each in kind], dtype=bool),
+        adds_parts=np.array([each == "+" for each in kind], dtype=bool),
+        is_norm=np.array([each == "n" for each in kind], dtype=bool),
+        group=np.arange(len(code)) if groups is None else np.array(groups),
+    )
+
+
+def blocks(runs):
+    """Return for each run where its blocks begin and where the last one ends."""
+    return [[*run.starts, run.end] for run in runs]
+
+
+def steps(*letters_of_blocks, head=HEAD, tail=TAIL):
+    """Return the letters of steps, and the bounds of the blocks of each."""
+    letters, bounds = [], []
+    for each in letters_of_blocks:
+        letters += head
+        bounds.append([len(letters)])
+        for block in each:
+            letters += block
+            bounds[-1].append(len(letters))
+        letters += tail
+    return letters, bounds
+
+
+def test_blocks_of_every_step_are_found_from_their_beginning_to_their_end():
+    letters, bounds = steps([BLOCK] * 6, [BLOCK] * 6, [BLOCK] * 6)
+    assert blocks(find_runs(sequence(letters))) == bounds
+
+
+def test_steps_of_different_blocks_are_found_each():
+    prefill, decode = BLOCK, "nQKVrfcOanWsDa"
+    letters, bounds = steps([prefill] * 8, *[[decode] * 8] * 5)
+    assert blocks(find_runs(sequence(letters))) == bounds
+
+
+def test_a_whole_step_that_repeats_is_not_taken_for_a_block():
+    letters, bounds = steps(*[[BLOCK] * 3] * 20)
+    assert blocks(find_runs(sequence(letters))) == bounds
+
+
+@pytest.mark.parametrize(
+    "letters",
+    ["", "A", "nAbCd", "A" * 50, "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "nAbnAb", "A" + "xyz" * 50],
+    ids=["nothing", "one", "short", "one kernel", "all different", "twice", "no product in what repeats"],
+)
+def test_where_no_block_that_computes_repeats_there_is_none(letters):
+    assert find_runs(sequence(list(letters))) == []
+
+
+def test_a_norm_fused_with_the_sum_before_it_belongs_to_the_block_that_it_begins():
+    # The first block's norm is another kernel: there is no sum before it.
+    block = ["n2", *"QKVrfO", "n3", *"GsD"]
+    first = ["n1", *block[1:]]
+    letters = [*"ex", *first, *block * 7, "n2", *"Lt"]
+    assert blocks(find_runs(sequence(letters))) == [[2 + 11 * number for number in range(9)]]
+
+
+def test_a_kernel_that_ends_every_block_with_a_norm_keeps_its_place_where_no_norm_precedes():
+    block = [*"nQfOnaGsD", "n9", "a"]  # normalised again after the last product, as in Gemma 2
+    letters = [*"ex", *block * 6, *"Lt"]
+    assert blocks(find_runs(sequence(letters))) == [[2 + 11 * number for number in range(7)]]
+
+
+@pytest.mark.parametrize("before", ["a", "Da", "D+a"])
+def test_kernels_before_the_first_block_that_are_like_the_end_of_one_are_in_none(before):
+    block = BLOCK.replace("D", "D+") if "+" in before else BLOCK
+    letters, bounds = steps([block] * 7, head="ex" + before)
+    assert blocks(find_runs(sequence(letters))) == bounds
+
+
+@given(st.integers(0, 10_000), st.integers(1, 6))
+def test_other_kernels_in_a_block_or_two_part_nothing(seed, count):
+    chance = random.Random(seed)
+    letters, bounds = steps([BLOCK] * 12, [BLOCK] * 12)
+    places = [place for each in bounds for place in range(each[1] + 1, each[-2]) if letters[place] != "f"]
+    for place in chance.sample(places, count):
+        letters[place] = f"{letters[place]}{place}"
+    assert blocks(find_runs(sequence(letters))) == bounds
+
+
+@given(st.integers(0, 10_000))
+def test_a_kernel_more_in_a_block_belongs_to_that_block(seed):
+    chance = random.Random(seed)
+    extra = chance.randrange(1, len(BLOCK))
+    odd = [*BLOCK[:extra], "x", *BLOCK[extra:]]
+    letters, bounds = steps([BLOCK] * 5 + [odd] + [BLOCK] * 6)
+    assert blocks(find_runs(sequence(letters))) == bounds
+
+
+@given(st.integers(1, len(BLOCK) - 2), st.integers(1, 10))
+def test_a_kernel_less_in_a_block_shortens_that_block(missing, where):
+    if BLOCK[missing] == "f" or BLOCK[missing].isupper():
+        return
+    odd = BLOCK[:missing] + BLOCK[missing + 1 :]
+    letters, bounds = steps([BLOCK] * where + [odd] + [BLOCK] * (12 - where))
+    assert blocks(find_runs(sequence(letters))) == bounds
+
+
+def test_layers_that_take_turns_are_single_layers():
+    other = [*"nQKVr", "f2", *"OanGsUmDa"]
+    letters, bounds = steps([BLOCK, other] * 8, [BLOCK, other] * 8)
+    assert blocks(find_runs(sequence(letters))) == bounds
+
+
+def test_dense_layers_before_those_with_experts_are_the_first_blocks():
+    experts = "nQKVrfOantpEEEEyDa"
+    letters, bounds = steps([BLOCK] * 3 + [experts] * 9)
+    assert blocks(find_runs(sequence(letters))) == bounds
+
+
+def test_experts_that_repeat_inside_a_layer_are_no_layers():
+    experts = "nQKVrfOan" + "tEsFm" * 8 + "a"
+    letters, bounds = steps([experts] * 6, [experts] * 6)
+    assert blocks(find_runs(sequence(letters))) == bounds
+
+
+def test_replays_of_a_graph_that_follow_each_other_at_once_are_steps():
+    letters = list("nAb" * 18)
+    groups = [number // 18 for number in range(54)]
+    assert blocks(find_runs(sequence(letters, groups))) == [
+        [18 * step + 3 * number for number in range(7)] for step in range(3)
+    ]
+    assert len(find_runs(sequence(letters))) == 1
+
+
+def test_graphs_smaller_than_a_block_part_nothing():
+    letters, bounds = steps([BLOCK] * 6)
+    groups = np.cumsum([letter in "fO" for letter in letters])  # a graph before and after each attention, which is none
+    assert blocks(find_runs(sequence(letters, groups))) == bounds
+
+
+@given(st.lists(st.sampled_from("nAbCdf"), max_size=60))
+def test_runs_are_in_order_and_do_not_overlap(letters):
+    runs = find_runs(sequence(letters))
+    for run in runs:
+        assert all(first < second for first, second in pairwise([*run.starts, run.end]))
+        assert run.starts[0] >= 0
+        assert run.end <= len(letters)
+    assert all(before.end <= after.starts[0] for before, after in pairwise(runs))

@@ -1,0 +1,232 @@
+"""Steps and layers of kernels that no range names: found by their repetition, and named by their place.
+
+A run of repeated blocks is one step (a forward: a prefill, a decode step). What stands between two runs is the end of
+one step (last norm, head, sampling) and the beginning of the next (embedding, rotary angles): kernels that also stand
+before the first run begin a step. Inside a step a kernel is named by the products around it, so that the same place has
+the same name in every block, step and trace, whatever kernels run there:
+
+| name | kernels |
+| --- | --- |
+| `input.…` | before the first block |
+| `blocks.5.gemm2` | the second product of block 5, and the kernel that adds its parts |
+| `blocks.5.attention` | its attention, also where that is a product, softmax and a product |
+| `blocks.5.before.gemm1` | what runs before that product (here the norm) |
+| `blocks.5.end` | what runs after the block's last product |
+| `output.gemm1` | the first product after the last block (the language model's head) |
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence as Several
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from tracediff.kernels import KernelName
+from tracediff.trace.repeats import Bool, Run, Sequence, find_runs
+from tracediff.trace.table import Int32, Int64
+
+#: Attention without a kernel of its own: softmax between two products. That of a router chooses experts.
+_SOFTMAX = re.compile(r"softmax", re.IGNORECASE)
+_CHOOSES = re.compile(r"top_?k|sort|moe|router|expert", re.IGNORECASE)
+_LONGEST_ATTENTION = 24
+_INPUT, _OUTPUT = -1, -2
+_GEMM, _ATTENTION, _BEFORE_GEMM, _BEFORE_ATTENTION, _END = range(5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blocks:
+    """Steps and named places, for each of some kernels.
+
+    Attributes:
+        step: Number of the step each kernel belongs to, -1 for none.
+        module: Code of its place in `modules`, -1 for none.
+        modules: The places.
+        steps: Number of steps.
+        layers: The most blocks that a step has.
+    """
+
+    step: Int32
+    module: Int32
+    modules: tuple[str, ...]
+    steps: int
+    layers: int
+
+
+def find_blocks(
+    parsed: Several[KernelName], name: Int32, launch: Several[Int32], group: Int64, thread: Int32
+) -> Blocks | None:
+    """Find steps and blocks in kernels that are in no module, None where nothing repeats.
+
+    Args:
+        parsed: What each distinct name says.
+        name: Index of each kernel's name in `parsed`; kernels in order of launch.
+        launch: Launch configuration of each kernel, shapes (kernels, any).
+        group: Equal for kernels that one call launched: those of one replay of a CUDA graph.
+        thread: The thread that launched each.
+    """
+    roles = np.array([each.role for each in parsed], dtype=object)
+    is_product = (roles == "gemm")[name]
+    by_products = _attention_by_products(parsed, name, is_product)
+    is_attention = (roles == "attention")[name] | by_products
+    is_product &= ~by_products
+    whole = Sequence(
+        code=_code(name, launch),
+        name=name.astype(np.int64),
+        is_product=is_product,
+        is_attention=is_attention,
+        adds_parts=(roles == "splitk_reduce")[name],
+        is_norm=(roles == "reduction")[name],
+        group=group,
+    )
+    step, place = np.full(len(name), -1, dtype=np.int32), np.zeros((len(name), 3), dtype=np.int64)
+    steps = layers = 0
+    for each in np.unique(thread).tolist():
+        mine = np.flatnonzero(thread == each)
+        sequence = whole.take(mine)
+        runs = find_runs(sequence)
+        for first, run, past in _steps(sequence, runs):
+            kernels = mine[first:past]
+            step[kernels] = steps
+            place[kernels] = _places(sequence.take(slice(first, past)), run, first)
+            steps, layers = steps + 1, max(layers, len(run.starts))
+    if not steps:
+        return None
+    inside = np.flatnonzero(step >= 0)
+    distinct, code = np.unique(place[inside], axis=0, return_inverse=True)
+    module = np.full(len(name), -1, dtype=np.int32)
+    module[inside] = code.ravel()
+    modules = tuple(_module(*each) for each in distinct.tolist())
+    return Blocks(step=step, module=module, modules=modules, steps=steps, layers=layers)
+
+
+def _attention_by_products(parsed: Several[KernelName], name: Int32, is_product: Bool) -> Bool:
+    """Return which kernels are attention written out: a product, softmax, a product, and what is between them."""
+    found = np.zeros(len(name), dtype=np.bool_)
+    softmax = np.array([_SOFTMAX.search(each.name) is not None for each in parsed], dtype=np.bool_)[name]
+    chooses = np.array([_CHOOSES.search(each.name) is not None for each in parsed], dtype=np.bool_)[name]
+    products = np.flatnonzero(is_product)
+    chosen = np.r_[0, np.cumsum(chooses)]
+    places = np.flatnonzero(softmax)
+    after = np.searchsorted(products, places)
+    inside = (after > 0) & (after < len(products))
+    for index in after[inside].tolist():
+        first, last = int(products[index - 1]), int(products[index])
+        if last - first <= _LONGEST_ATTENTION and chosen[last] == chosen[first]:
+            found[first : last + 1] = True
+    return found
+
+
+def _code(name: Int32, launch: Several[Int32]) -> Int64:
+    """Return a number for each kernel that is equal where names and launch configurations are."""
+    code = name.astype(np.uint64)
+    for column in (axis for shape in launch for axis in shape.T):
+        code = (code ^ column.astype(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
+        code ^= code >> np.uint64(29)
+    return code.astype(np.int64)
+
+
+def _steps(sequence: Sequence, runs: list[Run]) -> list[tuple[int, Run, int]]:
+    """Return where each run's step begins, the run, and where the step ends."""
+    if not runs:
+        return []
+    name = sequence.name
+    head, tail = name[: runs[0].starts[0]], name[runs[-1].end :]
+    cuts = [_cut(name[before.end : after.starts[0]], head, tail) for before, after in pairwise(runs)]
+    between = [after.starts[0] - before.end for before, after in pairwise(runs)]
+    # What precedes the first step is mostly set-up, and what follows the last one other work: as much of each is taken
+    # as the steps between have, and where there is one step alone no more than a block.
+    block = runs[0].starts[1] - runs[0].starts[0]
+    most_before = max((length - cut for length, cut in zip(between, cuts, strict=True)), default=block)
+    most_after = max(cuts, default=block)
+    begins = [max(runs[0].starts[0] - most_before, 0)]
+    ends = []
+    for run, cut in zip(runs, cuts, strict=False):
+        ends.append(run.end + cut)
+        begins.append(run.end + cut)
+    ends.append(min(runs[-1].end + most_after, len(name)))
+    return list(zip(begins, runs, ends, strict=True))
+
+
+def _cut(between: Int64, head: Int64, tail: Int64) -> int:
+    """Return how many of the kernels between two runs end the first one's step.
+
+    Args:
+        between: Their names.
+        head: Names of the kernels before the first run; its last ones begin a step.
+        tail: Names of the kernels after the last run; its first ones end a step.
+    """
+    length = min(len(between), len(head))
+    differ = np.flatnonzero(between[len(between) - length :] != head[len(head) - length :])
+    begins = length - 1 - int(differ[-1]) if len(differ) else length
+    if begins:
+        return len(between) - begins
+    length = min(len(between), len(tail))
+    differ = np.flatnonzero(between[:length] != tail[:length])
+    ends = int(differ[0]) if len(differ) else length
+    return ends or len(between)
+
+
+def _places(sequence: Sequence, run: Run, first: int) -> Int64:
+    """Return for each kernel of a step its block (or before, after them), what its place is, and the number of that.
+
+    Args:
+        sequence: The kernels of the step.
+        run: Its blocks.
+        first: Place of its first kernel in the sequence that `run` counts in.
+    """
+    count = len(sequence.name)
+    bounds = np.array([*run.starts, run.end], dtype=np.int64) - first
+    segment = np.searchsorted(bounds, np.arange(count), side="right") - 1
+    block = np.where(segment < 0, _INPUT, np.where(segment >= len(run.starts), _OUTPUT, segment))
+    # Attention may take several kernels; with no product between them they are one.
+    products = np.cumsum(sequence.is_product)
+    attentions = np.flatnonzero(sequence.is_attention)
+    again = np.zeros(count, dtype=np.bool_)
+    again[attentions[1:]] = (np.diff(products[attentions]) == 0) & (np.diff(segment[attentions]) == 0)
+    begins = sequence.is_attention & ~again
+    number_gemm = _counted(sequence.is_product, segment)
+    number_attention = _counted(begins, segment)
+    anchor = sequence.is_product | begins
+    follows = _next_anchor(anchor, segment)
+    kind = np.full(count, _END, dtype=np.int64)
+    number = np.zeros(count, dtype=np.int64)
+    ahead = follows >= 0
+    to_gemm = ahead & sequence.is_product[follows]
+    kind[ahead] = np.where(to_gemm[ahead], _BEFORE_GEMM, _BEFORE_ATTENTION)
+    number[ahead] = np.where(to_gemm, number_gemm[follows], number_attention[follows])[ahead]
+    kind[sequence.is_attention], number[sequence.is_attention] = _ATTENTION, number_attention[sequence.is_attention]
+    of_product = sequence.is_product | (sequence.adds_parts & (number_gemm > 0))
+    kind[of_product], number[of_product] = _GEMM, number_gemm[of_product]
+    return np.stack([block, kind, number], axis=1)
+
+
+def _counted(what: Bool, segment: Int64) -> Int64:
+    """Return how many there have been in the segment up to and with each place."""
+    total = np.cumsum(what)
+    first = np.searchsorted(segment, segment, side="left")
+    before: Int64 = np.r_[0, total][first]
+    return total - before
+
+
+def _next_anchor(anchor: Bool, segment: Int64) -> Int64:
+    """Return the place of the next anchor in the same segment, -1 where there is none."""
+    places = np.flatnonzero(anchor)
+    found = np.searchsorted(places, np.arange(len(anchor)), side="left")
+    following: Int64 = np.r_[places, -1][found]
+    return np.where((following >= 0) & (segment[following] == segment), following, -1)
+
+
+def _module(block: int, kind: int, number: int) -> str:
+    where = {_INPUT: "input", _OUTPUT: "output"}.get(block, f"blocks.{block}")
+    gemm, attention = f"gemm{number}", "attention" if number == 1 else f"attention{number}"
+    what = {
+        _GEMM: gemm,
+        _ATTENTION: attention,
+        _BEFORE_GEMM: f"before.{gemm}",
+        _BEFORE_ATTENTION: f"before.{attention}",
+        _END: "end",
+    }
+    return f"{where}.{what[kind]}"
