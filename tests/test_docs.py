@@ -1,0 +1,66 @@
+"""What the documentation says of the code is there: modules, functions, files, commands, links."""
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from tracediff.cli import app
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("profiles/**/*.md")])
+DOTTED = re.compile(r"`(tracediff(?:\.\w+)+)`")
+PATH = re.compile(r"`((?:tracediff|scripts|tests|docs|profiles)/[\w./-]*)`")
+MADE = frozenset({"tests/actual/", "tests/gold/"})  # by tests, where they are not there yet
+FENCE = re.compile(r"^```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+COMMAND = re.compile(r"^\s*(?:\.venv/bin/)?tracediff ([a-z]+)", re.MULTILINE)
+
+
+def pages(pattern):
+    return [(page, found) for page in PAGES for found in sorted(set(pattern.findall(page.read_text(encoding="utf-8"))))]
+
+
+def name_of(value):
+    return str(value.relative_to(ROOT)) if isinstance(value, Path) else value
+
+
+@pytest.mark.parametrize(("page", "dotted"), pages(DOTTED), ids=name_of)
+def test_a_name_of_the_code_exists(page, dotted):
+    try:
+        importlib.import_module(dotted)
+    except ModuleNotFoundError:
+        module, _, attribute = dotted.rpartition(".")
+        assert hasattr(importlib.import_module(module), attribute), f"{dotted} of {page.name} does not exist"
+
+
+@pytest.mark.parametrize(("page", "path"), pages(PATH), ids=name_of)
+def test_a_path_of_the_repository_exists(page, path):
+    assert (ROOT / path).exists() or path in MADE, f"{path} of {page.name} does not exist"
+
+
+@pytest.mark.parametrize(
+    ("page", "command"),
+    [(page, command) for page, block in pages(FENCE) for command in COMMAND.findall(block)],
+    ids=name_of,
+)
+def test_a_command_exists(page, command):
+    assert command in typer.main.get_command(app).commands
+
+
+def test_every_command_is_in_the_readme():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    missing = [name for name in typer.main.get_command(app).commands if f"tracediff {name}" not in text]
+    assert missing == []
+
+
+def test_every_package_is_on_the_page_of_the_architecture():
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    packages = [path.parent.name for path in sorted((ROOT / "tracediff").glob("*/__init__.py"))]
+    assert [name for name in packages if f"`tracediff/{name}/`" not in text] == []
+
+
+def test_every_page_of_docs_is_in_the_site():
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    assert [page.name for page in ROOT.glob("docs/*.md") if f"docs/{page.name}" not in navigation] == []
