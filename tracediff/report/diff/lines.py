@@ -1,18 +1,45 @@
-"""The lines that reports for people show: one per folded (phase, module), each cell in words."""
+"""The lines that reports for people show: what changed in which modules, worst first, equal ones folded together."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
-from tracediff.diff.fold import FoldedRow, fold, layer_span
-from tracediff.diff.result import Pair, Row, TraceDiff, Verdict
-from tracediff.kernels.compare import differing_fields
+from tracediff.diff.fold import layer_span
+from tracediff.diff.overview import Group, Section, sums_products
+from tracediff.diff.result import Row, Verdict
+from tracediff.diff.standing import RANK, Standing
+from tracediff.diff.words import listing
 from tracediff.measured import Bits
-from tracediff.report.words import change, count, duration, split_k_words
-from tracediff.text import printable, shorten, sizes_in_words
+from tracediff.report.diff.names import change_in_names, short_name
+from tracediff.report.words import count, share
+from tracediff.text import printable
 
-_NO_SUM = frozenset({"elementwise", "copy"})
+#: A distance in ULP beyond this is of numbers near zero: it says nothing of the tensor.
+_TELLING_ULP = 16
+
+#: A longer list of layers is counted.
+_LONGEST_SPAN = 14
+_UNCHANGED = "same kernels, same launch"
+
+GLYPHS = {
+    Standing.CONTRADICTED: "!",
+    Standing.DIFFERS: "≠",
+    Standing.CAN_DIFFER: "≠",
+    Standing.UNKNOWN: "?",
+    Standing.MEASURED_EQUAL: "=",
+    Standing.KEEPS_ORDER: "=",
+    Standing.SAME: "=",
+}
+
+
+class Sort(StrEnum):
+    """The order of the lines."""
+
+    SEVERITY = "severity"
+    TIME = "time"
+    ORDER = "order"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,145 +47,186 @@ class Line:
     """One line of a table for people; every string is printable.
 
     Attributes:
-        phase: Outermost range.
-        layers: `0–31`, empty outside the blocks.
-        module: Path inside the block, or the whole path outside the blocks.
-        change: What changed, in words: differing fields of the names, or of the launch.
-        split_k: `3 → 2`, empty without a GEMM.
-        splitk_reduce: `1 → 1`, empty where neither side has any.
-        time: GPU time of all folded rows, both sides and the change.
-        verdict: The rows' verdict.
-        reason: Why.
-        bits: What was measured for the rows, in words; empty where nothing was.
+        standing: What is known of the bits of its modules.
+        modules: Their names (`q_proj k_proj`).
+        where: Layers, and the phases where not all of the section's: `0–31`, `2, 15 of decode[0]`.
+        change: The kernels' change in the fewest words.
+        split_k: `3 → 2`; empty without a GEMM whose factor is known on a side.
+        bits: What was measured on equal inputs, or what the trace predicts, in words.
+        time_ns: GPU time of one module on each side, the mean over all.
+        rows: What it tells of.
     """
 
-    phase: str
-    layers: str
-    module: str
+    standing: Standing
+    modules: str
+    where: str
     change: str
     split_k: str
-    splitk_reduce: str
-    time: str
-    verdict: Verdict
-    reason: str
     bits: str
+    time_ns: tuple[float, float]
+    rows: tuple[Row, ...]
+
+    @property
+    def glyph(self) -> str:
+        """One sign for the standing; colour says the same."""
+        return GLYPHS[self.standing]
 
 
-def lines(diff: TraceDiff, everything: bool = False, unfold: bool = False) -> tuple[Line, ...]:
-    """Return the lines to show.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fold:
+    """Modules whose bits are equal or predicted to be, told in one line.
 
-    Args:
-        diff: The result.
-        everything: Also rows that run the same kernels in the same order of sums.
-        unfold: One line per row, repeated blocks too.
+    Attributes:
+        modules: Their names.
+        text: `161 modules: other kernel, same order, measured equal`.
+        rows: What it tells of.
     """
-    rows = [row for row in diff.rows if everything or matters(row)]
-    folded = (each for row in rows for each in fold([row])) if unfold else fold(rows)
-    return tuple(_line(each) for each in folded)
+
+    modules: str
+    text: str
+    rows: tuple[Row, ...]
 
 
-def matters(row: Row) -> bool:
-    """Whether a row is worth a line: other kernels ran, or its bits may change. Other grids alone are not."""
-    return row.names_differ or row.verdict in {Verdict.UNKNOWN, Verdict.ORDER_CHANGED}
+def open_lines(section: Section, sort: Sort = Sort.SEVERITY, everything: bool = False) -> tuple[Line, ...]:
+    """Return the lines of a section whose bits may differ, or of all groups.
+
+    Groups that changed alike share a line.
+    """
+    alike: dict[object, list[Group]] = {}
+    for group in section.groups:
+        if everything or group.standing.open:
+            first = group.rows[0]
+            key = (group.standing, group.layers, group.phases, _change(group), first.split_k, _bits_key(group))
+            alike.setdefault(key, []).append(group)
+    lines = [_line(groups, section) for groups in alike.values()]
+    if sort is Sort.TIME:
+        lines.sort(key=lambda line: -line.time_ns[1] * len(line.rows))
+    elif sort is Sort.SEVERITY:
+        lines.sort(
+            key=lambda line: (
+                RANK[line.standing],
+                line.standing is Standing.DIFFERS and not sums_products(line.rows[0]),
+            )
+        )
+    else:
+        places = {id(row): place for place, row in enumerate(section.rows)}
+        lines.sort(key=lambda line: places[id(line.rows[0])])
+    return tuple(lines)
 
 
-def hidden_in_words(diff: TraceDiff) -> str:
-    """Say how many rows `lines` leaves out, empty when none."""
-    hidden = sum(not matters(row) for row in diff.rows)
-    return f"{count(hidden, 'module')} with the same kernels and order of sums not shown" if hidden else ""
+def folds(section: Section) -> tuple[Fold, ...]:
+    """Return the lines of a section whose bits are equal, as measured or predicted."""
+    alike: dict[str, list[Group]] = {}
+    for group in section.groups:
+        if not group.standing.open:
+            alike.setdefault(_equal_words(group), []).append(group)
+    found = []
+    for words, groups in sorted(alike.items(), key=lambda each: each[0] == _UNCHANGED):
+        rows = tuple(row for group in groups for row in group.rows)
+        names = " ".join(dict.fromkeys(printable(group.name) or "(no module)" for group in groups))
+        found.append(Fold(modules=names, text=f"{count(len(rows), 'module')}: {words}", rows=rows))
+    return tuple(found)
 
 
-def phases(shown: Iterable[Line]) -> dict[str, list[Line]]:
-    """Group lines by phase, in order."""
-    result: dict[str, list[Line]] = {}
-    for line in shown:
-        result.setdefault(line.phase, []).append(line)
-    return result
+def unfolded(section: Section) -> Section:
+    """Return the section with a group for every row."""
+    groups = [
+        Group(name=row.module, standing=group.standing, rows=(row,)) for group in section.groups for row in group.rows
+    ]
+    return Section(name=section.name, rows=section.rows, groups=tuple(groups))
 
 
-def _line(folded: FoldedRow) -> Line:
-    row = folded.row
-    before = sum(each.duration_ns[0] for each in folded.rows)
-    after = sum(each.duration_ns[1] for each in folded.rows)
-    reduces = row.splitk_reduce
+def _line(groups: Sequence[Group], section: Section) -> Line:
+    rows = tuple(row for group in groups for row in group.rows)
+    first = groups[0]
+    times = [group.mean_duration_ns for group in groups]
     return Line(
-        phase="(outside every range)" if row.phase is None else printable(row.phase),
-        layers=layer_span(folded.layers),
-        module=printable(folded.module) or ("(directly in the phase)" if row.phase is not None else "(no range)"),
-        change=change_in_words(row),
-        split_k=_sides(split_k_words(row.a), split_k_words(row.b)),
-        splitk_reduce=_sides(*map(str, reduces)) if any(reduces) else "",
-        time=f"{duration(before)} → {duration(after)} ({change(before, after)})",
-        verdict=row.verdict,
-        reason=printable(row.reason),
-        bits=bits_in_words(folded.rows),
+        standing=first.standing,
+        modules=" ".join(printable(group.name) or "(no module)" for group in groups),
+        where=_where(first, section),
+        change=_change(first),
+        split_k=split_k_change(first.rows[0]),
+        bits=_bits_words(groups),
+        time_ns=(sum(a for a, _ in times) / len(times), sum(b for _, b in times) / len(times)),
+        rows=rows,
     )
 
 
-def change_in_words(row: Row) -> str:
-    """Say what changed in a module; grids of kernels that never reduce are counted, not listed."""
-    told, grids = [], 0
-    for pair in row.pairs:
-        words = change_of_pair(pair)
-        if words and pair.a and pair.b and pair.a.identity == pair.b.identity and pair.a.parsed.role in _NO_SUM:
-            grids += 1
-        elif words and not words.endswith(row.reason):  # the reason stands beside it
-            told.append(words)
-    if grids:
-        told.append(f"launch of {count(grids, 'kernel')} without sums")
-    return "; ".join(dict.fromkeys(told))
+def _where(group: Group, section: Section) -> str:
+    layers = layer_span(group.layers)
+    if len(layers) > _LONGEST_SPAN:
+        layers = f"{len(group.layers)} of {group.layers[0]}–{group.layers[-1]}"
+    if set(group.phases) == set(section.phases):
+        return layers
+    phases = listing([printable(str(phase)) for phase in group.phases], limit=2)
+    return f"{layers} of {phases}" if layers else phases
 
 
-def change_of_pair(pair: Pair) -> str:
-    """Say what differs between two aligned kernels, empty where nothing does."""
-    if pair.a is None or pair.b is None:
-        kernel = pair.b if pair.a is None else pair.a
-        if kernel is None:
-            return ""
-        return (
-            f"{'new' if pair.a is None else 'gone'}: {kernel.parsed.role} {shorten(printable(kernel.parsed.name), 60)}"
-        )
-    if pair.a.identity != pair.b.identity:
-        fields = differing_fields(pair.a.parsed, pair.b.parsed)
-        return ", ".join(printable(field.text) for field in fields) or "another name"
-    parts = [
-        f"{words} {sizes_in_words(a)} → {sizes_in_words(b)}"
-        for words, a, b in (("grid", pair.a.grid, pair.b.grid), ("block", pair.a.block, pair.b.block))
-        if a != b
-    ]
-    parts += [
-        f"{words} {a:,} → {b:,}"
-        for words, a, b in (
-            ("registers", pair.a.registers, pair.b.registers),
-            ("shared memory", pair.a.shared_memory_bytes, pair.b.shared_memory_bytes),
-        )
-        if a != b
-    ]
-    return f"{pair.a.parsed.role} {', '.join(parts)}" if parts else ""
+def _change(group: Group) -> str:
+    """Say what changed: the kernels' names, and the reason where the names do not tell it."""
+    pair, row = group.deciding, group.rows[0]
+    if pair is None:
+        return printable(row.reason)
+    words = change_in_names(pair)
+    if pair.a is not None and pair.b is not None and pair.a.identity == pair.b.identity:
+        return f"{short_name(pair.a.parsed, 44)}, {printable(row.reason)}"
+    return words
 
 
-def bits_in_words(rows: Sequence[Row]) -> str:
-    """Say what was measured for a module in all its layers: bits with equal inputs and in the run."""
-    parts = []
-    measured = [row.evidence for row in rows if row.evidence is not None]
-    for words, bits in (
-        ("equal inputs", [each.isolated for each in measured]),
-        ("in the run", [each.propagated for each in measured]),
-    ):
-        known = [each for each in bits if each is not None]
-        if known:
-            parts.append(f"{words}: {_measured(known)}")
-    return "; ".join(parts)
+def split_k_change(row: Row) -> str:
+    """Return `3 → 2`, a factor inferred from the launch as `3?`; empty where neither side has one."""
+    sides = []
+    for kernels in (row.a, row.b):
+        gemm = next((kernel for kernel in kernels if kernel.parsed.role == "gemm"), None)
+        if gemm is None or gemm.split_k is None:
+            sides.append("–")
+        else:
+            sides.append(f"{gemm.split_k}{'?' if gemm.split_k_source == 'inferred' else ''}")
+    return "" if sides == ["–", "–"] else " → ".join(sides)
 
 
-def _measured(measured: Sequence[Bits]) -> str:
-    differing = [each for each in measured if not each.equal]
+def _bits_key(group: Group) -> object:
+    return group.rows[0].reason if group.standing in (Standing.CAN_DIFFER, Standing.UNKNOWN) else None
+
+
+def _bits_words(groups: Iterable[Group]) -> str:
+    rows = [row for group in groups for row in group.rows]
+    first = rows[0]
+    measured = [row.evidence.isolated for row in rows if row.evidence is not None and row.evidence.isolated is not None]
+    if measured:
+        return measured_words(measured)
+    if first.verdict is Verdict.ORDER_CHANGED:
+        return f"can differ: {printable(first.reason)}"
+    if first.verdict is Verdict.UNKNOWN:
+        return f"cannot tell: {printable(first.reason)}"
+    return "cannot change" if first.changed else "same kernels"
+
+
+def measured_words(bits: Sequence[Bits]) -> str:
+    """Say how much differs: `equal`, `≤ 1.1 % differ`, `≤ 0.02 % differ, 1 ULP`."""
+    differing = [each for each in bits if not each.equal]
     if not differing:
-        return "bits equal"
-    where = f" in {len(differing)} of {len(measured)}" if len(differing) < len(measured) else ""
-    distances = [each.max_ulp for each in differing if each.max_ulp is not None]
-    return f"bits differ{where}" + (f" (≤ {max(distances):,} ULP)" if distances else "")
+        return "equal"
+    largest_share = share(max(each.share for each in differing))
+    words = f"{'' if largest_share.startswith('<') else '≤ '}{largest_share} differ"
+    distances = [each.max_ulp for each in differing]
+    largest = max((distance for distance in distances if distance is not None), default=None)
+    if largest is not None and None not in distances and largest <= _TELLING_ULP:
+        words += f", {'≤ ' if largest > 1 else ''}{largest} ULP"
+    return words
 
 
-def _sides(a: str, b: str) -> str:
-    return f"{a} → {b}" if a or b else ""
+def _equal_words(group: Group) -> str:
+    """Say what changed in modules that keep their bits, and how that is known."""
+    row = group.rows[0]
+    renamed = any(row.names_differ for row in group.rows)
+    if group.standing is Standing.SAME:
+        return _UNCHANGED
+    what = "other kernel" if renamed else "other launch" if group.changed else "same kernels"
+    order = {
+        Verdict.ORDER_CHANGED: ", other order",
+        Verdict.UNKNOWN: ", order not known",
+        Verdict.SAME_ORDER: ", same order",
+        Verdict.SAME_KERNELS: "",
+    }[row.verdict]
+    return f"{what}{order}" + (", measured equal" if group.standing is Standing.MEASURED_EQUAL else "")

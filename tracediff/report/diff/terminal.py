@@ -1,118 +1,230 @@
-"""The terminal table: readable at 80 columns, in colour where the terminal has it."""
+"""The terminal's screen: the answer first, then each phase's modules, worst first; readable at 80 columns."""
 
 from __future__ import annotations
 
-from rich.box import SIMPLE_HEAD
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from tracediff.diff.answer import Answer, Judgement, answer
 from tracediff.diff.fold import fold, layer_span
-from tracediff.diff.result import Row, Side, TraceDiff, Verdict
-from tracediff.diff.summary import summarise
+from tracediff.diff.overview import Section, overview
+from tracediff.diff.result import Row, Side, TraceDiff
+from tracediff.diff.standing import Standing
 from tracediff.kernels import describe
-from tracediff.report.diff.lines import Line, hidden_in_words, lines, phases
-from tracediff.report.words import coverage_words, duration, trace_words
+from tracediff.report.diff.answer_words import answer_line, facts, section_words
+from tracediff.report.diff.lines import Fold, Line, Sort, folds, open_lines, unfolded
+from tracediff.report.diff.subject import side_words, subject_words
+from tracediff.report.words import count, coverage_words, duration, trace_words
 from tracediff.text import printable, sizes_in_words
 
 #: Below this many columns a table would break words into letters.
 NARROW = 72
+_LABEL = 11
+_MOST_LINES = 12
 
-#: How each verdict looks.
-STYLE = {
-    Verdict.SAME_KERNELS: "dim",
-    Verdict.SAME_ORDER: "green",
-    Verdict.UNKNOWN: "yellow",
-    Verdict.ORDER_CHANGED: "bold red",
+_STANDING_STYLE = {
+    Standing.CONTRADICTED: "bold magenta",
+    Standing.DIFFERS: "bold red",
+    Standing.CAN_DIFFER: "red",
+    Standing.UNKNOWN: "yellow",
+    Standing.MEASURED_EQUAL: "green",
+    Standing.KEEPS_ORDER: "green",
+    Standing.SAME: "dim",
+}
+_JUDGEMENT_STYLE = {
+    Judgement.NO_DIFFERENCE: "bold green",
+    Judgement.EXPECTED: "bold cyan",
+    Judgement.NOT_REPEATABLE: "bold yellow",
+    Judgement.CANNOT_TELL: "bold yellow",
+    Judgement.LEAK: "bold white on red",
+    Judgement.SAMPLER: "bold white on red",
 }
 
 
-def print_diff(diff: TraceDiff, console: Console, everything: bool = False, unfold: bool = False) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """What of a diff the reader wants to see.
+
+    Attributes:
+        everything: Also modules whose bits are equal, each kind in a line of its own.
+        unfold: One line per layer.
+        kernels: Full kernel names under each line.
+        sort: The order of the lines within a phase.
+        modules: Only modules whose path matches; None shows all.
+    """
+
+    everything: bool = False
+    unfold: bool = False
+    kernels: bool = False
+    sort: Sort = Sort.SEVERITY
+    modules: re.Pattern[str] | None = None
+
+
+def print_diff(diff: TraceDiff, console: Console, view: View | None = None) -> None:
     """Print the diff.
 
     Args:
         diff: The result.
         console: Where to; its width is respected.
-        everything: Also modules that run the same kernels in the same order of sums.
-        unfold: One line per layer.
+        view: What to show; the default is one screen.
     """
+    view = view or View()
+    found = answer(diff)
     for warning in diff.warnings:
         console.print(Text(f"! {printable(warning)}", style="bold yellow"))
-    for label, side in (("a", diff.a), ("b", diff.b)):
-        print_side(label, side, console)
+    _print_subject(diff, console)
     console.print()
-    for sentence in summarise(diff):
-        console.print(Text(printable(sentence)))
-    shown = lines(diff, everything, unfold)
-    for phase, group in phases(shown).items():
-        if console.width < NARROW:
-            _print_stacked(phase, group, console)
-        else:
-            console.print(_table(phase, group, console.width))
-    if not everything and (hidden := hidden_in_words(diff)):
-        console.print(Text(f"{hidden} (--all shows them)", style="dim"))
+    _print_answer(found, console)
+    for section in _sections(diff, found, view):
+        console.print()
+        _print_section(section, console, view)
 
 
-def print_side(label: str, side: Side, console: Console) -> None:
-    """Print what one trace is and what of it is compared."""
-    console.print(Text.assemble((f"{label:3}", "bold"), printable(side.info.path)))
-    console.print(Text(f"   {printable(trace_words(side.info))}", style="dim"))
-    words = f"   {coverage_words(side)}; compared: {side.kernels:,}, {duration(side.duration_ns)}"
-    console.print(Text(words, style="dim"))
-    for note in side.notes:
-        console.print(Text(f"   {printable(note)}", style="dim"))
+def _sections(diff: TraceDiff, found: Answer, view: View) -> Sequence[Section]:
+    if view.modules is None:
+        return found.sections
+    return overview([row for row in diff.rows if view.modules.search(row.module)])
 
 
-def _print_stacked(phase: str, group: list[Line], console: Console) -> None:
-    """Print what a table would hold, one fact under the other, where columns would be a few letters wide."""
-    console.print(Text(f"\n{phase}", style="bold"))
-    for line in group:
-        layers = f" · layer{'' if line.layers.isdecimal() else 's'} {line.layers}" if line.layers else ""
-        console.print(Text.assemble((line.module, "bold"), layers))
-        split = f", split-K {line.split_k}" if line.split_k else ""
-        console.print(Text(f"  {line.verdict}{split}", style=STYLE[line.verdict]))
-        for words, style in ((line.reason, ""), (line.bits, "bold"), (line.change, ""), (_cost(line), "dim")):
-            if words:
-                console.print(Padding(Text(words, style=style), (0, 0, 0, 2)))
+# -- what was compared, and the answer --------------------------------------------------------------------------------
 
 
-def _table(phase: str, group: list[Line], width: int) -> Table:
-    table = Table(box=SIMPLE_HEAD, title=phase, title_justify="left", title_style="bold", pad_edge=False, expand=True)
-    table.add_column("layers", no_wrap=True, max_width=10)
-    table.add_column("module", overflow="fold", max_width=max(12, width // 5))
-    table.add_column("what changed", overflow="fold", ratio=1)
-    table.add_column("split-K", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
-    for line in group:
-        told = Text(line.reason, style=STYLE[line.verdict])
-        for words, style in ((line.bits, "bold"), (line.change, ""), (_cost(line), "dim")):
-            if words:
-                told.append("\n")
-                told.append(words, style=style)
-        verdict = Text(line.verdict, style=STYLE[line.verdict])
-        table.add_row(Text(line.layers), Text(line.module), told, Text(line.split_k), verdict)
+def _print_subject(diff: TraceDiff, console: Console) -> None:
+    a, b = side_words(diff.a, diff.b)
+    subject, sides = Text(printable(subject_words(diff)), style="bold"), Text(f"{a} → {b}", style="bold")
+    gap = console.width - subject.cell_len - sides.cell_len
+    if gap >= 2:
+        console.print(Text.assemble(subject, " " * min(gap, 20), sides))
+    else:
+        console.print(subject)
+        console.print(sides)
+    for label, side in (("a", diff.a), ("b", diff.b)):
+        for note in side.notes:
+            console.print(Text(f"{label}: {printable(note)}", style="dim"))
+
+
+def _print_answer(found: Answer, console: Console) -> None:
+    head, rest = answer_line(found)
+    console.print(Text.assemble((head, _JUDGEMENT_STYLE[found.judgement]), f"  {rest}"))
+    for fact in facts(found):
+        grid = Table.grid(padding=0)
+        grid.add_column(width=_LABEL, style="dim")
+        grid.add_column()
+        grid.add_row(fact.label, Text(fact.text, style="bold yellow" if fact.grave else ""))
+        console.print(grid)
+
+
+# -- the modules of a phase -------------------------------------------------------------------------------------------
+
+
+def _print_section(section: Section, console: Console, view: View) -> None:
+    name, numbers = section_words(section)
+    console.print(Text.assemble((name.upper(), "bold"), (f"   {numbers}", "dim")))
+    shown = open_lines(unfolded(section) if view.unfold else section, view.sort, view.everything)
+    limit = None if view.everything or view.unfold else _MOST_LINES
+    if shown and console.width < NARROW:
+        _print_stacked(shown[:limit], console, view)
+    elif shown:
+        console.print(_table(shown[:limit], console.width))
+        if view.kernels:
+            _print_names(shown[:limit], console)
+    if limit is not None and len(shown) > limit:
+        rest = sum(len(line.rows) for line in shown[limit:])
+        console.print(Text(f"   and {count(rest, 'module')} more in {len(shown) - limit} kinds (--all)", style="dim"))
+    if not view.everything:
+        for line in folds(section):
+            _print_fold(line, console)
+
+
+def _table(lines: Sequence[Line], width: int) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("", width=1, no_wrap=True)
+    table.add_column("module", overflow="fold", min_width=10, max_width=max(20, width // 5))
+    table.add_column("layers", max_width=max(9, width // 8))
+    table.add_column("kernel", overflow="fold", ratio=1)
+    split_k = any(line.split_k for line in lines)
+    if split_k:
+        table.add_column("split-K", no_wrap=True)
+    table.add_column("bits on equal inputs" if width >= 100 else "bits", max_width=max(16, width // 5))
+    timed = width >= 100
+    if timed:
+        table.add_column("µs per module", no_wrap=True, justify="right")
+    for line in lines:
+        style = _STANDING_STYLE[line.standing]
+        cells = [Text(line.glyph, style=style), Text(line.modules), Text(line.where), Text(line.change)]
+        cells += [Text(line.split_k)] if split_k else []
+        cells.append(Text(line.bits, style=style))
+        cells += [Text(_microseconds(line))] if timed else []
+        table.add_row(*cells)
     return table
 
 
-def _cost(line: Line) -> str:
-    return line.time + (f", split-K reduces {line.splitk_reduce}" if line.splitk_reduce else "")
+def _microseconds(line: Line) -> str:
+    a, b = line.time_ns
+    return f"{a / 1000:,.1f} → {b / 1000:,.1f}"
+
+
+def _print_stacked(lines: Sequence[Line], console: Console, view: View) -> None:
+    """Print what a table would hold, one fact under the other, where columns would be a few letters wide."""
+    for line in lines:
+        style = _STANDING_STYLE[line.standing]
+        where = f"  {line.where}" if line.where else ""
+        console.print(Text.assemble((f"{line.glyph} ", style), (line.modules, "bold"), (where, "dim")))
+        split = f"split-K {line.split_k}" if line.split_k else ""
+        for words, of in ((line.bits, style), (line.change, ""), (split, "")):
+            if words:
+                console.print(Padding(Text(words, style=of), (0, 0, 0, 2)))
+    if view.kernels:
+        _print_names(lines, console)
+
+
+def _print_names(lines: Sequence[Line], console: Console) -> None:
+    for line in lines:
+        console.print(Text(f"  {line.modules}", style="bold"))
+        for label, kernels in (("a", line.rows[0].a), ("b", line.rows[0].b)):
+            for kernel in kernels:
+                console.print(Padding(Text(f"{label} {printable(kernel.parsed.name)}", style="dim"), (0, 0, 0, 4)))
+
+
+def _print_fold(line: Fold, console: Console) -> None:
+    names = Text(line.modules, style="dim")
+    text = Text.assemble(("=  ", "green"), (line.text, "green"), ("   ", ""), names)
+    # The count is the fact; the names are cut where there is no room for all.
+    text.truncate(console.width, overflow="ellipsis")
+    console.print(text)
+
+
+# -- one trace --------------------------------------------------------------------------------------------------------
+
+
+def print_side(label: str, side: Side, console: Console) -> None:
+    """Print what one trace is and what of it is shown."""
+    console.print(Text.assemble((f"{label:3}", "bold"), printable(side.info.path)))
+    console.print(Text(f"   {printable(trace_words(side.info))}", style="dim"))
+    words = f"   {coverage_words(side)}; shown: {side.kernels:,}, {duration(side.duration_ns)}"
+    console.print(Text(words, style="dim"))
+    for note in side.notes:
+        console.print(Text(f"   {printable(note)}", style="dim"))
 
 
 def print_show(side: Side, rows: tuple[Row, ...], console: Console, unfold: bool = False) -> None:
     """Print one trace's kernel table: per (phase, module) its kernels in launch order."""
     print_side("", side, console)
     folded = [each for row in rows for each in fold([row])] if unfold else list(fold(rows))
-    grouped: dict[str | None, list[Table]] = {}
+    grouped: dict[str | None, Table] = {}
     for each in folded:
         row = each.row
-        tables = grouped.setdefault(row.phase, [])
-        if not tables:
-            title = "(outside every range)" if row.phase is None else printable(row.phase)
-            tables.append(_show_table(title, console.width))
+        if row.phase not in grouped:
+            grouped[row.phase] = _show_table(console.width)
         for position, kernel in enumerate(row.a):
             split = "" if kernel.split_k is None else str(kernel.split_k)
-            tables[0].add_row(
+            grouped[row.phase].add_row(
                 Text(layer_span(each.layers) if position == 0 else ""),
                 Text(printable(each.module) if position == 0 else ""),
                 Text(printable(describe(kernel.parsed))),
@@ -120,12 +232,13 @@ def print_show(side: Side, rows: tuple[Row, ...], console: Console, unfold: bool
                 Text(sizes_in_words(kernel.grid)),
                 Text(duration(kernel.duration_ns)),
             )
-    for tables in grouped.values():
-        console.print(tables[0])
+    for phase, table in grouped.items():
+        console.print(Text("\nOUTSIDE EVERY RANGE" if phase is None else f"\n{printable(phase).upper()}", style="bold"))
+        console.print(table)
 
 
-def _show_table(title: str, width: int) -> Table:
-    table = Table(box=SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False, expand=True)
+def _show_table(width: int) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", expand=True)
     table.add_column("layers", no_wrap=True, max_width=10)
     table.add_column("module", overflow="fold", max_width=max(12, width // 5 + 2))
     table.add_column("kernel", overflow="fold", ratio=1)

@@ -7,10 +7,9 @@ from typing import Any
 from tracediff.diff.result import Kernel, Pair
 from tracediff.kernels import KernelName
 from tracediff.kernels.compare import differing_fields, words
-from tracediff.report.diff.html import units
 from tracediff.report.diff.html.marks import marked_names, unmarked
 from tracediff.report.diff.html.view import FieldView, KernelView, NamePart, PairView
-from tracediff.report.words import change, duration
+from tracediff.report.words import change, difference, duration
 from tracediff.text import printable, shorten, sizes_in_words
 
 _SHORT_WIDTH = 56
@@ -139,7 +138,7 @@ def _launch_fields(a: Kernel | None, b: Kernel | None) -> list[FieldView]:
     for key in dict.fromkeys([*values_a, *values_b]):
         value_a, value_b = values_a.get(key), values_b.get(key)
         changed = a is not None and b is not None and value_a != value_b
-        step = units.difference(value_a, value_b) if isinstance(value_a, int) and isinstance(value_b, int) else ""
+        step = difference(value_a, value_b) if isinstance(value_a, int) and isinstance(value_b, int) else ""
         shown.append(
             FieldView(
                 section=key[0],

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from tracediff.diff.result import Row
 from tracediff.diff.words import layers_in_words
 from tracediff.measured import Bits
-from tracediff.report.diff.html import units
+from tracediff.report.words import share
 
 
 def bits_in_words(bits: Bits | None) -> str:
@@ -17,7 +17,7 @@ def bits_in_words(bits: Bits | None) -> str:
     if bits.equal:
         return "equal"
     ulp = "" if bits.max_ulp is None else f", up to {bits.max_ulp:,} ULP"
-    return f"differ: {units.share(bits.share)} of elements{ulp}"
+    return f"differ: {share(bits.share)} of elements{ulp}"
 
 
 def contradiction(row: Row) -> str:
@@ -40,7 +40,7 @@ def together(bits: Sequence[Bits | None], layers: Sequence[int | None]) -> str:
         where = layers_in_words(layer for _, layer in differing if layer is not None)
         text += f" in {len(differing)} of {len(known)}" + (f" ({where})" if where else "")
     shares = [one.share for one, _ in differing]
-    low, high = units.share(min(shares)), units.share(max(shares))
+    low, high = share(min(shares)), share(max(shares))
     text += f", {low}" if low == high else f", {low.removesuffix(' %')}–{high}"
     largest = max((one.max_ulp for one, _ in differing if one.max_ulp is not None), default=None)
     return text + (f", ≤ {largest:,} ULP" if largest is not None else "")

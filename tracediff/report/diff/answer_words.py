@@ -1,0 +1,96 @@
+"""The answer in words, the same in every output for people. Every string is printable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tracediff.diff.answer import Answer, ControlAnswer, ControlResult, Link
+from tracediff.diff.overview import Section
+from tracediff.diff.words import listing
+from tracediff.report.words import count, duration
+from tracediff.text import printable
+
+_GLYPHS = {
+    ControlResult.EQUAL: "=",
+    ControlResult.DIFFERS: "≠",
+    ControlResult.CANNOT_TELL: "?",
+    ControlResult.NOT_MEASURED: "not measured",
+}
+_NAMED_CONTRADICTIONS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """One line under the answer.
+
+    Attributes:
+        label: What it is about: `controls`, `chain`, …
+        text: The fact.
+        grave: Whether a reader must not miss it.
+    """
+
+    label: str
+    text: str
+    grave: bool = False
+
+
+def answer_line(found: Answer) -> tuple[str, str]:
+    """Return the judgement, in capitals, and what follows it."""
+    basis = "" if found.measured else "(from the traces alone) "
+    cause = f". Cause: {found.cause}" if found.cause else ""
+    return str(found.judgement).upper(), printable(f"{basis}{found.outcome}{cause}")
+
+
+def facts(found: Answer) -> tuple[Fact, ...]:
+    """Return what stands under the answer: controls, chain, margin, what was left out, repair, what would settle it."""
+    result = []
+    if found.controls:
+        grave = any(control.result is ControlResult.DIFFERS for control in found.controls)
+        result.append(Fact(label="controls", text="   ".join(map(_control, found.controls)), grave=grave))
+    links = " → ".join(map(_link, found.chain))
+    result.append(Fact(label="chain", text=f"{links}   (of {found.chain[0].total:,} modules)"))
+    if found.contradicted:
+        named = listing(map(printable, found.contradicted), limit=_NAMED_CONTRADICTIONS)
+        result.append(Fact(label="broken rule", text=f"predicted equal, measured other bits: {named}", grave=True))
+    if found.not_compared:
+        left_out = [
+            f"{side}: {count(each.kernels, 'kernel')} ({each.why}{f', {printable(each.phase)}' if each.phase else ''})"
+            for side, each in found.not_compared
+        ]
+        result.append(Fact(label="left out", text=listing(left_out, limit=4)))
+    if found.repair is not None and found.repair.logits_equal and found.repair.minimal:
+        kinds = listing(map(printable, found.repair.minimal), limit=8)
+        result.append(Fact(label="repair", text=f"{kinds} row by row → logits bit-identical"))
+    if found.settle:
+        result.append(Fact(label="to settle", text=printable(found.settle)))
+    return tuple(result)
+
+
+def section_words(section: Section) -> tuple[str, str]:
+    """Return a section's name and its numbers: kernels, split-K reduces, GPU time on both sides."""
+    name = "outside every range" if section.name is None else printable(section.name)
+    if len(section.phases) > 1:
+        name += f" ×{len(section.phases)}"
+    a, b = section.kernels
+    numbers = [count(a, "kernel") if a == b else f"{a:,} → {b:,} kernels"]
+    before, after = section.splitk_reduce
+    if before or after:
+        reduces = f"{before:,}" if before == after else f"{before:,} → {after:,}"
+        factor = f" (factor changed in {section.factor_changed:,})" if section.factor_changed else ""
+        numbers.append(f"split-K reduces {reduces}{factor}")
+    numbers.append(f"{duration(section.duration_ns[0])} → {duration(section.duration_ns[1])}")
+    return name, "   ".join(numbers)
+
+
+def _control(control: ControlAnswer) -> str:
+    detail = f" ({printable(control.detail)})" if control.detail else ""
+    return f"{printable(control.name)} {_GLYPHS[control.result]}{detail}"
+
+
+def _link(link: Link) -> str:
+    if link.differing is None:
+        return f"{link.name} not measured"
+    words = f"{link.name} {link.differing:,}"
+    if link.counted == "phases":
+        words += f" of {link.total:,}"
+    return words + (f" (+{link.unknown:,} unknown)" if link.unknown else "")
