@@ -12,8 +12,8 @@ from rich.console import Console
 from tests.diff.test_attached_evidence import diff, stored
 from tests.profiles import FLOAT16
 from tracediff.diff import diff_tables
+from tracediff.diff.answer import answer
 from tracediff.diff.evidence import attach_evidence
-from tracediff.diff.summary import summarise
 from tracediff.report.diff.html import render_html
 from tracediff.report.diff.json import diff_to_json
 from tracediff.report.diff.markdown import diff_to_markdown
@@ -53,7 +53,7 @@ def reports(found):
     """Return what every report makes of a diff."""
     console = Console(width=100, record=True, quiet=True)
     print_diff(found, console)
-    texts = *summarise(found), diff_to_json(found), diff_to_markdown(found), render_html(found)
+    texts = answer(found).sentence, diff_to_json(found), diff_to_markdown(found), render_html(found)
     return "".join(texts).encode("utf-8", "surrogatepass")
 
 
@@ -82,7 +82,7 @@ def test_the_real_file_with_other_values_never_breaks_the_words(tmp_path, real_r
     sides = [replace(side, info=replace(side.info, path=str(tmp_path / "b"))) for side in (real_rows.a, real_rows.b)]
     found = attach_evidence(replace(real_rows, a=sides[0], b=sides[1]))
     assert found.evidence is not None or len(found.warnings) <= 1
-    assert all(summarise(found))
+    assert answer(found).sentence
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "", "null", "9" * 5000, '{"schema": 1}', "\ufeff{}"])

@@ -1,4 +1,4 @@
-"""JSON: the form that programs rely on (schema 1)."""
+"""JSON: the form that programs rely on (schema 2)."""
 
 import json
 
@@ -26,10 +26,11 @@ def test_the_summary_counts_kernels_reductions_modules_and_verdicts():
 
 
 def test_a_row_holds_both_sides_in_launch_order():
-    row = next(row for row in document()["rows"] if row["module"] == "model.layers.5.q_proj")
+    both = document()
+    row = next(row for row in both["rows"] if row["module"] == "model.layers.5.q_proj")
     assert (row["phase"], row["layer"]) == ("prefill", 5)
-    assert [kernel["name"] for kernel in row["a"]] == [GEMM]
-    assert [kernel["name"] for kernel in row["b"]] == [SPLIT, REDUCE]
+    assert [both["kernels"][place]["name"] for place in row["a"]] == [GEMM]
+    assert [both["kernels"][place]["name"] for place in row["b"]] == [SPLIT, REDUCE]
     assert row["splitk_reduce"] == [0, 1]
     assert row["split_k"] == [1, None]
     assert row["evidence"] is None
@@ -42,20 +43,23 @@ def test_kernels_under_a_phase_and_outside_every_range_have_their_rows():
 
 
 def test_unknown_values_are_null_and_never_left_out():
-    kernel = document()["rows"][-1]["a"][0]
+    both = document()
+    row = both["rows"][-1]
+    kernel = both["kernels"][row["a"][0]]
     assert kernel["name"] == "outside"
     for field in ("tile", "stages", "cluster", "arch", "types", "split_k", "split_k_source", "algorithm"):
         assert kernel[field] is None
     assert kernel["grid"] == [1, 1, 1]
     assert kernel["block"] == [128, 1, 1]
-    assert (kernel["registers"], kernel["shared_memory_bytes"], kernel["duration_ns"]) == (32, 0, 500)
+    assert (kernel["registers"], kernel["shared_memory_bytes"]) == (32, 0)
+    assert row["durations_ns"] == [[500], []]
 
 
 def test_where_a_trace_comes_from_is_said():
     both = document()
     assert (both["a"]["batch"], both["b"]["batch"]) == (1, 2)
     assert both["a"]["path"] == "made.sqlite"
-    assert both["schema"] == 1
+    assert both["schema"] == 2
 
 
 def test_a_diff_of_nothing_in_common_is_still_valid():
@@ -66,7 +70,7 @@ def test_a_diff_of_nothing_in_common_is_still_valid():
 def test_show_lists_each_modules_kernels():
     shown = json.loads(show_to_json(B, *show_table(B)))
     assert shown["summary"]["kernels"] == 2
-    assert [kernel["role"] for kernel in shown["rows"][0]["kernels"]] == ["gemm", "splitk_reduce"]
+    assert [shown["kernels"][place]["role"] for place in shown["rows"][0]["kernels"]] == ["gemm", "splitk_reduce"]
 
 
 def test_the_coverage_is_told_whole():

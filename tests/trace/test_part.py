@@ -3,7 +3,7 @@
 import pytest
 from small_exports import DATA, PROCESS, SmallExport, modules
 
-from tracediff.cli.load import load_trace
+from tracediff.api import open as load_trace
 from tracediff.errors import TracediffError
 from tracediff.trace import read_trace
 from tracediff.trace.part import Part, choose, explain_coverage

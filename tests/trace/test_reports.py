@@ -5,8 +5,8 @@ import sqlite3
 import pytest
 from small_exports import DATA, modules
 
+from tracediff.api import open as load_trace
 from tracediff.capture.report_cache import exported
-from tracediff.cli.load import load_trace
 from tracediff.errors import TracediffError
 from tracediff.trace import read_trace
 

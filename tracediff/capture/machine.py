@@ -5,8 +5,8 @@ import platform
 from importlib import metadata
 from importlib.util import find_spec
 
-import tracediff
 from tracediff.capture.algorithm_log import loaded_libraries
+from tracediff.version import __version__
 
 _NVML_TEXT_BYTES = 96
 
@@ -68,6 +68,6 @@ def library_versions() -> dict[str, str]:
         "transformers": package_version("transformers"),
         "nvtx": package_version("nvtx"),
         "python": platform.python_version(),
-        "tracediff": tracediff.__version__,
+        "tracediff": __version__,
     }
     return {name: str(version) for name, version in versions.items() if version is not None}

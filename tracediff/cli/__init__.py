@@ -2,8 +2,8 @@
 
 import typer
 
-from tracediff import __version__
 from tracediff.cli.application import Commands
+from tracediff.version import __version__
 
 app = typer.Typer(
     cls=Commands,

@@ -1,4 +1,4 @@
-"""`tracediff diff`: two traces, compared."""
+"""`tracediff diff`: two traces compared, or several with the first."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,12 +8,22 @@ import typer
 from tracediff.cli import app
 from tracediff.cli.application import GATE_FAILED
 from tracediff.cli.load import Device, Iteration, LayerPattern, PhasePattern, RangePattern, Rank
-from tracediff.cli.options import FORMAT_OPTION, Format, command_line, emit, open_in_browser, say, stdout_console
+from tracediff.cli.options import (
+    FORMAT_OPTION,
+    Format,
+    Order,
+    command_line,
+    console_for,
+    emit,
+    open_in_browser,
+    regex,
+    say,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tracediff.diff import ManyDiff, TraceDiff, Verdict
+    from tracediff.diff import ManyDiff
+    from tracediff.report.diff.view import View
+    from tracediff.trace import KernelTable
 
 
 @app.command()
@@ -24,126 +34,155 @@ def diff(
         help="The reference: an nsys export (SQLite, Parquet folder) or report, or PyTorch profiler JSON.",
     ),
     others: list[Path] = typer.Argument(
-        metavar="B…", readable=False, help="The trace to compare with it; several stand side by side."
+        metavar="B…", readable=False, help="The trace to compare with it; several are each compared with it."
     ),
     output_format: Annotated[Format, FORMAT_OPTION] = Format.TABLE,
+    output: Path | None = typer.Option(None, "--output", "-o", help="Write the result to this file, not to stdout."),
     html: Path | None = typer.Option(None, help="Also write the HTML report to this file."),
     open_report: bool = typer.Option(False, "--open", help="Open the HTML report in the browser."),
     save: Path | None = typer.Option(None, help="Also store kernels and diff as tables in this SQLite file."),
+    summary: bool = typer.Option(False, "--summary", help="Print the answer alone, in one line."),
     phase: list[str] = typer.Option([], help="Compare only this phase (prefill, decode[0], …); may be repeated."),
+    module: str | None = typer.Option(None, help="Show only modules whose path matches this regex."),
+    sort: Annotated[Order, typer.Option(help="Order of the modules within a phase.")] = Order.SEVERITY,
     rank: Rank = None,
     device: Device = None,
     iteration: Iteration = None,
     range_pattern: RangePattern = None,
     phase_pattern: PhasePattern = None,
     layer_pattern: LayerPattern = None,
-    everything: bool = typer.Option(False, "--all", help="Show modules with the same kernels and order of sums too."),
+    everything: bool = typer.Option(False, "--all", help="Give modules whose bits are equal their own lines too."),
     unfold: bool = typer.Option(False, help="One line per layer, repeated blocks too."),
-    exit_code: bool = typer.Option(False, "--exit-code", help="Exit 1 when any kernel or launch differs."),
+    kernels: bool = typer.Option(False, "--kernels", help="Print full kernel names."),
+    no_color: bool = typer.Option(False, "--no-color", help="No colours, as with NO_COLOR set."),
+    exit_code: bool = typer.Option(
+        False, "--exit-code", help="Exit 1 when any kernel or launch differs or was not compared."
+    ),
     fail_on: list[str] = typer.Option(
         [], help="Exit 1 when a module has one of these verdicts: order-changed,unknown."
     ),
     force: bool = typer.Option(False, help="Replace files that exist."),
 ) -> None:
-    """Compare two traces (or more with the first): kernels, tiles, split-K and reduction order, module by module.
+    """Compare two traces (or more with the first): what differs, whether it can change bits, whether it did.
 
     Example: tracediff diff b1.sqlite b2.sqlite --html report.html --open
     """
-    from functools import partial
-
-    from tracediff.cli.load import load_trace
-    from tracediff.diff import diff_many, diff_tables
+    from tracediff import api
+    from tracediff.diff import diff_tables, side_by_side
     from tracediff.diff.evidence import attach_evidence
-    from tracediff.diff.gate import verdicts_named
-    from tracediff.errors import TracediffError
+    from tracediff.diff.gate import failures, verdicts_named
     from tracediff.files import refuse_to_overwrite
+    from tracediff.report.diff.lines import Sort
+    from tracediff.report.diff.view import View
 
-    load = partial(
-        load_trace,
-        rank=rank,
-        device=device,
-        iteration=iteration,
-        range_pattern=range_pattern,
-        phase_pattern=phase_pattern,
-        layer_pattern=layer_pattern,
-    )
     gates = verdicts_named(fail_on)
-    if len(others) > 1:
-        if html or open_report or save:
-            raise TracediffError("--html, --open and --save show two traces", "name two, or leave these options out")
-        many = diff_many([load(path) for path in (a, *others)], phase)
-        _print_many(many, output_format, everything, unfold)
-        _exit_by_gates(many.diffs, gates, exit_code)
-        return
-    b = others[0]
-    report = html or (Path(f"{a.stem}-{b.stem}.html") if open_report else None)
-    if report is not None and report == save:
-        raise TracediffError(f"{report} cannot hold both the report and the tables", "name two files")
-    for path in (report, save):
-        if path is not None:
-            refuse_to_overwrite(path, force, inputs=(a, b))
-    result = attach_evidence(diff_tables(load(a), load(b), phase))
-    _write_files(result, report, save, force)
-    if output_format is Format.TABLE:
-        from tracediff.report.diff.terminal import print_diff
+    view = View(
+        everything=everything,
+        unfold=unfold,
+        kernels=kernels,
+        sort=Sort(sort.value),
+        modules=None if module is None else regex(module, "--module"),
+    )
+    report = html or (Path(f"{a.stem}-{others[0].stem}.html") if open_report else None)
+    _refuse_what_several_cannot(len(others), report, save)
+    written = [path for path in (report, save, output) if path is not None]
+    _refuse_one_file_twice(written)
+    for path in written:
+        refuse_to_overwrite(path, force, inputs=(a, *others))
 
-        print_diff(result, stdout_console(), everything, unfold)
-        if report is None:
-            say(f"Next: {command_line('tracediff', 'diff', a, b, '--html', 'report.html', '--open')}")
+    def load(path: Path) -> "KernelTable":
+        return api.open(
+            path,
+            rank=rank,
+            device=device,
+            iteration=iteration,
+            range_pattern=range_pattern,
+            phase_pattern=phase_pattern,
+            layer_pattern=layer_pattern,
+            say=say,
+        )
+
+    reference = load(a)
+    many = side_by_side([attach_evidence(diff_tables(reference, load(path), phase)) for path in others])
+    _write_files(many, report, save, force)
+    if summary:
+        emit("".join(f"{line}\n" for line in _answers(many)))
     else:
-        if output_format is not Format.MARKDOWN:
-            for warning in result.warnings:
-                say(f"Warning: {warning}")
-        emit(_as_text(result, output_format, everything, unfold))
+        _print(many, output_format, view, output, no_color, force)
+        if output_format is Format.TABLE and len(others) == 1 and report is None and output is None:
+            say(f"Next: {command_line('tracediff', 'diff', a, others[0], '--html', 'report.html', '--open')}")
     if open_report and report is not None:
         open_in_browser(report)
-    _exit_by_gates([result], gates, exit_code)
+    failed = failures(many.diffs, gates, exit_code)
+    if failed:
+        say(f"Failed: {', '.join(failed)}")
+        raise typer.Exit(GATE_FAILED)
 
 
-def _write_files(result: "TraceDiff", report: Path | None, save: Path | None, force: bool) -> None:
+def _refuse_what_several_cannot(others: int, report: Path | None, save: Path | None) -> None:
+    from tracediff.errors import TracediffError
+
+    if others > 1 and (report or save):
+        raise TracediffError("--html, --open and --save show two traces", "name two, or leave these options out")
+
+
+def _refuse_one_file_twice(paths: list[Path]) -> None:
+    from tracediff.errors import TracediffError
+
+    if len(set(paths)) < len(paths):
+        raise TracediffError(f"{paths[0]} cannot hold two outputs", "name another file for each")
+
+
+def _write_files(many: "ManyDiff", report: Path | None, save: Path | None, force: bool) -> None:
     if report is not None:
         from tracediff.files import write_text
         from tracediff.report.diff.html import render_html
 
-        write_text(report, render_html(result), force)
+        write_text(report, render_html(many.diffs[0]), force)
         say(f"Wrote {report}")
     if save is not None:
         from tracediff.report.diff.sqlite import save_diff
 
-        save_diff(result, save, force)
+        save_diff(many.diffs[0], save, force)
         say(f"Wrote {save}")
 
 
-def _exit_by_gates(diffs: "Sequence[TraceDiff]", gates: "Sequence[Verdict]", exit_code: bool) -> None:
-    counts = {verdict: sum(diff.verdicts[verdict] for diff in diffs) for verdict in gates}
-    failed = [f"{count} × {verdict}" for verdict, count in counts.items() if count]
-    if failed:
-        say(f"Failed: {', '.join(failed)}")
-    if failed or (exit_code and any(diff.differs for diff in diffs)):
-        raise typer.Exit(GATE_FAILED)
+def _answers(many: "ManyDiff") -> list[str]:
+    from tracediff.diff.answer import answer
+    from tracediff.report.diff.subject import side_words
+    from tracediff.text import printable
+
+    lines = []
+    for each in many.diffs:
+        a, b = side_words(each.a, each.b)
+        lines.append(printable(f"{a} → {b}: {answer(each).sentence}"))
+    return lines
 
 
-def _print_many(many: "ManyDiff", output_format: Format, everything: bool, unfold: bool) -> None:
-    from tracediff.errors import TracediffError
-    from tracediff.report.diff.many import many_to_json, print_many
+def _print(
+    many: "ManyDiff", output_format: Format, view: "View", output: Path | None, no_color: bool, force: bool
+) -> None:
+    from tracediff.files import write_text
+    from tracediff.report.diff import many_renderer, renderer
 
+    only = many.diffs[0] if len(many.diffs) == 1 else None
     if output_format is Format.TABLE:
-        print_many(many, stdout_console(), everything, unfold)
-    elif output_format is Format.JSON:
-        emit(many_to_json(many))
+        from tracediff.report.diff.many import print_many
+        from tracediff.report.diff.terminal import print_diff
+
+        with console_for(output, no_color, force) as console:
+            if only is not None:
+                print_diff(only, console, view)
+            else:
+                print_many(many, console, view)
+        return
+    if output_format is not Format.MARKDOWN:
+        for each in many.diffs:
+            for warning in each.warnings:
+                say(f"Warning: {warning}")
+    text = renderer(output_format)(only, view) if only is not None else many_renderer(output_format)(many, view)
+    if output is None:
+        emit(text)
     else:
-        raise TracediffError(f"--format {output_format} shows two traces", "choose table or json")
-
-
-def _as_text(result: "TraceDiff", output_format: Format, everything: bool, unfold: bool) -> str:
-    if output_format is Format.JSON:
-        from tracediff.report.diff.json import diff_to_json
-
-        return diff_to_json(result)
-    if output_format is Format.CSV:
-        from tracediff.report.diff.csv import diff_to_csv
-
-        return diff_to_csv(result)
-    from tracediff.report.diff.markdown import diff_to_markdown
-
-    return diff_to_markdown(result, everything, unfold)
+        write_text(output, text, force)
+        say(f"Wrote {output}")

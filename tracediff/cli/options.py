@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING, TextIO
 
@@ -24,6 +27,14 @@ class Format(StrEnum):
     JSON = "json"
     MARKDOWN = "markdown"
     CSV = "csv"
+
+
+class Order(StrEnum):
+    """In which order modules are told."""
+
+    SEVERITY = "severity"
+    TIME = "time"
+    ORDER = "order"
 
 
 class TableJson(StrEnum):
@@ -61,7 +72,7 @@ class TextJson(StrEnum):
 FORMAT_OPTION = typer.Option("--format", help="How to print the result.")
 
 
-def stdout_console() -> Console:
+def stdout_console(no_color: bool = False) -> Console:
     """Make the console for data: as wide as the terminal, 80 columns in a pipe; NO_COLOR is respected."""
     from rich.console import Console
 
@@ -71,11 +82,41 @@ def stdout_console() -> Console:
             raise BrokenPipeError
 
     _stdout()
-    return Stdout(highlight=False, markup=False, soft_wrap=False)
+    return Stdout(highlight=False, markup=False, soft_wrap=False, no_color=True if no_color else None)
+
+
+@contextmanager
+def console_for(output: Path | None, no_color: bool, force: bool) -> Iterator[Console]:
+    """Make the console for data, or one whose text goes to a file, without colours."""
+    if output is None:
+        yield stdout_console(no_color)
+        return
+    import io
+
+    from rich.console import Console
+
+    from tracediff.files import write_text
+
+    text = io.StringIO()
+    yield Console(file=text, highlight=False, markup=False, soft_wrap=False, no_color=True)
+    write_text(output, text.getvalue(), force)
+    say(f"Wrote {output}")
+
+
+def regex(pattern: str, option: str) -> re.Pattern[str]:
+    """Compile what the user gave.
+
+    Raises:
+        TracediffError: It is no regular expression.
+    """
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise TracediffError(f"{option} {pattern!r} is no regular expression", str(error)) from error
 
 
 def say(text: str) -> None:
-    """Print talk, not data: to stderr."""
+    """Print a message for the user to stderr."""
     from tracediff.text import printable
 
     typer.echo(printable(text), err=True)

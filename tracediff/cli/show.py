@@ -26,16 +26,16 @@ def show(
     unfold: bool = typer.Option(False, help="One line per layer, repeated blocks too."),
     save: Path | None = typer.Option(None, help="Also store the kernel table in this SQLite file."),
     force: bool = typer.Option(False, help="Replace a file that exists."),
-    coverage: bool = typer.Option(False, "--explain-coverage", help="Say instead what became of every kernel."),
+    coverage: bool = typer.Option(False, "--explain-coverage", help="Print what became of every kernel, and why."),
 ) -> None:
     """Show which kernels ran in each module of one trace, in launch order.
 
     Example: tracediff show b1.sqlite --phase prefill
     """
-    from tracediff.cli.load import load_trace
+    from tracediff import api
     from tracediff.diff.show import show_table
 
-    table = load_trace(
+    table = api.open(
         trace,
         rank=rank,
         device=device,
@@ -43,6 +43,7 @@ def show(
         range_pattern=range_pattern,
         phase_pattern=phase_pattern,
         layer_pattern=layer_pattern,
+        say=say,
     )
     if coverage:
         from tracediff.text import printable

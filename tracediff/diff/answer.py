@@ -7,7 +7,7 @@ where a measurement is missing or contradicts another, the answer is that one *c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
@@ -17,7 +17,9 @@ from tracediff.diff.overview import Group, Section, overview, sums_products
 from tracediff.diff.result import Row, TraceDiff, Verdict
 from tracediff.diff.standing import Standing
 from tracediff.diff.words import listing
-from tracediff.measured import CONTROLS, Control, Repair, RunEvidence
+from tracediff.measured import CONTROLS, Control, LogitsMove, Repair, RunEvidence, Unstable
+from tracediff.measured import Answer as ControlResult
+from tracediff.text import shorten
 
 _CAUSES = 2
 _CONTROL_NAMES = {
@@ -45,15 +47,6 @@ class Judgement(StrEnum):
     def bug(self) -> bool:
         """Whether this is a fault in the program, not a property of floating-point sums."""
         return self in (Judgement.LEAK, Judgement.SAMPLER)
-
-
-class ControlResult(StrEnum):
-    """What a control found."""
-
-    EQUAL = "equal"
-    DIFFERS = "differs"
-    CANNOT_TELL = "cannot tell"
-    NOT_MEASURED = "not measured"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +84,25 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Margin:
+    """How far the logits moved, beside what a token needs to flip.
+
+    Attributes:
+        max_abs: Largest |difference| of a logit in any phase.
+        max_abs_phase: Where.
+        scale: Largest |logit| there.
+        smallest: Smallest top-1 minus top-2 logit of either side.
+        smallest_phase: Where.
+    """
+
+    max_abs: float
+    max_abs_phase: str
+    scale: float | None
+    smallest: float | None
+    smallest_phase: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """What happened between two traces.
 
@@ -100,6 +112,7 @@ class Answer:
         outcome: What came out, in one phrase (`logits differ, no token flipped`).
         cause: Why, in one phrase; empty where nothing differs.
         chain: Kernels → order → bits → logits → tokens.
+        margin: None where it was not measured.
         controls: Empty where none was made.
         repair: What makes the logits bit-identical, as measured; None where none was needed or sought.
         contradicted: Modules that were predicted to keep their bits and did not.
@@ -113,6 +126,7 @@ class Answer:
     outcome: str
     cause: str
     chain: tuple[Link, ...]
+    margin: Margin | None
     controls: tuple[ControlAnswer, ...]
     repair: Repair | None
     contradicted: tuple[str, ...]
@@ -135,6 +149,7 @@ class Answer:
             "outcome": self.outcome,
             "cause": self.cause,
             "chain": [asdict(link) for link in self.chain],
+            "margin": None if self.margin is None else asdict(self.margin),
             "controls": [{**asdict(control), "result": str(control.result)} for control in self.controls],
             "repair": None if self.repair is None else {**asdict(self.repair), "minimal": list(self.repair.minimal)},
             "contradicted": list(self.contradicted),
@@ -161,6 +176,7 @@ def answer(diff: TraceDiff) -> Answer:
         outcome=outcome,
         cause="" if judgement is Judgement.NO_DIFFERENCE else _cause(sections, contradicted),
         chain=_chain(diff),
+        margin=None if diff.evidence is None else _margin(diff.evidence),
         controls=controls,
         repair=None if diff.evidence is None else diff.evidence.repair,
         contradicted=tuple(
@@ -186,31 +202,64 @@ def _judge(  # noqa: PLR0911 -- one return per judgement, gravest first
         return Judgement.CANNOT_TELL, "neither trace holds a kernel to compare", "see --explain-coverage"
     if diff.evidence is None or not diff.evidence.logits:
         return _judge_traces(diff)
+    evidence = diff.evidence
     found = {control.name: control.result for control in controls}
-    outcome = _outcome(diff.evidence)
-    if found.get("run to run") is ControlResult.DIFFERS:
-        return Judgement.NOT_REPEATABLE, "the same run twice gives other bits", "measure with a backend that repeats"
+    outcome = _outcome(evidence)
+    if found.get("neighbours") is ControlResult.DIFFERS:
+        return Judgement.LEAK, "a row's bits depend on what its neighbours hold", ""
+    if evidence.unstable or found.get("run to run") is ControlResult.DIFFERS:
+        return Judgement.NOT_REPEATABLE, f"the same run gives other bits again; {outcome}", _steadier(evidence)
     if contradicted:
         settle = "please report this: the rule that promised equal bits is wrong"
         return Judgement.CANNOT_TELL, f"{outcome}; a prediction of equal bits was contradicted", settle
-    differing = [bits for bits in diff.evidence.logits.values() if bits is not None and not bits.equal]
-    if not differing:
+    if all(bits is None or bits.equal for bits in evidence.logits.values()):
+        if all(bits is None for bits in evidence.logits.values()):
+            return Judgement.CANNOT_TELL, outcome, _HOW_TO_MEASURE
         return Judgement.NO_DIFFERENCE, outcome + _unmoved(diff), ""
+    open_question = _open_question(diff, found)
+    if open_question:
+        return Judgement.CANNOT_TELL, f"{outcome}; {open_question}", _HOW_TO_MEASURE
+    return Judgement.EXPECTED, outcome, ""
+
+
+def _open_question(diff: TraceDiff, found: Mapping[str, ControlResult]) -> str:
+    """Return why a difference of logits cannot be called expected; empty where it can."""
     for name in ("row position", "profiler"):
         if found.get(name) is ControlResult.DIFFERS:
-            return Judgement.CANNOT_TELL, f"{outcome}; the control '{name}' found other bits", "see that control"
+            return f"the control '{name}' found other bits"
     missing = [_CONTROL_NAMES[name] for name in _NEEDED if found.get(_CONTROL_NAMES[name]) is not ControlResult.EQUAL]
     if missing:
-        return Judgement.CANNOT_TELL, f"{outcome}; open: {listing(missing)}", _HOW_TO_MEASURE
+        return f"whether a fault could explain it is open: {listing(missing)} not controlled"
     if not any(row.bits_equal is False for row in diff.rows):
-        return Judgement.CANNOT_TELL, f"{outcome}, yet no replayed module gives other bits", ""
-    return Judgement.EXPECTED, outcome, ""
+        return "yet no replayed module gives other bits"
+    moves = {} if diff.evidence is None else diff.evidence.moves
+    far = [phase for phase, move in moves.items() if _flipped(diff, phase) and not _near_tie(move)]
+    return f"the token that flipped in {listing(far)} was no near tie" if far else ""
+
+
+def _flipped(diff: TraceDiff, phase: str) -> bool:
+    a, b = (0, 0) if diff.evidence is None else diff.evidence.tokens.get(phase, (0, 0))
+    return a != b
+
+
+def _near_tie(move: LogitsMove) -> bool:
+    """Whether the top two logits moved by no less than what lay between them: only then can a token flip."""
+    pairs = zip(move.margins, move.top_changes, strict=True)
+    return all(margin is None or change is None or margin <= change for margin, change in pairs)
+
+
+def _steadier(evidence: RunEvidence) -> str:
+    """Return what makes the run repeat itself, as far as it was tried."""
+    if evidence.steady_attentions:
+        named = listing([f"`--attention {name}`" for name in evidence.steady_attentions], limit=3)
+        return f"with {named} it repeats itself"
+    return "measure with another attention backend (`--attention flash`)"
 
 
 def _judge_traces(diff: TraceDiff) -> tuple[Judgement, str, str]:
     """Judge by the traces alone: nothing was measured."""
     verdicts = diff.verdicts
-    left_out = sum(each.kernels for side in (diff.a, diff.b) for each in side.not_compared if each.weighs)
+    left_out = sum(each.kernels for each in diff.not_compared if each.weighs)
     one_sided = sum(not row.a or not row.b for row in diff.rows)
     if verdicts[Verdict.ORDER_CHANGED]:
         return Judgement.EXPECTED, "bits can differ", f"not measured; {_HOW_TO_MEASURE}"
@@ -251,6 +300,9 @@ def _measured(diff: TraceDiff) -> bool:
 def _cause(sections: Sequence[Section], contradicted: Sequence[Row]) -> str:
     """Name what changed where the difference begins: measured origins, else modules that sum in another order."""
     groups = [group for section in sections for group in section.groups]
+    unstable = [group for group in groups if group.standing is Standing.UNSTABLE]
+    if unstable:
+        return _noise(unstable)
     wanted = (
         (Standing.CONTRADICTED,)
         if contradicted
@@ -269,11 +321,28 @@ def _cause(sections: Sequence[Section], contradicted: Sequence[Row]) -> str:
     for group in sorted(origins, key=lambda group: not sums_products(group.rows[0])):
         by_reason.setdefault(group.rows[0].reason, []).append(group)
     named = [
-        f"{reason} in {listing(dict.fromkeys(group.name or 'no module' for group in members), limit=4)}{_phases(members)}"
-        for reason, members in list(by_reason.items())[:_CAUSES]
+        f"{reason} in {_names(members)}{_phases(members)}" for reason, members in list(by_reason.items())[:_CAUSES]
     ]
-    rest = {group.name for members in list(by_reason.values())[_CAUSES:] for group in members}
+    told = {group.name for members in list(by_reason.values())[:_CAUSES] for group in members}
+    rest = {group.name for members in list(by_reason.values())[_CAUSES:] for group in members} - told
     return "; ".join(named) + (f"; and {listing(sorted(rest), limit=3)}" if rest else "")
+
+
+def _names(groups: Iterable[Group]) -> str:
+    return listing(dict.fromkeys(group.name or "no module" for group in groups), limit=4)
+
+
+def _noise(groups: Sequence[Group]) -> str:
+    """Name the modules that vary by themselves, and the kernel to blame where a trace names it."""
+    rows = [row for group in groups for row in group.rows]
+    found: list[Unstable] = [row.evidence.unstable for row in rows if row.evidence and row.evidence.unstable]
+    kernels = list(dict.fromkeys(name for unstable in found for name in unstable.kernels))
+    blamed = f" ({listing([shorten(name, 60) for name in kernels], limit=1)})" if kernels else ""
+    worst = max(found, key=lambda unstable: unstable.outcomes / unstable.repeats)
+    return (
+        f"{_names(groups)}{blamed} varies by itself{_phases(groups)}: "
+        f"up to {worst.outcomes} outcomes in {worst.repeats} runs on equal inputs"
+    )
 
 
 def _phases(groups: Iterable[Group]) -> str:
@@ -315,19 +384,28 @@ def _controls(evidence: RunEvidence | None) -> tuple[ControlAnswer, ...]:
         return ()
     known = [name for name in CONTROLS if name in evidence.controls]
     unknown = [name for name in evidence.controls if name not in CONTROLS]
-    repeats = evidence.controls.get("run_to_run")
-    return tuple(_control(name, evidence.controls[name], repeats) for name in (*known, *unknown))
+    return tuple(_control(name, evidence.controls[name]) for name in (*known, *unknown))
 
 
-def _control(name: str, control: Control, repeats: Control | None) -> ControlAnswer:
+def _control(name: str, control: Control) -> ControlAnswer:
     words = _CONTROL_NAMES.get(name, name.replace("_", " "))
-    if control.equal is None:
-        return ControlAnswer(name=words, result=ControlResult.NOT_MEASURED)
-    if control.equal:
-        return ControlAnswer(name=words, result=ControlResult.EQUAL)
-    where = f"first in {control.first}" if control.first else ""
-    if name == "run_to_run":
-        return ControlAnswer(name=words, result=ControlResult.DIFFERS, detail=where)
-    # These compare whole runs: noise of the run itself looks the same.
-    why = "the same run twice gives other bits" if repeats and repeats.equal is False else "noise was not held out"
-    return ControlAnswer(name=words, result=ControlResult.CANNOT_TELL, detail=f"other bits {where}, but {why}")
+    detail = control.why or (f"first in {control.first}" if control.first else "")
+    return ControlAnswer(name=words, result=control.answer, detail=detail)
+
+
+def _margin(evidence: RunEvidence) -> Margin | None:
+    moved = {phase: move.max_abs for phase, move in evidence.moves.items() if move.max_abs is not None}
+    if not moved:
+        return None
+    farthest = max(moved, key=lambda phase: moved[phase])
+    margins = [
+        (margin, phase) for phase, move in evidence.moves.items() for margin in move.margins if margin is not None
+    ]
+    smallest, smallest_phase = min(margins, default=(None, None))
+    return Margin(
+        max_abs=moved[farthest],
+        max_abs_phase=farthest,
+        scale=evidence.moves[farthest].scale,
+        smallest=smallest,
+        smallest_phase=smallest_phase,
+    )

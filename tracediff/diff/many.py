@@ -6,7 +6,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from tracediff.diff.compare import diff_tables
-from tracediff.diff.evidence import attach_evidence
 from tracediff.diff.result import Row, Side, TraceDiff
 from tracediff.trace import KernelTable, RangeKey
 
@@ -50,11 +49,15 @@ def diff_many(tables: Sequence[KernelTable], phases: Collection[str] = ()) -> Ma
     Raises:
         TracediffError: A named phase is not in a trace.
     """
-    diffs = tuple(attach_evidence(diff_tables(tables[0], other, phases)) for other in tables[1:])
+    return side_by_side([diff_tables(tables[0], other, phases) for other in tables[1:]])
+
+
+def side_by_side(diffs: Sequence[TraceDiff]) -> ManyDiff:
+    """Put comparisons of one first trace with others side by side."""
     found = [{_key(row): row for row in diff.rows} for diff in diffs]
     keys = dict.fromkeys(key for rows in found for key in rows)
     return ManyDiff(
-        diffs=diffs,
+        diffs=tuple(diffs),
         rows=tuple(
             ManyRow(phase=key.phase, layer=key.layer, module=key.module, rows=tuple(rows.get(key) for rows in found))
             for key in keys

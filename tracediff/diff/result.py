@@ -233,6 +233,11 @@ class TraceDiff:
         return counts
 
     @property
+    def not_compared(self) -> tuple[NotCompared, ...]:
+        """What of either trace was left out of the comparison."""
+        return (*self.a.not_compared, *self.b.not_compared)
+
+    @property
     def differs(self) -> bool:
         """Whether anything but time differs, whatever it means for bits."""
         return any(row.changed for row in self.rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from tracediff.diff.result import Row, Verdict
+from tracediff.measured import State
 
 
 class Standing(StrEnum):
@@ -12,6 +13,7 @@ class Standing(StrEnum):
 
     CONTRADICTED = "predicted equal, measured other bits"
     DIFFERS = "measured other bits"
+    UNSTABLE = "bits vary from run to run"
     CAN_DIFFER = "another order of summation"
     UNKNOWN = "cannot tell"
     MEASURED_EQUAL = "measured equal"
@@ -24,7 +26,7 @@ class Standing(StrEnum):
         return self in _OPEN
 
 
-_OPEN = frozenset({Standing.CONTRADICTED, Standing.DIFFERS, Standing.CAN_DIFFER, Standing.UNKNOWN})
+_OPEN = frozenset({Standing.CONTRADICTED, Standing.DIFFERS, Standing.UNSTABLE, Standing.CAN_DIFFER, Standing.UNKNOWN})
 _PREDICTED = {
     Verdict.SAME_KERNELS: Standing.SAME,
     Verdict.SAME_ORDER: Standing.KEEPS_ORDER,
@@ -37,6 +39,8 @@ RANK = {standing: rank for rank, standing in enumerate(Standing)}
 
 def standing(row: Row) -> Standing:
     """Return where a row stands."""
+    if row.state is State.UNSTABLE:
+        return Standing.UNSTABLE
     if row.contradicted:
         return Standing.CONTRADICTED
     if row.bits_equal is False:

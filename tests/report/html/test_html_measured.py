@@ -51,7 +51,6 @@ def test_the_chain_counts_origins_and_names_the_first() -> None:
     rows = (*blocks(2, evidence=DIFFERS), row(kernel(), kernel(), layer=0, evidence=EQUAL))
     report = build_report(diff(*rows))
     assert [(step.title, step.value) for step in report.chain][2] == ("Bits of one module", "2 of 3")
-    assert "The first is model.layers.0.self_attn.q_proj in prefill." in report.story
     group = report.phases[0].groups[0]
     assert group.isolated == "differ, 37.4 %, ≤ 2 ULP"
     assert group.isolated_equal is False

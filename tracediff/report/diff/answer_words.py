@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tracediff.diff.answer import Answer, ControlAnswer, ControlResult, Link
+from tracediff.diff.answer import Answer, ControlAnswer, Link, Margin
 from tracediff.diff.overview import Section
 from tracediff.diff.words import listing
+from tracediff.measured import Answer as ControlResult
 from tracediff.report.words import count, duration
 from tracediff.text import printable
 
@@ -14,7 +15,6 @@ _GLYPHS = {
     ControlResult.EQUAL: "=",
     ControlResult.DIFFERS: "≠",
     ControlResult.CANNOT_TELL: "?",
-    ControlResult.NOT_MEASURED: "not measured",
 }
 _NAMED_CONTRADICTIONS = 3
 
@@ -49,6 +49,8 @@ def facts(found: Answer) -> tuple[Fact, ...]:
         result.append(Fact(label="controls", text="   ".join(map(_control, found.controls)), grave=grave))
     links = " → ".join(map(_link, found.chain))
     result.append(Fact(label="chain", text=f"{links}   (of {found.chain[0].total:,} modules)"))
+    if found.margin is not None:
+        result.append(Fact(label="margin", text=_margin(found.margin)))
     if found.contradicted:
         named = listing(map(printable, found.contradicted), limit=_NAMED_CONTRADICTIONS)
         result.append(Fact(label="broken rule", text=f"predicted equal, measured other bits: {named}", grave=True))
@@ -59,7 +61,7 @@ def facts(found: Answer) -> tuple[Fact, ...]:
         ]
         result.append(Fact(label="left out", text=listing(left_out, limit=4)))
     if found.repair is not None and found.repair.logits_equal and found.repair.minimal:
-        kinds = listing(map(printable, found.repair.minimal), limit=8)
+        kinds = listing(map(printable, found.repair.minimal), limit=7)
         result.append(Fact(label="repair", text=f"{kinds} row by row → logits bit-identical"))
     if found.settle:
         result.append(Fact(label="to settle", text=printable(found.settle)))
@@ -85,6 +87,15 @@ def section_words(section: Section) -> tuple[str, str]:
 def _control(control: ControlAnswer) -> str:
     detail = f" ({printable(control.detail)})" if control.detail else ""
     return f"{printable(control.name)} {_GLYPHS[control.result]}{detail}"
+
+
+def _margin(margin: Margin) -> str:
+    text = f"largest |Δlogit| {margin.max_abs:.2g} ({printable(margin.max_abs_phase)})"
+    if margin.scale:
+        text += f", logits up to {margin.scale:.3g}"
+    if margin.smallest is not None:
+        text += f"; nearest tie {margin.smallest:.2g} ({printable(margin.smallest_phase or '')})"
+    return text
 
 
 def _link(link: Link) -> str:

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 
+from tracediff.diff.many import ManyDiff
 from tracediff.diff.result import Kernel, Row, TraceDiff
 from tracediff.text import csv_text
 
@@ -26,12 +27,26 @@ _KERNEL = (
     "shared_memory_bytes",
     "duration_ns",
 )
+_DIFF_HEADER = (*_ROW, *_PAIR, *(f"{field}_{side}" for field in _KERNEL for side in "ab"))
 
 
 def diff_to_csv(diff: TraceDiff) -> str:
     """Return the diff as CSV text; the side without a counterpart is empty."""
-    header = [*_ROW, *_PAIR, *(f"{field}_{side}" for field in _KERNEL for side in "ab")]
-    return _write(header, (line for row in diff.rows for line in _diff_lines(row)))
+    return _write(_DIFF_HEADER, (line for row in diff.rows for line in _diff_lines(row)))
+
+
+def many_to_csv(many: ManyDiff) -> str:
+    """Return several comparisons with the first trace as CSV text; `trace` counts the others from 1."""
+    header = ["trace", *_DIFF_HEADER]
+    return _write(
+        header,
+        (
+            [number, *line]
+            for number, diff in enumerate(many.diffs, start=1)
+            for row in diff.rows
+            for line in _diff_lines(row)
+        ),
+    )
 
 
 def show_to_csv(rows: Iterable[Row]) -> str:

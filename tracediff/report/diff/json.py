@@ -1,22 +1,25 @@
 """JSON: the whole result, never folded, for programs.
 
-Schema 1. Unknown values are null, never left out; kernels stand in launch order; times are in ns.
+Schema 2: each distinct kernel (what its name states, its launch, what cuBLASLt logged) is stated once, in `kernels`,
+and rows hold indices into it. Unknown values are null, never left out; kernels stand in launch order; times are in ns.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
 
+from tracediff.diff.answer import answer
 from tracediff.diff.result import Kernel, Row, Side, TraceDiff
 from tracediff.kernels import KernelName
 from tracediff.measured import Bits, ModuleBits, State
 from tracediff.text import json_text
 from tracediff.trace.table import Coverage, KernelTable, TraceInfo
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 def diff_to_json(diff: TraceDiff) -> str:
@@ -25,7 +28,9 @@ def diff_to_json(diff: TraceDiff) -> str:
 
 
 def diff_to_dict(diff: TraceDiff) -> dict[str, Any]:
-    """Return the diff as JSON values, as documented in the README."""
+    """Return the diff as JSON values, as docs/json.md documents them."""
+    kernels = Kernels()
+    rows = [row_to_dict(row, kernels) for row in diff.rows]
     return {
         "schema": SCHEMA,
         "a": side_to_dict(diff.a),
@@ -38,8 +43,10 @@ def diff_to_dict(diff: TraceDiff) -> dict[str, Any]:
             "modules": len(diff.rows),
             "verdicts": {str(verdict): count for verdict, count in diff.verdicts.items()},
         },
+        "answer": answer(diff).to_dict(),
         "evidence": run_evidence_to_dict(diff),
-        "rows": [row_to_dict(row) for row in diff.rows],
+        "kernels": kernels.stated,
+        "rows": rows,
     }
 
 
@@ -70,21 +77,44 @@ def coverage_to_dict(coverage: Coverage) -> dict[str, int]:
     return asdict(coverage)
 
 
-def row_to_dict(row: Row) -> dict[str, Any]:
-    """Return one (phase, module): `aligned` holds [index in a or null, index in b or null, verdict, reason]."""
+class Kernels:
+    """The distinct kernels of a document: many launches, few kernels."""
+
+    def __init__(self) -> None:
+        self._place: dict[object, int] = {}
+        self.stated: list[dict[str, Any]] = []
+
+    def places(self, kernels: Iterable[Kernel]) -> list[int]:
+        """Return each kernel's index in `stated`."""
+        return [self._of(kernel) for kernel in kernels]
+
+    def _of(self, kernel: Kernel) -> int:
+        key = (kernel.launch, kernel.algorithm)
+        place = self._place.get(key)
+        if place is None:
+            place = self._place[key] = len(self.stated)
+            self.stated.append(kernel_to_dict(kernel))
+        return place
+
+
+def row_to_dict(row: Row, kernels: Kernels) -> dict[str, Any]:
+    """Return one (phase, module): `a` and `b` hold indices of `kernels`, `aligned` holds
+    [index in the row's a or null, index in its b or null, verdict, reason].
+    """
     return {
         "phase": row.phase,
         "layer": row.layer,
         "module": row.module,
-        "a": [kernel_to_dict(kernel) for kernel in row.a],
-        "b": [kernel_to_dict(kernel) for kernel in row.b],
+        "a": kernels.places(row.a),
+        "b": kernels.places(row.b),
+        "durations_ns": [[kernel.duration_ns for kernel in side] for side in (row.a, row.b)],
         "aligned": [[pair.index_a, pair.index_b, str(pair.verdict), pair.reason] for pair in row.pairs],
         "splitk_reduce": list(row.splitk_reduce),
         "split_k": list(row.split_k),
         "duration_ns": list(row.duration_ns),
         "verdict": str(row.verdict),
         "reason": row.reason,
-        "evidence": None if row.evidence is None else _module_bits_to_dict(row.evidence),
+        "evidence": None if row.evidence is None else module_bits_to_dict(row.evidence),
     }
 
 
@@ -96,7 +126,6 @@ def run_evidence_to_dict(diff: TraceDiff) -> dict[str, Any] | None:
     states = Counter(row.state for row in diff.rows)
     first, repair = evidence.first_origin, evidence.repair
     return {
-        "schema": SCHEMA,
         "batches": list(evidence.batches),
         "modules": {str(state): states[state] for state in State},
         "first_origin": None if first is None else {"phase": first[0], "module": first[1]},
@@ -104,7 +133,15 @@ def run_evidence_to_dict(diff: TraceDiff) -> dict[str, Any] | None:
         "tokens": {phase: {"equal": a == b, "a": a, "b": b} for phase, (a, b) in evidence.tokens.items()},
         "repair": None if repair is None else {**asdict(repair), "minimal": list(repair.minimal)},
         "notes": list(evidence.notes),
-        "controls": {name: asdict(control) for name, control in evidence.controls.items()},
+        "controls": {
+            name: {**asdict(control), "answer": str(control.answer)} for name, control in evidence.controls.items()
+        },
+        "moves": {phase: asdict(move) for phase, move in evidence.moves.items()},
+        "pinned_logits": {phase: _bits_to_dict(bits) for phase, bits in evidence.pinned_logits.items()},
+        "unstable": [asdict(unstable) for unstable in evidence.unstable],
+        "attention": evidence.attention,
+        "repeats": evidence.repeats,
+        "steady_attentions": evidence.steady_attentions,
         "contradictions": [
             {"phase": row.phase, "module": row.module, "verdict": str(row.verdict)}
             for row in diff.rows
@@ -113,10 +150,12 @@ def run_evidence_to_dict(diff: TraceDiff) -> dict[str, Any] | None:
     }
 
 
-def _module_bits_to_dict(measured: ModuleBits) -> dict[str, Any]:
+def module_bits_to_dict(measured: ModuleBits) -> dict[str, Any]:
+    """Return what was measured of one module."""
     return {
         "isolated": _bits_to_dict(measured.isolated),
         "propagated": _bits_to_dict(measured.propagated),
+        "unstable": None if measured.unstable is None else asdict(measured.unstable),
         "state": None if measured.state is None else str(measured.state),
     }
 
@@ -126,7 +165,7 @@ def _bits_to_dict(bits: Bits | None) -> dict[str, Any] | None:
 
 
 def kernel_to_dict(kernel: Kernel) -> dict[str, Any]:
-    """Return one executed kernel: what its name states, its launch, what cuBLASLt logged for it."""
+    """Return one kernel: what its name states, its launch, what cuBLASLt logged for it."""
     algorithm = kernel.algorithm
     return {
         **_stated(kernel.parsed),
@@ -136,7 +175,6 @@ def kernel_to_dict(kernel: Kernel) -> dict[str, Any]:
         "block": list(kernel.block),
         "registers": kernel.registers,
         "shared_memory_bytes": kernel.shared_memory_bytes,
-        "duration_ns": kernel.duration_ns,
         "algorithm": None
         if algorithm is None
         else {
@@ -173,6 +211,20 @@ def show_to_json(table: KernelTable, side: Side, rows: tuple[Row, ...]) -> str:
         rows: The rows shown, their `a` side filled.
     """
     roles = Counter(kernel.parsed.role for row in rows for kernel in row.a)
+    kernels = Kernels()
+    shown = [
+        {
+            "phase": row.phase,
+            "layer": row.layer,
+            "module": row.module,
+            "kernels": kernels.places(row.a),
+            "durations_ns": [kernel.duration_ns for kernel in row.a],
+            "splitk_reduce": row.splitk_reduce[0],
+            "split_k": row.split_k[0],
+            "duration_ns": row.duration_ns[0],
+        }
+        for row in rows
+    ]
     return lines_of(
         {
             "schema": SCHEMA,
@@ -185,25 +237,17 @@ def show_to_json(table: KernelTable, side: Side, rows: tuple[Row, ...]) -> str:
                 "modules": len(rows),
                 "roles": dict(sorted(roles.items())),
             },
-            "rows": [
-                {
-                    "phase": row.phase,
-                    "layer": row.layer,
-                    "module": row.module,
-                    "kernels": [kernel_to_dict(kernel) for kernel in row.a],
-                    "splitk_reduce": row.splitk_reduce[0],
-                    "split_k": row.split_k[0],
-                    "duration_ns": row.duration_ns[0],
-                }
-                for row in rows
-            ],
+            "kernels": kernels.stated,
+            "rows": shown,
         }
     )
 
 
 def lines_of(document: dict[str, Any]) -> str:
-    """Write the document with one row per line: a person can page through it, and line tools can diff it."""
-    rows = document.pop("rows")
-    head = json_text(document, indent=1)
-    body = ",\n  ".join(json_text(row) for row in rows)
-    return f'{head[:-2]},\n "rows": [\n  {body}\n ]\n}}\n' if rows else f'{head[:-2]},\n "rows": []\n}}\n'
+    """Write the document with one kernel and one row per line: a person can page through it, line tools can diff it."""
+    lists = {name: document.pop(name) for name in ("kernels", "rows")}
+    text = json_text(document, indent=1)[:-2]
+    for name, entries in lists.items():
+        body = ",\n  ".join(map(json_text, entries))
+        text += f',\n "{name}": [\n  {body}\n ]' if entries else f',\n "{name}": []'
+    return f"{text}\n}}\n"

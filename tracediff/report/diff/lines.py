@@ -26,6 +26,7 @@ _UNCHANGED = "same kernels, same launch"
 GLYPHS = {
     Standing.CONTRADICTED: "!",
     Standing.DIFFERS: "≠",
+    Standing.UNSTABLE: "~",
     Standing.CAN_DIFFER: "≠",
     Standing.UNKNOWN: "?",
     Standing.MEASURED_EQUAL: "=",
@@ -67,6 +68,11 @@ class Line:
     rows: tuple[Row, ...]
 
     @property
+    def measured(self) -> bool:
+        """Whether its bits were measured, not predicted."""
+        return self.rows[0].evidence is not None
+
+    @property
     def glyph(self) -> str:
         """One sign for the standing; colour says the same."""
         return GLYPHS[self.standing]
@@ -96,7 +102,9 @@ def open_lines(section: Section, sort: Sort = Sort.SEVERITY, everything: bool = 
     for group in section.groups:
         if everything or group.standing.open:
             first = group.rows[0]
-            key = (group.standing, group.layers, group.phases, _change(group), first.split_k, _bits_key(group))
+            # Norms and the like that differ here and there are one fact; products are told with their layers.
+            place = (group.layers, group.phases) if everything or sums_products(first) else None
+            key = (group.standing, place, _change(group), first.split_k, _bits_key(group))
             alike.setdefault(key, []).append(group)
     lines = [_line(groups, section) for groups in alike.values()]
     if sort is Sort.TIME:
@@ -142,8 +150,8 @@ def _line(groups: Sequence[Group], section: Section) -> Line:
     times = [group.mean_duration_ns for group in groups]
     return Line(
         standing=first.standing,
-        modules=" ".join(printable(group.name) or "(no module)" for group in groups),
-        where=_where(first, section),
+        modules=" ".join(dict.fromkeys(printable(group.name) or "(no module)" for group in groups)),
+        where=_where(groups, section),
         change=_change(first),
         split_k=split_k_change(first.rows[0]),
         bits=_bits_words(groups),
@@ -152,7 +160,10 @@ def _line(groups: Sequence[Group], section: Section) -> Line:
     )
 
 
-def _where(group: Group, section: Section) -> str:
+def _where(groups: Sequence[Group], section: Section) -> str:
+    group = groups[0]
+    if len({(each.layers, each.phases) for each in groups}) > 1:
+        return count(sum(len(each.rows) for each in groups), "module")
     layers = layer_span(group.layers)
     if len(layers) > _LONGEST_SPAN:
         layers = f"{len(group.layers)} of {group.layers[0]}–{group.layers[-1]}"
@@ -192,6 +203,9 @@ def _bits_key(group: Group) -> object:
 def _bits_words(groups: Iterable[Group]) -> str:
     rows = [row for group in groups for row in group.rows]
     first = rows[0]
+    if varying := [row.evidence.unstable for row in rows if row.evidence is not None and row.evidence.unstable]:
+        worst = max(varying, key=lambda unstable: unstable.outcomes / unstable.repeats)
+        return f"vary by themselves: {worst.outcomes} outcomes in {worst.repeats} runs"
     measured = [row.evidence.isolated for row in rows if row.evidence is not None and row.evidence.isolated is not None]
     if measured:
         return measured_words(measured)
@@ -208,7 +222,7 @@ def measured_words(bits: Sequence[Bits]) -> str:
     if not differing:
         return "equal"
     largest_share = share(max(each.share for each in differing))
-    words = f"{'' if largest_share.startswith('<') else '≤ '}{largest_share} differ"
+    words = f"{'' if largest_share[0] in '<>' else '≤ '}{largest_share} differ"
     distances = [each.max_ulp for each in differing]
     largest = max((distance for distance in distances if distance is not None), default=None)
     if largest is not None and None not in distances and largest <= _TELLING_ULP:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -10,18 +10,32 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tracediff.diff.answer import answer
 from tracediff.diff.fold import around_layer, layer_span, module_in_block
 from tracediff.diff.many import ManyDiff, ManyRow
-from tracediff.diff.result import Kernel, Row, Verdict
-from tracediff.report.diff.json import SCHEMA, kernel_to_dict, lines_of, run_evidence_to_dict, side_to_dict
-from tracediff.report.diff.lines import matters
-from tracediff.report.diff.terminal import STYLE, print_side
+from tracediff.diff.result import Kernel, Row, Side, Verdict
+from tracediff.diff.standing import standing
+from tracediff.report.diff.answer_words import answer_line
+from tracediff.report.diff.json import (
+    SCHEMA,
+    Kernels,
+    lines_of,
+    module_bits_to_dict,
+    run_evidence_to_dict,
+    side_to_dict,
+)
+from tracediff.report.diff.lines import GLYPHS
+from tracediff.report.diff.subject import subject_words
+from tracediff.report.diff.terminal import JUDGEMENT_STYLE, STANDING_STYLE
+from tracediff.report.diff.view import View
 from tracediff.report.words import count, duration, split_k_words
 from tracediff.text import printable, sizes_in_words
 
 
 def many_to_json(many: ManyDiff) -> str:
     """Return the comparison as JSON text: `traces` in order; per row one entry per trace in each list."""
+    kernels = Kernels()
+    rows = [_row_to_dict(row, kernels) for row in many.rows]
     return lines_of(
         {
             "schema": SCHEMA,
@@ -34,43 +48,56 @@ def many_to_json(many: ManyDiff) -> str:
                 "modules": len(many.rows),
                 "verdicts": [{str(verdict): n for verdict, n in diff.verdicts.items()} for diff in many.diffs],
             },
+            "answers": [answer(diff).to_dict() for diff in many.diffs],
             "evidence": [run_evidence_to_dict(diff) for diff in many.diffs],
-            "rows": [_row_to_dict(row) for row in many.rows],
+            "kernels": kernels.stated,
+            "rows": rows,
         }
     )
 
 
-def print_many(many: ManyDiff, console: Console, everything: bool = False, unfold: bool = False) -> None:
-    """Print one table per phase.
+def print_many(many: ManyDiff, console: Console, view: View | None = None) -> None:
+    """Print an answer per trace, then one table per phase with a column per trace.
 
     Args:
         many: The result.
         console: Where to.
-        everything: Also modules that run the same kernels in the same order of sums everywhere.
-        unfold: One line per layer.
+        view: What to show; the default is what may differ in some trace.
     """
+    view = view or View()
+    console.print(Text(printable(subject_words(many.diffs[0])), style="bold"))
     for number, side in enumerate(many.sides):
-        print_side(str(number), side, console)
+        console.print(Text.assemble((f"{number}  ", "bold"), printable(side.info.path), (f"  {_batch(side)}", "dim")))
     for number, diff in enumerate(many.diffs, start=1):
         for warning in diff.warnings:
             console.print(Text(f"! {number}: {printable(warning)}", style="bold yellow"))
+    console.print()
+    for number, diff in enumerate(many.diffs, start=1):
+        found = answer(diff)
+        head, rest = answer_line(found)
+        console.print(Text.assemble((f"0 → {number}  ", "dim"), (head, JUDGEMENT_STYLE[found.judgement]), f"  {rest}"))
+    console.print()
     console.print(_totals(many))
     tables: dict[str | None, Table] = {}
-    for group in _folded(many, everything, unfold):
+    rows = [row for row in many.rows if view.modules is None or view.modules.search(row.module)]
+    for group in _folded(rows, view):
         row = group[0]
         if row.phase not in tables:
             tables[row.phase] = _table(row.phase, many)
-        module = printable(module_in_block(_first(row))) or "(directly in the phase)"
+        module = printable(module_in_block(_first(row))) or "(no module)"
         layers = tuple(each.layer for each in group if each.layer is not None)
         tables[row.phase].add_row(layer_span(layers), Text(module), *_cells(group))
     for table in tables.values():
         console.print(table)
-    hidden = sum(not _matters(row) for row in many.rows)
-    if hidden and not everything:
-        words = count(hidden, "module")
+    hidden = sum(not _may_differ(row) for row in rows)
+    if hidden and not view.everything:
         console.print(
-            Text(f"{words} with the same kernels and order of sums not shown (--all shows them)", style="dim")
+            Text(f"=  {count(hidden, 'module')} equal in every trace, or predicted to be (--all)", style="dim")
         )
+
+
+def _batch(side: Side) -> str:
+    return "" if side.info.batch is None else f"batch {side.info.batch}"
 
 
 def _totals(many: ManyDiff) -> Table:
@@ -107,8 +134,9 @@ def _cells(group: list[ManyRow]) -> Iterator[Text]:
             continue
         launched = [each.rows[position] for each in group]
         time = sum(each.duration_ns[1] for each in launched if each is not None)
-        cell = Text(compared.verdict, style=STYLE[compared.verdict])
-        if compared.verdict is not Verdict.SAME_KERNELS:
+        stands = standing(compared)
+        cell = Text(f"{GLYPHS[stands]} {stands}", style=STANDING_STYLE[stands])
+        if compared.names_differ:
             cell.append(f"\n{_ran(compared.b)}", style="")
         cell.append(f"\n{duration(time)}", style="dim")
         yield cell
@@ -123,42 +151,42 @@ def _ran(kernels: tuple[Kernel, ...]) -> str:
     return printable(" ".join(filter(None, [gemm.family, tile, f"split-K {split_k_words(kernels)}"])))
 
 
-def _folded(many: ManyDiff, everything: bool, unfold: bool) -> list[list[ManyRow]]:
+def _folded(rows: Sequence[ManyRow], view: View) -> list[list[ManyRow]]:
     groups: dict[object, list[ManyRow]] = {}
-    for number, row in enumerate(many.rows):
-        if everything or _matters(row):
-            alone = unfold or row.layer is None
+    for number, row in enumerate(rows):
+        if view.everything or _may_differ(row):
+            alone = view.unfold or row.layer is None
             groups.setdefault(number if alone else _signature(row), []).append(row)
     return list(groups.values())
 
 
 def _signature(row: ManyRow) -> object:
-    shown = tuple(None if each is None else (each.verdict, _ran(each.b)) for each in row.rows)
+    shown = tuple(None if each is None else (standing(each), _ran(each.b)) for each in row.rows)
     first = _first(row)
     place = row.module if row.layer is None else around_layer(row.module, row.layer)
     return row.phase, place, _ran(first.a), shown
 
 
-def _matters(row: ManyRow) -> bool:
-    return any(each is not None and matters(each) for each in row.rows)
+def _may_differ(row: ManyRow) -> bool:
+    return any(each is not None and standing(each).open for each in row.rows)
 
 
 def _first(row: ManyRow) -> Row:
     return next(each for each in row.rows if each is not None)
 
 
-def _row_to_dict(row: ManyRow) -> dict[str, Any]:
+def _row_to_dict(row: ManyRow, kernels: Kernels) -> dict[str, Any]:
     first = _first(row)
     others = [(each.b if each else ()) for each in row.rows]
     return {
         "phase": row.phase,
         "layer": row.layer,
         "module": row.module,
-        "kernels": [[kernel_to_dict(kernel) for kernel in side] for side in (first.a, *others)],
+        "kernels": [kernels.places(side) for side in (first.a, *others)],
         "splitk_reduce": [first.splitk_reduce[0], *(each.splitk_reduce[1] if each else 0 for each in row.rows)],
         "split_k": [first.split_k[0], *(each.split_k[1] if each else None for each in row.rows)],
         "duration_ns": [first.duration_ns[0], *(each.duration_ns[1] if each else 0 for each in row.rows)],
         "verdicts": [str(each.verdict) if each else None for each in row.rows],
         "reasons": [each.reason if each else None for each in row.rows],
-        "evidence": [each.evidence if each else None for each in row.rows],
+        "evidence": [module_bits_to_dict(each.evidence) if each and each.evidence else None for each in row.rows],
     }

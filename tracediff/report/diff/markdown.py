@@ -1,50 +1,57 @@
-"""Markdown: to paste in an issue. Folded, changed modules only unless asked."""
+"""Markdown: to paste in an issue. The answer, then what changed, worst first."""
 
 from __future__ import annotations
 
+from tracediff.diff.answer import answer
+from tracediff.diff.many import ManyDiff
 from tracediff.diff.result import TraceDiff
-from tracediff.diff.summary import summarise
-from tracediff.report.diff.lines import hidden_in_words, lines, phases
-from tracediff.report.words import coverage_words, duration, trace_words
+from tracediff.report.diff.answer_words import answer_line, facts, section_words
+from tracediff.report.diff.lines import Line, folds, open_lines
+from tracediff.report.diff.subject import side_words, subject_words
+from tracediff.report.diff.view import View, sections
 from tracediff.text import markdown_text
 
-_HEADER = "| layers | module | what changed | split-K | split-K reduces | time | verdict | why |"
-_RULE = "| --- | --- | --- | --- | --- | --- | --- | --- |"
+_HEADER = "| | module | layers | kernel | split-K | bits on equal inputs | µs per module |"
+_RULE = "|---|---|---|---|---|---|---|"
 
 
-def diff_to_markdown(diff: TraceDiff, everything: bool = False, unfold: bool = False) -> str:
+def diff_to_markdown(diff: TraceDiff, view: View | None = None) -> str:
     """Return the diff as Markdown.
 
     Args:
         diff: The result.
-        everything: Also modules that run the same kernels in the same order of sums.
-        unfold: One line per layer.
+        view: What to show; the default is what the terminal shows.
     """
-    text = ["## tracediff", ""]
+    view = view or View()
+    found = answer(diff)
+    head, rest = answer_line(found)
+    a, b = side_words(diff.a, diff.b)
+    text = [f"## tracediff: {markdown_text(head)}", ""]
     text += [f"> **{markdown_text(warning)}**\n" for warning in diff.warnings]
-    for label, side in (("a", diff.a), ("b", diff.b)):
-        facts = [
-            trace_words(side.info),
-            coverage_words(side),
-            f"compared: {side.kernels:,}, {duration(side.duration_ns)}",
-        ]
-        text.append(f"- **{label}** {markdown_text(side.info.path)}: {markdown_text('; '.join([*facts, *side.notes]))}")
-    text += ["", *(f"{markdown_text(sentence)}  " for sentence in summarise(diff))]
-    for phase, group in phases(lines(diff, everything, unfold)).items():
-        text += ["", f"### {markdown_text(phase)}", "", _HEADER, _RULE]
-        for line in group:
-            why = "; ".join(filter(None, [line.reason, line.bits]))
-            cells = (
-                line.layers,
-                line.module,
-                line.change,
-                line.split_k,
-                line.splitk_reduce,
-                line.time,
-                line.verdict,
-                why,
-            )
-            text.append(f"| {' | '.join(map(markdown_text, cells))} |")
-    if not everything and (hidden := hidden_in_words(diff)):
-        text += ["", f"{hidden}."]
+    text += [f"{markdown_text(subject_words(diff))} — **{markdown_text(a)} → {markdown_text(b)}**", ""]
+    text += [f"**{markdown_text(head)}** {markdown_text(rest)}", ""]
+    text += [f"- {fact.label}: {markdown_text(fact.text)}" for fact in facts(found)]
+    text += [
+        f"- {label}: {markdown_text(note)}" for label, side in (("a", diff.a), ("b", diff.b)) for note in side.notes
+    ]
+    for section in sections(diff, found, view):
+        name, numbers = section_words(section)
+        text += ["", f"### {markdown_text(name)}", "", markdown_text(numbers), ""]
+        lines = open_lines(section, view.sort, view.everything)
+        if lines:
+            text += [_HEADER, _RULE, *map(_row, lines), ""]
+        if not view.everything:
+            text += [f"- = {markdown_text(line.text)} — {markdown_text(line.modules)}" for line in folds(section)]
     return "\n".join(text) + "\n"
+
+
+def many_to_markdown(many: ManyDiff, view: View | None = None) -> str:
+    """Return the comparisons of the first trace with each of the others, one after the other."""
+    return "\n".join(diff_to_markdown(diff, view) for diff in many.diffs)
+
+
+def _row(line: Line) -> str:
+    a, b = line.time_ns
+    time = f"{a / 1000:,.1f} → {b / 1000:,.1f}"
+    cells = (line.glyph, line.modules, line.where, line.change, line.split_k, line.bits, time)
+    return f"| {' | '.join(map(markdown_text, cells))} |"

@@ -9,7 +9,7 @@ _LONGEST = 60
 
 
 def subject_words(diff: TraceDiff) -> str:
-    """Return `llama-3-8b · float16 · 6 tokens · NVIDIA H200 · cuBLAS 13.1.0`, as far as known; both where they differ."""
+    """Return `llama-3-8b · float16 · 6 tokens · H200 · cuBLAS 13.1.0`, as far as known; both where they differ."""
 
     def word(name: str, unit: str = "") -> str:
         values = [getattr(side.info, name) for side in (diff.a, diff.b)]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from rich.console import Console
 from rich.padding import Padding
@@ -13,31 +11,36 @@ from rich.text import Text
 
 from tracediff.diff.answer import Answer, Judgement, answer
 from tracediff.diff.fold import fold, layer_span
-from tracediff.diff.overview import Section, overview
+from tracediff.diff.overview import Section
 from tracediff.diff.result import Row, Side, TraceDiff
 from tracediff.diff.standing import Standing
 from tracediff.kernels import describe
 from tracediff.report.diff.answer_words import answer_line, facts, section_words
-from tracediff.report.diff.lines import Fold, Line, Sort, folds, open_lines, unfolded
+from tracediff.report.diff.lines import Fold, Line, folds, open_lines
 from tracediff.report.diff.subject import side_words, subject_words
+from tracediff.report.diff.view import View, sections
 from tracediff.report.words import count, coverage_words, duration, trace_words
 from tracediff.text import printable, sizes_in_words
 
 #: Below this many columns a table would break words into letters.
 NARROW = 72
 _LABEL = 11
+_WIDE = 140
 _MOST_LINES = 12
+#: From here on a time in µs has three digits before the point.
+_THREE_DIGITS_NS = 100_000
 
-_STANDING_STYLE = {
+STANDING_STYLE = {
     Standing.CONTRADICTED: "bold magenta",
     Standing.DIFFERS: "bold red",
+    Standing.UNSTABLE: "bold yellow",
     Standing.CAN_DIFFER: "red",
     Standing.UNKNOWN: "yellow",
     Standing.MEASURED_EQUAL: "green",
     Standing.KEEPS_ORDER: "green",
     Standing.SAME: "dim",
 }
-_JUDGEMENT_STYLE = {
+JUDGEMENT_STYLE = {
     Judgement.NO_DIFFERENCE: "bold green",
     Judgement.EXPECTED: "bold cyan",
     Judgement.NOT_REPEATABLE: "bold yellow",
@@ -45,25 +48,6 @@ _JUDGEMENT_STYLE = {
     Judgement.LEAK: "bold white on red",
     Judgement.SAMPLER: "bold white on red",
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class View:
-    """What of a diff the reader wants to see.
-
-    Attributes:
-        everything: Also modules whose bits are equal, each kind in a line of its own.
-        unfold: One line per layer.
-        kernels: Full kernel names under each line.
-        sort: The order of the lines within a phase.
-        modules: Only modules whose path matches; None shows all.
-    """
-
-    everything: bool = False
-    unfold: bool = False
-    kernels: bool = False
-    sort: Sort = Sort.SEVERITY
-    modules: re.Pattern[str] | None = None
 
 
 def print_diff(diff: TraceDiff, console: Console, view: View | None = None) -> None:
@@ -81,15 +65,9 @@ def print_diff(diff: TraceDiff, console: Console, view: View | None = None) -> N
     _print_subject(diff, console)
     console.print()
     _print_answer(found, console)
-    for section in _sections(diff, found, view):
+    for section in sections(diff, found, view):
         console.print()
         _print_section(section, console, view)
-
-
-def _sections(diff: TraceDiff, found: Answer, view: View) -> Sequence[Section]:
-    if view.modules is None:
-        return found.sections
-    return overview([row for row in diff.rows if view.modules.search(row.module)])
 
 
 # -- what was compared, and the answer --------------------------------------------------------------------------------
@@ -111,7 +89,7 @@ def _print_subject(diff: TraceDiff, console: Console) -> None:
 
 def _print_answer(found: Answer, console: Console) -> None:
     head, rest = answer_line(found)
-    console.print(Text.assemble((head, _JUDGEMENT_STYLE[found.judgement]), f"  {rest}"))
+    console.print(Text.assemble((head, JUDGEMENT_STYLE[found.judgement]), f"  {rest}"))
     for fact in facts(found):
         grid = Table.grid(padding=0)
         grid.add_column(width=_LABEL, style="dim")
@@ -125,8 +103,13 @@ def _print_answer(found: Answer, console: Console) -> None:
 
 def _print_section(section: Section, console: Console, view: View) -> None:
     name, numbers = section_words(section)
-    console.print(Text.assemble((name.upper(), "bold"), (f"   {numbers}", "dim")))
-    shown = open_lines(unfolded(section) if view.unfold else section, view.sort, view.everything)
+    unchanged = all(group.standing is Standing.SAME for group in section.groups) and not view.everything
+    console.print(
+        Text.assemble((name.upper(), "bold"), (f"   {numbers}", "dim"), ("   unchanged" if unchanged else "", "green"))
+    )
+    if unchanged:
+        return
+    shown = open_lines(section, view.sort, view.everything)
     limit = None if view.everything or view.unfold else _MOST_LINES
     if shown and console.width < NARROW:
         _print_stacked(shown[:limit], console, view)
@@ -145,18 +128,21 @@ def _print_section(section: Section, console: Console, view: View) -> None:
 def _table(lines: Sequence[Line], width: int) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("", width=1, no_wrap=True)
-    table.add_column("module", overflow="fold", min_width=10, max_width=max(20, width // 5))
-    table.add_column("layers", max_width=max(9, width // 8))
+    table.add_column("module", overflow="fold", min_width=10, max_width=max(24, width // 5))
+    table.add_column("where", max_width=max(9, width // 9))
     table.add_column("kernel", overflow="fold", ratio=1)
     split_k = any(line.split_k for line in lines)
     if split_k:
         table.add_column("split-K", no_wrap=True)
-    table.add_column("bits on equal inputs" if width >= 100 else "bits", max_width=max(16, width // 5))
+    # A measurement is short; a prediction comes with its reason.
+    measured = all(line.measured for line in lines)
+    heading = "bits on equal inputs" if measured and width >= _WIDE else "bits"
+    table.add_column(heading, max_width=width // (8 if measured else 4))
     timed = width >= 100
     if timed:
-        table.add_column("µs per module", no_wrap=True, justify="right")
+        table.add_column("µs each", no_wrap=True, justify="right")
     for line in lines:
-        style = _STANDING_STYLE[line.standing]
+        style = STANDING_STYLE[line.standing]
         cells = [Text(line.glyph, style=style), Text(line.modules), Text(line.where), Text(line.change)]
         cells += [Text(line.split_k)] if split_k else []
         cells.append(Text(line.bits, style=style))
@@ -166,14 +152,13 @@ def _table(lines: Sequence[Line], width: int) -> Table:
 
 
 def _microseconds(line: Line) -> str:
-    a, b = line.time_ns
-    return f"{a / 1000:,.1f} → {b / 1000:,.1f}"
+    return " → ".join(f"{value / 1000:,.{1 if value < _THREE_DIGITS_NS else 0}f}" for value in line.time_ns)
 
 
 def _print_stacked(lines: Sequence[Line], console: Console, view: View) -> None:
     """Print what a table would hold, one fact under the other, where columns would be a few letters wide."""
     for line in lines:
-        style = _STANDING_STYLE[line.standing]
+        style = STANDING_STYLE[line.standing]
         where = f"  {line.where}" if line.where else ""
         console.print(Text.assemble((f"{line.glyph} ", style), (line.modules, "bold"), (where, "dim")))
         split = f"split-K {line.split_k}" if line.split_k else ""

@@ -7,12 +7,12 @@ import hashlib
 import pkgutil
 from typing import Any
 
-from tracediff import __version__
 from tracediff.findings.flips import Flip, FlipsResult, Search, TopLogit, margin_unit
 from tracediff.findings.flips_summary import summarise
 from tracediff.report.flips.figures import figure_json, logit_changes, margin_histogram
 from tracediff.report.flips.terminal import bin_name
 from tracediff.report.flips.words import findings, flip_title, number, percent, setting_words, tie_words, token_words
+from tracediff.version import __version__
 
 _SHOWN_FLIPS = 50
 _DRAW = """

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any
 
-import tracediff
-from tracediff.diff.headline import by_phase, headline, main_phase
+from tracediff.diff.answer import Answer, answer
+from tracediff.diff.overview import Section
 from tracediff.diff.result import Row, Side, TraceDiff, Verdict
-from tracediff.diff.summary import summarise
 from tracediff.diff.words import layers_in_words
-from tracediff.report.diff.html import chain as words
+from tracediff.report.diff.answer_words import facts, section_words
+from tracediff.report.diff.html.chain import chain, splitk_sentence
 from tracediff.report.diff.html.groups import group_rows, heat_rows, totals
 from tracediff.report.diff.html.places import anchor, kind_labels, phase_name
 from tracediff.report.diff.html.run_evidence import logits_step, token_step, view_run
-from tracediff.report.diff.html.view import Fact, Group, LayerCount, Phase, Report
+from tracediff.report.diff.html.view import Group, LayerCount, Phase, Report, Source
+from tracediff.report.diff.subject import side_words, subject_words
 from tracediff.report.words import change, coverage_words
-from tracediff.text import printable, shorten
+from tracediff.text import printable
+from tracediff.version import __version__
 
 _SHOWN_CONTRADICTIONS = 20
 
@@ -25,39 +27,39 @@ _SHOWN_CONTRADICTIONS = 20
 def build_report(diff: TraceDiff) -> Report:
     """Return what the page shows of `diff`."""
     labels = kind_labels(list(dict.fromkeys(row.kind for row in diff.rows)))
-    row_phases = by_phase(diff.rows)
+    row_phases = _by_phase(diff.rows)
     phases: list[Phase] = []
     signatures: dict[Any, str] = {}
     for rows in sorted(row_phases.values(), key=_stands_late):
         phase = _phase(rows, labels, signatures)
         signatures.setdefault(_signature(phase.groups), phase.name)
         phases.append(phase)
-    sides = _side_names(diff.a, diff.b)
+    sides = side_words(diff.a, diff.b)
     total = totals(diff.rows)
-    story = tuple(map(printable, summarise(diff)))
+    found = answer(diff)
     run = view_run(diff.evidence)
-    steps = words.chain(diff, logits_step(run), token_step(run))
     return Report(
         title=f"tracediff: {sides[0]} → {sides[1]}",
         side_names=sides,
-        subject=_subject(diff),
-        headline=story[0],
-        lead=_lead(main_phase(diff.rows), story),
-        story=story,
+        subject=subject_words(diff),
+        judgement=str(found.judgement),
+        headline=printable(_headline(found)),
+        lead=_lead(found),
+        facts=facts(found),
         warnings=tuple(map(printable, diff.warnings)),
         contradictions=_contradictions(phases),
-        chain=steps,
+        chain=chain(diff, logits_step(run), token_step(run)),
         phases=tuple(phases),
         totals=total,
         time_change=change(*total.duration_ns),
         verdicts={verdict.value: number for verdict, number in diff.verdicts.items()},
         layer_counts=_layer_counts(row_phases),
-        facts=_facts(diff.a, diff.b),
+        sources=_sources(diff.a, diff.b),
         notes=(tuple(map(printable, diff.a.notes)), tuple(map(printable, diff.b.notes))),
         coverage=(coverage_words(diff.a), coverage_words(diff.b)),
         run=run,
         measured=any(module.measured for phase in phases for group in phase.groups for module in group.modules),
-        version=tracediff.__version__,
+        version=__version__,
     )
 
 
@@ -78,7 +80,7 @@ def _phase(rows: Sequence[Row], labels: dict[str, str], earlier: dict[Any, str])
         outside=outside,
         groups=groups,
         totals=total,
-        summary=printable(headline(rows)),
+        summary=section_words(Section(name=rows[0].phase, rows=tuple(rows), groups=()))[1],
         verdicts=verdicts,
         time_change=change(*total.duration_ns),
         same_as=earlier.get(_signature(groups), ""),
@@ -106,29 +108,25 @@ def _signature(groups: Sequence[Group]) -> Any:
     )
 
 
-def _lead(main: Sequence[Row], story: Sequence[str]) -> tuple[str, ...]:
-    """What must be read beside the headline: what the counts hide, and the judgement, the story's last sentence."""
-    if not main:
-        return ()
-    return tuple(sentence for sentence in (words.splitk_sentence(main), story[-1]) if sentence)
+def _headline(found: Answer) -> str:
+    """Return `Expected: logits differ, no token flipped`."""
+    judgement = str(found.judgement)
+    basis = "" if found.measured else " (from the traces alone)"
+    return f"{judgement[0].upper()}{judgement[1:]}{basis}: {found.outcome}"
 
 
-def _side_names(a: Side, b: Side) -> tuple[str, str]:
-    """Name the traces by what tells them apart: the batch where it does, else their files."""
-    if a.info.batch is not None and b.info.batch is not None and a.info.batch != b.info.batch:
-        return f"batch {a.info.batch}", f"batch {b.info.batch}"
-    names = [printable(shorten(side.info.path.rsplit("/", 1)[-1], 40)) for side in (a, b)]
-    return (names[0], names[1]) if names[0] != names[1] else (f"{names[0]} (a)", f"{names[1]} (b)")
+def _lead(found: Answer) -> tuple[str, ...]:
+    """What must be read beside the headline: the cause, and what the count of split-K reduces hides."""
+    cause = f"Cause: {found.cause}." if found.cause else ""
+    hidden = splitk_sentence(found.sections[0].rows) if found.sections else ""
+    return tuple(printable(sentence) for sentence in (cause, hidden) if sentence)
 
 
-def _subject(diff: TraceDiff) -> str:
-    def word(name: str, unit: str = "") -> str:
-        values = [getattr(side.info, name) for side in (diff.a, diff.b)]
-        known = dict.fromkeys(str(value) for value in values if value is not None)
-        return " / ".join(printable(shorten(value, 60)) + unit for value in known)
-
-    parts = (word("model"), word("dtype"), word("tokens", " tokens"), word("gpu"))
-    return " · ".join(filter(None, parts))
+def _by_phase(rows: Iterable[Row]) -> dict[str | None, list[Row]]:
+    phases: dict[str | None, list[Row]] = {}
+    for row in rows:
+        phases.setdefault(row.phase, []).append(row)
+    return phases
 
 
 def _contradictions(phases: Sequence[Phase]) -> tuple[str, ...]:
@@ -157,7 +155,7 @@ def _layer_counts(phases: dict[str | None, list[Row]]) -> tuple[LayerCount, ...]
     return tuple(counts)
 
 
-_FACTS = (
+_SOURCES = (
     ("File", "path"),
     ("Model", "model"),
     ("Element type", "dtype"),
@@ -171,12 +169,12 @@ _FACTS = (
 )
 
 
-def _facts(a: Side, b: Side) -> tuple[Fact, ...]:
-    def fact(label: str, value_a: Any, value_b: Any) -> Fact:
+def _sources(a: Side, b: Side) -> tuple[Source, ...]:
+    def fact(label: str, value_a: Any, value_b: Any) -> Source:
         text_a, text_b = ("–" if value is None else printable(str(value)) for value in (value_a, value_b))
-        return Fact(label=label, a=text_a, b=text_b, changed=text_a != text_b)
+        return Source(label=label, a=text_a, b=text_b, changed=text_a != text_b)
 
-    named = [fact(label, getattr(a.info, name), getattr(b.info, name)) for label, name in _FACTS]
+    named = [fact(label, getattr(a.info, name), getattr(b.info, name)) for label, name in _SOURCES]
     versions = dict.fromkeys([*a.info.versions, *b.info.versions])
     return (
         *named,

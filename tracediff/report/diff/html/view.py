@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tracediff.measured import Bits, ModuleBits
+from tracediff.report.diff.answer_words import Fact
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -299,7 +300,7 @@ class RunView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fact:
+class Source:
     """A line of the table of versions: label, both values, whether they differ."""
 
     label: str
@@ -325,9 +326,10 @@ class Report:
         title: For the browser's tab.
         side_names: Short names of the traces (`batch 1`, `batch 2`).
         subject: What was run, in one line.
-        headline: The result in one or two sentences.
+        judgement: What the evidence amounts to.
+        headline: The judgement and what came out, in one sentence.
         lead: What must be read beside it.
-        story: The whole result in sentences, the judgement last.
+        facts: What stands under the answer: controls, chain, margin, what was left out, repair, what would settle it.
         warnings: Why the comparison may mislead.
         contradictions: Predictions that the evidence contradicts, one sentence each.
         chain: The links from kernel to token.
@@ -336,7 +338,7 @@ class Report:
         time_change: Change of the GPU time in words.
         verdicts: Rows per verdict, every verdict present.
         layer_counts: The figure's numbers, phase by phase.
-        facts: Versions and conditions of both sides.
+        sources: Versions and conditions of both sides.
         notes: What the readers had to say, per side.
         coverage: What of each trace was attributed, in words.
         run: What was measured of the whole run, None without evidence.
@@ -347,9 +349,10 @@ class Report:
     title: str
     side_names: tuple[str, str]
     subject: str
+    judgement: str
     headline: str
     lead: tuple[str, ...]
-    story: tuple[str, ...]
+    facts: tuple[Fact, ...]
     warnings: tuple[str, ...]
     contradictions: tuple[str, ...]
     chain: tuple[Step, ...]
@@ -358,7 +361,7 @@ class Report:
     time_change: str
     verdicts: dict[str, int]
     layer_counts: tuple[LayerCount, ...]
-    facts: tuple[Fact, ...]
+    sources: tuple[Source, ...]
     notes: tuple[tuple[str, ...], tuple[str, ...]]
     coverage: tuple[str, str]
     run: RunView | None

@@ -1,0 +1,233 @@
+"""The answer: every judgement follows from its evidence, and no stronger one."""
+
+import json
+from dataclasses import replace
+from functools import cache
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.diff.rules.make import kernel, nvjet
+from tests.diff.test_attached_evidence import diff, row
+from tests.profiles import BFLOAT16, FLOAT16, FLOAT32
+from tracediff.diff import diff_tables
+from tracediff.diff.answer import Judgement, answer
+from tracediff.diff.compared import LeftOut, NotCompared
+from tracediff.diff.evidence import attach_evidence
+from tracediff.diff.result import Verdict
+from tracediff.measured import Bits, Control, LogitsMove, ModuleBits, Repair, RunEvidence, Unstable
+from tracediff.trace import read_trace
+
+EQUAL, OTHER = Bits(equal=True), Bits(equal=False, share=0.5, max_ulp=3)
+HELD = {name: Control(equal=True, compared="") for name in ("run_to_run", "neighbours", "position", "profiler")}
+ORIGIN = ModuleBits(isolated=OTHER, propagated=OTHER)
+CLEAN = ModuleBits(isolated=EQUAL, propagated=EQUAL)
+NOISE = Unstable(phase="prefill", module="m", batch=2, outcomes=4, repeats=5, kernels=("cudnn_sdpa",))
+
+
+def measured(tmp_path, modules=(ORIGIN, CLEAN, CLEAN), **changes):
+    """Three modules (split-K 3 → 2, another tile, elementwise) with evidence; logits differ, no token flips."""
+    plain = diff(tmp_path)
+    run = RunEvidence(
+        **{
+            "batches": (1, 2),
+            "logits": {"prefill": OTHER},
+            "tokens": {"prefill": (7, 7)},
+            "controls": HELD,
+            "repeats": 5,
+            **changes,
+        }
+    )
+    rows = tuple(replace(each, evidence=bits) for each, bits in zip(plain.rows, modules, strict=True))
+    return replace(plain, rows=rows, evidence=run)
+
+
+def judged(tmp_path, modules=(ORIGIN, CLEAN, CLEAN), **changes):
+    return answer(measured(tmp_path, modules, **changes))
+
+
+def test_another_order_at_the_origin_with_clean_controls_is_expected(tmp_path):
+    found = judged(tmp_path)
+    assert found.judgement is Judgement.EXPECTED
+    assert found.sentence == "expected: logits differ, no token flipped. Cause: split-K 3 → 2 in q_proj (prefill)"
+    assert found.settle == ""
+
+
+def test_equal_logits_are_no_difference_whatever_kernels_ran(tmp_path):
+    found = judged(tmp_path, (CLEAN, CLEAN, CLEAN), logits={"prefill": EQUAL})
+    assert found.judgement is Judgement.NO_DIFFERENCE
+    assert found.outcome == "logits are bit-identical, though 1 of 3 modules run other kernels"
+    assert found.cause == ""
+
+
+def test_a_confirmed_leak_is_a_bug(tmp_path):
+    leaks = HELD | {"neighbours": Control(equal=False, compared="", first="prefill, mlp")}
+    found = judged(tmp_path, controls=leaks)
+    assert found.judgement is Judgement.LEAK
+    assert found.judgement.bug
+    assert [control.detail for control in found.controls if control.name == "neighbours"] == ["first in prefill, mlp"]
+
+
+def test_noise_is_named_before_anything_that_could_follow_from_it(tmp_path):
+    noisy = ModuleBits(isolated=None, propagated=OTHER, unstable=NOISE)
+    found = judged(tmp_path, (noisy, CLEAN, CLEAN), unstable=(NOISE,), steady_attentions=("flash",))
+    assert found.judgement is Judgement.NOT_REPEATABLE
+    assert found.cause == ("q_proj (cudnn_sdpa) varies by itself (prefill): up to 4 outcomes in 5 runs on equal inputs")
+    assert found.settle == "with `--attention flash` it repeats itself"
+
+
+def test_a_leak_that_noise_may_explain_is_no_leak(tmp_path):
+    doubted = HELD | {"neighbours": Control(equal=None, compared="", why="attention varies by itself")}
+    found = judged(tmp_path, controls=doubted)
+    assert found.judgement is Judgement.CANNOT_TELL
+    assert "neighbours not controlled" in found.outcome
+
+
+@pytest.mark.parametrize("control", ["run_to_run", "neighbours"])
+def test_without_the_controls_a_difference_is_not_called_expected(tmp_path, control):
+    missing = {name: held for name, held in HELD.items() if name != control}
+    found = judged(tmp_path, controls=missing)
+    assert found.judgement is Judgement.CANNOT_TELL
+    assert found.settle
+
+
+@pytest.mark.parametrize("control", ["position", "profiler"])
+def test_a_control_that_found_other_bits_leaves_the_question_open(tmp_path, control):
+    found = judged(tmp_path, controls=HELD | {control: Control(equal=False, compared="")})
+    assert found.judgement is Judgement.CANNOT_TELL
+
+
+def test_a_contradicted_prediction_is_told_and_never_expected(tmp_path):
+    found = judged(tmp_path, (ORIGIN, ORIGIN, CLEAN))
+    assert found.judgement is Judgement.CANNOT_TELL
+    assert found.contradicted == ("model.layers.0.mlp.up_proj (prefill)",)
+    assert "report" in found.settle
+
+
+def test_logits_that_differ_without_an_origin_are_not_explained(tmp_path):
+    assert judged(tmp_path, (CLEAN, CLEAN, CLEAN)).judgement is Judgement.CANNOT_TELL
+
+
+def test_logits_that_were_not_measured_are_not_called_different(tmp_path):
+    found = judged(tmp_path, logits={"prefill": None})
+    assert found.judgement is Judgement.CANNOT_TELL
+    assert found.outcome == "no logits were measured"
+
+
+@pytest.mark.parametrize(("margin", "judgement"), [(0.01, Judgement.EXPECTED), (0.5, Judgement.CANNOT_TELL)])
+def test_a_flip_must_be_a_near_tie_by_what_moved(tmp_path, margin, judgement):
+    move = LogitsMove(max_abs=0.05, scale=10.0, margins=(margin, margin), top_changes=(0.04, 0.04))
+    found = judged(tmp_path, tokens={"prefill": (7, 8)}, moves={"prefill": move})
+    assert found.judgement is judgement
+    assert found.margin.max_abs == 0.05
+    assert "another token is chosen in prefill" in found.outcome
+
+
+def test_the_traces_alone_say_what_can_differ_and_that_nothing_was_measured(tmp_path):
+    found = answer(diff(tmp_path))
+    assert found.judgement is Judgement.EXPECTED
+    assert not found.measured
+    assert "from the traces alone" in found.sentence
+    assert found.settle.startswith("not measured")
+
+
+def test_what_was_not_compared_is_never_called_the_same(tmp_path):
+    same = replace(diff(tmp_path), rows=(row("m", kernel("k"), kernel("k")),))
+    assert answer(same).judgement is Judgement.NO_DIFFERENCE
+    left_out = NotCompared(why=LeftOut.OTHER_KIND, phase="decode", executions=3, kernels=38)
+    partial = replace(same, a=replace(same.a, not_compared=(left_out,)))
+    found = answer(partial)
+    assert found.judgement is Judgement.CANNOT_TELL
+    assert "38 kernels were not compared" in found.outcome
+    assert found.not_compared == (("a", left_out),)
+
+
+def test_a_module_of_one_trace_only_is_not_the_same(tmp_path):
+    plain = diff(tmp_path)
+    alone = replace(plain.rows[2], b=(), verdict=Verdict.UNKNOWN, reason="only in a")
+    assert answer(replace(plain, rows=(alone,))).judgement is Judgement.CANNOT_TELL
+
+
+def test_no_kernels_are_no_answer(tmp_path):
+    assert answer(replace(diff(tmp_path), rows=())).judgement is Judgement.CANNOT_TELL
+
+
+# -- over all evidence that can be -------------------------------------------------------------------------------------
+
+BITS = st.sampled_from([None, EQUAL, OTHER])
+CONTROL = st.builds(Control, equal=st.sampled_from([None, True, False]), compared=st.just(""))
+RUNS = st.fixed_dictionaries(
+    {
+        "logits": st.dictionaries(st.sampled_from(["prefill", "decode[0]"]), BITS, max_size=2),
+        "tokens": st.dictionaries(st.just("prefill"), st.tuples(st.integers(0, 1), st.integers(0, 1)), max_size=1),
+        "controls": st.dictionaries(st.sampled_from(list(HELD)), CONTROL, max_size=4),
+        "unstable": st.sampled_from([(), (NOISE,)]),
+        "repair": st.sampled_from(
+            [None, Repair(minimal=("q_proj",), logits_equal=True, complement_logits_equal=None, tried=1)]
+        ),
+    }
+)
+MODULES = st.tuples(*[st.builds(ModuleBits, isolated=BITS, propagated=BITS)] * 3)
+
+
+@given(modules=MODULES, run=RUNS)
+def test_no_judgement_is_stronger_than_its_evidence(tmp_path_factory, modules, run):
+    found = judged(tmp_path_factory.getbasetemp(), modules, **run)
+    controls = {name: control.equal for name, control in run["controls"].items()}
+    logits = [bits.equal for bits in run["logits"].values() if bits is not None]
+    if found.judgement is Judgement.LEAK:
+        assert controls["neighbours"] is False
+    if found.judgement is Judgement.NOT_REPEATABLE:
+        assert run["unstable"] or controls["run_to_run"] is False
+    if found.judgement is Judgement.NO_DIFFERENCE and run["logits"]:
+        assert logits and all(logits)
+    if found.judgement is Judgement.EXPECTED and run["logits"]:
+        assert controls["run_to_run"] and controls["neighbours"] and not all(logits)
+        assert any(bits.isolated and not bits.isolated.equal for bits in modules)
+    if "bit-identical" in found.outcome:
+        assert all(logits)
+    if "no token flipped" in found.outcome:
+        assert all(a == b for a, b in run["tokens"].values())
+    json.dumps(found.to_dict())
+
+
+# -- the recorded captures ------------------------------------------------------------------------------------------
+
+
+@cache
+def recorded(folder, batch):
+    return attach_evidence(diff_tables(read_trace(folder / "b1.sqlite"), read_trace(folder / f"b{batch}.sqlite")))
+
+
+@pytest.mark.parametrize("batch", [2, 8])
+@pytest.mark.parametrize("folder", [FLOAT16, BFLOAT16, FLOAT32], ids=lambda folder: folder.name)
+def test_the_chain_adds_up_to_the_rows(folder, batch):
+    result = recorded(folder, batch)
+    links = {link.name: link for link in answer(result).chain}
+    assert links["kernels"].total == links["order"].total == len(result.rows)
+    assert links["kernels"].differing == sum(each.changed for each in result.rows)
+    assert links["order"].differing == result.verdicts[Verdict.ORDER_CHANGED]
+    assert links["bits"].total == sum(each.bits_equal is not None for each in result.rows)
+    sections = answer(result).sections
+    assert sum(len(group.rows) for section in sections for group in section.groups) == len(result.rows)
+    assert tuple(map(sum, zip(*(section.kernels for section in sections), strict=True))) == (
+        result.a.kernels,
+        result.b.kernels,
+    )
+
+
+def test_the_cause_names_the_products_before_the_norms():
+    assert answer(recorded(FLOAT16, 2)).cause.startswith("split-K 3 → 2 in q_proj and o_proj (prefill)")
+
+
+def test_a_trace_against_itself_is_no_difference():
+    trace = read_trace(FLOAT16 / "b1.sqlite")
+    found = answer(diff_tables(trace, trace))
+    assert found.judgement is Judgement.NO_DIFFERENCE
+    assert found.outcome == "the same kernels, launched alike"
+
+
+def test_a_split_that_differs_alone_is_enough_to_be_told(tmp_path):
+    only = replace(diff(tmp_path), rows=(row("m", nvjet(3), nvjet(2), layer=None),))
+    assert answer(only).cause == "split-K 3 → 2 in m (prefill)"

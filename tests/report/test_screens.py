@@ -1,0 +1,67 @@
+"""The screens of all profiles as a person checked them, at three widths; their numbers are those of the JSON."""
+
+import json
+import re
+
+import pytest
+
+from tests.golden import assert_golden, run
+from tests.profiles import BFLOAT16, FLOAT16, FLOAT32
+
+PAIRS = [(folder, batch) for folder in (FLOAT16, BFLOAT16, FLOAT32) for batch in (2, 8)]
+every_pair = pytest.mark.parametrize(("folder", "batch"), PAIRS, ids=[f"{f.name}-{b}" for f, b in PAIRS])
+
+
+def traces(folder, batch):
+    return folder / "b1.sqlite", folder / f"b{batch}.sqlite"
+
+
+@every_pair
+@pytest.mark.parametrize("columns", [80, 120, 200])
+def test_the_screen(folder, batch, columns):
+    screen = run("diff", *traces(folder, batch), columns=columns)
+    assert max(map(len, screen.splitlines())) <= columns
+    if columns >= 120:
+        assert len(screen.splitlines()) <= 40
+    assert_golden(screen, f"diff/{folder.name}-b{batch}-{columns}.txt")
+
+
+@every_pair
+def test_the_markdown(folder, batch):
+    text = run("diff", *traces(folder, batch), "--format", "markdown")
+    assert_golden(text, f"diff/{folder.name}-b{batch}.md")
+
+
+def test_several_traces():
+    shown = run("diff", *(FLOAT16 / f"b{batch}.sqlite" for batch in (1, 2, 8)), columns=120)
+    assert_golden(shown, "diff/three-120.txt")
+
+
+@every_pair
+def test_every_number_of_the_chain_is_found_again_in_the_json(folder, batch):
+    screen = run("diff", *traces(folder, batch), columns=200)
+    document = json.loads(run("diff", *traces(folder, batch), "--format", "json"))
+    chain = next(line for line in screen.splitlines() if line.startswith("chain"))
+    shown = [int(number.replace(",", "")) for number in re.findall(r"\d[\d,]*", chain)]
+    links = {link["name"]: link for link in document["answer"]["chain"]}
+    expected = [links["kernels"]["differing"], links["order"]["differing"]]
+    expected += [links["order"]["unknown"]] if links["order"]["unknown"] else []
+    expected += [links["bits"]["differing"]]
+    expected += [links[name][key] for name in ("logits", "tokens") for key in ("differing", "total")]
+    assert shown == [*expected, links["kernels"]["total"]]
+    rows = document["rows"]
+    assert links["kernels"]["total"] == len(rows)
+    assert links["order"]["differing"] == sum(row["verdict"] == "order-changed" for row in rows)
+    measured = [row["evidence"]["isolated"] for row in rows if row["evidence"] and row["evidence"]["isolated"]]
+    assert links["bits"]["differing"] == sum(not bits["equal"] for bits in measured)
+
+
+@every_pair
+def test_the_json_of_a_pair_states_each_kernel_once_and_stays_small(folder, batch):
+    text = run("diff", *traces(folder, batch), "--format", "json")
+    document = json.loads(text)
+    assert len(text) < 3_000_000
+    used = {place for row in document["rows"] for side in "ab" for place in row[side]}
+    assert used == set(range(len(document["kernels"])))
+    stated = [json.dumps(kernel) for kernel in document["kernels"]]
+    assert len(set(stated)) == len(stated)

@@ -1,0 +1,39 @@
+"""What of a diff a reader wants to see; every output for people takes the same choices."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tracediff.diff.answer import Answer
+from tracediff.diff.overview import Section, overview
+from tracediff.diff.result import TraceDiff
+from tracediff.report.diff.lines import Sort, unfolded
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """What to show.
+
+    Attributes:
+        everything: Also modules whose bits are equal, each kind in a line of its own.
+        unfold: One line per layer.
+        kernels: Full kernel names under each line.
+        sort: The order of the lines within a phase.
+        modules: Only modules whose path matches; None shows all. The answer is always that of the whole diff.
+    """
+
+    everything: bool = False
+    unfold: bool = False
+    kernels: bool = False
+    sort: Sort = Sort.SEVERITY
+    modules: re.Pattern[str] | None = None
+
+
+def sections(diff: TraceDiff, found: Answer, view: View) -> Sequence[Section]:
+    """Return the sections to show."""
+    chosen: Sequence[Section] = found.sections
+    if view.modules is not None:
+        chosen = overview([row for row in diff.rows if view.modules.search(row.module)])
+    return [unfolded(section) for section in chosen] if view.unfold else chosen
