@@ -12,7 +12,7 @@ from tracediff.kernels import parse
 from tracediff.trace.algorithm import is_algorithm_log
 from tracediff.trace.annotations import without_annotations
 from tracediff.trace.attribution import Attribution, attribute
-from tracediff.trace.columns import NULL, Codes
+from tracediff.trace.columns import NULL, Codes, distinct_of
 from tracediff.trace.graphs import Capture
 from tracediff.trace.naming import Naming, name_ranges, number_by_place
 from tracediff.trace.nvtx import Events, find_marks, find_ranges, named, range_texts
@@ -156,7 +156,7 @@ def _give_marks(
     (mark_thread, time, around), (thread, launch_ns, innermost) = marks, kernels
     result = np.full(len(thread), -1, dtype=np.int64)
     gemms = np.flatnonzero(is_gemm & (thread >= 0))
-    for each in np.unique(mark_thread).tolist():
+    for each in distinct_of(mark_thread.astype(np.int64)).tolist():
         mine = np.flatnonzero(mark_thread == each)
         mine = mine[np.argsort(time[mine], kind="stable")]
         launched = gemms[thread[gemms] == each]

@@ -98,6 +98,25 @@ def distinct_of(values: Int64) -> Int64:
     return distinct
 
 
+def distinct_and_places(values: Int64) -> tuple[Int64, Int64]:
+    """Return the distinct values in order, and the place of each value among them; quick where most follow in order."""
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    new = np.append(True, ordered[1:] != ordered[:-1])[: len(values)]
+    place = np.empty(len(values), dtype=np.int64)
+    place[order] = np.cumsum(new) - 1
+    return ordered[new], place
+
+
+def count_up_to(ascending: Int64, moment: Int64) -> Int64:
+    """Return for each moment how many of some ascending values are not above it."""
+    if len(ascending) <= len(moment) and (moment[1:] >= moment[:-1]).all():
+        # Both follow the clock: each value is first counted at the first moment that is not before it.
+        first = np.searchsorted(moment, ascending, side="left")
+        return np.cumsum(np.bincount(first, minlength=len(moment) + 1)[: len(moment)], dtype=np.int64)
+    return np.searchsorted(ascending, moment, side="right")
+
+
 class Growing:
     """Columns that grow chunk by chunk. Room for the rest is set aside as the first chunks foretell it: a table is held
     once, not a second time while its chunks are joined.
@@ -200,6 +219,14 @@ class Texts:
                 if code is None:
                     code = known[each] = self.code(each.decode("utf-8", errors="replace"))
                 codes[index] = code
+        return codes
+
+    def of_rows(self, column: TextColumn | None, rows: Int64) -> Int32:
+        """Return the code of the text of some rows of a column; -1 for none."""
+        codes = np.full(len(rows), -1, dtype=np.int32)
+        if column is not None:
+            has = np.flatnonzero(column.present[rows])
+            codes[has] = self.of_bytes(column.take(rows[has]))
         return codes
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 from tracediff.errors import TracediffError
 
 SQLITE_HEADER_BYTES = 100
+GZIP_MAGIC = b"\x1f\x8b"
+BOM = b"\xef\xbb\xbf"
 #: A tar archive tells last what it is.
 _HEAD_BYTES = 512
 
@@ -33,3 +35,8 @@ def read_head(path: Path) -> bytes:
     if not head:
         raise TracediffError(f"{path} is empty", "did the recording or its export fail?")
     return head
+
+
+def is_json_trace(head: bytes) -> bool:
+    """Whether a file that begins so may be a Chrome trace, compressed or not."""
+    return head.startswith(GZIP_MAGIC) or head.removeprefix(BOM).lstrip(b" \t\r\n")[:1] in {b"{", b"["}

@@ -21,11 +21,10 @@ import msgspec
 
 from tracediff.errors import TracediffError
 from tracediff.text import without_surrogates
+from tracediff.trace.file_head import BOM, GZIP_MAGIC, is_json_trace
 from tracediff.trace.foreign import not_a_chrome_trace, not_a_trace
 from tracediff.trace.limits import MAX_EVENT, MAX_UNPACKED, limit_bytes
 
-_GZIP_MAGIC = b"\x1f\x8b"
-_BOM = b"\xef\xbb\xbf"
 _CHUNK = 1 << 20
 #: A file may unpack to this times its size, or to `MAX_UNPACKED` if that is more; real traces shrink 8- to 40-fold.
 _UNPACKED_TIMES = 100
@@ -116,7 +115,7 @@ class ChromeTrace(Generic[E]):
     def _read_head(self) -> dict[str, Any]:
         """Return the members before the events, and stand before the first event."""
         while not self._buffer.lstrip(_SPACE) and self._more():
-            self._buffer = self._buffer.removeprefix(_BOM)
+            self._buffer = self._buffer.removeprefix(BOM)
         begin = self._buffer.lstrip(_SPACE)
         if begin.startswith(b"["):
             self._buffer = begin[1:]
@@ -241,11 +240,6 @@ class ChromeTrace(Generic[E]):
         return TracediffError(f"{self._path} is damaged or cut short", "record it again, or copy it whole")
 
 
-def is_json_trace(head: bytes) -> bool:
-    """Whether a file that begins so may be a Chrome trace, compressed or not."""
-    return head.startswith(_GZIP_MAGIC) or head.removeprefix(_BOM).lstrip(_SPACE)[:1] in {b"{", b"["}
-
-
 @contextmanager
 def open_events(path: Path, event: type[E]) -> Iterator[ChromeTrace[E]]:
     """Open a Chrome trace.
@@ -259,14 +253,14 @@ def open_events(path: Path, event: type[E]) -> Iterator[ChromeTrace[E]]:
     """
     try:
         with path.open("rb") as raw:
-            if raw.read(2) != _GZIP_MAGIC:
+            if raw.read(2) != GZIP_MAGIC:
                 raw.seek(0)
                 yield ChromeTrace(path, raw.read, event)
                 return
         with gzip.open(path, "rb") as unpacked:
             read = _Bounded(path, unpacked).read
             first = read(_CHUNK)
-            if not is_json_trace(first) or first.startswith(_GZIP_MAGIC):
+            if not is_json_trace(first) or first.startswith(GZIP_MAGIC):
                 raise not_a_trace(path, first, compressed=True)
             unpacked.seek(0)
             yield ChromeTrace(path, _Bounded(path, unpacked).read, event)

@@ -1,21 +1,18 @@
 """Each kernel's launch: the API call of its process with its correlation id.
 
 Calls outnumber kernels and are never held whole: the kernels say which ids are wanted, and calls are looked at chunk by
-chunk. CUPTI counts ids up, so an id is a place in an array; ids too far apart for that are searched for instead.
+chunk. CUPTI counts ids up, and both tables follow the clock: a chunk of calls meets a short stretch of the wanted ids.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from tracediff.trace.columns import NULL, Codes, distinct_of
+from tracediff.trace.columns import NULL, Codes, distinct_and_places, distinct_of
 from tracediff.trace.table import Int32, Int64
 
 #: The low 24 bits of nsys's globalTid are the thread; above them stands the process (globalPid).
 THREAD_BITS = np.int64(0xFFFFFF)
-
-#: An array by id may have this many places per kernel: 13 bytes each, where a search needs 21 bytes per kernel.
-_PLACES_PER_KERNEL = 3
 
 
 class Launches:
@@ -29,43 +26,31 @@ class Launches:
 
     def __init__(self, process: Int32, correlation: Int64, processes: list[int] | None) -> None:
         self._process_code = None if processes is None else {pid: code for code, pid in enumerate(processes)}
-        self._ids: list[_Ids] = []
-        self._kernel_place = np.full(len(process), NULL, dtype=np.int64)
-        places = 0
-        for code in range(1 if processes is None else len(processes)):
-            mine = np.flatnonzero((process == code) & (correlation != NULL)) if processes else correlation != NULL
-            ids = _Ids(correlation[mine], places)
-            self._kernel_place[mine] = ids.place(correlation[mine])
-            places += ids.places
-            self._ids.append(ids)
-        self._wanted = np.zeros(places, dtype=np.bool_)
-        self._wanted[self._kernel_place[self._kernel_place != NULL]] = True
-        self._start = np.full(places, NULL, dtype=np.int64)
-        self._thread = np.full(places, -1, dtype=np.int32)
+        if processes is None or len(processes) == 1:
+            self._wanted = [_Wanted(correlation)]
+            self._of_process: list[Int64] = []
+        else:
+            self._of_process = [np.flatnonzero(process == code) for code in range(len(processes))]
+            self._wanted = [_Wanted(correlation[mine]) for mine in self._of_process]
         self.threads = Codes()
 
     def add(self, calls: dict[str, Int64]) -> None:
         """Look for launches among some calls (columns start, globalTid, correlationId); of several the first counts."""
-        keep = np.flatnonzero((calls["correlationId"] != NULL) & (calls["start"] != NULL))
-        if not len(keep):
-            return
-        tid = calls["globalTid"][keep]
+        correlation, start, tid = (calls[column] for column in ("correlationId", "start", "globalTid"))
+        if len(start) and (correlation.min() == NULL or start.min() == NULL):
+            keep = np.flatnonzero((correlation != NULL) & (start != NULL))
+            correlation, start, tid = correlation[keep], start[keep], tid[keep]
         thread = self.threads.of(tid)
-        correlation, start = calls["correlationId"][keep], calls["start"][keep]
         codes = self._process_codes()
         of_call = codes[thread]
         for code in distinct_of(of_call).tolist():
             if code < 0:
                 continue
-            mine = slice(None) if len(codes) == 1 or (of_call == code).all() else np.flatnonzero(of_call == code)
-            place = self._ids[code].place(correlation[mine])
-            found = np.flatnonzero(place != NULL)
-            found = found[self._wanted[place[found]]]
-            found = found[self._start[place[found]] == NULL]
-            # Of equal places numpy keeps the last that is written: backwards, the first call.
-            found = found[::-1]
-            self._start[place[found]] = start[mine][found]
-            self._thread[place[found]] = thread[mine][found]
+            if len(codes) == 1 or (of_call == code).all():
+                self._wanted[code].add(correlation, start, thread)
+            else:
+                mine = np.flatnonzero(of_call == code)
+                self._wanted[code].add(correlation[mine], start[mine], thread[mine])
 
     def _process_codes(self) -> Int64:
         """Return the process code of each thread code, -1 for a process without kernels."""
@@ -77,25 +62,49 @@ class Launches:
 
     def result(self) -> tuple[Int32, Int64]:
         """Return the thread code (-1 for none) and the start of each kernel's launch call (`NULL` for none)."""
-        place = np.where(self._kernel_place == NULL, len(self._start), self._kernel_place)
-        return np.append(self._thread, np.int32(-1))[place], np.append(self._start, NULL)[place]
+        if not self._of_process:
+            return self._wanted[0].result()
+        kernels = sum(len(mine) for mine in self._of_process)
+        thread, start = np.full(kernels, -1, dtype=np.int32), np.full(kernels, NULL, dtype=np.int64)
+        for mine, wanted in zip(self._of_process, self._wanted, strict=True):
+            thread[mine], start[mine] = wanted.result()
+        return thread, start
 
 
-class _Ids:
-    """Places 0, 1, … (plus an offset) for the ids of one process's kernels."""
+class _Wanted:
+    """The correlation ids of one process's kernels, and what was found of each.
 
-    def __init__(self, ids: Int64, offset: int) -> None:
-        self._offset = offset
-        self._lowest = int(ids.min(initial=NULL if not len(ids) else ids[0]))
-        self._highest = int(ids.max(initial=NULL if not len(ids) else ids[0]))
-        span = self._highest - self._lowest + 1
-        self._sorted = None if span <= _PLACES_PER_KERNEL * len(ids) + 1 else distinct_of(ids)
-        self.places = span if self._sorted is None else len(self._sorted)
+    Args:
+        ids: Of each kernel, `NULL` for none.
+    """
 
-    def place(self, ids: Int64) -> Int64:
-        """Return the place of each id, `NULL` for an id that no kernel has."""
-        inside = (ids >= self._lowest) & (ids <= self._highest)
-        if self._sorted is None:
-            return np.where(inside, np.where(inside, ids, self._lowest) - self._lowest + self._offset, NULL)
-        found = np.minimum(np.searchsorted(self._sorted, ids), len(self._sorted) - 1)
-        return np.where(self._sorted[found] == ids, found + self._offset, NULL)
+    def __init__(self, ids: Int64) -> None:
+        #: Which of the distinct ids each kernel has; None where kernel i has the i-th.
+        self._place: Int64 | None = None
+        self._ids = ids
+        if len(ids) and (ids[0] == NULL or not (ids[1:] > ids[:-1]).all()):
+            self._ids, self._place = distinct_and_places(ids)
+        self._start = np.full(len(self._ids), NULL, dtype=np.int64)
+        self._thread = np.full(len(self._ids), -1, dtype=np.int32)
+
+    def add(self, ids: Int64, start: Int64, thread: Int32) -> None:
+        """Look for the ids among those of some calls."""
+        if not len(ids):
+            return
+        first = int(np.searchsorted(self._ids, ids.min()))
+        past = int(np.searchsorted(self._ids, ids.max(), side="right"))
+        near = self._ids[first:past]
+        if not len(near):
+            return
+        place = np.minimum(np.searchsorted(near, ids), len(near) - 1)
+        found = np.flatnonzero((near[place] == ids) & (self._start[first:past][place] == NULL))
+        # Of equal places numpy keeps the last that is written: backwards, the first call.
+        found = found[::-1]
+        place = place[found] + first
+        self._start[place], self._thread[place] = start[found], thread[found]
+
+    def result(self) -> tuple[Int32, Int64]:
+        """Return thread code and start of each kernel's call."""
+        if self._place is None:
+            return self._thread, self._start
+        return self._thread[self._place], self._start[self._place]

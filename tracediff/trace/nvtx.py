@@ -130,7 +130,7 @@ def read_events(export: Source) -> Events:
             for column in _COLUMNS:
                 parts[column].append(columns[column][keep])
             # A text stands in the event, or its id does; ids get codes below zero until their strings are read.
-            inline = texts.of_bytes([None] * len(keep) if rows.text is None else rows.text.take(keep))
+            inline = texts.of_rows(rows.text, keep)
             distinct = distinct_of(columns["textId"][keep])
             codes = np.array([ids.setdefault(value, len(ids)) for value in distinct.tolist()], dtype=np.int64)
             by_id = codes[np.searchsorted(distinct, columns["textId"][keep])] if len(keep) else inline

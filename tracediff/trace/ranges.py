@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from tracediff.trace.columns import count_up_to
 from tracediff.trace.table import Int64, RangeKey
 
 #: What tracediff's own captures name their phases; in those the phases stand inside an outer `run` range.
@@ -45,8 +46,8 @@ class Nesting:
 
     def innermost(self, moment: Int64) -> Int64:
         """Return for each moment the index of the innermost range open then, -1 for none."""
-        passed = np.searchsorted(self.starts, moment, side="right")
-        passed += np.searchsorted(self.ends, moment, side="right")
+        passed = count_up_to(self.starts, moment)
+        passed += count_up_to(self.ends, moment)
         return np.append(NONE, self.innermost_after)[passed]
 
 

@@ -3,10 +3,9 @@
 from dataclasses import replace
 from pathlib import Path
 
-from tracediff.trace.file_head import read_head
+from tracediff.trace.file_head import is_json_trace, read_head
 from tracediff.trace.file_state import unchanged
 from tracediff.trace.info import manifest_note
-from tracediff.trace.json_events import is_json_trace
 from tracediff.trace.naming import Naming
 from tracediff.trace.nsys_sqlite import read_nsys_sqlite
 from tracediff.trace.table import KernelTable
