@@ -58,13 +58,16 @@ def assemble(
     ranges = find_ranges(named(events, names.of_text), names.phases)
     found = attribute(ranges, thread, kernels.threads, launch, capture, names.layer)
     notes = [*notes, *ranges.notes, *about_libraries, *names.notes, *_attribution_notes(found)]
-    launch_ns = np.where(launch == NULL, columns["start_ns"], launch)
+    # From here on a kernel without a launch counts from its own start.
+    without_launch = launch == NULL
+    launch_ns = launch
+    np.copyto(launch_ns, columns["start_ns"], where=without_launch)
     order = _launch_order(launch_ns, capture, columns["start_ns"])
     innermost, key, iteration = found.innermost, found.key, found.iteration
     if order is not None:
         for name in columns:  # one after the other: a single column is held twice
             columns[name] = columns[name][order]
-        thread, launch, launch_ns = thread[order], launch[order], launch_ns[order]
+        thread, launch_ns, without_launch = thread[order], launch_ns[order], without_launch[order]
         innermost, key, iteration = innermost[order], key[order], iteration[order]
 
     parsed = tuple(parse(text) for text in kernels.texts)
@@ -89,7 +92,7 @@ def assemble(
         algorithms = tuple(marks.texts[code] for code in distinct.values)
     return KernelTable(
         info=info,
-        coverage=_coverage(keys, key, launch, found),
+        coverage=_coverage(keys, key, without_launch, found),
         names=kernels.texts,
         parsed=parsed,
         keys=keys,
@@ -170,10 +173,12 @@ def _give_marks(
     return result
 
 
-def _coverage(keys: tuple[RangeKey, ...], key: Int32, launch: Int64, found: Attribution) -> Coverage:
+def _coverage(
+    keys: tuple[RangeKey, ...], key: Int32, without_launch: npt.NDArray[np.bool_], found: Attribution
+) -> Coverage:
     kernels = np.bincount(key, minlength=len(keys)).tolist()
     outside = next((code for code, each in enumerate(keys) if each.phase is None), len(keys))
-    no_launch = int(((key == outside) & (launch == NULL)).sum())
+    no_launch = int(((key == outside) & without_launch).sum())
     in_module = sum(count for each, count in zip(keys, kernels, strict=True) if each.module)
     in_phase = sum(count for each, count in zip(keys, kernels, strict=True) if each.phase is not None) - in_module
     return Coverage(

@@ -119,31 +119,46 @@ def count_up_to(ascending: Int64, moment: Int64) -> Int64:
 
 class Growing:
     """Columns that grow chunk by chunk. Room for the rest is set aside as the first chunks foretell it: a table is held
-    once, not a second time while its chunks are joined.
+    once, not a second time while its chunks are joined. A column of one value takes no room.
     """
 
     def __init__(self) -> None:
         self._arrays: dict[str, npt.NDArray[Any]] = {}
+        #: Columns that have had one value so far.
+        self._constants: dict[str, npt.NDArray[Any]] = {}
         self._count = 0
 
     def add(self, chunk: dict[str, npt.NDArray[Any]], share: float) -> None:
         """Append equally long columns, with which `share` of all is there."""
         past = self._count + len(next(iter(chunk.values())))
+        # A little more than foretold; a hundredfold at most, whatever a file's first pages promise.
+        room = int(past * min(1.02 / share, 100)) + 1
         for name, values in chunk.items():
-            array = self._arrays.get(name)
-            if array is None or past > len(array):
-                # A little more than foretold; a hundredfold at most, whatever a file's first pages promise.
-                room = int(past * min(1.02 / share, 100)) + 1
-                grown = np.empty((room, *values.shape[1:]), dtype=values.dtype)
-                if array is not None:
-                    grown[: self._count] = array[: self._count]
-                array = self._arrays[name] = grown
-            array[self._count : past] = values
+            if not self._is_constant(name, values):
+                self._with_room(name, values, past, room)[self._count : past] = values
         self._count = past
 
+    def _is_constant(self, name: str, values: npt.NDArray[Any]) -> bool:
+        if name in self._arrays or values.ndim > 1 or not len(values):
+            return name not in self._arrays and not len(values)
+        value = self._constants.setdefault(name, values[:1].copy())
+        return bool((values == value).all())
+
+    def _with_room(self, name: str, values: npt.NDArray[Any], past: int, room: int) -> npt.NDArray[Any]:
+        array = self._arrays.get(name)
+        if array is None or past > len(array):
+            grown = np.empty((room, *values.shape[1:]), dtype=values.dtype)
+            if array is not None:
+                grown[: self._count] = array[: self._count]
+            elif name in self._constants:
+                grown[: self._count] = self._constants.pop(name)
+            array = self._arrays[name] = grown
+        return array
+
     def columns(self) -> dict[str, npt.NDArray[Any]]:
-        """Return the columns."""
-        return {name: array[: self._count] for name, array in self._arrays.items()}
+        """Return the columns; those of one value cannot be written to."""
+        constants = {name: np.broadcast_to(value, self._count) for name, value in self._constants.items()}
+        return {name: array[: self._count] for name, array in self._arrays.items()} | constants
 
 
 class Codes:

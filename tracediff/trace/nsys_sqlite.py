@@ -90,12 +90,14 @@ def read_export(export: Source, naming: Naming) -> KernelTable:
     if not calls:
         raise _no_calls(export)
     thread, launch = launches.result()
+    threads = launches.threads.values
+    del launches  # it holds every correlation id
     in_graph = kernels.graph_kernels
     process = np.array(kernels.processes)[columns["process"][in_graph]]
     capture = read_captures(export, in_graph, process, kernels.nodes)
     notes += _graph_notes(export, len(in_graph), len(capture.kernel))
     return assemble(
-        Kernels(columns=columns, texts=kernels.texts, thread=thread, threads=launches.threads.values, launch=launch),
+        Kernels(columns=columns, texts=kernels.texts, thread=thread, threads=threads, launch=launch),
         read_events(export),
         capture,
         info,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from tracediff.trace.columns import NULL, Codes, Source, Texts, distinct_of
+from tracediff.trace.columns import NULL, Codes, Growing, Source, Texts, distinct_of
 from tracediff.trace.launches import THREAD_BITS
 from tracediff.trace.ranges import NONE, OWN_PHASE, Nesting, nest, occurrences, phases
 from tracediff.trace.table import Int32, Int64
@@ -16,7 +16,8 @@ NVTX = "NVTX_EVENTS"
 PUSH_POP, START_END, MARK, DOMAIN = 59, 60, 34, 75
 OWN_DOMAIN = "tracediff"
 
-_COLUMNS = ("start", "end", "eventType", "globalTid", "endGlobalTid", "textId", "domainId")
+_KEPT = ("start", "end", "eventType", "globalTid", "endGlobalTid", "domainId")
+_COLUMNS = (*_KEPT, "textId")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +120,7 @@ class Marks:
 
 def read_events(export: Source) -> Events:
     """Read every range, mark and domain."""
-    parts: dict[str, list[npt.NDArray[np.int64]]] = {column: [] for column in (*_COLUMNS, "text")}
+    growing = Growing()
     texts = Texts()
     ids: dict[int, int] = {}
     if export.has(NVTX, "start", "end", "eventType", "globalTid"):
@@ -127,15 +128,15 @@ def read_events(export: Source) -> Events:
             columns = rows.integers
             keep = np.flatnonzero(np.isin(columns["eventType"], (PUSH_POP, START_END, MARK, DOMAIN)))
             keep = keep[columns["start"][keep] != NULL]
-            for column in _COLUMNS:
-                parts[column].append(columns[column][keep])
             # A text stands in the event, or its id does; ids get codes below zero until their strings are read.
             inline = texts.of_rows(rows.text, keep)
             distinct = distinct_of(columns["textId"][keep])
-            codes = np.array([ids.setdefault(value, len(ids)) for value in distinct.tolist()], dtype=np.int64)
+            codes = np.array([ids.setdefault(value, len(ids)) for value in distinct.tolist()], dtype=np.int32)
             by_id = codes[np.searchsorted(distinct, columns["textId"][keep])] if len(keep) else inline
-            parts["text"].append(np.where(inline >= 0, inline, -1 - by_id).astype(np.int64))
-    whole = {name: np.concatenate(part) if part else np.zeros(0, dtype=np.int64) for name, part in parts.items()}
+            chunk = {column: columns[column][keep] for column in _KEPT}
+            growing.add({**chunk, "text": np.where(inline >= 0, inline, -1 - by_id)}, rows.share)
+    nothing = np.zeros(0, dtype=np.int64)
+    whole = growing.columns() or dict.fromkeys((*_KEPT, "text"), nothing)
     of_id = np.array([texts.code(text) for text in export.strings(list(ids))] or [0], dtype=np.int64)
     text = np.where(whole["text"] >= 0, whole["text"], of_id[-1 - np.minimum(whole["text"], -1)])
     return Events(
@@ -180,7 +181,8 @@ def named(events: Events, names: list[str | None]) -> Events:
     of_range = np.array([-1 if name is None else texts.code(name) for name in names] or [0], dtype=np.int32)
     as_written = np.array([texts.code(text) for text in events.texts] or [0], dtype=np.int32)
     text = np.where(is_range(events), of_range[events.text], as_written[events.text])
-    return replace(events, text=text, texts=texts.values).take(np.flatnonzero(text >= 0))
+    renamed = replace(events, text=text, texts=texts.values)
+    return renamed if (text >= 0).all() else renamed.take(np.flatnonzero(text >= 0))
 
 
 def range_texts(events: Events) -> list[bool]:
@@ -205,21 +207,22 @@ def find_ranges(events: Events, phase_names: frozenset[str] = frozenset()) -> Ra
     """
     domains = domains_of(events)
     is_own = np.isin(domains.domain, [code for code, name in enumerate(domains.names) if name == OWN_DOMAIN])
-    ranges = np.flatnonzero(is_range(events))
-    events, is_own = events.take(ranges), is_own[ranges]
-    last = int(max(events.end.max(initial=0), events.start.max(initial=0)))
-    open_ended = events.end == NULL
-    end = np.where(open_ended, np.int64(last), events.end)
+    rows = np.flatnonzero(is_range(events))
+    start, end, text, is_own = events.start[rows], events.end[rows], events.text[rows], is_own[rows]
+    open_ended = end == NULL
+    np.copyto(end, max(end.max(initial=0), start.max(initial=0)), where=open_ended)
     # A start/end range may end on another thread; it then belongs to no thread, but to the process.
-    astray = (events.kind == START_END) & (events.end_thread != NULL) & (events.end_thread != events.thread)
-    lane = np.where(astray, events.thread & ~THREAD_BITS, events.thread)
-    keep = np.flatnonzero(end > events.start)
+    elsewhere = (events.end_thread != NULL) & (events.end_thread != events.thread)
+    astray = ((events.kind == START_END) & elsewhere)[rows]
+    lane = events.thread[rows]
+    np.copyto(lane, lane & ~THREAD_BITS, where=astray)
+    keep = np.flatnonzero(end > start)
     lanes = Codes()
     code = lanes.of(lane[keep])
-    order = keep[_order(code, events.start[keep], end[keep])]
+    order = keep[_order(code, start[keep], end[keep])]
     code = np.sort(code)
     process = Codes().of(lane[order] & ~THREAD_BITS).astype(np.int64)
-    start, end, text = events.start[order], end[order], events.text[order]
+    start, end, text = start[order], end[order], text[order]
 
     parent = np.full(len(start), NONE, dtype=np.int64)
     bounds = np.searchsorted(code, np.arange(len(lanes.values) + 1)).tolist()
