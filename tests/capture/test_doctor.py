@@ -2,7 +2,7 @@
 
 import pytest
 
-from tracediff.capture.doctor import Check, ability
+from tracediff.capture.doctor import Requirement, ability
 
 ALL = (
     "GPU",
@@ -20,7 +20,7 @@ ALL = (
 
 
 def checks(*missing):
-    return [Check(name=name, status="missing" if name in missing else "ok", found="") for name in ALL]
+    return [Requirement(name=name, status="missing" if name in missing else "ok", found="") for name in ALL]
 
 
 def test_with_everything_nsys_records():

@@ -18,7 +18,7 @@ from tracediff.errors import TracediffError
 from tracediff.fleet import group_traces, ingest
 from tracediff.fleet.dataset import FILE, partition_of, trace_name, write_table
 from tracediff.fleet.sources import traces_in
-from tracediff.report.fleet.text import as_json, as_text
+from tracediff.report.fleet import RENDERERS
 from tracediff.trace import read_trace
 
 dataset = pytest.importorskip("pyarrow.dataset")
@@ -135,16 +135,16 @@ def test_the_odd_one_out_is_named_with_what_it_does_otherwise(tmp_path):
     assert q_proj.here[0] != q_proj.usual[0]
     assert "model.layers.0.input_layernorm" not in differing
 
-    text = as_text(fleet)
+    text = RENDERERS["text"](fleet)
     assert TWO.name in text
     assert "prefill model.layers.#.self_attn.q_proj (2 times)" in text
-    assert json.loads(as_json(fleet))["groups"][1]["traces"] == [trace_name(TWO, out)]
+    assert json.loads(RENDERERS["json"](fleet))["groups"][1]["traces"] == [trace_name(TWO, out)]
 
 
 def test_equal_traces_are_one_group(tmp_path):
     fleet = group_traces(write_all(copies(tmp_path / "in", 2), tmp_path / "out"))
     assert len(fleet.groups) == 1
-    assert "1 choices" in as_text(fleet)
+    assert "2 traces in 1 group by" in RENDERERS["text"](fleet)
 
 
 def test_no_dataset(tmp_path):

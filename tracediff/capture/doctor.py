@@ -1,4 +1,4 @@
-"""What a capture needs, and what of it this machine has: asked or tried, never guessed."""
+"""What a capture needs, and whether this machine has it. Everything is asked or tried."""
 
 import os
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ _BUILD = "install a CUDA build of torch, see https://pytorch.org"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
+class Requirement:
     """One thing that a capture needs.
 
     Attributes:
@@ -56,7 +56,7 @@ class Ability:
         return f"Cannot record. Missing: {missing}."
 
 
-def ability(checks: Sequence[Check]) -> Ability:
+def ability(checks: Sequence[Requirement]) -> Ability:
     """Return what the checks mean for a capture."""
     missing = tuple(check.name for check in checks if check.status == MISSING)
     without_nsys = tuple(name for name in missing if name in _EVERY_PROFILER)
@@ -65,7 +65,7 @@ def ability(checks: Sequence[Check]) -> Ability:
     return Ability(profiler="torch" if missing else "nsys", because=missing)
 
 
-def examine(nsys: Path | None = None) -> list[Check]:
+def examine(nsys: Path | None = None) -> list[Requirement]:
     """Return every check, in the order in which a capture needs them.
 
     Args:
@@ -74,13 +74,13 @@ def examine(nsys: Path | None = None) -> list[Check]:
     return [*_gpu_checks(), *_package_checks(), *_nsys_checks(nsys)]
 
 
-def _gpu_checks() -> list[Check]:
+def _gpu_checks() -> list[Requirement]:
     driver, gpus = driver_and_gpus()
     no_driver = "install NVIDIA's driver (in a container: start it with --gpus all)"
     return [
-        Check(name="GPU", status=OK, found=", ".join(gpus))
+        Requirement(name="GPU", status=OK, found=", ".join(gpus))
         if gpus
-        else Check(
+        else Requirement(
             name="GPU",
             status=MISSING,
             found="none",
@@ -90,7 +90,7 @@ def _gpu_checks() -> list[Check]:
     ]
 
 
-def _package_checks() -> list[Check]:
+def _package_checks() -> list[Requirement]:
     if package_version("torch") is None:
         torch_checks = [_present(name, None, _EXTRA) for name in ("torch", "CUDA", "cuBLAS")]
     else:
@@ -98,49 +98,49 @@ def _package_checks() -> list[Check]:
     return [*torch_checks, *(_present(name, package_version(name), _EXTRA) for name in ("transformers", "nvtx"))]
 
 
-def _torch_checks() -> list[Check]:
+def _torch_checks() -> list[Requirement]:
     try:
         import torch  # noqa: PLC0415 -- seconds, and it may not be installed
     except (ImportError, OSError) as error:
-        return [Check(name="torch", status=MISSING, found=f"does not load: {error}", hint=_BUILD)]
+        return [Requirement(name="torch", status=MISSING, found=f"does not load: {error}", hint=_BUILD)]
     cuda = torch.version.cuda
     absent = "this torch is a CPU build" if cuda is None else "not loaded by torch"
     return [
-        Check(name="torch", status=OK, found=torch.__version__),
+        Requirement(name="torch", status=OK, found=torch.__version__),
         _present("CUDA", cuda, _BUILD, absent),
         _present("cuBLAS", cublas_version(), _BUILD, absent),
     ]
 
 
-def _nsys_checks(named: Path | None) -> list[Check]:
+def _nsys_checks(named: Path | None) -> list[Requirement]:
     try:
         tried = choose_nsys(dict(os.environ), named)
     except TracediffError as error:
-        return [Check(name="nsys", status=MISSING, found=error.message, hint=error.hint or HOW_TO_GET_NSYS)]
+        return [Requirement(name="nsys", status=MISSING, found=error.message, hint=error.hint or HOW_TO_GET_NSYS)]
     path = tried.nsys.path
     importer = importer_of(path)
     programs = [path, *([importer] if importer is not None else [])]
     libraries = sorted({library for program in programs for library in missing_libraries(program)})
-    checks = [Check(name="nsys", status=OK, found=f"{tried.nsys.version} at {path}")]
+    checks = [Requirement(name="nsys", status=OK, found=f"{tried.nsys.version} at {path}")]
     for name, works in (
         ("nsys records", tried.records),
         ("nsys imports and exports", tried.imports),
         ("nsys sees the ranges of nvtx", tried.sees_ranges),
     ):
-        checks.append(Check(name=name, status=OK, found="yes, tried") if works else _failed(name, tried))
+        checks.append(Requirement(name=name, status=OK, found="yes, tried") if works else _failed(name, tried))
         if not works:
             break  # later steps were not tried
     if libraries and tried.works:
         # It works all the same: some tools of nsys's, which tracediff does not call, would not.
-        checks.append(Check(name="nsys's libraries", status=OK, found=f"not needed here: {', '.join(libraries)}"))
+        checks.append(Requirement(name="nsys's libraries", status=OK, found=f"not needed here: {', '.join(libraries)}"))
     return checks
 
 
-def _failed(name: str, tried: Probe) -> Check:
-    return Check(name=name, status=MISSING, found=tried.problem or "no", hint=tried.hint)
+def _failed(name: str, tried: Probe) -> Requirement:
+    return Requirement(name=name, status=MISSING, found=tried.problem or "no", hint=tried.hint)
 
 
-def _present(name: str, version: str | None, hint: str, missing: str = "not installed") -> Check:
+def _present(name: str, version: str | None, hint: str, missing: str = "not installed") -> Requirement:
     if version is None:
-        return Check(name=name, status=MISSING, found=missing, hint=hint)
-    return Check(name=name, status=OK, found=version)
+        return Requirement(name=name, status=MISSING, found=missing, hint=hint)
+    return Requirement(name=name, status=OK, found=version)

@@ -1,4 +1,4 @@
-"""`tracediff doctor`: what a capture needs, and what of it is here."""
+"""`tracediff doctor`: what recording needs, and whether this machine has it."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +11,7 @@ from tracediff.cli.options import FORMAT_OPTION, TableJson, emit, stdout_console
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from tracediff.capture.doctor import Check
+    from tracediff.capture.doctor import Requirement
 
 CANNOT_RECORD = 1
 
@@ -19,7 +19,7 @@ CANNOT_RECORD = 1
 @app.command()
 def doctor(
     output_format: Annotated[TableJson, FORMAT_OPTION] = TableJson.TABLE,
-    nsys: Path | None = typer.Option(None, help="The nsys to examine; looked for by default."),
+    nsys: Path | None = typer.Option(None, help="The nsys to check; found as `tracediff capture` finds it by default."),
 ) -> None:
     """Check what `tracediff capture` needs on this machine, and say how to get what is missing.
 
@@ -53,7 +53,7 @@ def doctor(
         raise typer.Exit(CANNOT_RECORD)
 
 
-def _table(checks: "list[Check]") -> "Table":
+def _table(checks: "list[Requirement]") -> "Table":
     from rich.table import Table
     from rich.text import Text
 

@@ -11,12 +11,12 @@ from tracediff.cli.options import command_line, say
 
 @app.command()
 def ingest(
-    traces: list[Path] = typer.Argument(help="Traces of any kind; a folder stands for the traces directly in it."),
-    out: Path = typer.Option(help="The dataset; traces it holds already are left as they are."),
+    traces: list[Path] = typer.Argument(help="Traces of any kind, or folders that hold traces."),
+    out: Path = typer.Option(help="The dataset to write or extend; traces that it already holds are skipped."),
     scheduler: str | None = typer.Option(None, help="Address of a Dask scheduler (tcp://host:8786)."),
-    workers: int | None = typer.Option(None, min=1, help="Processes of this machine; one per core unless said."),
+    workers: int | None = typer.Option(None, min=1, help="Worker processes on this machine; one per core by default."),
 ) -> None:
-    """Write the kernel tables of many traces into one Parquet dataset, in parallel; run again, it does what is missing.
+    """Write the kernel tables of many traces into one Parquet dataset, in parallel. Run it again to add new ones.
 
     Example: tracediff ingest traces/*.sqlite --out fleet && tracediff fleet fleet
     """
@@ -40,7 +40,7 @@ def ingest(
     failed = sum(outcome.problem is not None for outcome in outcomes)
     written = [outcome.kernels for outcome in outcomes if outcome.kernels is not None]
     there = len(outcomes) - failed - len(written)
-    say(f"Wrote {len(written)} traces with {sum(written):,} kernels to {out}; {there} were there, {failed} failed")
+    say(f"Wrote {len(written)} traces with {sum(written):,} kernels to {out}; {there} already there, {failed} failed")
     if failed:
         raise typer.Exit(TROUBLE)
     say(f"Next: {command_line('tracediff', 'fleet', out)}")

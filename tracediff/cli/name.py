@@ -21,13 +21,16 @@ def name(
         ),
     ] = None,
     output_format: Annotated[
-        TextJson, typer.Option("--format", help="One readable line, or one JSON object, per name.")
+        TextJson, typer.Option("--format", help="One line of text, or one JSON object, per name.")
     ] = TextJson.TEXT,
     explained: Annotated[
-        bool, typer.Option("--explain", help="Also each token of the name, its meaning and how sure that is.")
+        bool, typer.Option("--explain", help="Also explain each token of the name, and say how sure that is.")
     ] = False,
 ) -> None:
-    """Say what a kernel name states: family, role, tile, stages, types, split-K."""
+    """Read kernel names: family, role, tile, stages, types, split-K.
+
+    Example: nsys stats -r cuda_gpu_kern_sum run.nsys-rep | tracediff name -
+    """
     if not names:
         raise TracediffError("no kernel name given", "name one or more, or - to read them from standard input")
     write = _write_json if output_format is TextJson.JSON else _write_text

@@ -1,7 +1,7 @@
-"""Which traces of a dataset run other kernels: traces grouped by the kernels each module launches.
+"""Which traces of a dataset run other kernels than the rest.
 
-What is compared is the sequence of kernel names in the last iteration of each (phase, module): a module's choice.
-Traces with the same choices everywhere are one group; the largest group is the usual one.
+Of each (phase, module) the names of the kernels in its last iteration are compared, in launch order. Traces in which
+they are the same for every module are one group; the largest group is the usual one.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ import numpy as np
 from tracediff.errors import TracediffError
 from tracediff.fleet.dataset import FILE, import_pyarrow, read_description
 
-Place = tuple[str | None, str | None]
-Choice = tuple[str, ...]
+RangeName = tuple[str | None, str | None]
+"""Phase and module."""
+KernelNames = tuple[str, ...]
+"""The kernels that a module launches, in launch order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,16 +27,16 @@ class Difference:
 
     phase: str | None
     module: str | None
-    usual: Choice
-    here: Choice
+    usual: KernelNames
+    here: KernelNames
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Group:
-    """Traces that choose the same kernels in every module.
+class TraceGroup:
+    """Traces that run the same kernels in every module.
 
     Attributes:
-        traces: Their paths, as far as the dataset knows them.
+        traces: Their names: paths relative to the dataset.
         differences: Modules that run other kernels than in the usual group; none for that group itself.
     """
 
@@ -51,7 +53,7 @@ class Fleet:
         modules: How many (phase, module) pairs there are in any trace.
     """
 
-    groups: tuple[Group, ...]
+    groups: tuple[TraceGroup, ...]
     modules: int
 
 
@@ -64,24 +66,24 @@ def group_traces(folder: Path) -> Fleet:
     files = sorted(folder.glob(f"trace=*/{FILE}")) if folder.is_dir() else []
     if not files:
         raise TracediffError(f"{folder} holds no dataset", "make one with: tracediff ingest TRACES --out DIR")
-    by_choice: dict[frozenset[tuple[Place, Choice]], list[str]] = {}
-    known: dict[Any, Any] = {}  # equal texts and choices are held once, however many traces there are
+    by_kernels: dict[frozenset[tuple[RangeName, KernelNames]], list[str]] = {}
+    known: dict[Any, Any] = {}  # equal names and sequences are held once, however many traces have them
     for file in files:
-        choices = frozenset((place, known.setdefault(choice, choice)) for place, choice in _choices(file).items())
+        kernels = frozenset((place, known.setdefault(names, names)) for place, names in _kernels_of(file).items())
         name = read_description(file).get("name")
-        by_choice.setdefault(known.setdefault(choices, choices), []).append(
+        by_kernels.setdefault(known.setdefault(kernels, kernels), []).append(
             name if isinstance(name, str) else file.parent.name.removeprefix("trace=")
         )
-    ordered = sorted(by_choice.items(), key=lambda item: (-len(item[1]), item[1]))
+    ordered = sorted(by_kernels.items(), key=lambda item: (-len(item[1]), item[1]))
     usual = dict(ordered[0][0])
     groups = tuple(
-        Group(traces=tuple(traces), differences=_differences(usual, dict(choices))) for choices, traces in ordered
+        TraceGroup(traces=tuple(traces), differences=_differences(usual, dict(kernels))) for kernels, traces in ordered
     )
-    places = {place for choices in by_choice for place, _ in choices}
+    places = {place for kernels in by_kernels for place, _ in kernels}
     return Fleet(groups=groups, modules=len(places))
 
 
-def _choices(file: Path) -> dict[Place, Choice]:
+def _kernels_of(file: Path) -> dict[RangeName, KernelNames]:
     """Return the sequence of kernel names of each (phase, module) in the last iteration of its phase."""
     pyarrow = import_pyarrow()
     try:
@@ -100,7 +102,7 @@ def _choices(file: Path) -> dict[Place, Choice]:
     place = phase[kept] * (len(modules) + 1) + module[kept]
     order = np.argsort(place, kind="stable")
     first = np.flatnonzero(np.r_[True, np.diff(place[order]) != 0])[: len(order)].tolist()
-    result: dict[Place, Choice] = {}
+    result: dict[RangeName, KernelNames] = {}
     for begin, end in zip(first, [*first[1:], len(order)], strict=True):
         rows = kept[order[begin:end]]
         result[phases[phase[rows[0]]], modules[module[rows[0]]]] = tuple(
@@ -119,7 +121,7 @@ def _codes(pyarrow: Any, column: Any) -> tuple[np.ndarray[Any, Any], list[str | 
     return codes, values
 
 
-def _differences(usual: dict[Place, Choice], here: dict[Place, Choice]) -> tuple[Difference, ...]:
+def _differences(usual: dict[RangeName, KernelNames], here: dict[RangeName, KernelNames]) -> tuple[Difference, ...]:
     return tuple(
         Difference(phase=place[0], module=place[1], usual=usual.get(place, ()), here=here.get(place, ()))
         for place in sorted(usual.keys() | here.keys(), key=lambda place: (place[0] or "", place[1] or ""))

@@ -1,7 +1,7 @@
 """Read many traces into one dataset, spread over processes or machines with Dask.
 
-A task is one trace. Its result is a file that appears whole or not at all, so a killed worker's tasks are run again by
-whoever is left, and a second run of the whole command does only what is missing.
+Each trace is one task. Its result is a file that appears whole or not at all, so the tasks of a killed worker run again
+on another, and running the command again writes only the traces that are missing.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from typing import Any
 from tracediff.errors import TracediffError, install_hint
 from tracediff.fleet.dataset import FILE, import_pyarrow, partition_of, write_table
 
-#: How often a task is given to another worker after one died with it. The trace may be what kills them.
+#: How often a task moves to another worker after one died: the trace itself may be what kills them.
 _RETRIES = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of one trace.
+    """The result of ingesting one trace.
 
     Attributes:
         trace: The trace.
-        kernels: Kernels written now; None where the dataset held the trace already, or where reading it failed.
-        problem: Why it could not be read, one line; None when all is well.
+        kernels: How many kernels were written; None if the dataset already held the trace, or reading it failed.
+        problem: Why it could not be read, in one line; None otherwise.
     """
 
     trace: Path
@@ -48,11 +48,11 @@ def ingest(
     """Write the kernel tables of traces into the dataset at `out`.
 
     Args:
-        traces: Traces of any kind; workers on other machines must see them, and `out`, under the same paths.
-        out: The dataset, made where it does not exist.
-        scheduler: Address of a Dask scheduler; without one, processes of this machine are used.
-        workers: How many processes of this machine; one per core unless said.
-        progress: Called with each outcome as it comes.
+        traces: Traces of any kind. Workers on other machines must see them, and `out`, under the same paths.
+        out: The dataset; created if it does not exist.
+        scheduler: Address of a Dask scheduler; without one, worker processes are started on this machine.
+        workers: How many worker processes to start; one per core by default.
+        progress: Called with each outcome as it arrives.
 
     Returns:
         One outcome per trace, in the order given; each trace once.
@@ -62,7 +62,7 @@ def ingest(
     """
     import_pyarrow()
     if out.exists() and not out.is_dir():
-        raise TracediffError(f"{out} is no folder", "name another with --out")
+        raise TracediffError(f"{out} is not a folder", "name another with --out")
     out = out.absolute()
     outcomes: dict[Path, Outcome] = {}
     waiting: list[Path] = []
@@ -110,7 +110,7 @@ def _run(client: Any, traces: list[Path], out: Path) -> Iterator[Outcome]:
         try:
             yield future.result()
         except KilledWorker:
-            yield Outcome(trace=trace, problem=f"{trace}: every worker that read it died; is there memory enough?")
+            yield Outcome(trace=trace, problem=f"{trace}: every worker that read it died; is there enough memory?")
         except Exception as error:
             yield Outcome(trace=trace, problem=f"{trace}: {type(error).__name__}: {error}")
 

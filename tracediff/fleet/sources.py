@@ -1,4 +1,4 @@
-"""Which traces a user means by some paths."""
+"""Find the traces in the files and folders that a user names."""
 
 from __future__ import annotations
 
