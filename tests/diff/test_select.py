@@ -128,6 +128,12 @@ def test_equal_steps_are_one_phase_with_the_time_of_each():
         assert chosen.not_compared == ()
 
 
+def test_the_result_does_not_grow_with_equal_steps():
+    few, many = (diff_tables(table(steps(count)), table(steps(count))) for count in (10, 1000))
+    assert len(few.rows) == len(many.rows) == 1
+    assert len(few.rows[0].a) == len(many.rows[0].a) == 1
+
+
 def test_a_step_that_differs_is_a_phase_of_its_own():
     many = table([*steps(3), ("decode[3]", "q", "y"), *steps(6, start=4)])
     for chosen in select([many, many]):

@@ -33,7 +33,10 @@ _SOFTMAX = re.compile(r"softmax", re.IGNORECASE)
 _CHOOSES = re.compile(r"top_?k|sort|moe|router|expert", re.IGNORECASE)
 _LONGEST_ATTENTION = 24
 _INPUT, _OUTPUT = -1, -2
-_GEMM, _ATTENTION, _BEFORE_GEMM, _BEFORE_ATTENTION, _END = range(5)
+_KINDS = 5
+_GEMM, _ATTENTION, _BEFORE_GEMM, _BEFORE_ATTENTION, _END = range(_KINDS)
+#: Products of one block that are told apart.
+_MOST_NUMBER = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +84,7 @@ def find_blocks(
         is_norm=(roles == "reduction")[name],
         group=group,
     )
-    step, place = np.full(len(name), -1, dtype=np.int32), np.zeros((len(name), 3), dtype=np.int64)
+    step, place = np.full(len(name), -1, dtype=np.int32), np.zeros(len(name), dtype=np.int64)
     steps = layers = 0
     for each in np.unique(thread).tolist():
         mine = np.flatnonzero(thread == each)
@@ -95,10 +98,10 @@ def find_blocks(
     if not steps:
         return None
     inside = np.flatnonzero(step >= 0)
-    distinct, code = np.unique(place[inside], axis=0, return_inverse=True)
+    distinct, code = np.unique(place[inside], return_inverse=True)
     module = np.full(len(name), -1, dtype=np.int32)
-    module[inside] = code.ravel()
-    modules = tuple(_module(*each) for each in distinct.tolist())
+    module[inside] = code
+    modules = tuple(_module(each) for each in distinct.tolist())
     return Blocks(step=step, module=module, modules=modules, steps=steps, layers=layers)
 
 
@@ -170,7 +173,7 @@ def _cut(between: Int64, head: Int64, tail: Int64) -> int:
 
 
 def _places(sequence: Sequence, run: Run, first: int) -> Int64:
-    """Return for each kernel of a step its block (or before, after them), what its place is, and the number of that.
+    """Return a number for the place of each kernel of a step: its block (or before, after them), what it is.
 
     Args:
         sequence: The kernels of the step.
@@ -200,7 +203,8 @@ def _places(sequence: Sequence, run: Run, first: int) -> Int64:
     kind[sequence.is_attention], number[sequence.is_attention] = _ATTENTION, number_attention[sequence.is_attention]
     of_product = sequence.is_product | (sequence.adds_parts & (number_gemm > 0))
     kind[of_product], number[of_product] = _GEMM, number_gemm[of_product]
-    return np.stack([block, kind, number], axis=1)
+    result: Int64 = ((block - _OUTPUT) * _KINDS + kind) * _MOST_NUMBER + np.minimum(number, _MOST_NUMBER - 1)
+    return result
 
 
 def _counted(what: Bool, segment: Int64) -> Int64:
@@ -219,7 +223,11 @@ def _next_anchor(anchor: Bool, segment: Int64) -> Int64:
     return np.where((following >= 0) & (segment[following] == segment), following, -1)
 
 
-def _module(block: int, kind: int, number: int) -> str:
+def _module(place: int) -> str:
+    """Return the name of a place."""
+    place, number = divmod(place, _MOST_NUMBER)
+    block, kind = divmod(place, _KINDS)
+    block += _OUTPUT
     where = {_INPUT: "input", _OUTPUT: "output"}.get(block, f"blocks.{block}")
     gemm, attention = f"gemm{number}", "attention" if number == 1 else f"attention{number}"
     what = {

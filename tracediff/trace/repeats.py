@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -47,7 +48,7 @@ _ATTENTION = 100
 _BROKEN = 0.75
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Sequence:
     """Kernels in the order in which one thread launched them.
 
@@ -68,6 +69,17 @@ class Sequence:
     adds_parts: Bool
     is_norm: Bool
     group: Int64
+
+    @cached_property
+    def computing(self) -> Int64:
+        """How much each kernel counts where the computing of two pieces is compared."""
+        return np.where(self.is_attention, _ATTENTION, 0) + self.is_product
+
+    @cached_property
+    def launched_with(self) -> Int64:
+        """How many kernels one call launched, for each of them."""
+        size: Int64 = np.bincount(self.group)[self.group]
+        return size
 
     def take(self, kernels: Int64 | slice) -> Sequence:
         """Return some kernels, in that order."""
@@ -171,8 +183,7 @@ def _alike(sequence: Sequence, free: Bool, run: Run) -> list[tuple[int, int]]:
 
 def _walls(sequence: Sequence, free: Bool, period: int) -> Int64:
     """Return the places that no run crosses: bounds of what is taken, and of CUDA graphs that hold several blocks."""
-    size = np.bincount(sequence.group)[sequence.group]
-    graph = np.where(size >= _REPEATS * period, sequence.group, -1)
+    graph = np.where(sequence.launched_with >= _REPEATS * period, sequence.group, -1)
     walls: Int64 = np.r_[0, np.flatnonzero((np.diff(graph) != 0) | np.diff(free)) + 1, len(free)]
     return walls
 
@@ -274,7 +285,7 @@ def _run(sequence: Sequence, free: Bool, start: int, period: int, bounds: tuple[
     """
     low, high = bounds
     block = _block(sequence, start, period)
-    weight = _computing(sequence)
+    weight = sequence.computing
     before = follow(sequence.name[low:start][::-1], weight[low:start][::-1], block.backwards())
     after = follow(sequence.name[start:high], weight[start:high], block)
     begin = start - (len(before) - 1)
@@ -295,12 +306,7 @@ def _block(sequence: Sequence, start: int, period: int) -> Block:
         if period % parts == 0 and (name == np.roll(name, period // parts)).mean() >= _NEARLY_EQUAL:
             period //= parts
             break
-    return Block(name=name[:period], weight=_computing(sequence)[start : start + period])
-
-
-def _computing(sequence: Sequence) -> Int64:
-    """Return how much each kernel counts where the computing of two pieces is compared."""
-    return np.where(sequence.is_attention, _ATTENTION, 0) + sequence.is_product
+    return Block(name=name[:period], weight=sequence.computing[start : start + period])
 
 
 def _belongs_to_before(block: Sequence, most: int) -> int:

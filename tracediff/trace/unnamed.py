@@ -105,12 +105,15 @@ def _iterations(
 ) -> Int32:
     """Count the steps of each phase; one that has at most one step in each of its executions keeps its numbers."""
     result, step = iteration.copy(), blocks.step
-    for each, rank in np.unique(np.stack([phase[taken], process[taken]]), axis=1).T.tolist():
-        steps = np.unique(step[taken][(phase[taken] == each) & (process[taken] == rank)])
-        mine = np.flatnonzero((phase == each) & (process == rank) & ~(is_outside & (step < 0)))
-        of_step = np.isin(step[mine], steps)
-        pairs = np.unique(np.stack([iteration[mine][of_step], step[mine][of_step]]), axis=1)
-        executions = pairs[0]
+    # Phases of each process on their own: ranks run the same phases at the same time.
+    which = phase * (int(process.max(initial=0)) + 1) + process
+    is_taken = np.zeros(len(phase), dtype=np.bool_)
+    is_taken[taken] = True
+    for each in np.unique(which[taken]).tolist():
+        mine = np.flatnonzero((which == each) & ~(is_outside & (step < 0)))
+        of_step = is_taken[mine]
+        first_of_step = np.unique(step[mine][of_step], return_index=True)
+        steps, executions = first_of_step[0], iteration[mine][of_step][first_of_step[1]]
         if executions.min() >= 0 and len(np.unique(executions)) == len(executions):
             continue
         # A kernel of the phase in no step belongs to the step before it, or to the first.
