@@ -144,6 +144,16 @@ def test_the_range_around_several_steps_keeps_its_name_and_a_range_around_each_i
     assert table.iteration.tolist() == [-1] * 9 + [step for step in range(3) for _ in range(59)]
 
 
+def test_blocks_that_are_phases_of_their_own_stay_so(tmp_path):
+    export = SmallExport()
+    for number in range(40):
+        export.range(f"layers.{number % 10}", number * 100, number * 100 + 90)
+        export.kernel("nvjet_hsh_64x8_64x16_4x1_v_bz_TNT", 2 * number + 1, number * 100 + 10)
+        export.kernel("silu", 2 * number + 2, number * 100 + 20)
+    table = read_trace(export.write(tmp_path / "t.sqlite"))
+    assert {(key.phase, key.module) for key in table.keys} == {(f"layers.{number}", "") for number in range(10)}
+
+
 def test_modules_that_ranges_name_keep_their_names(tmp_path):
     export = decoding(3).range("decode", 1, 10_000)
     for number in range(54 * 3):

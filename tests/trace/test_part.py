@@ -5,7 +5,7 @@ from small_exports import DATA, PROCESS, SmallExport, modules
 
 from tracediff.api import open as load_trace
 from tracediff.errors import TracediffError
-from tracediff.trace import read_trace
+from tracediff.trace import Naming, read_trace
 from tracediff.trace.part import Part, choose, explain_coverage
 
 OTHER = PROCESS + 0x1000000
@@ -75,3 +75,37 @@ def test_coverage_is_explained(two_ranks):
     assert "  2 in step" in lines
     assert "  1 × outside" in lines
     assert any("1 without a launch" in line for line in lines)
+
+
+def levers(export, tmp_path, **naming):
+    table = read_trace(export.write(tmp_path / "lever.sqlite"), Naming(**naming))
+    return [line for line in explain_coverage(table) if "lever" in line]
+
+
+def test_the_first_lever_is_a_thread_where_several_had_a_range_open(tmp_path):
+    export = SmallExport().range("a", 0, 900, thread=PROCESS + 1).range("b", 0, 900, thread=PROCESS + 2)
+    for number in range(3):
+        export.kernel("k", number + 1, 100 * number + 10, thread=PROCESS + 3)
+    export.kernel("late", 9, 950)
+    (lever,) = levers(export, tmp_path)
+    assert lever.startswith("first lever, for 3 of them: several other threads had a range open")
+    (tmp_path / "lever.sqlite").unlink()
+    assert not any("several" in line for line in levers(export, tmp_path, range="a"))
+
+
+def test_the_first_lever_is_a_library_where_only_its_ranges_were_open(tmp_path):
+    export = SmallExport().add("NVTX_EVENTS", start=0, eventType=75, text="cuDNN", globalTid=PROCESS + 42, domainId=3)
+    export.range("mine", 0, 5).range("conv", 10, 50, domainId=3).kernel("k", 1, 20)
+    assert levers(export, tmp_path) == [
+        "first lever, for 1 of them: a range of a library was open: count it with --range"
+    ]
+
+
+def test_what_ran_before_the_first_range_is_most_likely_set_up(tmp_path):
+    export = SmallExport().range("prefill", 100, 200).kernel("fill", 1, 10).kernel("fill", 2, 20).kernel("k", 3, 150)
+    (lever,) = levers(export, tmp_path)
+    assert "for 2 of them: no range had begun yet" in lever
+
+
+def test_where_every_kernel_is_in_a_module_no_lever_is_needed():
+    assert not any("lever" in line for line in explain_coverage(read_trace(DATA / "llama-two-blocks-b1.sqlite")))

@@ -15,7 +15,7 @@ BLOCK = "nQKVrfOanGsUmDa"
 HEAD, TAIL = "ex", "nLt"
 
 
-def sequence(letters, groups=None):
+def sequence(letters, groups=None, executions=None):
     """Make a sequence in which equal items are equal kernels; the first letter of each is its role."""
     codes = {}
     code = np.array([codes.setdefault(each, len(codes)) for each in letters], dtype=np.int64)
@@ -28,6 +28,7 @@ def sequence(letters, groups=None):
         adds_parts=np.array([each == "+" for each in kind], dtype=bool),
         is_norm=np.array([each == "n" for each in kind], dtype=bool),
         group=np.arange(len(code)) if groups is None else np.array(groups),
+        execution=np.zeros(len(code), dtype=np.int64) if executions is None else np.array(executions),
     )
 
 
@@ -148,6 +149,13 @@ def test_replays_of_a_graph_that_follow_each_other_at_once_are_steps():
         [18 * step + 3 * number for number in range(7)] for step in range(3)
     ]
     assert len(find_runs(sequence(letters))) == 1
+
+
+def test_executions_of_a_phase_that_follow_each_other_at_once_are_steps():
+    letters = list(BLOCK * 12)
+    executions = [number // (4 * len(BLOCK)) for number in range(len(letters))]
+    found = blocks(find_runs(sequence(letters, executions=executions)))
+    assert found == [[60 * step + 15 * number for number in range(5)] for step in range(3)]
 
 
 def test_graphs_smaller_than_a_block_part_nothing():

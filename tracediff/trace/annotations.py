@@ -8,6 +8,7 @@ would hide the program's own ranges. A user can ask for them by `--range` or `--
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -23,8 +24,23 @@ _LIBRARY_DOMAIN = re.compile(
 _LIBRARY_TEXT = re.compile(r"(?:nccl|gloo|ucc|mpi):\w+|(?:cub|thrust)::.+", re.DOTALL)
 
 
-def without_annotations(events: Events, naming: Naming) -> tuple[Events, list[str]]:
-    """Return the events without the ranges of libraries, and a note where there were some.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Separated:
+    """Events of a trace.
+
+    Attributes:
+        events: All but the ranges of libraries.
+        libraries: The ranges of libraries.
+        notes: That there are some.
+    """
+
+    events: Events
+    libraries: Events
+    notes: tuple[str, ...] = ()
+
+
+def separate_annotations(events: Events, naming: Naming) -> Separated:
+    """Part the ranges of libraries from all other events.
 
     Args:
         events: Every event of the trace.
@@ -36,8 +52,9 @@ def without_annotations(events: Events, naming: Naming) -> tuple[Events, list[st
     by_text = np.array([_LIBRARY_TEXT.fullmatch(text) is not None for text in events.texts] + [False], dtype=np.bool_)
     wanted = np.array([*(asked_for(text, naming) for text in events.texts), False], dtype=np.bool_)
     drop = is_range(events) & (in_domain | by_text[events.text]) & ~wanted[events.text]
+    libraries_ranges = events.take(np.flatnonzero(drop))
     if not drop.any():
-        return events, []
+        return Separated(events=events, libraries=libraries_ranges)
     names = {libraries[code] for code in np.unique(domains.domain[drop & in_domain]).tolist()}
     texts = np.unique(events.text[drop & ~in_domain]).tolist()
     names |= {re.split("::?", events.texts[code])[0] for code in texts}
@@ -47,4 +64,4 @@ def without_annotations(events: Events, naming: Naming) -> tuple[Events, list[st
         if count == 1
         else f"{count:,} ranges of libraries ({whose}) are no phases and no modules; --range makes them so"
     )
-    return events.take(np.flatnonzero(~drop)), [note]
+    return Separated(events=events.take(np.flatnonzero(~drop)), libraries=libraries_ranges, notes=(note,))

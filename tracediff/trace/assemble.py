@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,12 +10,13 @@ import numpy.typing as npt
 
 from tracediff.kernels import parse
 from tracediff.trace.algorithm import is_algorithm_log
-from tracediff.trace.annotations import without_annotations
+from tracediff.trace.annotations import Separated, separate_annotations
 from tracediff.trace.attribution import Attribution, attribute
 from tracediff.trace.columns import NULL, Codes, distinct_of
 from tracediff.trace.graphs import Capture
 from tracediff.trace.naming import Naming, name_ranges, number_by_place
-from tracediff.trace.nvtx import Events, find_marks, find_ranges, named, range_texts
+from tracediff.trace.nvtx import Events, Ranges, find_marks, find_ranges, named, range_texts
+from tracediff.trace.ranges import NONE
 from tracediff.trace.table import Coverage, Int32, Int64, KernelTable, RangeKey, TraceInfo
 from tracediff.trace.unnamed import Attributed, place_unnamed
 
@@ -53,11 +54,13 @@ def assemble(
         naming: What the user says of the ranges.
     """
     columns, thread, launch = kernels.columns, kernels.thread, kernels.launch
-    events, about_libraries = without_annotations(events, naming)
+    separated = separate_annotations(events, naming)
+    events = separated.events
     names = name_ranges(events.texts, range_texts(events), naming)
     ranges = find_ranges(named(events, names.of_text), names.phases)
     found = attribute(ranges, thread, kernels.threads, launch, capture, names.layer)
-    notes = [*notes, *ranges.notes, *about_libraries, *names.notes, *_attribution_notes(found)]
+    notes = [*notes, *ranges.notes, *separated.notes, *names.notes, *_attribution_notes(found)]
+    outside = _why_outside(found, ranges, separated, thread, kernels.threads, launch)
     # From here on a kernel without a launch counts from its own start.
     without_launch = launch == NULL
     launch_ns = launch
@@ -92,7 +95,7 @@ def assemble(
         algorithms = tuple(marks.texts[code] for code in distinct.values)
     return KernelTable(
         info=info,
-        coverage=_coverage(keys, key, without_launch, found),
+        coverage=replace(_coverage(keys, key, without_launch, found), by_repetition=placed.placed, **outside),
         names=kernels.texts,
         parsed=parsed,
         keys=keys,
@@ -104,6 +107,20 @@ def assemble(
         notes=tuple(notes),
         **columns,
     )
+
+
+def _why_outside(
+    found: Attribution, ranges: Ranges, separated: Separated, thread: Int32, threads: list[int], launch: Int64
+) -> dict[str, int]:
+    """Count kernels outside every range by what would give them to one."""
+    left = np.flatnonzero((found.innermost == NONE) & (launch != NULL))
+    counts = {"several_threads": found.several_threads, "in_library_ranges": 0, "before_ranges": 0}
+    if len(left) and len(ranges.start):
+        counts["before_ranges"] = int((launch[left] < ranges.start.min()).sum())
+    if len(left) and len(separated.libraries.start):
+        around = find_ranges(separated.libraries).innermost(thread[left], threads, launch[left])
+        counts["in_library_ranges"] = int((around != NONE).sum())
+    return counts
 
 
 def _attribution_notes(found: Attribution) -> list[str]:

@@ -29,6 +29,7 @@ class Attribution:
         iteration: Which occurrence of its phase, -1 outside every range.
         captured: Kernels whose module is that of their graph's capture.
         from_other_threads: Kernels whose range was open on another thread than the launching one.
+        several_threads: Kernels left outside because several other threads had a range open.
     """
 
     innermost: Int64
@@ -37,6 +38,7 @@ class Attribution:
     iteration: Int32
     captured: int
     from_other_threads: int
+    several_threads: int
 
 
 def attribute(
@@ -58,7 +60,7 @@ def attribute(
         layer: The user's pattern for layers.
     """
     innermost = ranges.innermost(thread, threads, launch)
-    from_other_threads = _look_beyond_the_thread(ranges, thread, threads, launch, innermost)
+    from_other_threads, several_threads = _look_beyond_the_thread(ranges, thread, threads, launch, innermost)
     width = len(ranges.texts) + 1
     outside = np.int64(width * width)
     itself = np.arange(len(ranges.phase))
@@ -97,19 +99,25 @@ def attribute(
         iteration=iteration,
         captured=len(in_graph),
         from_other_threads=from_other_threads,
+        several_threads=several_threads,
     )
 
 
-def _look_beyond_the_thread(ranges: Ranges, thread: Int32, threads: list[int], launch: Int64, innermost: Int64) -> int:
+def _look_beyond_the_thread(
+    ranges: Ranges, thread: Int32, threads: list[int], launch: Int64, innermost: Int64
+) -> tuple[int, int]:
     """Fill in ranges that are open on no thread, or on the one other thread that has any open.
 
     A start/end range that ends on another thread belongs to the whole process. And a thread that has no range open at
     the moment (autograd's, a stream's worker) works for the one that has, as long as that is a single one.
+
+    Returns:
+        How many kernels were given to ranges so, and for how many several threads had one open.
     """
     left = np.flatnonzero((innermost == NONE) & (thread >= 0))
     if not len(left) or not ranges.lanes:
-        return 0
-    filled = 0
+        return 0, 0
+    filled = several = 0
     for code in distinct_of(thread[left].astype(np.int64)).tolist():
         tid = threads[code]
         process = tid & ~int(THREAD_BITS)
@@ -119,7 +127,8 @@ def _look_beyond_the_thread(ranges: Ranges, thread: Int32, threads: list[int], l
         mine = mine[innermost[mine] == NONE]
         answers = [ranges.open_in(lane, launch[mine]) for lane in others[:_MOST_THREADS]]
         if answers:
-            one = (np.stack(answers) != NONE).sum(axis=0) == 1
-            innermost[mine] = np.where(one, np.max(answers, axis=0), NONE)
+            count = (np.stack(answers) != NONE).sum(axis=0)
+            innermost[mine] = np.where(count == 1, np.max(answers, axis=0), NONE)
+            several += int((count > 1).sum())
         filled += int((innermost[left[thread[left] == code]] != NONE).sum())
-    return filled
+    return filled, several

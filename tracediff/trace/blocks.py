@@ -45,6 +45,7 @@ class Blocks:
 
     Attributes:
         step: Number of the step each kernel belongs to, -1 for none.
+        in_block: Whether it stands in one of the step's blocks.
         module: Code of its place in `modules`, -1 for none.
         modules: The places.
         steps: Number of steps.
@@ -52,6 +53,7 @@ class Blocks:
     """
 
     step: Int32
+    in_block: Bool
     module: Int32
     modules: tuple[str, ...]
     steps: int
@@ -59,7 +61,12 @@ class Blocks:
 
 
 def find_blocks(
-    parsed: Several[KernelName], name: Int32, launch: Several[Int32], group: Int64, thread: Int32
+    parsed: Several[KernelName],
+    name: Int32,
+    launch: Several[Int32],
+    group: Int64,
+    execution: Int64,
+    thread: Int32,
 ) -> Blocks | None:
     """Find steps and blocks in kernels that are in no module, None where nothing repeats.
 
@@ -68,6 +75,7 @@ def find_blocks(
         name: Index of each kernel's name in `parsed`; kernels in order of launch.
         launch: Launch configuration of each kernel, shapes (kernels, any).
         group: Equal for kernels that one call launched: those of one replay of a CUDA graph.
+        execution: Equal for kernels of one execution of a phase, and for those outside every range.
         thread: The thread that launched each.
     """
     roles = np.array([each.role for each in parsed], dtype=object)
@@ -83,6 +91,7 @@ def find_blocks(
         adds_parts=(roles == "splitk_reduce")[name],
         is_norm=(roles == "reduction")[name],
         group=group,
+        execution=execution,
     )
     step, place = np.full(len(name), -1, dtype=np.int32), np.zeros(len(name), dtype=np.int64)
     steps = layers = 0
@@ -102,7 +111,8 @@ def find_blocks(
     module = np.full(len(name), -1, dtype=np.int32)
     module[inside] = code
     modules = tuple(_module(each) for each in distinct.tolist())
-    return Blocks(step=step, module=module, modules=modules, steps=steps, layers=layers)
+    in_block = (step >= 0) & (place >= -_OUTPUT * _KINDS * _MOST_NUMBER)
+    return Blocks(step=step, in_block=in_block, module=module, modules=modules, steps=steps, layers=layers)
 
 
 def _attention_by_products(parsed: Several[KernelName], name: Int32, is_product: Bool) -> Bool:

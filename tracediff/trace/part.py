@@ -17,6 +17,7 @@ _COLUMNS = (
     "shared_memory_bytes", "device", "stream", "process",
 )  # fmt: skip
 _SHOWN = 5
+_NO_RANGES = "no range was open on any thread: record with ranges (tracediff record -- COMMAND pushes one per module)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,12 +81,13 @@ def explain_coverage(table: KernelTable) -> list[str]:
     covered = table.coverage
     lines = [
         f"{covered.kernels:,} kernels",
-        f"  {covered.in_module:,} in a range below a phase",
+        f"  {covered.in_module:,} in a module: a range below a phase, or a block that repeats",
         f"  {covered.in_phase_only:,} directly under a phase, in no range below it",
-        f"  {covered.outside_ranges:,} outside: no range was open on the launching thread",
+        f"  {covered.outside_ranges:,} outside: no range was open when they were launched",
         f"  {covered.no_launch:,} without a launch: the trace does not hold the call that started them",
         f"of these, {covered.captured:,} by the capture of their CUDA graph, "
-        f"{covered.from_other_threads:,} by a range of another thread",
+        f"{covered.from_other_threads:,} by a range of another thread, {covered.by_repetition:,} by repetition",
+        *_levers(covered),
     ]
     phases = Counter[str | None]()
     for key, count in zip(table.keys, np.bincount(table.key, minlength=len(table.keys)).tolist(), strict=True):
@@ -101,6 +103,23 @@ def explain_coverage(table: KernelTable) -> list[str]:
         if len(names) > _SHOWN:
             lines.append(f"  and {len(names) - _SHOWN:,} other names")
     return lines + [f"note: {note}" for note in table.notes]
+
+
+def _levers(covered: Coverage) -> list[str]:
+    """Say what would give most of the kernels that are in no module to one."""
+    outside = covered.outside_ranges
+    if not outside and covered.in_module >= covered.in_phase_only:
+        return []
+    nowhere = outside - covered.several_threads - covered.in_library_ranges - covered.before_ranges
+    levers = [
+        (covered.several_threads, "several other threads had a range open: choose those of one thread with --range"),
+        (covered.in_library_ranges, "a range of a library was open: count it with --range"),
+        (covered.before_ranges, "no range had begun yet: most likely set-up, which nothing need be done about"),
+        (nowhere, _NO_RANGES),
+        (covered.in_phase_only, f"the phase has no ranges inside: {_NO_RANGES.partition(': ')[2]}"),
+    ]
+    known = sorted((lever for lever in levers if lever[0] > 0), key=lambda lever: -lever[0])
+    return [f"first lever, for {count:,} of them: {what}" for count, what in known[:1]]
 
 
 def _there(column: npt.NDArray[np.int32]) -> list[int]:

@@ -60,6 +60,7 @@ class Sequence:
         adds_parts: Whether each adds the parts of a split-K product.
         is_norm: Whether each normalises, or reduces rows otherwise.
         group: Number of the CUDA graph launch that each is part of; another one for every other launch.
+        execution: Number of the execution of a phase that each is part of; one number for those outside every range.
     """
 
     code: Int64
@@ -69,6 +70,7 @@ class Sequence:
     adds_parts: Bool
     is_norm: Bool
     group: Int64
+    execution: Int64
 
     @cached_property
     def computing(self) -> Int64:
@@ -76,10 +78,12 @@ class Sequence:
         return np.where(self.is_attention, _ATTENTION, 0) + self.is_product
 
     @cached_property
-    def launched_with(self) -> Int64:
-        """How many kernels one call launched, for each of them."""
-        size: Int64 = np.bincount(self.group)[self.group]
-        return size
+    def stretches(self) -> tuple[Int64, ...]:
+        """Where one CUDA graph's kernels, and one execution's, begin, and the end of the sequence."""
+        return tuple(
+            np.r_[0, np.flatnonzero(np.diff(each)) + 1, len(each)] if len(each) else np.zeros(1, dtype=np.int64)
+            for each in (self.group, self.execution)
+        )
 
     def take(self, kernels: Int64 | slice) -> Sequence:
         """Return some kernels, in that order."""
@@ -91,6 +95,7 @@ class Sequence:
             adds_parts=self.adds_parts[kernels],
             is_norm=self.is_norm[kernels],
             group=self.group[kernels],
+            execution=self.execution[kernels],
         )
 
 
@@ -182,10 +187,12 @@ def _alike(sequence: Sequence, free: Bool, run: Run) -> list[tuple[int, int]]:
 
 
 def _walls(sequence: Sequence, free: Bool, period: int) -> Int64:
-    """Return the places that no run crosses: bounds of what is taken, and of CUDA graphs that hold several blocks."""
-    graph = np.where(sequence.launched_with >= _REPEATS * period, sequence.group, -1)
-    walls: Int64 = np.r_[0, np.flatnonzero((np.diff(graph) != 0) | np.diff(free)) + 1, len(free)]
-    return walls
+    """Return the places no run crosses: bounds of what is taken, and of graphs and executions of several blocks."""
+    walls = [np.array([0, len(free)]), np.flatnonzero(np.diff(free)) + 1]
+    for edges in sequence.stretches:
+        long = np.flatnonzero(np.diff(edges) >= _REPEATS * period)
+        walls += [edges[long], edges[long + 1]]
+    return np.unique(np.concatenate(walls))
 
 
 def _weight(sequence: Sequence, free: Bool) -> Bool:
@@ -247,7 +254,7 @@ def _joined(sequence: Sequence, runs: list[Run]) -> list[Run]:
     joined: list[Run] = []
     for run in runs:
         before = joined[-1] if joined else None
-        if before is None or _is_graph_of_blocks(sequence, run) or _is_graph_of_blocks(sequence, before):
+        if before is None or _are_steps(sequence.group, before, run) or _are_steps(sequence.execution, before, run):
             joined.append(run)
         elif before.end == run.starts[0]:
             joined[-1] = Run(starts=before.starts + run.starts, end=run.end)
@@ -258,9 +265,11 @@ def _joined(sequence: Sequence, runs: list[Run]) -> list[Run]:
     return joined
 
 
-def _is_graph_of_blocks(sequence: Sequence, run: Run) -> bool:
-    """Return whether one CUDA graph holds the blocks of a run: each replay is a step."""
-    return bool(sequence.group[run.starts[0]] == sequence.group[run.end - 1])
+def _are_steps(part: Int64, before: Run, after: Run) -> bool:
+    """Return whether two runs are in two CUDA graphs or executions, one of which holds a whole run: each is a step."""
+    if part[before.end - 1] == part[after.starts[0]]:
+        return False
+    return any(part[run.starts[0]] == part[run.end - 1] for run in (before, after))
 
 
 def _is_broken_block(sequence: Sequence, before: Run, end: int) -> bool:

@@ -82,6 +82,10 @@ class Coverage:
         no_launch: Kernels whose launch call is not in the trace.
         captured: Of all these, kernels of CUDA graphs whose module is the one that was captured.
         from_other_threads: Of all these, kernels whose range was open on another thread than the launching one.
+        by_repetition: Of those in a module, kernels that no range names: placed in blocks that repeat.
+        several_threads: Of those outside, kernels launched while several other threads had a range open.
+        in_library_ranges: Of those outside, kernels launched while a range of a library was open.
+        before_ranges: Of those outside, kernels launched before the first range began.
     """
 
     kernels: int
@@ -91,6 +95,10 @@ class Coverage:
     no_launch: int
     captured: int = 0
     from_other_threads: int = 0
+    by_repetition: int = 0
+    several_threads: int = 0
+    in_library_ranges: int = 0
+    before_ranges: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,8 @@ from tracediff.trace.table import Int32, Int64, RangeKey
 FORWARD = "forward"
 #: So many products and attentions must be in no module, and such a share of all, for blocks to be looked for.
 _FEWEST, _LEAST_SHARE = 6, 0.2
+#: So much of a step's blocks must be in one execution of a phase (other ranges may be around a kernel here and there).
+_IN_ONE_EXECUTION = 0.8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,12 +34,14 @@ class Attributed:
         key: Code of each kernel's key.
         iteration: Which occurrence of its phase, -1 outside every range.
         notes: What was found, one sentence each.
+        placed: Kernels that were placed by repetition.
     """
 
     keys: tuple[RangeKey, ...]
     key: Int32
     iteration: Int32
     notes: tuple[str, ...] = ()
+    placed: int = 0
 
 
 def place_unnamed(
@@ -60,26 +64,40 @@ def place_unnamed(
     kernels = np.flatnonzero(without_module[given.key])
     if not _compute_enough(parsed, columns["name"], kernels):
         return given
-    launch = (columns["grid"][kernels], columns["block"][kernels])
-    group = np.r_[0, np.cumsum(np.diff(launch_ns[kernels]) != 0)] if len(kernels) else launch_ns[:0]
-    blocks = find_blocks(parsed, columns["name"][kernels], launch, group, thread[kernels])
+    names = [FORWARD if key.phase is None else key.phase for key in given.keys]
+    known = list(dict.fromkeys(names))
+    phase = np.array([known.index(name) for name in names], dtype=np.int64)[given.key[kernels]]
+    is_outside = np.array([key.phase is None for key in given.keys], dtype=np.bool_)[given.key[kernels]]
+    iteration = given.iteration[kernels]
+    execution = np.where(is_outside, np.int64(-1), phase * (int(iteration.max(initial=0)) + 1) + iteration)
+    blocks = find_blocks(
+        parsed,
+        columns["name"][kernels],
+        (columns["grid"][kernels], columns["block"][kernels]),
+        np.r_[0, np.cumsum(np.diff(launch_ns[kernels]) != 0)],
+        execution,
+        thread[kernels],
+    )
     if blocks is None:
         return given
-    phases = Codes()
-    names = [key.phase for key in given.keys]
-    known = list(dict.fromkeys([*names, None, FORWARD]))
-    phase_of_key = np.array([known.index(FORWARD if name is None else name) for name in names], dtype=np.int64)
-    is_outside = np.array([name is None for name in names], dtype=np.bool_)[given.key[kernels]]
-    phase = phase_of_key[given.key[kernels]]
-    taken = _in_phase_of_its_step(blocks, phase)
-    width = len(blocks.modules)
-    code = phases.of((phase[taken] * width + blocks.module[taken]).astype(np.int64))
-    key, iteration = given.key.copy(), given.iteration.copy()
+    taken = _in_execution_of_its_step(blocks, execution)
+    if not len(taken):
+        return given
+    width, distinct = len(blocks.modules), Codes()
+    code = distinct.of(phase[taken] * width + blocks.module[taken])
+    key, iterations = given.key.copy(), given.iteration.copy()
     key[kernels[taken]] = code + len(given.keys)
-    process = columns["process"][kernels]
-    iteration[kernels] = _iterations(blocks, taken, phase, is_outside, process, iteration[kernels])
-    keys = (*given.keys, *(key_of(known[each // width], blocks.modules[each % width]) for each in phases.values))
-    return Attributed(keys=keys, key=key, iteration=iteration, notes=(*given.notes, _note(blocks, len(kernels), taken)))
+    # Phases of each process on their own: ranks run the same phases at the same time.
+    which = np.where(is_outside & (blocks.step < 0), -1, phase * (1 << 32) + columns["process"][kernels])
+    iterations[kernels] = _count_steps(blocks.step, taken, which, iteration)
+    note = _note(blocks, len(kernels), len(taken))
+    return Attributed(
+        keys=(*given.keys, *(key_of(known[each // width], blocks.modules[each % width]) for each in distinct.values)),
+        key=key,
+        iteration=iterations,
+        notes=(*given.notes, note),
+        placed=len(taken),
+    )
 
 
 def _compute_enough(parsed: tuple[KernelName, ...], name: Int32, kernels: Int64) -> bool:
@@ -90,42 +108,50 @@ def _compute_enough(parsed: tuple[KernelName, ...], name: Int32, kernels: Int64)
     return count >= _FEWEST and count >= _LEAST_SHARE * int(computes.sum())
 
 
-def _in_phase_of_its_step(blocks: Blocks, phase: Int64) -> Int64:
-    """Return the kernels that stand in a step and in the phase of its blocks."""
+def _in_execution_of_its_step(blocks: Blocks, execution: Int64) -> Int64:
+    """Return the kernels of steps whose blocks are nearly all in one execution of a phase, and which are in it, too."""
+    step_of_block = blocks.step[blocks.in_block]
+    execution_of_block = execution[blocks.in_block]
+    # Sorted by step, then execution: the middle one of a step is the execution that most of it is in, if there is one.
+    order = np.lexsort((execution_of_block, step_of_block))
+    first = np.searchsorted(step_of_block[order], np.arange(blocks.steps + 1))
+    usual = execution_of_block[order[(first[:-1] + first[1:]) // 2]]
+    agree = np.bincount(step_of_block, weights=execution_of_block == usual[step_of_block], minlength=blocks.steps)
+    whole = agree >= _IN_ONE_EXECUTION * np.diff(first)
     inside = np.flatnonzero(blocks.step >= 0)
-    in_block = inside[np.array([each.startswith("blocks.") for each in blocks.modules])[blocks.module[inside]]]
-    phase_of_step = np.zeros(blocks.steps, dtype=np.int64)
-    phase_of_step[blocks.step[in_block]] = phase[in_block]
-    same: Int64 = inside[phase[inside] == phase_of_step[blocks.step[inside]]]
-    return same
+    step = blocks.step[inside]
+    taken: Int64 = inside[whole[step] & (execution[inside] == usual[step])]
+    return taken
 
 
-def _iterations(
-    blocks: Blocks, taken: Int64, phase: Int64, is_outside: npt.NDArray[np.bool_], process: Int32, iteration: Int32
-) -> Int32:
-    """Count the steps of each phase; one that has at most one step in each of its executions keeps its numbers."""
-    result, step = iteration.copy(), blocks.step
-    # Phases of each process on their own: ranks run the same phases at the same time.
-    which = phase * (int(process.max(initial=0)) + 1) + process
-    is_taken = np.zeros(len(phase), dtype=np.bool_)
+def _count_steps(step: Int32, taken: Int64, which: Int64, iteration: Int32) -> Int32:
+    """Return the iterations: steps are counted in each phase that has more than one in some execution.
+
+    Args:
+        step: Number of each kernel's step.
+        taken: Kernels that were placed.
+        which: A number for the phase and process of each kernel, -1 for kernels that stay outside.
+        iteration: Their iterations by ranges, -1 outside.
+    """
+    result = iteration.copy()
+    is_taken = np.zeros(len(step), dtype=np.bool_)
     is_taken[taken] = True
     for each in np.unique(which[taken]).tolist():
-        mine = np.flatnonzero((which == each) & ~(is_outside & (step < 0)))
-        of_step = is_taken[mine]
-        first_of_step = np.unique(step[mine][of_step], return_index=True)
-        steps, executions = first_of_step[0], iteration[mine][of_step][first_of_step[1]]
+        mine = np.flatnonzero(which == each)
+        placed = is_taken[mine]
+        steps, first = np.unique(step[mine][placed], return_index=True)
+        executions = iteration[mine][placed][first]
         if executions.min() >= 0 and len(np.unique(executions)) == len(executions):
             continue
         # A kernel of the phase in no step belongs to the step before it, or to the first.
-        place = np.searchsorted(mine[of_step], mine, side="right") - 1
-        number = np.searchsorted(steps, step[mine][of_step])[np.maximum(place, 0)]
-        result[mine] = number
+        before = np.maximum(np.searchsorted(mine[placed], mine, side="right") - 1, 0)
+        result[mine] = np.searchsorted(steps, step[mine][placed])[before]
     return result
 
 
-def _note(blocks: Blocks, kernels: int, taken: Int64) -> str:
+def _note(blocks: Blocks, kernels: int, placed: int) -> str:
     layers = "" if blocks.layers == 1 else f" of up to {blocks.layers} blocks"
     return (
-        f"{len(taken):,} of {kernels:,} kernels in no module were placed by repetition: "
+        f"{placed:,} of {kernels:,} kernels in no module were placed by repetition: "
         f"{blocks.steps:,} step{'' if blocks.steps == 1 else 's'}{layers}, named by their products (gemm1, gemm2, …)"
     )
