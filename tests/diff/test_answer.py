@@ -178,6 +178,7 @@ def test_no_judgement_is_stronger_than_its_evidence(tmp_path_factory, modules, r
     logits = [bits.equal for bits in run["logits"].values() if bits is not None]
     if found.judgement is Judgement.LEAK:
         assert controls["neighbours"] is False
+        assert found.controls
     if found.judgement is Judgement.NOT_REPEATABLE:
         assert run["unstable"] or controls["run_to_run"] is False
     if found.judgement is Judgement.NO_DIFFERENCE and run["logits"]:

@@ -1,4 +1,4 @@
-"""Bug or not: the verdict for a clean model and for a planted fault of each kind, measured on the CPU."""
+"""Bug or not: the judgement of a clean model and for a planted fault of each kind, measured on the CPU."""
 
 import importlib.util
 import json
@@ -9,16 +9,17 @@ import numpy as np
 import pytest
 
 from tests.measure.planted import depends_on_batch, noisy, request, with_logits
+from tracediff.diff.answer import Judgement
 from tracediff.errors import TracediffError
-from tracediff.findings.explain import Verdict, explain
+from tracediff.findings.explain import Reply, explain
 from tracediff.findings.facts import Facts, OriginOrder, gather
 from tracediff.measure.sampler import check_sampler
-from tracediff.measured import Bits, Control, Evidence, ModuleBits, PairEvidence, Repair
+from tracediff.measured import Bits, Control, Evidence, LogitsMove, ModuleBits, PairEvidence, Repair
 from tracediff.report.explain.terminal import explanation_to_markdown
 
 
 def plant_faults():
-    """Return scripts/plant_faults.py as a module: it defines the faults, and prints the same verdicts for any model."""
+    """Return scripts/plant_faults.py as a module: it defines the faults."""
     path = Path(__file__).parents[2] / "scripts" / "plant_faults.py"
     spec = importlib.util.spec_from_file_location("plant_faults", path)
     module = importlib.util.module_from_spec(spec)
@@ -46,33 +47,33 @@ def evidence_needs():
 @pytest.mark.torch
 @pytest.mark.usefixtures("evidence_needs")
 @pytest.mark.parametrize(
-    ("fault", "verdict", "words"),
+    ("fault", "judgement", "words"),
     [
-        ("reorders", Verdict.EXPECTED, "batch 2: down_proj"),
-        ("leaks", Verdict.SUSPECT_ROWS, "model.layers.0.mlp"),
-        ("vibrates", Verdict.SUSPECT_RUNS, "the same run twice"),
-        (None, Verdict.INCONCLUSIVE, "nothing to explain"),
+        ("reorders", Judgement.EXPECTED, "batch 2: down_proj"),
+        ("leaks", Judgement.LEAK, "model.layers.0.mlp"),
+        ("vibrates", Judgement.NOT_REPEATABLE, "the same run twice"),
+        (None, Judgement.NO_DIFFERENCE, "bit-identical"),
     ],
 )
-def test_each_planted_fault_gets_its_verdict(tmp_path, fault, verdict, words):
+def test_each_planted_fault_gets_its_judgement(tmp_path, fault, judgement, words):
     explanation = explain(measured(tmp_path, fault))
-    assert explanation.verdict is verdict, explanation.to_dict()
+    assert explanation.judgement is judgement, explanation.to_dict()
     assert words in json.dumps(explanation.to_dict())
 
 
 @pytest.mark.torch
 @pytest.mark.usefixtures("evidence_needs")
-def test_a_faulty_sampler_is_the_verdict_when_the_model_is_clean(tmp_path):
+def test_a_faulty_sampler_is_the_judgement_when_the_model_is_clean(tmp_path):
     def divides_by_zero(logits, temperature):
         with np.errstate(all="ignore"):
             return (logits / np.float32(temperature)).argmax(axis=-1)
 
     facts = measured(tmp_path, "reorders")
     faulty = explain(facts, check_sampler(divides_by_zero, "mine:sample", "numpy"))
-    assert faulty.verdict is Verdict.SUSPECT_SAMPLER
+    assert faulty.judgement is Judgement.SAMPLER
     assert "mine:sample" in faulty.headline
     exact = explain(facts, check_sampler(lambda logits, _: logits.argmax(axis=-1), "mine:greedy", "numpy"))
-    assert exact.verdict is Verdict.EXPECTED
+    assert exact.judgement is Judgement.EXPECTED
     assert not any("sampler" in sentence for sentence in exact.cannot_know)
     assert any("sampler" in sentence for sentence in explain(facts).cannot_know)
 
@@ -85,8 +86,8 @@ def test_flips_alone_are_inconclusive_and_say_what_was_not_measured(tmp_path):
     wanted = request(dtypes=("bfloat16",), reference=False)
     search_flips(wanted, tmp_path / "flips.json", load=with_logits(depends_on_batch))
     explanation = explain(gather(tmp_path))
-    assert explanation.verdict is Verdict.INCONCLUSIVE
-    assert "neighbours" in explanation.because
+    assert explanation.judgement is Judgement.CANNOT_TELL
+    assert "no control made" in explanation.because
 
 
 @pytest.mark.torch
@@ -97,7 +98,7 @@ def test_a_batch_much_farther_from_float32_is_no_change_of_order(tmp_path):
     facts = measured(tmp_path, "reorders")
     search_flips(request(random=1), tmp_path / "flips.json", load=with_logits(lambda x: x + x / 8 if len(x) > 1 else x))
     explanation = explain(replace(gather(tmp_path), orders=facts.orders))
-    assert explanation.verdict is Verdict.INCONCLUSIVE
+    assert explanation.judgement is Judgement.CANNOT_TELL
     assert "not equally far from float32" in explanation.because
 
 
@@ -107,7 +108,7 @@ def test_a_search_that_does_not_repeat_is_nondeterminism(tmp_path):
     from tracediff.measure.flips import search_flips
 
     search_flips(request(random=1, reference=False), tmp_path / "flips.json", load=with_logits(noisy))
-    assert explain(gather(tmp_path)).verdict is Verdict.SUSPECT_RUNS
+    assert explain(gather(tmp_path)).judgement is Judgement.NOT_REPEATABLE
 
 
 CLEAN = Control(equal=True, compared="planted")
@@ -147,71 +148,88 @@ def repaired(*minimal, equal):
 
 def test_a_clean_capture_with_another_order_at_its_origin_is_expected():
     explanation = explain(facts())
-    assert explanation.verdict is Verdict.EXPECTED
-    assert "where the difference begins, model.layers.0.self_attn.q_proj in prefill" in explanation.headline
-    assert any("split-K 3 → 2" in check.because for check in explanation.checks)
+    assert explanation.judgement is Judgement.EXPECTED
+    assert "the difference begins in model.layers.0.self_attn.q_proj (prefill)" in explanation.headline
+    assert any("split-K 3 → 2" in each.because for each in explanation.questions)
 
 
 @pytest.mark.parametrize(
-    ("changes", "verdict", "words"),
+    ("changes", "judgement", "words"),
     [
-        ({"controls": {"run_to_run": FAILED}}, Verdict.SUSPECT_RUNS, "other bits"),
-        ({"controls": {"neighbours": FAILED}}, Verdict.SUSPECT_ROWS, "other bits"),
-        ({"controls": {"position": FAILED}}, Verdict.INCONCLUSIVE, "other bits"),
+        ({"controls": {"run_to_run": FAILED}}, Judgement.NOT_REPEATABLE, "other bits"),
+        ({"controls": {"neighbours": FAILED}}, Judgement.LEAK, "other bits"),
+        ({"controls": {"position": FAILED}}, Judgement.CANNOT_TELL, "other bits"),
         (
             {"controls": {"neighbours": Control(equal=None, compared="")}},
-            Verdict.INCONCLUSIVE,
-            "'neighbours' was not measured",
+            Judgement.CANNOT_TELL,
+            "'neighbours' could not be made",
         ),
-        ({"pair": {"first_origin": None}}, Verdict.INCONCLUSIVE, "no replayed module does"),
-        ({"orders": ()}, Verdict.INCONCLUSIVE, "neither traces nor a repair"),
-        ({"pair": {"logits": {"prefill": Bits(equal=True)}}}, Verdict.INCONCLUSIVE, "nothing to explain"),
-        ({"pair": {"logits": {"prefill": None}}}, Verdict.INCONCLUSIVE, "no logits were compared"),
+        ({"pair": {"first_origin": None, "modules": {}}}, Judgement.CANNOT_TELL, "no replayed module"),
+        ({"orders": ()}, Judgement.EXPECTED, "no traces say what changed at the origin"),
+        ({"pair": {"logits": {"prefill": Bits(equal=True)}}}, Judgement.NO_DIFFERENCE, "bit-identical"),
+        ({"pair": {"logits": {"prefill": None}}}, Judgement.CANNOT_TELL, "no logits were compared"),
         (
             {"orders": (), "pair": repaired("q_proj", equal=True)},
-            Verdict.EXPECTED,
+            Judgement.EXPECTED,
             "batch 2: q_proj",
         ),
         (
             {"orders": (), "pair": repaired(equal=False)},
-            Verdict.INCONCLUSIVE,
+            Judgement.CANNOT_TELL,
             "does not make the logits bit-identical",
         ),
     ],
 )
-def test_each_answer_leads_where_it_must(changes, verdict, words):
+def test_each_answer_leads_where_it_must(changes, judgement, words):
     explanation = explain(facts(**changes))
-    assert explanation.verdict is verdict
+    assert explanation.judgement is judgement
     assert words in json.dumps(explanation.to_dict())
 
 
 def test_the_gravest_suspicion_is_named_first():
     broken = dict.fromkeys(("run_to_run", "neighbours", "position"), FAILED)
-    assert explain(facts(controls=broken)).verdict is Verdict.SUSPECT_RUNS
+    # Noise was not measured here, and a run that does not repeat itself looks like a leak.
+    assert explain(facts(controls=broken)).judgement is Judgement.NOT_REPEATABLE
 
 
 def test_bits_that_change_where_the_trace_promised_the_same_order_are_not_explained():
     order = replace(facts().orders[0], verdict="same-order", reason="tile only")
     explanation = explain(facts(orders=(order,)))
-    assert explanation.verdict is Verdict.INCONCLUSIVE
-    assert "though the trace says same-order" in explanation.because
+    assert explanation.judgement is Judgement.CANNOT_TELL
+    assert "a prediction of equal bits was contradicted" in explanation.because
+    assert any("though the trace says same-order" in each.because for each in explanation.questions)
 
 
 @pytest.mark.parametrize(
-    ("margin", "verdict"), [(0.0, Verdict.EXPECTED), (3.0, Verdict.EXPECTED), (900.0, Verdict.INCONCLUSIVE)]
+    ("margin", "judgement", "reply"),
+    [
+        (0.0, Judgement.EXPECTED, Reply.YES),
+        (0.04, Judgement.EXPECTED, Reply.YES),
+        (0.5, Judgement.CANNOT_TELL, Reply.NO),
+        (None, Judgement.EXPECTED, Reply.CANNOT_TELL),
+    ],
 )
-def test_a_flip_of_the_captured_run_must_be_a_near_tie(margin, verdict):
-    from tracediff.findings.facts import StoredFlip
+def test_a_flip_of_the_captured_run_must_be_a_near_tie(margin, judgement, reply):
+    move = LogitsMove(max_abs=0.05, scale=9.0, margins=(margin, margin), top_changes=(0.04, 0.04))
+    explanation = explain(facts(pair={"tokens": {"prefill": (5, 6)}, "moves": {"prefill": move}}))
+    assert explanation.judgement is judgement
+    assert explanation.questions[-1].reply is reply
 
-    flip = StoredFlip(batch=2, phase="prefill", tokens=(5, 6), margin_ulp=margin)
-    assert explain(facts(stored_flips=(flip,))).verdict is verdict
+
+def test_what_was_not_found_is_never_answered_with_yes():
+    """No token flipped: there is nothing to ask. No origin changed its order for sure: that cannot be told."""
+    unknown = replace(facts().orders[0], verdict="unknown", reason="block 128 → 64")
+    explanation = explain(facts(orders=(unknown, unknown, unknown), pair=repaired("q_proj", equal=True)))
+    replies = {each.text: each.reply for each in explanation.questions}
+    assert replies["Is it the order of summation that changed there?"] is Reply.CANNOT_TELL
+    assert replies["Is every flipped token a near tie?"] is Reply.NOTHING
 
 
 @pytest.mark.torch
 def test_stored_logits_are_read_without_torch(tmp_path):
     torch = pytest.importorskip("torch")
     safetensors = pytest.importorskip("safetensors.torch")
-    from tracediff.findings.stored_logits import read_logits
+    from tracediff.measured.logits import read_logits
 
     tensors = {
         f"1/{name}": (torch.randn(50) * 9).to(getattr(torch, name)) for name in ("float16", "bfloat16", "float32")
@@ -253,10 +271,12 @@ def test_a_file_for_a_directory_is_one_line(tmp_path):
 def test_the_explanation_is_json_and_markdown_with_every_question():
     explanation = explain(facts())
     data = json.loads(json.dumps(explanation.to_dict()))
-    assert [check["answer"] for check in data["checks"]] == ["yes", "yes", "yes", "unknown", "yes", "yes", "yes", "yes"]
+    assert [each["answer"] for each in data["questions"]] == [
+        *("yes", "yes", "yes", "cannot tell", "yes", "yes", "yes", "nothing to ask"),
+    ]
     text = explanation_to_markdown(explanation)
-    for check in explanation.checks:
-        assert check.question in text
+    for each in explanation.questions:
+        assert each.text in text
 
 
 PROFILES = Path(__file__).parents[2] / "profiles"
@@ -268,14 +288,15 @@ PROFILES = Path(__file__).parents[2] / "profiles"
 )
 def test_the_recorded_captures_are_expected(dtype, origin):
     explanation = explain(gather(PROFILES / f"llama-3-8b-{dtype}"))
-    assert explanation.verdict is Verdict.EXPECTED
-    assert f"model.layers.{origin} in prefill" in explanation.because
+    assert explanation.judgement is Judgement.EXPECTED
+    assert f"model.layers.{origin} (prefill)" in explanation.because
 
 
 def test_a_capture_with_its_flips_and_repeats_is_explained_by_all_of_them(tmp_path):
     for source in (*(PROFILES / "llama-3-8b-float16").iterdir(), *(PROFILES / "tokens").glob("*.json")):
         (tmp_path / source.name).symlink_to(source)
     explanation = explain(gather(tmp_path))
-    assert explanation.verdict is Verdict.EXPECTED
-    assert "the largest margin of 92 flips is 6 ULP" in explanation.because
-    assert any("another order at 256 of 274 origins" in check.because for check in explanation.checks)
+    assert explanation.judgement is Judgement.EXPECTED
+    because = {each.text: each.because for each in explanation.questions}
+    assert because["Is every flipped token a near tie?"].startswith("of 92 flips none had a margin larger")
+    assert "another order at 256 of 274 origins" in because["Is it the order of summation that changed there?"]

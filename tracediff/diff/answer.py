@@ -8,7 +8,7 @@ where a measurement is missing or contradicts another, the answer is that one *c
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -17,7 +17,7 @@ from tracediff.diff.overview import Group, Section, overview, sums_products
 from tracediff.diff.result import Row, TraceDiff, Verdict
 from tracediff.diff.standing import Standing
 from tracediff.diff.words import listing
-from tracediff.measured import CONTROLS, Control, LogitsMove, Repair, RunEvidence, Unstable
+from tracediff.measured import CONTROLS, Control, Repair, RunEvidence, Unstable
 from tracediff.measured import Answer as ControlResult
 from tracediff.text import shorten
 
@@ -103,6 +103,21 @@ class Margin:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Assessment:
+    """A judgement with its words.
+
+    Attributes:
+        judgement: What the evidence amounts to.
+        outcome: What came out, in one phrase.
+        settle: What would settle the open question; empty where none is open.
+    """
+
+    judgement: Judgement
+    outcome: str
+    settle: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """What happened between two traces.
 
@@ -169,12 +184,12 @@ def answer(diff: TraceDiff) -> Answer:
     sections = overview(diff.rows)
     controls = _controls(diff.evidence)
     contradicted = [row for row in diff.rows if row.contradicted]
-    judgement, outcome, settle = _judge(diff, controls, contradicted)
+    found = _judge(diff, contradicted)
     return Answer(
-        judgement=judgement,
+        judgement=found.judgement,
         measured=_measured(diff),
-        outcome=outcome,
-        cause="" if judgement is Judgement.NO_DIFFERENCE else _cause(sections, contradicted),
+        outcome=found.outcome,
+        cause="" if found.judgement is Judgement.NO_DIFFERENCE else _cause(sections, contradicted),
         chain=_chain(diff),
         margin=None if diff.evidence is None else _margin(diff.evidence),
         controls=controls,
@@ -186,7 +201,7 @@ def answer(diff: TraceDiff) -> Answer:
             *(("a", left_out) for left_out in diff.a.not_compared),
             *(("b", left_out) for left_out in diff.b.not_compared),
         ),
-        settle=settle,
+        settle=found.settle,
         sections=sections,
     )
 
@@ -194,58 +209,75 @@ def answer(diff: TraceDiff) -> Answer:
 # -- the judgement ----------------------------------------------------------------------------------------------------
 
 
-def _judge(  # noqa: PLR0911 -- one return per judgement, gravest first
-    diff: TraceDiff, controls: Sequence[ControlAnswer], contradicted: Sequence[Row]
-) -> tuple[Judgement, str, str]:
-    """Return the judgement, the outcome in words, and what would settle an open question."""
+def _judge(diff: TraceDiff, contradicted: Sequence[Row]) -> Assessment:
     if not diff.rows:
-        return Judgement.CANNOT_TELL, "neither trace holds a kernel to compare", "see --explain-coverage"
+        outcome = "neither trace holds a kernel to compare"
+        return Assessment(judgement=Judgement.CANNOT_TELL, outcome=outcome, settle="see `show --explain-coverage`")
     if diff.evidence is None or not diff.evidence.logits:
         return _judge_traces(diff)
-    evidence = diff.evidence
-    found = {control.name: control.result for control in controls}
+    origins = sum(row.bits_equal is False for row in diff.rows)
+    found = judge(diff.evidence, origins, len(contradicted))
+    if found.judgement is Judgement.NO_DIFFERENCE:
+        return replace(found, outcome=found.outcome + _unmoved(diff))
+    return found
+
+
+def judge(evidence: RunEvidence, origins: int, contradicted: int = 0) -> Assessment:  # noqa: PLR0911 -- one per judgement
+    """Judge what was measured of two batch sizes, gravest first.
+
+    Args:
+        evidence: Of the whole runs.
+        origins: Modules that gave other bits on equal inputs.
+        contradicted: Of these, modules that were predicted to keep their bits.
+    """
     outcome = _outcome(evidence)
-    if found.get("neighbours") is ControlResult.DIFFERS:
-        return Judgement.LEAK, "a row's bits depend on what its neighbours hold", ""
-    if evidence.unstable or found.get("run to run") is ControlResult.DIFFERS:
-        return Judgement.NOT_REPEATABLE, f"the same run gives other bits again; {outcome}", _steadier(evidence)
+    controls = {name: control.answer for name, control in evidence.controls.items()}
+    # Where noise was not measured, a run that does not repeat itself explains other bits beside other neighbours too.
+    confirmed = evidence.repeats is not None or controls.get("run_to_run") is ControlResult.EQUAL
+    if controls.get("neighbours") is ControlResult.DIFFERS and confirmed:
+        return Assessment(judgement=Judgement.LEAK, outcome="a row's bits depend on what its neighbours hold")
+    if evidence.unstable or controls.get("run_to_run") is ControlResult.DIFFERS:
+        return Assessment(
+            judgement=Judgement.NOT_REPEATABLE,
+            outcome=f"the same run gives other bits again; {outcome}",
+            settle=_steadier(evidence),
+        )
     if contradicted:
-        settle = "please report this: the rule that promised equal bits is wrong"
-        return Judgement.CANNOT_TELL, f"{outcome}; a prediction of equal bits was contradicted", settle
-    if all(bits is None or bits.equal for bits in evidence.logits.values()):
-        if all(bits is None for bits in evidence.logits.values()):
-            return Judgement.CANNOT_TELL, outcome, _HOW_TO_MEASURE
-        return Judgement.NO_DIFFERENCE, outcome + _unmoved(diff), ""
-    open_question = _open_question(diff, found)
-    if open_question:
-        return Judgement.CANNOT_TELL, f"{outcome}; {open_question}", _HOW_TO_MEASURE
-    return Judgement.EXPECTED, outcome, ""
+        return Assessment(
+            judgement=Judgement.CANNOT_TELL,
+            outcome=f"{outcome}; a prediction of equal bits was contradicted",
+            settle="please report this: the rule that promised equal bits is wrong",
+        )
+    known = [bits for bits in evidence.logits.values() if bits is not None]
+    if not known:
+        return Assessment(judgement=Judgement.CANNOT_TELL, outcome=outcome, settle=_HOW_TO_MEASURE)
+    if all(bits.equal for bits in known):
+        return Assessment(judgement=Judgement.NO_DIFFERENCE, outcome=outcome)
+    question = _open_question(evidence, controls, origins)
+    if question:
+        return Assessment(judgement=Judgement.CANNOT_TELL, outcome=f"{outcome}; {question}", settle=_HOW_TO_MEASURE)
+    return Assessment(judgement=Judgement.EXPECTED, outcome=outcome)
 
 
-def _open_question(diff: TraceDiff, found: Mapping[str, ControlResult]) -> str:
+def _open_question(evidence: RunEvidence, controls: Mapping[str, ControlResult], origins: int) -> str:
     """Return why a difference of logits cannot be called expected; empty where it can."""
-    for name in ("row position", "profiler"):
-        if found.get(name) is ControlResult.DIFFERS:
-            return f"the control '{name}' found other bits"
-    missing = [_CONTROL_NAMES[name] for name in _NEEDED if found.get(_CONTROL_NAMES[name]) is not ControlResult.EQUAL]
+    for name in ("position", "profiler"):
+        if controls.get(name) is ControlResult.DIFFERS:
+            return f"the control '{_CONTROL_NAMES[name]}' found other bits"
+    missing = [_CONTROL_NAMES[name] for name in _NEEDED if controls.get(name) is not ControlResult.EQUAL]
     if missing:
         return f"whether a fault could explain it is open: {listing(missing)} not controlled"
-    if not any(row.bits_equal is False for row in diff.rows):
+    if not origins:
         return "yet no replayed module gives other bits"
-    moves = {} if diff.evidence is None else diff.evidence.moves
-    far = [phase for phase, move in moves.items() if _flipped(diff, phase) and not _near_tie(move)]
+    if evidence.repair is not None and not evidence.repair.logits_equal:
+        return "yet computing every module row by row does not make the logits bit-identical"
+    far = [phase for phase, move in evidence.moves.items() if _flipped(evidence, phase) and move.near_tie is False]
     return f"the token that flipped in {listing(far)} was no near tie" if far else ""
 
 
-def _flipped(diff: TraceDiff, phase: str) -> bool:
-    a, b = (0, 0) if diff.evidence is None else diff.evidence.tokens.get(phase, (0, 0))
+def _flipped(evidence: RunEvidence, phase: str) -> bool:
+    a, b = evidence.tokens.get(phase, (0, 0))
     return a != b
-
-
-def _near_tie(move: LogitsMove) -> bool:
-    """Whether the top two logits moved by no less than what lay between them: only then can a token flip."""
-    pairs = zip(move.margins, move.top_changes, strict=True)
-    return all(margin is None or change is None or margin <= change for margin, change in pairs)
 
 
 def _steadier(evidence: RunEvidence) -> str:
@@ -256,24 +288,29 @@ def _steadier(evidence: RunEvidence) -> str:
     return "measure with another attention backend (`--attention flash`)"
 
 
-def _judge_traces(diff: TraceDiff) -> tuple[Judgement, str, str]:
+def _judge_traces(diff: TraceDiff) -> Assessment:
     """Judge by the traces alone: nothing was measured."""
     verdicts = diff.verdicts
     left_out = sum(each.kernels for each in diff.not_compared if each.weighs)
     one_sided = sum(not row.a or not row.b for row in diff.rows)
     if verdicts[Verdict.ORDER_CHANGED]:
-        return Judgement.EXPECTED, "bits can differ", f"not measured; {_HOW_TO_MEASURE}"
+        return Assessment(
+            judgement=Judgement.EXPECTED, outcome="bits can differ", settle=f"not measured; {_HOW_TO_MEASURE}"
+        )
     if verdicts[Verdict.UNKNOWN]:
         what = f"{verdicts[Verdict.UNKNOWN]:,} of {len(diff.rows):,} modules cannot be judged from the traces"
         if one_sided:
             what += f" ({one_sided:,} ran in one trace only)"
-        return Judgement.CANNOT_TELL, what, _HOW_TO_MEASURE
+        return Assessment(judgement=Judgement.CANNOT_TELL, outcome=what, settle=_HOW_TO_MEASURE)
     if left_out:
-        what = f"no difference in what was compared, but {left_out:,} kernels were not compared"
-        return Judgement.CANNOT_TELL, what, "compare the phases they ran in, or record both runs alike"
+        return Assessment(
+            judgement=Judgement.CANNOT_TELL,
+            outcome=f"no difference in what was compared, but {left_out:,} kernels were not compared",
+            settle="compare the phases they ran in, or record both runs alike",
+        )
     if verdicts[Verdict.SAME_KERNELS] == len(diff.rows):
-        return Judgement.NO_DIFFERENCE, "the same kernels, launched alike", ""
-    return Judgement.NO_DIFFERENCE, "every sum keeps its order" + _unmoved(diff), ""
+        return Assessment(judgement=Judgement.NO_DIFFERENCE, outcome="the same kernels, launched alike")
+    return Assessment(judgement=Judgement.NO_DIFFERENCE, outcome="every sum keeps its order" + _unmoved(diff))
 
 
 def _outcome(evidence: RunEvidence) -> str:

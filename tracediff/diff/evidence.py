@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from tracediff.diff.result import TraceDiff
-from tracediff.measured import EVIDENCE_FILE, Evidence, MalformedEvidenceError, PairEvidence, read_evidence
+from tracediff.errors import TracediffError
+from tracediff.measured import EVIDENCE_FILE, Evidence, MalformedEvidenceError, PairEvidence, read_evidence_of
 from tracediff.text import shorten
 
 
@@ -17,13 +18,14 @@ def attach_evidence(diff: TraceDiff) -> TraceDiff:
     """
     a, b = diff.a.info, diff.b.info
     directory = Path(a.path).absolute().parent
-    path = directory / EVIDENCE_FILE
-    if directory != Path(b.path).absolute().parent or not path.is_file():
+    if directory != Path(b.path).absolute().parent:
         return diff
     try:
-        evidence = read_evidence(path)
-    except (OSError, MalformedEvidenceError) as error:
+        evidence = read_evidence_of(directory)
+    except (OSError, MalformedEvidenceError, TracediffError) as error:
         return _warned(diff, f"{EVIDENCE_FILE} beside the traces cannot be used: {error}.")
+    if evidence is None:
+        return diff
     for word, said, known in (("model", evidence.model, a.model), ("dtype", evidence.dtype, a.dtype)):
         if known is not None and said != known:
             of = f"{word} {shorten(said, 60)}, the traces of {known}"

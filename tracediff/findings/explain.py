@@ -1,9 +1,7 @@
-"""Bug or not: walk the questions that tell a change of reduction order from a fault. Pure: facts in, verdict out.
+"""Is it a bug? The questions that tell a change of reduction order from a fault, over everything a folder holds.
 
-The same prompt at another batch size may give other bits because sums are taken in another order; that is expected and
-every kernel library does it. What is never expected: bits that change from run to run, a row that depends on what its
-neighbours hold, a sampler that does not take the largest logit at temperature 0. Each question is answered yes, no, or
-unknown where nothing was measured, and the first suspicion found wins, gravest first.
+The judgement of each pair of batch sizes is that of its `Answer`; flip searches, repeats and a check of the sampler can
+only make it graver or leave it open. Each question is answered yes, no, cannot tell, or that there is nothing to ask.
 """
 
 from __future__ import annotations
@@ -13,169 +11,182 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from tracediff.diff.answer import Judgement, judge
 from tracediff.findings.facts import Facts, OriginOrder
 from tracediff.findings.flips_summary import Summary, summarise
 from tracediff.findings.sampler import SamplerReport
-from tracediff.measured import PairEvidence
+from tracediff.measured import PairEvidence, State
 
-# Two orders of rounding stand about equally far from float32; a batch size this much farther away does more than round.
+# Two orders of rounding are about equally far from float32; a batch size this much farther away does more than round.
 _FARTHEST_RATIO = 2.0
-# Without a float32 reference: a convention for "a near tie", in ULP of the logits' dtype.
-_NEAR_TIE_ULP = 32.0
+
+#: Gravest first.
+_GRAVITY = (
+    Judgement.LEAK,
+    Judgement.SAMPLER,
+    Judgement.NOT_REPEATABLE,
+    Judgement.CANNOT_TELL,
+    Judgement.EXPECTED,
+    Judgement.NO_DIFFERENCE,
+)
 
 
-class Verdict(StrEnum):
-    """What the evidence amounts to."""
+class Reply(StrEnum):
+    """The answer to one question."""
 
-    EXPECTED = "expected: reduction order"
-    SUSPECT_ROWS = "suspect: data dependence between rows"
-    SUSPECT_SAMPLER = "suspect: sampler"
-    SUSPECT_RUNS = "suspect: nondeterminism run to run"
-    INCONCLUSIVE = "inconclusive"
+    YES = "yes"
+    NO = "no"
+    CANNOT_TELL = "cannot tell"
+    NOTHING = "nothing to ask"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
+class Question:
     """One question.
 
     Attributes:
-        question: In plain words.
-        answer: True, False, or None where nothing was measured.
+        text: In plain words.
+        reply: The answer.
         because: The evidence, in one sentence.
     """
 
-    question: str
-    answer: bool | None
+    text: str
+    reply: Reply
     because: str
-
-    @property
-    def word(self) -> str:
-        """The answer as shown."""
-        return {True: "yes", False: "no", None: "unknown"}[self.answer]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """The verdict and how it was reached.
+    """The judgement and how it was reached.
 
     Attributes:
-        verdict: What the evidence amounts to.
+        judgement: The gravest of all that was found.
         because: Why, in one sentence.
-        checks: The questions in the order they were asked.
+        questions: In the order in which they were asked.
         cannot_know: What this evidence does not show, one sentence each.
     """
 
-    verdict: Verdict
+    judgement: Judgement
     because: str
-    checks: tuple[Check, ...]
+    questions: tuple[Question, ...]
     cannot_know: tuple[str, ...]
 
     @property
     def headline(self) -> str:
-        """The verdict in one line."""
-        if self.verdict is Verdict.INCONCLUSIVE:
-            return f"{self.verdict} because {self.because}"
-        return f"{self.verdict} ({self.because})"
+        """The judgement in one line."""
+        return f"{self.judgement}: {self.because}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""
         return {
-            "schema": 1,
+            "schema": 2,
             "kind": "explanation",
-            "verdict": str(self.verdict),
+            "judgement": str(self.judgement),
             "because": self.because,
-            "checks": [
-                {"question": check.question, "answer": check.word, "because": check.because} for check in self.checks
+            "questions": [
+                {"question": each.text, "answer": str(each.reply), "because": each.because} for each in self.questions
             ],
             "cannot_know": list(self.cannot_know),
         }
 
 
 def explain(facts: Facts, sampler: SamplerReport | None = None) -> Explanation:
-    """Walk the decision.
+    """Ask every question and judge.
 
     Args:
         facts: What a capture directory holds.
         sampler: What a check of the sampler found; None where none was checked.
     """
-    runs = _run_to_run(facts)
+    runs, exact, margin = _run_to_run(facts), _sampler(sampler), _margin(facts)
     rows = _control(facts, "neighbours", "Does a row keep its bits when its neighbours hold something else?")
-    place = _position(facts)
-    exact = _sampler(sampler)
-    differs = _differs(facts)
-    origin = _origin(facts)
-    order = _order(facts)
-    margin = _margin(facts)
-    checks = (runs, rows, place, exact, differs, origin, order, margin)
-    verdict, because = _decide(runs, rows, place, exact, differs, origin, order, margin)
-    return Explanation(verdict=verdict, because=because, checks=checks, cannot_know=_cannot_know(facts, sampler))
-
-
-def _decide(
-    runs: Check, rows: Check, place: Check, exact: Check, differs: Check, origin: Check, order: Check, margin: Check
-) -> tuple[Verdict, str]:
-    for check, suspicion in (
-        (runs, Verdict.SUSPECT_RUNS),
-        (rows, Verdict.SUSPECT_ROWS),
-        (exact, Verdict.SUSPECT_SAMPLER),
-    ):
-        if check.answer is False:
-            return suspicion, check.because
-    if differs.answer is False:
-        return Verdict.INCONCLUSIVE, f"there is nothing to explain: {differs.because}"
-    needed = (runs, rows, differs, origin, order, margin)
-    against = [check.because for check in (place, *needed) if check.answer is False]
-    if against:
-        return Verdict.INCONCLUSIVE, against[0]
-    unknown = [check for check in needed if check.answer is None]
-    if unknown:
-        return Verdict.INCONCLUSIVE, "; ".join(check.because for check in unknown)
-    return (
-        Verdict.EXPECTED,
-        f"no control failed, and the order of summation changed where the difference begins, {origin.because}; "
-        f"{margin.because}",
+    questions = (runs, rows, _position(facts), exact, _differs(facts), _origin(facts), _order(facts), margin)
+    found = [*_pair_judgements(facts), *_beyond_the_pairs(facts, runs, exact, margin)]
+    judgement, because = min(found, key=lambda each: _GRAVITY.index(each[0]))
+    return Explanation(
+        judgement=judgement, because=because, questions=questions, cannot_know=_cannot_know(facts, sampler)
     )
 
 
-def _run_to_run(facts: Facts) -> Check:
+def _pair_judgements(facts: Facts) -> list[tuple[Judgement, str]]:
+    """Judge each pair of batch sizes as `tracediff diff` does."""
+    found = []
+    for pair in _pairs(facts):
+        assert facts.evidence is not None
+        origins = [
+            module for modules in pair.modules.values() for module in modules.values() if module.state is State.ORIGIN
+        ]
+        orders = [order for order in facts.orders if order.batch == pair.batches[1]]
+        contradicted = sum(order.verdict in _KEEPS_BITS for order in orders)
+        assessed = judge(facts.evidence.run(pair, pair.batches[0]), len(origins), contradicted)
+        where = f"batch {pair.batches[0]} → {pair.batches[1]}: {assessed.outcome}"
+        if assessed.judgement is Judgement.EXPECTED and pair.first_origin is not None:
+            phase, module = pair.first_origin
+            where += f"; the difference begins in {module} ({phase})"
+        if assessed.settle:
+            where += f" ({assessed.settle})"
+        found.append((assessed.judgement, where))
+    return found
+
+
+_KEEPS_BITS = frozenset({"same-order", "same-kernels"})
+
+
+def _beyond_the_pairs(facts: Facts, runs: Question, exact: Question, margin: Question) -> list[tuple[Judgement, str]]:
+    """Judge what only flip searches, repeats and the sampler's check can tell."""
+    found = []
+    if exact.reply is Reply.NO:
+        found.append((Judgement.SAMPLER, exact.because))
+    if runs.reply is Reply.NO:
+        found.append((Judgement.NOT_REPEATABLE, runs.because))
+    if margin.reply is Reply.NO:
+        found.append((Judgement.CANNOT_TELL, margin.because))
+    if not _pairs(facts):
+        missing = "no module was replayed and no control made: `tracediff capture --evidence` does both"
+        found.append((Judgement.CANNOT_TELL, missing))
+    return found
+
+
+def _run_to_run(facts: Facts) -> Question:
     question = "Does the same run give the same bits again?"
     for name, result in facts.determinism:
         for row in result.rows:
             if row.operation == "model forward" and row.setting == "default" and row.varies:
                 because = f"the model's forward ({row.dtype}) gave other bits in run {row.first_different} ({name})"
-                return Check(question=question, answer=False, because=because)
+                return Question(text=question, reply=Reply.NO, because=because)
     for name, found in facts.flips:
         for search in found.searches:
             if not search.repeatable:
                 because = f"the same {search.label} run twice at batch {found.settings.batches[0]} differs ({name})"
-                return Check(question=question, answer=False, because=because)
+                return Question(text=question, reply=Reply.NO, because=because)
     stored = _control(facts, "run_to_run", question)
-    if stored.answer is not None:
+    if stored.reply is not Reply.CANNOT_TELL:
         return stored
     repeated = [name for name, result in facts.flips if result.searches] + [
         name for name, result in facts.determinism if any(row.operation == "model forward" for row in result.rows)
     ]
     if repeated:
-        return Check(question=question, answer=True, because=f"a forward repeated its bits ({', '.join(repeated)})")
+        return Question(text=question, reply=Reply.YES, because=f"a forward repeated its bits ({', '.join(repeated)})")
     return stored
 
 
-def _control(facts: Facts, name: str, question: str) -> Check:
+def _control(facts: Facts, name: str, question: str) -> Question:
     control = None if facts.evidence is None else facts.evidence.controls.get(name)
     words = name.replace("_", " ")
-    if control is None or control.equal is None:
-        return Check(question=question, answer=None, because=f"the control '{words}' was not measured")
+    if control is None:
+        return Question(text=question, reply=Reply.CANNOT_TELL, because=f"the control '{words}' was not measured")
+    if control.equal is None:
+        because = control.why or f"the control '{words}' could not be made"
+        return Question(text=question, reply=Reply.CANNOT_TELL, because=because)
     if control.equal:
-        return Check(question=question, answer=True, because=f"{control.compared}: equal bits")
+        return Question(text=question, reply=Reply.YES, because=f"{control.compared}: equal bits")
     where = f", first in {control.first}" if control.first else ""
-    size = f", up to {control.max_ulp:,} ULP" if control.max_ulp else ""
-    return Check(question=question, answer=False, because=f"{control.compared}: other bits{where}{size}")
+    return Question(text=question, reply=Reply.NO, because=f"{control.compared}: other bits{where}")
 
 
-def _position(facts: Facts) -> Check:
+def _position(facts: Facts) -> Question:
     question = "Does a row keep its bits at another place in the batch?"
     stored = _control(facts, "position", question)
-    if stored.answer is not None:
+    if stored.reply is not Reply.CANNOT_TELL:
         return stored
     summaries = _summaries(facts)
     for name, summary in summaries:
@@ -184,27 +195,27 @@ def _position(facts: Facts) -> Check:
                 f"equal rows of one batch differ in bits ({summary.precision}, batch {summary.batch}, {name}): a "
                 "kernel that treats edge rows otherwise does this, and so does an indexing fault"
             )
-            return Check(question=question, answer=False, because=because)
+            return Question(text=question, reply=Reply.NO, because=because)
     if summaries:
-        return Check(question=question, answer=True, because="all rows of a batch of copies have the same bits")
+        return Question(text=question, reply=Reply.YES, because="all rows of a batch of copies have the same bits")
     return stored
 
 
-def _sampler(report: SamplerReport | None) -> Check:
+def _sampler(report: SamplerReport | None) -> Question:
     question = "Does the sampler take the largest raw logit at temperature 0?"
     if report is None:
         because = "no sampler was given (--sampler module:function); tokens here are the argmax of raw logits"
-        return Check(question=question, answer=None, because=because)
+        return Question(text=question, reply=Reply.CANNOT_TELL, because=because)
     wrong = [result for result in report.results if result.problem is not None]
     if wrong:
         first = wrong[0]
         because = f"{report.sampler}, {first.dtype}, {first.name}: {first.problem} ({len(wrong)} cases fail)"
-        return Check(question=question, answer=False, because=because)
+        return Question(text=question, reply=Reply.NO, because=because)
     because = f"{report.sampler} returned the argmax in all {len(report.results)} cases"
-    return Check(question=question, answer=True, because=because)
+    return Question(text=question, reply=Reply.YES, because=because)
 
 
-def _differs(facts: Facts) -> Check:
+def _differs(facts: Facts) -> Question:
     question = "Do logits differ between batch sizes?"
     differing = [
         f"batch {pair.batches[1]}, {phase}"
@@ -219,48 +230,48 @@ def _differs(facts: Facts) -> Check:
         if summary.equal_steps < summary.steps
     ]
     if differing or searched:
-        return Check(question=question, answer=True, because=f"first in {(differing + searched)[0]}")
+        return Question(text=question, reply=Reply.YES, because=f"first in {(differing + searched)[0]}")
     if compared or facts.flips:
-        return Check(question=question, answer=False, because="all logits that were measured have equal bits")
-    return Check(question=question, answer=None, because="no logits were compared")
+        return Question(text=question, reply=Reply.NO, because="all logits that were measured have equal bits")
+    return Question(text=question, reply=Reply.CANNOT_TELL, because="no logits were compared")
 
 
-def _origin(facts: Facts) -> Check:
+def _origin(facts: Facts) -> Question:
     question = "Was the first module that differs on equal inputs found?"
     origins = [pair.first_origin for pair in _pairs(facts) if pair.first_origin is not None]
     if origins:
         phase, module = origins[0]
-        return Check(question=question, answer=True, because=f"{module} in {phase}")
+        return Question(text=question, reply=Reply.YES, because=f"{module} in {phase}")
     if any(bits is not None and not bits.equal for pair in _pairs(facts) for bits in pair.logits.values()):
         because = "the logits differ and no replayed module does"
-        return Check(question=question, answer=False, because=because)
+        return Question(text=question, reply=Reply.NO, because=because)
     because = "no difference of logits was replayed (tracediff capture --evidence does it)"
-    return Check(question=question, answer=None, because=because)
+    return Question(text=question, reply=Reply.CANNOT_TELL, because=because)
 
 
-def _order(facts: Facts) -> Check:
+def _order(facts: Facts) -> Question:
     question = "Is it the order of summation that changed there?"
-    contradicted = [order for order in facts.orders if order.verdict in {"same-order", "same-kernels"}]
+    contradicted = [order for order in facts.orders if order.verdict in _KEEPS_BITS]
     if contradicted:
         one = contradicted[0]
         because = f"{one.module} gives other bits on equal inputs though the trace says {one.verdict} ({one.reason})"
-        return Check(question=question, answer=False, because=because)
+        return Question(text=question, reply=Reply.NO, because=because)
+    if not any(pair.first_origin for pair in _pairs(facts)):
+        return Question(text=question, reply=Reply.NOTHING, because="no module gives other bits on equal inputs")
     changed = [order for order in facts.orders if order.verdict == "order-changed"]
-    seen = _order_words(facts.orders, changed)
-    if changed and len(changed) == len(facts.orders):
-        return Check(question=question, answer=True, because=seen)
+    seen = _order_words(facts.orders, changed) or "no traces say what changed at the origin"
     repairs = [(pair.batches[1], pair.repair) for pair in _pairs(facts) if pair.repair is not None]
-    if repairs and all(repair.logits_equal for _, repair in repairs):
-        kinds = "; ".join(f"batch {batch}: {', '.join(repair.minimal)}" for batch, repair in repairs)
-        repaired = f"computed row by row, as at batch 1, these make the logits bit-identical ({kinds})"
-        return Check(question=question, answer=True, because=f"{seen}; {repaired}" if seen else repaired)
-    if repairs:
-        because = "computing every module row by row does not make the logits bit-identical"
-        return Check(question=question, answer=False, because=because)
-    because = (
-        f"{seen}, and no repair was found" if seen else "neither traces nor a repair say what changed at the origin"
-    )
-    return Check(question=question, answer=None, because=because)
+    repaired = [
+        f"batch {batch}: {', '.join(repair.minimal)}"
+        for batch, repair in repairs
+        if repair.logits_equal and repair.minimal
+    ]
+    because = seen
+    if repaired:
+        because += f"; computed row by row, as at batch 1, these make the logits bit-identical ({'; '.join(repaired)})"
+    # All of them changed their order, or some did and the rest is repaired by computing rows one by one.
+    told = bool(changed) and (len(changed) == len(facts.orders) or len(repaired) == len(repairs) > 0)
+    return Question(text=question, reply=Reply.YES if told else Reply.CANNOT_TELL, because=because)
 
 
 def _order_words(orders: tuple[OriginOrder, ...], changed: list[OriginOrder]) -> str:
@@ -276,7 +287,7 @@ def _order_words(orders: tuple[OriginOrder, ...], changed: list[OriginOrder]) ->
     return f"the traces show another order at {len(changed)} of {len(orders)} origins{examples}{rest}"
 
 
-def _margin(facts: Facts) -> Check:
+def _margin(facts: Facts) -> Question:
     question = "Is every flipped token a near tie?"
     summaries = _summaries(facts)
     for name, summary in summaries:
@@ -286,24 +297,30 @@ def _margin(facts: Facts) -> Check:
                 f"batch {summary.batch} and batch {summary.base} are not equally far from float32: {ratio:.1f} times "
                 f"({summary.precision}, {name}); another order of rounding does not do that"
             )
-            return Check(question=question, answer=False, because=because)
+            return Question(text=question, reply=Reply.NO, because=because)
     flipping = [summary for _, summary in summaries if summary.flips]
-    flips = sum(summary.flips for summary in flipping) + len(facts.stored_flips)
+    near = [near for pair in _pairs(facts) for near in _flips_of_the_run(pair)]
+    flips = sum(summary.flips for summary in flipping) + len(near)
     if not flips:
-        compared = bool(summaries or _pairs(facts))
+        compared = bool(summaries or any(pair.tokens for pair in _pairs(facts)))
         because = "no token flipped in what was measured" if compared else "no token was compared"
-        return Check(question=question, answer=compared or None, because=because)
-    margins = [flip.margin_ulp for flip in facts.stored_flips] + [one.largest_flip_margin_ulp for one in flipping]
-    known = [margin for margin in margins if margin is not None]
-    if len(known) < len(margins):
-        return Check(question=question, answer=None, because="a token flipped and its logits are not stored")
-    because = f"the largest margin of {flips} flips is {max(known):.4g} ULP"
-    ratios = [_ratio(summary) for summary in flipping]
-    if ratios and not facts.stored_flips and None not in ratios:
-        because += f", and both batch sizes are about as far from float32 (ratio {max(filter(None, ratios)):.2f})"
-        return Check(question=question, answer=True, because=because)
-    near = max(known) <= _NEAR_TIE_ULP
-    return Check(question=question, answer=near, because=because + ("" if near else ", more than a near tie"))
+        return Question(text=question, reply=Reply.NOTHING if compared else Reply.CANNOT_TELL, because=because)
+    far = sum(summary.unexplained for summary in flipping) + near.count(False)
+    if far:
+        because = f"{far} of {flips} flips had a margin larger than what the two logits moved"
+        return Question(text=question, reply=Reply.NO, because=because)
+    if None in near:
+        because = "a token flipped, and how far its logits moved was not measured"
+        return Question(text=question, reply=Reply.CANNOT_TELL, because=because)
+    because = f"of {flips} flips none had a margin larger than what the two logits moved"
+    return Question(text=question, reply=Reply.YES, because=because)
+
+
+def _flips_of_the_run(pair: PairEvidence) -> list[bool | None]:
+    """Return for each token that flipped in the captured run whether it was a near tie; None where not measured."""
+    return [
+        pair.moves[phase].near_tie if phase in pair.moves else None for phase, (a, b) in pair.tokens.items() if a != b
+    ]
 
 
 def _pairs(facts: Facts) -> tuple[PairEvidence, ...]:

@@ -10,15 +10,13 @@ from typing import Any
 
 from tracediff.diff import diff_tables
 from tracediff.diff.evidence import attach_evidence
-from tracediff.dtypes import FORMATS, Floats
 from tracediff.errors import TracediffError
 from tracediff.findings import determinism as determinism_result
-from tracediff.findings import stored_logits
 from tracediff.findings.determinism import DeterminismResult, read_determinism
 from tracediff.findings.flips import FlipsResult
 from tracediff.findings.flips_file import KIND as FLIPS_KIND
 from tracediff.findings.flips_file import read_flips
-from tracediff.measured import EVIDENCE_FILE, LOGITS_FILE, Evidence, MalformedEvidenceError, State, read_evidence
+from tracediff.measured import EVIDENCE_FILE, Evidence, MalformedEvidenceError, State, read_evidence_of
 from tracediff.trace import read_trace
 
 MANIFEST_FILE_NAME = "manifest.json"
@@ -43,29 +41,11 @@ class OriginOrder:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StoredFlip:
-    """A token that differs in the captured run itself.
-
-    Attributes:
-        batch: The batch size compared with 1.
-        phase: Where.
-        tokens: Chosen at batch 1 and at `batch`.
-        margin_ulp: Margin at batch 1, in ULP of the logits' dtype; None where the logits are not stored.
-    """
-
-    batch: int
-    phase: str
-    tokens: tuple[int, int]
-    margin_ulp: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """Everything found.
 
     Attributes:
         evidence: What evidence.json holds, or None.
-        stored_flips: Tokens that differ in the captured run.
         orders: What the traces say about each origin; empty without traces.
         flips: Flip searches by file name.
         determinism: Run-to-run repeats by file name.
@@ -74,7 +54,6 @@ class Facts:
     """
 
     evidence: Evidence | None = None
-    stored_flips: tuple[StoredFlip, ...] = ()
     orders: tuple[OriginOrder, ...] = ()
     flips: tuple[tuple[str, FlipsResult], ...] = ()
     determinism: tuple[tuple[str, DeterminismResult], ...] = ()
@@ -92,7 +71,7 @@ def gather(directory: Path) -> Facts:
         raise TracediffError(f"{directory} is no directory", "give what `tracediff capture --out` wrote")
     documents = dict(_documents(directory))
     notes: list[str] = []
-    evidence = _evidence(directory / EVIDENCE_FILE)
+    evidence = _evidence(directory)
     flips = [name for name, document in documents.items() if document.get("kind") == FLIPS_KIND]
     repeats = [name for name, document in documents.items() if document.get("kind") == determinism_result.KIND]
     if evidence is None and not flips and not repeats:
@@ -102,9 +81,7 @@ def gather(directory: Path) -> Facts:
         )
     manifest = documents.get(MANIFEST_FILE_NAME) or {}
     orders: list[OriginOrder] = []
-    stored: tuple[StoredFlip, ...] = ()
     if evidence is not None:
-        stored = tuple(_stored_flips(evidence, directory / LOGITS_FILE))
         try:
             orders = list(_orders(evidence, manifest, directory, notes))
         except TracediffError as error:
@@ -112,7 +89,6 @@ def gather(directory: Path) -> Facts:
     weights = manifest.get("weights")
     return Facts(
         evidence=evidence,
-        stored_flips=stored,
         orders=tuple(orders),
         flips=tuple((name, read_flips(directory / name)) for name in flips),
         determinism=tuple((name, read_determinism(directory / name)) for name in repeats),
@@ -121,15 +97,13 @@ def gather(directory: Path) -> Facts:
     )
 
 
-def _evidence(path: Path) -> Evidence | None:
-    if not path.is_file():
-        return None
+def _evidence(directory: Path) -> Evidence | None:
     try:
-        return read_evidence(path)
+        return read_evidence_of(directory)
     except OSError as error:
-        raise TracediffError(f"cannot read {path}", error.strerror or str(error)) from error
+        raise TracediffError(f"cannot read {directory / EVIDENCE_FILE}", error.strerror or str(error)) from error
     except MalformedEvidenceError as error:
-        raise TracediffError(f"{path} cannot be used", str(error)) from error
+        raise TracediffError(f"{directory / EVIDENCE_FILE} cannot be used", str(error)) from error
 
 
 def _documents(directory: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -142,22 +116,6 @@ def _documents(directory: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             raise TracediffError(f"cannot read {path}", str(error)) from error
         if isinstance(document, dict):
             yield path.name, document
-
-
-def _stored_flips(evidence: Evidence, path: Path) -> Iterator[StoredFlip]:
-    logits = stored_logits.read_logits(path) if path.is_file() else {}
-    for pair in evidence.pairs:
-        base, batch = pair.batches
-        for phase, (a, b) in pair.tokens.items():
-            if a != b:
-                stored = logits.get(f"{base}/{phase}")
-                margin = None if stored is None else _margin_ulp(*stored)
-                yield StoredFlip(batch=batch, phase=phase, tokens=(a, b), margin_ulp=margin)
-
-
-def _margin_ulp(dtype: str, logits: Floats) -> float:
-    second, first = sorted(logits.tolist())[-2:]
-    return float((first - second) / FORMATS[dtype].spacing(first))
 
 
 def _traces(manifest: dict[str, Any], directory: Path) -> dict[int, Path]:

@@ -1,6 +1,13 @@
 """What was measured on a GPU beside a capture: the typed model of `evidence.json`, its reader and its writer."""
 
-from tracediff.measured.document import MalformedEvidenceError, decode_evidence, encode_evidence, read_evidence
+from tracediff.measured.document import (
+    MalformedEvidenceError,
+    decode_evidence,
+    encode_evidence,
+    read_evidence,
+    read_evidence_of,
+)
+from tracediff.measured.files import ACTIVATIONS_FILE, EVIDENCE_FILE, LOGITS_FILE
 from tracediff.measured.model import (
     CONTROLS,
     Answer,
@@ -15,10 +22,6 @@ from tracediff.measured.model import (
     State,
     Unstable,
 )
-
-EVIDENCE_FILE = "evidence.json"
-LOGITS_FILE = "logits.safetensors"
-ACTIVATIONS_FILE = "activations.safetensors"
 
 __all__ = [
     "ACTIVATIONS_FILE",
@@ -40,4 +43,5 @@ __all__ = [
     "decode_evidence",
     "encode_evidence",
     "read_evidence",
+    "read_evidence_of",
 ]

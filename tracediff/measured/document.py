@@ -36,6 +36,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from tracediff.measured.confounded import without_confounded
+from tracediff.measured.files import EVIDENCE_FILE, LOGITS_FILE
 from tracediff.measured.model import (
     Answer,
     Bits,
@@ -159,6 +160,28 @@ def read_evidence(path: Path) -> Evidence:
         MalformedEvidenceError: It is no JSON, of another schema, or anything in it is not what is described above.
     """
     return decode_evidence(path.read_bytes())
+
+
+def read_evidence_of(directory: Path) -> Evidence | None:
+    """Read what a capture measured: `evidence.json`, completed by the logits beside it; None where there is none.
+
+    Raises:
+        OSError: It cannot be read.
+        MalformedEvidenceError: As `read_evidence`.
+        TracediffError: The stored logits are damaged.
+    """
+    path = directory / EVIDENCE_FILE
+    if not path.is_file():
+        return None
+    evidence = read_evidence(path)
+    logits = directory / LOGITS_FILE
+    if not logits.is_file() or all(pair.moves for pair in evidence.pairs):
+        return evidence
+    # Only older files lack the moves; numpy and the logits are read for them alone.
+    from tracediff.measured.logits import read_logits  # noqa: PLC0415
+    from tracediff.measured.moves import with_moves  # noqa: PLC0415
+
+    return with_moves(evidence, read_logits(logits))
 
 
 def decode_evidence(text: bytes | str) -> Evidence:

@@ -158,6 +158,14 @@ class LogitsMove:
     margins: tuple[float | None, float | None]
     top_changes: tuple[float | None, float | None]
 
+    @property
+    def near_tie(self) -> bool | None:
+        """Whether the top two moved by no less than what lay between them, on either side; None where not known."""
+        pairs = list(zip(self.margins, self.top_changes, strict=True))
+        if any(margin is None or change is None for margin, change in pairs):
+            return None
+        return all(margin <= change for margin, change in pairs if margin is not None and change is not None)
+
     def swapped(self) -> LogitsMove:
         """Return the same for the two batch sizes in the other order."""
         return replace(self, margins=self.margins[::-1], top_changes=self.top_changes[::-1])

@@ -1,4 +1,4 @@
-"""The walk from bits to a verdict, as terminal text and Markdown."""
+"""An explanation as terminal text and Markdown."""
 
 from __future__ import annotations
 
@@ -7,38 +7,38 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tracediff.findings.explain import Explanation, Verdict
-from tracediff.text import printable
+from tracediff.findings.explain import Explanation, Reply
+from tracediff.report.diff.terminal import JUDGEMENT_STYLE
+from tracediff.text import markdown_text, printable
 
-_STYLE = {True: "green", False: "bold red", None: "yellow"}
+_STYLE = {Reply.YES: "green", Reply.NO: "bold red", Reply.CANNOT_TELL: "yellow", Reply.NOTHING: "dim"}
 
 
 def print_explanation(explanation: Explanation, console: Console) -> None:
-    """Print the verdict, the questions with their answers, and what cannot be known."""
-    style = "bold green" if explanation.verdict is Verdict.EXPECTED else "bold yellow"
-    if explanation.verdict.startswith("suspect"):
-        style = "bold red"
-    console.print(Text(printable(explanation.headline), style=style))
+    """Print the judgement, the questions with their answers, and what cannot be known."""
+    head = Text(str(explanation.judgement).upper(), style=JUDGEMENT_STYLE[explanation.judgement])
+    console.print(Text.assemble(head, f"  {printable(explanation.because)}"))
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("question", overflow="fold", ratio=5)
     table.add_column("answer", no_wrap=True)
     table.add_column("evidence", overflow="fold", ratio=6)
-    for check in explanation.checks:
-        table.add_row(check.question, Text(check.word, style=_STYLE[check.answer]), Text(printable(check.because)))
+    for each in explanation.questions:
+        table.add_row(each.text, Text(each.reply, style=_STYLE[each.reply]), Text(printable(each.because)))
     console.print(table)
-    console.print(Text("This evidence does not tell", style="bold"))
+    console.print(Text("What this evidence does not show", style="bold"))
     for sentence in explanation.cannot_know:
         console.print(Text(f"· {printable(sentence)}"))
 
 
 def explanation_to_markdown(explanation: Explanation) -> str:
     """Return the same as Markdown."""
-    lines = [f"**{_cell(explanation.headline)}**", "", "| question | answer | evidence |", "| --- | --- | --- |"]
-    lines += [f"| {check.question} | {check.word} | {_cell(check.because)} |" for check in explanation.checks]
-    lines += ["", "This evidence does not tell", ""]
-    lines += [f"- {_cell(sentence)}" for sentence in explanation.cannot_know]
+    lines = [
+        f"**{markdown_text(explanation.headline)}**",
+        "",
+        "| question | answer | evidence |",
+        "| --- | --- | --- |",
+    ]
+    lines += [f"| {each.text} | {each.reply} | {markdown_text(each.because)} |" for each in explanation.questions]
+    lines += ["", "What this evidence does not show", ""]
+    lines += [f"- {markdown_text(sentence)}" for sentence in explanation.cannot_know]
     return "\n".join(lines) + "\n"
-
-
-def _cell(text: str) -> str:
-    return printable(text).replace("|", r"\|").replace("<", "&lt;")

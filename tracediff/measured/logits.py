@@ -15,7 +15,6 @@ import numpy as np
 from tracediff.dtypes import Floats
 from tracediff.errors import TracediffError
 
-FILE_NAME = "logits.safetensors"
 _DTYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32"}
 
 
