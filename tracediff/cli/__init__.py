@@ -36,6 +36,8 @@ from tracediff.cli import explain as explain  # noqa: E402 isort: skip
 from tracediff.cli import flips as flips  # noqa: E402 isort: skip
 from tracediff.cli import lattice as lattice  # noqa: E402 isort: skip
 from tracediff.cli import determinism as determinism  # noqa: E402 isort: skip
+from tracediff.cli import map as map  # noqa: E402 isort: skip
+from tracediff.cli import remedies as remedies  # noqa: E402 isort: skip
 from tracediff.cli import ingest as ingest  # noqa: E402 isort: skip
 from tracediff.cli import fleet as fleet  # noqa: E402 isort: skip
 from tracediff.cli import doctor as doctor  # noqa: E402 isort: skip

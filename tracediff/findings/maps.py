@@ -1,0 +1,237 @@
+"""A map: which row counts give the same bits, per module and for the whole forward. Reads and writes map.json; no torch.
+
+A module is run at many row counts with the same row 0; the map keeps the hash of that row's output, the kernels' order of
+the sum, what the rules predicted, and the time. Everything else (classes, padding, who breaks a class) is derived.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tracediff.errors import TracediffError
+
+SCHEMA = 1
+KIND = "map"
+FORWARD = "forward"
+VARIES = None
+"""In place of a hash where two runs on the same input gave other bits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Count:
+    """One module at one row count.
+
+    Attributes:
+        rows: How many rows were computed together.
+        bits: Hash of row 0's output; `VARIES` where a second run gave other bits.
+        order: How the sum was taken, in words (`nvjet GEMM, split-K 3, k-step 64`); None on the CPU.
+        kernels: Names of the kernels, as short as their parser makes them; empty on the CPU.
+        nanoseconds: GPU time of its kernels, median of a few runs; on the CPU the call itself. None unknown.
+        predicted: Verdict of the rules on the step from the count before to this one; None for the first.
+        reason: Why, in the rules' words.
+    """
+
+    rows: int
+    bits: str | None
+    order: str | None = None
+    kernels: tuple[str, ...] = ()
+    nanoseconds: int | None = None
+    predicted: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModuleMap:
+    """One module, or the whole forward, over row counts.
+
+    Attributes:
+        name: `q_proj`, `qkv (fused)`, `input_layernorm`, `attention`, `forward`.
+        kind: `product`, `norm`, `attention` or `forward`.
+        shape: In words (`4096 → 6144`).
+        keys: Cached keys, for attention and the forward; None where there are none to count.
+        inputs: Checksum of row 0's input and the weights: hashes of two maps compare only where it is the same.
+        counts: In ascending order of rows.
+        left_out: Row counts that could not be measured, and why, one sentence each.
+    """
+
+    name: str
+    kind: str
+    shape: str
+    keys: int | None
+    inputs: str
+    counts: tuple[Count, ...]
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The name, with the number of cached keys where there is one."""
+        return self.name if self.keys is None else f"{self.name}, {self.keys} keys"
+
+    @property
+    def identity(self) -> tuple[str, str, int | None]:
+        """What makes it the same module in another map."""
+        return self.name, self.shape, self.keys
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchMap:
+    """A whole map.
+
+    Attributes:
+        machine: What it was measured on: `device`, `gpu`, `torch`, `cuda`, `cublas`, `cudnn`, `triton`, `transformers`.
+        model, dtype, setting: What ran.
+        layers: Blocks kept in the forward; None all.
+        modules: The forward first.
+        notes: What a reader must know, one sentence each.
+    """
+
+    machine: dict[str, str | None]
+    model: str
+    dtype: str
+    setting: str
+    layers: int | None
+    modules: tuple[ModuleMap, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def forwards(self) -> tuple[ModuleMap, ...]:
+        """The whole forward, one per number of cached keys."""
+        return tuple(module for module in self.modules if module.kind == FORWARD)
+
+    @property
+    def parts(self) -> tuple[ModuleMap, ...]:
+        """Everything but the whole forward."""
+        return tuple(module for module in self.modules if module.kind != FORWARD)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {
+            "schema": SCHEMA,
+            "kind": KIND,
+            "machine": self.machine,
+            "model": self.model,
+            "dtype": self.dtype,
+            "setting": self.setting,
+            "layers": self.layers,
+            "modules": [module_to_json(module) for module in self.modules],
+            "notes": list(self.notes),
+        }
+
+
+# Columns whose texts repeat are written once, with an index per row count: a map has thousands of counts.
+_TEXTS = ("bits", "order", "predicted", "reason")
+
+
+def module_to_json(module: ModuleMap) -> dict[str, Any]:
+    """Return one module in its JSON form: a column per field, repeated texts once."""
+    columns: dict[str, Any] = {name: _coded([getattr(count, name) for count in module.counts]) for name in _TEXTS}
+    columns["kernels"] = _coded([list(count.kernels) for count in module.counts])
+    return {
+        "name": module.name,
+        "kind": module.kind,
+        "shape": module.shape,
+        "keys": module.keys,
+        "inputs": module.inputs,
+        "rows": [count.rows for count in module.counts],
+        "nanoseconds": [count.nanoseconds for count in module.counts],
+        **columns,
+        "left_out": list(module.left_out),
+    }
+
+
+def module_from(data: dict[str, Any]) -> ModuleMap:
+    """Return one module from its JSON form.
+
+    Raises:
+        ValueError, KeyError, TypeError: Columns of other lengths, indices out of range, rows out of order.
+    """
+    rows = [int(each) for each in data["rows"]]
+    if any(row < 1 for row in rows) or any(a >= b for a, b in zip(rows, rows[1:], strict=False)):
+        raise ValueError("row counts are not ascending")
+    columns = {name: _decoded(data[name], len(rows)) for name in (*_TEXTS, "kernels")}
+    times = [None if each is None else int(each) for each in data["nanoseconds"]]
+    counts = tuple(
+        Count(
+            rows=row,
+            nanoseconds=nanoseconds,
+            kernels=tuple(map(str, kernels)),
+            **{name: None if columns[name][place] is None else str(columns[name][place]) for name in _TEXTS},
+        )
+        for place, (row, nanoseconds, kernels) in enumerate(zip(rows, times, columns["kernels"], strict=True))
+    )
+    return ModuleMap(
+        name=str(data["name"]),
+        kind=str(data["kind"]),
+        shape=str(data["shape"]),
+        keys=None if data["keys"] is None else int(data["keys"]),
+        inputs=str(data["inputs"]),
+        counts=counts,
+        left_out=tuple(map(str, data["left_out"])),
+    )
+
+
+def is_map(path: Path) -> bool:
+    """Whether a file is a map: JSON whose first keys say so. Never raises; what cannot be read is none."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            head = file.read(4096).lstrip()
+    except (OSError, ValueError):
+        return False
+    return head.startswith("{") and f'"kind":"{KIND}"' in head.replace(" ", "").replace("\n", "")[:200]
+
+
+def read_map(path: Path) -> BatchMap:
+    """Read a map.
+
+    Raises:
+        TracediffError: No such file, or not a map.
+    """
+    hint = "give the file that `tracediff map --out` wrote"
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise TracediffError(f"cannot read {path}", error.strerror or str(error)) from error
+    except (ValueError, RecursionError) as error:
+        raise TracediffError(f"{path} is not JSON", hint) from error
+    if not isinstance(data, dict) or data.get("kind") != KIND or data.get("schema") != SCHEMA:
+        raise TracediffError(f"{path} holds no map of schema {SCHEMA}", hint)
+    try:
+        return BatchMap(
+            machine=dict(data["machine"]),
+            model=str(data["model"]),
+            dtype=str(data["dtype"]),
+            setting=str(data["setting"]),
+            layers=data["layers"],
+            modules=tuple(module_from(each) for each in data["modules"]),
+            notes=tuple(map(str, data["notes"])),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise TracediffError(f"{path} is damaged", f"{type(error).__name__}: {error}") from error
+
+
+def _coded(values: Sequence[Any]) -> dict[str, Any]:
+    """Write a column as its distinct values and an index per row; None is -1."""
+    distinct: list[Any] = []
+    places: dict[str, int] = {}
+    index = []
+    for value in values:
+        if value is None:
+            index.append(-1)
+            continue
+        key = json.dumps(value)
+        if key not in places:
+            places[key] = len(distinct)
+            distinct.append(value)
+        index.append(places[key])
+    return {"values": distinct, "index": index}
+
+
+def _decoded(column: dict[str, Any], length: int) -> list[Any]:
+    values, index = column["values"], column["index"]
+    if len(index) != length or any(not -1 <= each < len(values) for each in index):
+        raise ValueError("a column does not fit its rows")
+    return [None if each == -1 else values[each] for each in index]

@@ -1,0 +1,202 @@
+"""What a map says: classes of bit-equal row counts, the cheapest padding, and which module breaks a class."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from tracediff.findings.maps import BatchMap, Count, ModuleMap
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Classes:
+    """A module's row counts, sorted by their bits.
+
+    Attributes:
+        equal: Row counts with equal bits, each in ascending order, by their smallest.
+        varying: Row counts at which a second run gave other bits; in no class.
+    """
+
+    equal: tuple[tuple[int, ...], ...]
+    varying: tuple[int, ...]
+
+    @property
+    def invariant(self) -> bool:
+        """Whether every row count gave the same bits."""
+        return len(self.equal) == 1 and not self.varying
+
+    def place(self, rows: int) -> int | None:
+        """Return the index of the class that holds a row count; None where it varies or was not measured."""
+        return next((place for place, members in enumerate(self.equal) if rows in members), None)
+
+
+def classes_of(module: ModuleMap) -> Classes:
+    """Return the classes of one module."""
+    by_bits: dict[str, list[int]] = {}
+    for count in module.counts:
+        if count.bits is not None:
+            by_bits.setdefault(count.bits, []).append(count.rows)
+    return Classes(
+        equal=tuple(sorted(map(tuple, by_bits.values()))),
+        varying=tuple(count.rows for count in module.counts if count.bits is None),
+    )
+
+
+def ranges_in_words(rows: Sequence[int], measured: Sequence[int]) -> str:
+    """Write row counts as `1–8, 16`: a range runs over neighbours among the measured counts."""
+    place = {each: index for index, each in enumerate(measured)}
+    runs: list[list[int]] = []
+    for each in rows:
+        if runs and place[each] == place[runs[-1][-1]] + 1:
+            runs[-1].append(each)
+        else:
+            runs.append([each])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}–{run[-1]}" for run in runs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Padding:
+    """How to give a range of row counts the same bits by computing more rows.
+
+    Attributes:
+        to: By row count, the count that is run instead.
+        more_rows: Share of rows that are computed in vain, every count of the range as likely as the others.
+        more_time: Share of GPU time that this costs; None where a time is unknown.
+    """
+
+    to: dict[int, int]
+    more_rows: float
+    more_time: float | None
+
+    @property
+    def steps(self) -> tuple[tuple[int, int, int], ...]:
+        """(first, last, run as) of each stretch of counts that is padded to the same one, unpadded counts left out."""
+        found: list[tuple[int, int, int]] = []
+        for rows, target in self.to.items():
+            if rows == target:
+                continue
+            if found and found[-1][2] == target:
+                found[-1] = (found[-1][0], rows, target)
+            else:
+                found.append((rows, rows, target))
+        return tuple(found)
+
+
+def cheapest_padding(
+    module: ModuleMap, wanted: Iterable[int], buckets: Iterable[int] | None = None
+) -> Padding | None:
+    """Return the cheapest padding that gives all wanted row counts the same bits.
+
+    Args:
+        module: Usually the whole forward.
+        wanted: Row counts that must agree.
+        buckets: Counts that a server can run (its CUDA graphs); None allows every measured one.
+
+    Returns:
+        None where no class reaches up to the largest wanted count.
+    """
+    wanted = sorted(set(wanted))
+    allowed = None if buckets is None else set(buckets)
+    times = {count.rows: count.nanoseconds for count in module.counts}
+    candidates = []
+    for members in classes_of(module).equal:
+        usable = [rows for rows in members if allowed is None or rows in allowed]
+        if not wanted or not usable or usable[-1] < wanted[-1]:
+            continue
+        # A class is cheapest where each count goes to the next member, and time need not grow with rows.
+        to = {rows: _least(times, [each for each in usable if each >= rows]) for rows in wanted}
+        candidates.append(_padding(to, times))
+    return min(candidates, key=lambda each: (each.more_time is None, each.more_time, each.more_rows), default=None)
+
+
+def _least(times: dict[int, int | None], targets: Sequence[int]) -> int:
+    """Return the target that takes least time, the smallest where times are unknown."""
+    known = [target for target in targets if times.get(target) is not None]
+    return min(known, key=lambda target: (times[target], target)) if len(known) == len(targets) else targets[0]
+
+
+def _padding(to: dict[int, int], times: dict[int, int | None]) -> Padding:
+    before = [times.get(rows) for rows in to]
+    after = [times.get(target) for target in to.values()]
+    known = [each for each in (*before, *after) if each is not None]
+    more_time = None
+    if len(known) == 2 * len(to):
+        more_time = sum(each or 0 for each in after) / sum(each or 0 for each in before) - 1
+    return Padding(to=to, more_rows=sum(to.values()) / sum(to) - 1, more_time=more_time)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Break:
+    """A step between neighbouring row counts at which a module's bits change.
+
+    Attributes:
+        before, after: The row counts.
+        module: Whose bits change.
+        why: How its order changed, in words; None where the kernels say nothing.
+    """
+
+    before: int
+    after: int
+    module: ModuleMap
+    why: str | None
+
+
+def breaks_of(module: ModuleMap) -> tuple[Break, ...]:
+    """Return every step between neighbouring counts of a module at which its bits change."""
+    return tuple(
+        Break(before=a.rows, after=b.rows, module=module, why=_why(a, b))
+        for a, b in zip(module.counts, module.counts[1:], strict=False)
+        if a.bits != b.bits or a.bits is None
+    )
+
+
+def causes_of_break(found: BatchMap, before: int, after: int, keys: int | None) -> tuple[Break, ...]:
+    """Return the parts whose bits differ between two row counts, or vary at one of them.
+
+    Args:
+        found: The map.
+        before, after: Row counts.
+        keys: Cached keys of the forward that is explained; attention with other numbers of keys is left out.
+    """
+    causes = []
+    for module in found.parts:
+        if module.keys is not None and module.keys != keys:
+            continue
+        counts = {count.rows: count for count in module.counts}
+        a, b = counts.get(before), counts.get(after)
+        if a is not None and b is not None and (a.bits != b.bits or a.bits is None):
+            causes.append(Break(before=before, after=after, module=module, why=_why(a, b)))
+    return tuple(causes)
+
+
+def forbidding(found: BatchMap, wanted: Sequence[int], keys: int | None) -> tuple[ModuleMap, ...]:
+    """Return the parts that no padding makes equal over the wanted row counts: they forbid it for the forward."""
+    return tuple(
+        module
+        for module in found.parts
+        if module.keys in (None, keys) and cheapest_padding(module, wanted) is None
+    )
+
+
+def _why(a: Count, b: Count) -> str | None:
+    if a.bits is None or b.bits is None:
+        return "varies from run to run"
+    if a.order is None or b.order is None:
+        return None
+    return a.order if a.order == b.order else f"{a.order} → {b.order}"
+
+
+Table = dict[str, tuple[int, int]]
+"""Verdict → (steps with equal bits, steps with other bits)."""
+
+
+def prediction_table(found: BatchMap) -> Table:
+    """Compare what the rules said of every step between neighbouring counts with the bits, over all parts."""
+    counted: Counter[tuple[str, bool]] = Counter()
+    for module in found.parts:
+        for a, b in zip(module.counts, module.counts[1:], strict=False):
+            if b.predicted is not None and a.bits is not None and b.bits is not None:
+                counted[b.predicted, a.bits == b.bits] += 1
+    verdicts = dict.fromkeys(verdict for verdict, _ in counted)
+    return {verdict: (counted[verdict, True], counted[verdict, False]) for verdict in verdicts}

@@ -1,0 +1,279 @@
+"""What each remedy makes equal and what it costs. Reads and writes remedies.json; no torch.
+
+Bits are measured for every setting by itself; times of all settings at one point (keys, batch) are taken in alternation
+on one card, so their ratios mean something and those of two points on two cards do not.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from tracediff.errors import TracediffError
+from tracediff.findings.remedies_catalog import DEFAULT
+
+SCHEMA = 1
+KIND = "remedies"
+GOAL = 1.05
+"""A remedy is called cheap up to this ratio to the fastest setting, invariant or not, at every point."""
+
+Bits = tuple[tuple[int, str | None], ...]
+"""(batch, hash of row 0's logits); None where two runs gave other bits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingBits:
+    """What one setting did to bits.
+
+    Attributes:
+        setting: Its name.
+        decode: By number of cached keys: row 0's logits of one step at every batch.
+        prefill: Row 0's logits of all prompt positions at every batch.
+        prompt: Tokens of that prompt.
+        decode_is_prefill: Whether the last token's logits are the same in a decode step and inside a prefill; None
+            where it was not measured.
+        left: Kinds of modules whose outputs differ between batches on equal inputs.
+        error: Norm of the difference to float32 logits of the same weights, over the norm of those; None unknown.
+        memory_bytes: Most memory that the largest step took beyond weights and cached keys; None on the CPU.
+        left_out: What could not be measured, and why, one sentence each.
+    """
+
+    setting: str
+    decode: dict[int, Bits]
+    prefill: Bits
+    prompt: int
+    decode_is_prefill: bool | None
+    left: tuple[str, ...]
+    error: float | None
+    memory_bytes: int | None
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def repeats(self) -> bool:
+        """Whether every step and prompt gave the same bits when run again."""
+        return all(bits is not None for row in (*self.decode.values(), self.prefill) for _, bits in row)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimedPoint:
+    """Times of one decode step at one point.
+
+    Attributes:
+        keys: Cached keys.
+        batch: Rows.
+        rounds: Milliseconds of GPU time by setting, one per round; the settings took turns.
+        replayed: Whether CUDA graphs were replayed; on the CPU the step itself was run.
+    """
+
+    keys: int
+    batch: int
+    rounds: dict[str, tuple[float, ...]]
+    replayed: bool
+
+    def milliseconds(self, setting: str) -> float | None:
+        """Return the median of a setting's rounds."""
+        return median(self.rounds[setting]) if self.rounds.get(setting) else None
+
+    def spread(self, setting: str) -> float | None:
+        """Return (slowest round − fastest) ÷ median."""
+        rounds = self.rounds.get(setting)
+        return (max(rounds) - min(rounds)) / median(rounds) if rounds else None
+
+    @property
+    def fastest(self) -> str:
+        """The setting with the smallest median."""
+        return min(self.rounds, key=lambda setting: median(self.rounds[setting]))
+
+    def ratio(self, setting: str, to: str | None = None) -> float | None:
+        """Return the median over that of another setting, by default the fastest; None where either was not timed."""
+        mine, other = self.milliseconds(setting), self.milliseconds(to or self.fastest)
+        return None if mine is None or other is None else mine / other
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemediesResult:
+    """All measurements of one model on one card.
+
+    Attributes:
+        machine: What they ran on: `device`, `gpu`, `torch`, `cuda`, `cublas`, `transformers`.
+        model, dtype: What ran.
+        layers: Blocks kept; None all.
+        batches: Batch sizes of decode steps whose bits were compared.
+        prefill_batches: Those of the prompt.
+        bits: One per setting, in the order in which they were asked for.
+        times: One per point.
+        failed: Settings that could not be measured at all, and why.
+        notes: What a reader must know, one sentence each.
+    """
+
+    machine: dict[str, str | None]
+    model: str
+    dtype: str
+    layers: int | None
+    batches: tuple[int, ...]
+    prefill_batches: tuple[int, ...]
+    bits: tuple[SettingBits, ...]
+    times: tuple[TimedPoint, ...]
+    failed: dict[str, str]
+    notes: tuple[str, ...] = ()
+
+    def bits_of(self, setting: str) -> SettingBits | None:
+        """Return one setting's bits."""
+        return next((each for each in self.bits if each.setting == setting), None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {
+            "schema": SCHEMA,
+            "kind": KIND,
+            "machine": self.machine,
+            "model": self.model,
+            "dtype": self.dtype,
+            "layers": self.layers,
+            "batches": list(self.batches),
+            "prefill_batches": list(self.prefill_batches),
+            "bits": [bits_to_json(each) for each in self.bits],
+            "times": [asdict(each) for each in self.times],
+            "failed": self.failed,
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """What a setting buys and costs, over everything that was measured.
+
+    Attributes:
+        setting: Its name.
+        decode_classes: By number of keys: how many classes of bit-equal batches; batches that do not repeat themselves
+            count one each.
+        prefill_classes: The same for the prompt.
+        worst_ratio: Largest ratio to the fastest setting over all points; None where it was not timed.
+        ratio_to_default: Largest ratio to torch's default.
+    """
+
+    setting: str
+    decode_classes: dict[int, int]
+    prefill_classes: int
+    repeats: bool
+    worst_ratio: float | None
+    ratio_to_default: float | None
+
+    @property
+    def invariant(self) -> bool:
+        """Whether every decode step and prompt that was measured had one bit pattern at all batches."""
+        counts = [*self.decode_classes.values(), self.prefill_classes]
+        return self.repeats and bool(counts) and all(count == 1 for count in counts)
+
+    @property
+    def reaches_goal(self) -> bool:
+        """Whether it is invariant and at most `GOAL` of the fastest setting at every point."""
+        return self.invariant and self.worst_ratio is not None and self.worst_ratio <= GOAL
+
+
+def equal_classes(row: Bits) -> tuple[tuple[int, ...], ...]:
+    """Return the batches with equal bits, in order of their first; one that varies stands alone."""
+    classes: dict[str, list[int]] = {}
+    for batch, bits in row:
+        classes.setdefault(bits if bits is not None else f"varies {batch}", []).append(batch)
+    return tuple(map(tuple, classes.values()))
+
+
+def prices(result: RemediesResult) -> tuple[Price, ...]:
+    """Return the price of every setting, in the order of the result."""
+    found = []
+    for bits in result.bits:
+        ratios = [point.ratio(bits.setting) for point in result.times]
+        to_default = [point.ratio(bits.setting, DEFAULT) for point in result.times]
+        found.append(
+            Price(
+                setting=bits.setting,
+                decode_classes={keys: len(equal_classes(row)) for keys, row in bits.decode.items()},
+                prefill_classes=len(equal_classes(bits.prefill)),
+                repeats=bits.repeats,
+                worst_ratio=_largest(ratios),
+                ratio_to_default=_largest(to_default),
+            )
+        )
+    return tuple(found)
+
+
+def cheapest_invariant(result: RemediesResult) -> Price | None:
+    """Return the invariant setting with the smallest worst ratio; None where none was measured."""
+    invariant = [price for price in prices(result) if price.invariant and price.worst_ratio is not None]
+    return min(invariant, key=lambda price: price.worst_ratio or 0.0, default=None)
+
+
+def bits_to_json(bits: SettingBits) -> dict[str, Any]:
+    """Return one setting's bits in their JSON form: numbers of keys as text, hashes by batch."""
+    return {
+        **asdict(bits),
+        "decode": {str(keys): [list(each) for each in row] for keys, row in bits.decode.items()},
+        "prefill": [list(each) for each in bits.prefill],
+    }
+
+
+def bits_from(data: dict[str, Any]) -> SettingBits:
+    """Return one setting's bits from their JSON form."""
+    return SettingBits(
+        **{
+            **data,
+            "decode": {int(keys): _bits(row) for keys, row in data["decode"].items()},
+            "prefill": _bits(data["prefill"]),
+            "left": tuple(data["left"]),
+            "left_out": tuple(data["left_out"]),
+        }
+    )
+
+
+def point_from(data: dict[str, Any]) -> TimedPoint:
+    """Return one timed point from its JSON form."""
+    rounds = {str(name): tuple(map(float, values)) for name, values in data["rounds"].items()}
+    if not rounds or not all(rounds.values()):
+        raise ValueError("a timed point without rounds")
+    return TimedPoint(**{**data, "rounds": rounds})
+
+
+def read_remedies(path: Path) -> RemediesResult:
+    """Read a result file.
+
+    Raises:
+        TracediffError: No such file, or not a result of `tracediff remedies`.
+    """
+    hint = "give the file that `tracediff remedies --out` wrote"
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise TracediffError(f"cannot read {path}", error.strerror or str(error)) from error
+    except (ValueError, RecursionError) as error:
+        raise TracediffError(f"{path} is not JSON", hint) from error
+    if not isinstance(data, dict) or data.get("kind") != KIND or data.get("schema") != SCHEMA:
+        raise TracediffError(f"{path} holds no remedies of schema {SCHEMA}", hint)
+    try:
+        return RemediesResult(
+            machine=dict(data["machine"]),
+            model=str(data["model"]),
+            dtype=str(data["dtype"]),
+            layers=data["layers"],
+            batches=tuple(map(int, data["batches"])),
+            prefill_batches=tuple(map(int, data["prefill_batches"])),
+            bits=tuple(bits_from(each) for each in data["bits"]),
+            times=tuple(point_from(each) for each in data["times"]),
+            failed={str(name): str(why) for name, why in data["failed"].items()},
+            notes=tuple(map(str, data["notes"])),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise TracediffError(f"{path} is damaged", f"{type(error).__name__}: {error}") from error
+
+
+def _bits(row: Sequence[Sequence[Any]]) -> Bits:
+    return tuple((int(batch), None if bits is None else str(bits)) for batch, bits in row)
+
+
+def _largest(ratios: Sequence[float | None]) -> float | None:
+    known = [ratio for ratio in ratios if ratio is not None]
+    return max(known) if known and len(known) == len(ratios) else None

@@ -1,0 +1,101 @@
+"""An unfinished measurement on disk, so that an interrupted one goes on where it stopped.
+
+`FILE.part` holds one JSON object per line: what was asked for, then the machine, then each finished piece.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tracediff.errors import TracediffError
+
+
+@dataclass(slots=True)
+class PartFile:
+    """The pieces that are finished.
+
+    Attributes:
+        path: The file; None keeps nothing on disk.
+        machine: What the measurement runs on; empty before the first piece.
+        records: The pieces, in the order in which they were finished.
+    """
+
+    path: Path | None
+    machine: dict[str, str | None] = field(default_factory=dict)
+    records: list[dict[str, Any]] = field(default_factory=list)
+
+    @classmethod
+    def open(cls, out: Path | None, asked: dict[str, Any], force: bool) -> PartFile:
+        """Start beside the result file `out`, or read back what an interrupted measurement left there.
+
+        Raises:
+            TracediffError: The file is damaged or belongs to other options, and `force` was not given.
+        """
+        path = None if out is None else out.with_name(f"{out.name}.part")
+        part = cls(path=path)
+        header = json.loads(json.dumps(asked, default=str))
+        if path is None:
+            return part
+        if not path.exists() or force:
+            path.write_text(_line({"asked": header}), encoding="utf-8")
+            return part
+        text = path.read_text(encoding="utf-8", errors="replace")
+        complete = text[: text.rfind("\n") + 1]  # an interruption may have cut the last line
+        try:
+            first, *records = [json.loads(line) for line in complete.splitlines()]
+            same = first["asked"] == header
+            if records:
+                part.machine = dict(records[0]["machine"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise TracediffError(f"{path} is damaged", "remove it, or add --force to start over") from error
+        if not same:
+            raise TracediffError(
+                f"{path} is an unfinished measurement with other options",
+                "repeat that command to finish it, or add --force to start over",
+            )
+        part.records = records[1:]
+        path.write_text(complete, encoding="utf-8")
+        return part
+
+    def runs_on(self, machine: dict[str, str | None]) -> None:
+        """Keep what this runs on.
+
+        Raises:
+            TracediffError: The finished pieces are from another machine.
+        """
+        if not self.machine:
+            self.machine = machine
+            self._append({"machine": machine})
+        elif self.machine != machine:
+            differing = [name for name in machine if machine[name] != self.machine.get(name)]
+            raise TracediffError(
+                f"the unfinished measurement has other {', '.join(differing)}",
+                "finish it there, or add --force to start over",
+            )
+
+    def pieces(self, name: str) -> Sequence[Any]:
+        """Return the finished pieces of one name."""
+        return [record[name] for record in self.records if name in record]
+
+    def add(self, name: str, piece: Any) -> None:
+        """Keep a finished piece."""
+        self.records.append({name: piece})
+        self._append({name: piece})
+
+    def remove(self) -> None:
+        """Delete the file: the measurement is finished."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+
+    def _append(self, record: dict[str, Any]) -> None:
+        if self.path is not None:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(_line(record))
+
+
+def _line(record: dict[str, Any]) -> str:
+    return json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n"

@@ -1,0 +1,281 @@
+"""One setting on a loaded model: the bits at every batch, and a step that can be timed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from tracediff.findings.remedies import Bits, SettingBits, equal_classes
+from tracediff.findings.remedies_catalog import Setting, setting_named
+from tracediff.measure.maps_cache import CachedKeys, decode_step, prefill, step_tokens
+from tracediff.measure.remedies_apply import applied
+from tracediff.measure.replay import record, replay
+from tracediff.model.logits_hashes import hash_of
+
+_REPLAYED_CLASSES = 3
+_HASH_CHARACTERS = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BitsRequest:
+    """What to compare.
+
+    Attributes:
+        keys: Numbers of cached keys.
+        batches: Batch sizes of decode steps.
+        prefill_batches: Batch sizes of the prompt.
+        prompt: Its tokens.
+        seed: Of tokens and cached keys.
+    """
+
+    keys: tuple[int, ...]
+    batches: tuple[int, ...]
+    prefill_batches: tuple[int, ...]
+    prompt: int
+    seed: int = 0
+
+
+@dataclass(slots=True)
+class _Run:
+    """One setting's measurement: what has been seen so far."""
+
+    model: Any
+    setting: Setting
+    request: BitsRequest
+    left_out: list[str] = field(default_factory=list)
+
+    def rows(self, batch: int) -> int:
+        """Return how many rows really run for a batch."""
+        multiple = self.setting.padded_batch or 1
+        return -(-batch // multiple) * multiple
+
+
+def measure_bits(model: Any, name: str, request: BitsRequest, reference: torch.Tensor | None = None) -> SettingBits:
+    """Compare row 0 over all batches, each run twice.
+
+    Args:
+        model: What `load_model` returned.
+        name: The setting.
+        request: What to compare.
+        reference: float32 logits of the step after the prompt, (vocabulary,).
+
+    Raises:
+        TracediffError: The setting cannot be carried out here.
+    """
+    run = _Run(model, setting_named(name), request)
+    device = next(model.parameters()).device
+    with applied(run.setting, model):
+        decode = {keys: _decode_bits(run, keys) for keys in request.keys}
+        prompts = step_tokens(model, run.rows(max(request.prefill_batches)), request.prompt, request.seed)
+        prefilled = _bits_over(
+            run, request.prefill_batches, f"a prompt of {request.prompt} tokens", lambda rows: prefill(model, prompts[:rows])[0]
+        )
+        same, logits = _decode_against_prefill(run)
+        left = _differing_kinds(run, decode)
+        memory = _step_memory(run, device)
+    error = None
+    if reference is not None and logits is not None:
+        wide = reference.to(logits.device, torch.float64)
+        error = float((logits.double() - wide).norm() / wide.norm())
+    return SettingBits(
+        setting=run.setting.name,
+        decode=decode,
+        prefill=prefilled,
+        prompt=request.prompt,
+        decode_is_prefill=same,
+        left=left,
+        error=error,
+        memory_bytes=memory,
+        left_out=tuple(run.left_out),
+    )
+
+
+def reference_logits(model: Any, prompt: int, seed: int) -> torch.Tensor:
+    """Return float32 logits of the step after the prompt; the model must be in float32 already."""
+    tokens = step_tokens(model, 1, prompt + 1, seed)
+    return prefill(model, tokens)[0, -1].cpu()
+
+
+def _decode_bits(run: _Run, keys: int) -> Bits:
+    largest = run.rows(max(run.request.batches))
+    try:
+        cached = CachedKeys.random(run.model, largest, keys, run.request.seed)
+    except torch.OutOfMemoryError:
+        run.left_out.append(f"{keys} cached keys at {largest} rows: out of memory")
+        return ()
+    tokens = step_tokens(run.model, largest, seed=run.request.seed)
+    return _bits_over(
+        run,
+        run.request.batches,
+        f"{keys} cached keys",
+        lambda rows: decode_step(run.model, tokens[:rows], cached, keys)[0],
+    )
+
+
+def _bits_over(run: _Run, batches: Sequence[int], what: str, logits: Callable[[int], torch.Tensor]) -> Bits:
+    """Return the hash at each batch, None where a second run differs; a batch that does not fit is left out."""
+    found: list[tuple[int, str | None]] = []
+    known: dict[int, str | None] = {}
+    for batch in batches:
+        rows = run.rows(batch)
+        if rows not in known:
+            try:
+                first = hash_of(logits(rows))[:_HASH_CHARACTERS]
+                known[rows] = first if hash_of(logits(rows))[:_HASH_CHARACTERS] == first else None
+            except torch.OutOfMemoryError:
+                torch.cuda.empty_cache()
+                run.left_out.append(f"batch {batch}, {what}: out of memory")
+                continue
+            except RuntimeError as error:
+                run.left_out.append(f"batch {batch}, {what}: {_first_line(error)}")
+                continue
+        found.append((batch, known[rows]))
+    return tuple(found)
+
+
+def _decode_against_prefill(run: _Run) -> tuple[bool | None, torch.Tensor | None]:
+    """Return whether a step gives the last token the logits that a longer prompt gives it, and the step's logits."""
+    request, rows = run.request, run.rows(1)
+    tokens = step_tokens(run.model, rows, request.prompt + 1, request.seed)
+    try:
+        whole = prefill(run.model, tokens)[0, -1]
+        cached = CachedKeys.random(run.model, rows, request.prompt, request.seed)
+        # Layers that share keys would overwrite each other's.
+        stores = tuple(tuple(torch.empty_like(each) for each in store) for store in cached.stores)
+        own = CachedKeys(stores=stores)  # type: ignore[arg-type]
+        prefill(run.model, tokens[:, :-1], own)
+        stepped = decode_step(run.model, tokens[:, -1:], own, request.prompt)[0]
+    except RuntimeError as error:
+        run.left_out.append(f"decode against prefill: {_first_line(error)}")
+        return None, None
+    return torch.equal(whole, stepped), stepped
+
+
+def _differing_kinds(run: _Run, decode: dict[int, Bits]) -> tuple[str, ...]:
+    """Return the kinds of modules that make other bits of equal inputs, at one batch of each class."""
+    kinds: dict[str, None] = {}
+    for keys, row in decode.items():
+        others = [members[0] for members in equal_classes(row)[1 : 1 + _REPLAYED_CLASSES]]
+        if not others or row[0][0] != 1 or run.setting.padded_batch is not None:
+            continue
+        cached = CachedKeys.random(run.model, max(others), keys, run.request.seed)
+        tokens = step_tokens(run.model, max(others), seed=run.request.seed)
+        try:
+            recording = record(run.model, lambda: decode_step(run.model, tokens[:1], cached, keys), rows=1)
+            for batch in others:
+                places = replay(run.model, lambda: decode_step(run.model, tokens[:batch], cached, keys), recording)
+                kinds |= {name.rpartition(".")[2]: None for (_, name), bits in places.items() if not bits.equal}
+        except RuntimeError as error:
+            run.left_out.append(f"modules at {keys} cached keys: {_first_line(error)}")
+    return tuple(kinds)
+
+
+def _step_memory(run: _Run, device: torch.device) -> int | None:
+    if device.type != "cuda":
+        return None
+    keys, rows = run.request.keys[0], run.rows(max(run.request.batches))
+    cached = CachedKeys.random(run.model, rows, keys)
+    tokens = step_tokens(run.model, rows)
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    decode_step(run.model, tokens, cached, keys)
+    torch.cuda.synchronize()
+    return torch.cuda.max_memory_allocated() - before
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:160]
+
+
+# -- time -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class TimedStep:
+    """A decode step that is ready to be timed.
+
+    Attributes:
+        run: Runs it once.
+        on_gpu: Whether `run` replays a CUDA graph.
+        held: What must stay alive while it runs.
+    """
+
+    run: Callable[[], Any]
+    on_gpu: bool
+    held: tuple[Any, ...] = ()
+
+    def milliseconds(self, repeats: int) -> float:
+        """Return the mean time of `repeats` steps that follow each other."""
+        if not self.on_gpu:
+            begin = time.perf_counter()
+            for _ in range(repeats):
+                self.run()
+            return (time.perf_counter() - begin) * 1e3 / repeats
+        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        self.run()
+        start.record()
+        for _ in range(repeats):
+            self.run()
+        end.record()
+        torch.cuda.synchronize()
+        return float(start.elapsed_time(end)) / repeats
+
+
+@contextmanager
+def timed_steps(model: Any, names: Sequence[str], keys: int, batch: int, seed: int) -> Iterator[dict[str, TimedStep | str]]:
+    """Yield for each setting the step at one point, ready to be timed, or why it cannot be.
+
+    On a GPU each is captured into a CUDA graph; all of them share the cached keys.
+    """
+    device = next(model.parameters()).device
+    prepared: dict[str, TimedStep | str] = {}
+    stores: dict[int, CachedKeys] = {}
+    for name in names:
+        setting = setting_named(name)
+        rows = _Run(model, setting, BitsRequest(keys=(), batches=(), prefill_batches=(), prompt=1)).rows(batch)
+        try:
+            if rows not in stores:
+                stores[rows] = CachedKeys.random(model, rows, keys, seed)
+            prepared[name] = _prepared(model, setting, stores[rows], rows, keys, device)
+        except torch.OutOfMemoryError:
+            torch.cuda.empty_cache()
+            prepared[name] = "out of memory"
+        except Exception as error:  # whatever a setting refuses is its answer, and the others go on
+            prepared[name] = _first_line(error)
+    try:
+        yield prepared
+    finally:
+        prepared.clear()
+        stores.clear()
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _prepared(
+    model: Any, setting: Setting, cached: CachedKeys, rows: int, keys: int, device: torch.device
+) -> TimedStep:
+    tokens = step_tokens(model, rows)
+
+    def step() -> torch.Tensor:
+        with applied(setting, model):
+            return decode_step(model, tokens, cached, keys)
+
+    if device.type != "cuda":
+        step()
+        return TimedStep(run=step, on_gpu=False)
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(2):
+            step()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        logits = step()
+    return TimedStep(run=graph.replay, on_gpu=True, held=(graph, logits, tokens, cached))

@@ -1,0 +1,1 @@
+"""A map of row counts, in every format."""

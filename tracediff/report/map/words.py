@@ -1,0 +1,150 @@
+"""Words that every format of a map shares."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tracediff.findings.maps import BatchMap, ModuleMap
+from tracediff.findings.maps_classes import (
+    Padding,
+    causes_of_break,
+    cheapest_padding,
+    classes_of,
+    forbidding,
+    prediction_table,
+    ranges_in_words,
+)
+
+GLYPHS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+VARYING = "≠"
+_PADDED_UP_TO = 64
+_SHOWN_CAUSES = 4
+
+
+def glyph(place: int | None) -> str:
+    """Return the letter of a class; `≠` for counts that vary from run to run, `+` where letters run out."""
+    if place is None:
+        return VARYING
+    return GLYPHS[place] if place < len(GLYPHS) else "+"
+
+
+def what_ran(found: BatchMap) -> str:
+    """Name model, precision, setting and card in one line."""
+    where = found.machine.get("gpu") or found.machine.get("device") or "an unknown machine"
+    kept = "" if found.layers is None else f", first {found.layers} blocks"
+    return f"{found.model} {found.dtype}{kept}, {found.setting}, on {where}"
+
+
+def versions(found: BatchMap) -> str:
+    """Name the versions that the bits depend on."""
+    names = ("torch", "cuda", "cublas", "cudnn", "triton", "transformers")
+    return ", ".join(f"{name} {found.machine[name]}" for name in names if found.machine.get(name))
+
+
+def classes_in_words(module: ModuleMap, most: int = 8) -> str:
+    """Write a module's classes as sets of row counts: `1–8 · 9–11 · 12–15`."""
+    rows = [count.rows for count in module.counts]
+    classes = classes_of(module)
+    shown = [ranges_in_words(members, rows) for members in classes.equal[:most]]
+    if len(classes.equal) > most:
+        shown.append(f"… {len(classes.equal) - most} more")
+    if classes.varying:
+        shown.append(f"varies from run to run: {ranges_in_words(classes.varying, rows)}")
+    return " · ".join(shown) or "nothing measured"
+
+
+def verdict(module: ModuleMap) -> str:
+    """Say in a word or two how many classes there are."""
+    classes = classes_of(module)
+    if not module.counts:
+        return "nothing measured"
+    if classes.invariant:
+        return "all equal"
+    parts = [f"{len(classes.equal)} classes"] if len(classes.equal) != 1 else ["1 class"]
+    if classes.varying:
+        parts.append(f"{len(classes.varying)} vary")
+    return ", ".join(parts)
+
+
+def padding_sentences(
+    found: BatchMap, wanted: Sequence[int] | None = None, buckets: Sequence[int] | None = None
+) -> list[str]:
+    """Say for each forward how a range of row counts can be made one class, and what forbids it where nothing does.
+
+    Args:
+        found: The map.
+        wanted: Row counts that must agree; None takes every measured one up to 64, with buckets every count up to the
+            largest bucket.
+        buckets: Counts that a server can run; None allows every measured one.
+    """
+    sentences = []
+    for module in found.forwards:
+        rows = [count.rows for count in module.counts]
+        if not rows:
+            continue
+        if buckets is not None:
+            sentences.append(_buckets(module, buckets))
+        asked = wanted or (range(1, max(buckets) + 1) if buckets else [each for each in rows if each <= _PADDED_UP_TO])
+        sentences.append(_padding(found, module, list(asked), buckets))
+    return sentences
+
+
+def _buckets(module: ModuleMap, buckets: Sequence[int]) -> str:
+    classes = classes_of(module)
+    measured = {count.rows for count in module.counts}
+    groups: dict[object, list[str]] = {}
+    for bucket in sorted(set(buckets)):
+        place = classes.place(bucket)
+        key: object = place if place is not None else ("varies" if bucket in measured else "not measured", bucket)
+        groups.setdefault(key, []).append(str(bucket))
+    words = [
+        ", ".join(members) + (f" ({key[0]})" if isinstance(key, tuple) else "") for key, members in groups.items()
+    ]
+    return f"{module.label}: buckets with equal bits: {' · '.join(words)}"
+
+
+def _padding(found: BatchMap, module: ModuleMap, wanted: list[int], buckets: Sequence[int] | None) -> str:
+    what = f"{module.label}: {wanted[0]}–{wanted[-1]} rows"
+    padding = cheapest_padding(module, wanted, buckets)
+    if padding is None:
+        blocking = list(dict.fromkeys(each.name for each in forbidding(found, wanted, module.keys)))
+        by = f"; no padding makes {', '.join(blocking)} equal there" if blocking else ""
+        return f"{what}: no padding gives them the same bits{by}"
+    if not padding.steps:
+        return f"{what} have the same bits as they are"
+    steps = ", ".join(f"{first}–{last} → {to}" if first != last else f"{first} → {to}" for first, last, to in padding.steps[:4])
+    more = "" if len(padding.steps) <= 4 else f", … {len(padding.steps) - 4} more"
+    return f"{what} are one class when padded {steps}{more}: {_cost(padding)}"
+
+
+def _cost(padding: Padding) -> str:
+    rows = f"{padding.more_rows:.0%} more rows"
+    return rows if padding.more_time is None else f"{rows}, {padding.more_time:+.1%} GPU time"
+
+
+def break_sentences(found: BatchMap, most: int) -> list[str]:
+    """Say at which row counts the forward's bits change and which modules do it, the first `most` of each forward."""
+    sentences = []
+    for module in found.forwards:
+        steady = [count for count in module.counts if count.bits is not None]
+        steps = [(a, b) for a, b in zip(steady, steady[1:], strict=False) if a.bits != b.bits]
+        for a, b in steps[:most]:
+            causes = causes_of_break(found, a.rows, b.rows, module.keys)
+            by_why: dict[str, list[str]] = {}
+            for cause in causes:
+                if "(fused)" not in cause.module.name:
+                    by_why.setdefault(cause.why or "other bits", []).append(cause.module.name)
+            words = [f"{', '.join(names)} ({why})" for why, names in list(by_why.items())[:_SHOWN_CAUSES]]
+            sentences.append(
+                f"{module.label}, {a.rows} → {b.rows} rows: {'; '.join(words) or 'no mapped module differs'}"
+            )
+    return sentences
+
+
+def prediction_sentence(found: BatchMap) -> str | None:
+    """Say what the rules predicted of steps between neighbouring counts, against the bits; None without kernels."""
+    table = prediction_table(found)
+    if not table:
+        return None
+    words = [f"{name}: {equal} equal, {other} not" for name, (equal, other) in table.items()]
+    return f"predicted against measured, step by step: {'; '.join(words)}"

@@ -1,0 +1,1 @@
+"""What remedies buy and cost, in every format."""

@@ -1,0 +1,51 @@
+"""Remedies as CSV: one row per setting and timed point."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+from tracediff.findings.remedies import RemediesResult, equal_classes, prices
+
+COLUMNS = (
+    "gpu", "model", "dtype", "setting", "keys", "batch", "ms", "spread", "ratio_to_fastest", "ratio_to_default",
+    "decode_classes", "prefill_classes", "repeats", "decode_is_prefill", "invariant", "left", "error", "memory_bytes",
+)  # fmt: skip
+
+
+def remedies_to_csv(result: RemediesResult) -> str:
+    """Return the rows with a header; what is unknown is empty. A setting that was not timed has one row."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for bits, price in zip(result.bits, prices(result), strict=True):
+        same = {
+            "gpu": result.machine.get("gpu"),
+            "model": result.model,
+            "dtype": result.dtype,
+            "setting": bits.setting,
+            "prefill_classes": len(equal_classes(bits.prefill)),
+            "repeats": bits.repeats,
+            "decode_is_prefill": bits.decode_is_prefill,
+            "invariant": price.invariant,
+            "left": " ".join(bits.left),
+            "error": bits.error,
+            "memory_bytes": bits.memory_bytes,
+        }
+        timed = [point for point in result.times if bits.setting in point.rounds]
+        for point in timed:
+            writer.writerow(
+                {
+                    **same,
+                    "keys": point.keys,
+                    "batch": point.batch,
+                    "ms": point.milliseconds(bits.setting),
+                    "spread": point.spread(bits.setting),
+                    "ratio_to_fastest": point.ratio(bits.setting),
+                    "ratio_to_default": point.ratio(bits.setting, "default"),
+                    "decode_classes": price.decode_classes.get(point.keys),
+                }
+            )
+        if not timed:
+            writer.writerow(same)
+    return text.getvalue()

@@ -1,0 +1,49 @@
+"""Remedies as Markdown tables, for docs and pull requests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tracediff.findings.remedies import RemediesResult, TimedPoint, prices
+from tracediff.report.remedies.words import decode_words, findings, prefill_words, ratio, versions, what_ran, yes_no
+
+
+def remedies_to_markdown(result: RemediesResult) -> str:
+    """Return what ran, bits, times and sentences."""
+    priced = prices(result)
+    lines = [f"**{what_ran(result)}** ({versions(result)})", ""]
+    lines += _table(
+        ["setting", "decode, classes at keys", "prefill", "decode = prefill", "left", "× fastest", "× default", "error", "MiB"],
+        [
+            [
+                f"`{bits.setting}`",
+                decode_words(bits),
+                prefill_words(bits),
+                yes_no(bits.decode_is_prefill),
+                ", ".join(bits.left) or "–",
+                ratio(price.worst_ratio),
+                ratio(price.ratio_to_default),
+                "–" if bits.error is None else f"{bits.error:.1e}",
+                "–" if bits.memory_bytes is None else f"{bits.memory_bytes / 2**20:.0f}",
+            ]
+            for bits, price in zip(result.bits, priced, strict=True)
+        ],
+    )
+    if result.times:
+        heads = [f"{point.batch} × {point.keys} keys" for point in result.times]
+        rows = [[f"`{bits.setting}`", *(_time(point, bits.setting) for point in result.times)] for bits in result.bits]
+        lines += ["", "Milliseconds per step, median (spread):", "", *_table(["setting", *heads], rows)]
+    lines += ["", *(f"- {sentence}" for sentence in findings(result, priced))]
+    return "\n".join(lines) + "\n"
+
+
+def _time(point: TimedPoint, setting: str) -> str:
+    median, spread = point.milliseconds(setting), point.spread(setting)
+    return "–" if median is None or spread is None else f"{median:.2f} ({spread:.1%})"
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+    return [line(heads), line(["---"] * len(heads)), *map(line, rows)]

@@ -1,0 +1,51 @@
+"""Remedies on the terminal: a line per setting, times at every point, then what it says in sentences."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tracediff.findings.remedies import Price, RemediesResult, prices
+from tracediff.report.remedies.words import (
+    decode_words,
+    findings,
+    prefill_words,
+    ratio,
+    versions,
+    what_ran,
+    yes_no,
+)
+from tracediff.text import printable
+
+
+def print_remedies(result: RemediesResult, console: Console) -> None:
+    """Print what ran, bits and prices, and the sentences."""
+    priced = prices(result)
+    console.print(Text(printable(what_ran(result)), style="bold"))
+    console.print(Text(printable(versions(result)), style="dim"))
+    console.print(_table(result, priced))
+    for point in result.times:
+        settings = sorted(point.rounds, key=lambda name: point.milliseconds(name) or 0.0)
+        fastest = ", ".join(f"{name} {point.milliseconds(name):.2f} ms" for name in settings[:2])
+        console.print(Text(printable(f"batch {point.batch}, {point.keys} keys, fastest: {fastest}"), style="dim"))
+    for sentence in findings(result, priced):
+        console.print(Text(f"· {printable(sentence)}"))
+
+
+def _table(result: RemediesResult, priced: tuple[Price, ...]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("setting", overflow="fold")
+    for column in ("decode", "prefill", "d = p", "× fastest", "× default"):
+        table.add_column(column, overflow="fold")
+    for bits, price in zip(result.bits, priced, strict=True):
+        style = "bold green" if price.reaches_goal else "green" if price.invariant else ""
+        table.add_row(
+            Text(printable(bits.setting), style=style),
+            decode_words(bits),
+            prefill_words(bits),
+            yes_no(bits.decode_is_prefill),
+            ratio(price.worst_ratio),
+            ratio(price.ratio_to_default),
+        )
+    return table
