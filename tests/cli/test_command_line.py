@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from tests.profiles import FLOAT16
 from tracediff.cli import app
 
-COMMANDS = [command.callback.__name__ for command in app.registered_commands if command.callback]
+COMMANDS = [command.name or command.callback.__name__ for command in app.registered_commands if command.callback]
 WRONG = [
     (["nope"], "tracediff: No such command 'nope' (see tracediff --help)"),
     (["--nope"], "tracediff: No such option: --nope (see tracediff --help)"),

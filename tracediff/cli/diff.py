@@ -68,13 +68,17 @@ def diff(
     Example: tracediff diff b1.sqlite b2.sqlite --html report.html --open
     """
     from tracediff import api
+    from tracediff.cli.map import diff_maps
     from tracediff.diff import diff_tables, side_by_side
     from tracediff.diff.evidence import attach_evidence
     from tracediff.diff.gate import failures, verdicts_named
     from tracediff.files import refuse_to_overwrite
+    from tracediff.findings.maps import is_map
     from tracediff.report.diff.lines import Sort
     from tracediff.report.diff.view import View
 
+    if is_map(a):
+        return diff_maps(a, others, output_format, fail_on)
     gates = verdicts_named(fail_on)
     view = View(
         everything=everything,

@@ -24,7 +24,9 @@ def map_rows(
     dtype: str = typer.Option("bfloat16", help="float16, bfloat16 or float32."),
     layers: FirstLayers = None,
     device: TorchDevice = None,
-    setting: str = typer.Option("default", help="Measure with this setting in force: as `tracediff remedies` names it."),
+    setting: str = typer.Option(
+        "default", help="Measure with this setting in force: as `tracediff remedies` names it."
+    ),
     rows: str = typer.Option("1-512", help="Row counts of each module."),
     forward: str = typer.Option(
         "1-32,40,48,56,64,80,96,112,128,160,192,224,256", help="Row counts of the whole forward; `none` leaves it out."
@@ -32,7 +34,9 @@ def map_rows(
     keys: str = typer.Option("300", help="Cached keys of attention and the forward, as 0,300,2000."),
     seed: int = typer.Option(0, help="Of random weights and inputs."),
     minutes: float | None = typer.Option(None, help="Stop after so many; the same command goes on."),
-    make_equal: str | None = typer.Option(None, "--range", help="Row counts that padding must make equal; default up to 64."),
+    make_equal: str | None = typer.Option(
+        None, "--range", help="Row counts that padding must make equal; default up to 64."
+    ),
     buckets: str | None = typer.Option(None, help="A server's CUDA-graph sizes, as 1,2,4,8,16: which are equal?"),
     out: Path | None = typer.Option(None, help="Write the map as JSON; an interrupted map goes on from FILE.part."),
     html: Path | None = typer.Option(None, help="Also write one page with a strip per module."),

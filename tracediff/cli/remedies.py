@@ -23,13 +23,17 @@ class _RemediesCommand(ManyValues):
 @app.command(cls=_RemediesCommand)
 def remedies(
     words: list[str] = typer.Argument(
-        None, metavar="[RESULT]", help="Show this finished result instead of measuring; with --apply the command to run."
+        None,
+        metavar="[RESULT]",
+        help="Show this finished result instead of measuring; with --apply the command to run.",
     ),
     model: ModelName = None,
     dtype: str = typer.Option("bfloat16", help="float16, bfloat16 or float32."),
     layers: FirstLayers = None,
     device: TorchDevice = None,
-    settings: list[str] = typer.Option([], help="Settings to measure, parts joined by +; default all recommended ones."),
+    settings: list[str] = typer.Option(
+        [], help="Settings to measure, parts joined by +; default all recommended ones."
+    ),
     keys: str = typer.Option("300,4000", help="Cached keys of the decode steps."),
     batch: str = typer.Option("1-64", help="Batch sizes whose bits are compared."),
     prefill: str = typer.Option("1-16", help="The same for the prompt."),
@@ -58,7 +62,9 @@ def remedies(
         _apply(apply, words)
         return
     if len(words) > 1:
-        raise TracediffError(f"one result is shown at a time, not {len(words)}", "name one file; --apply takes a command")
+        raise TracediffError(
+            f"one result is shown at a time, not {len(words)}", "name one file; --apply takes a command"
+        )
     if out is not None:
         refuse_to_overwrite(out, force, map(Path, words))
     if words:

@@ -1,7 +1,7 @@
-"""A map: which row counts give the same bits, per module and for the whole forward. Reads and writes map.json; no torch.
+"""A map: which row counts give the same bits, per module and for the whole forward. Reads and writes it; no torch.
 
-A module is run at many row counts with the same row 0; the map keeps the hash of that row's output, the kernels' order of
-the sum, what the rules predicted, and the time. Everything else (classes, padding, who breaks a class) is derived.
+A module is run at many row counts with the same row 0; the map keeps the hash of that row's output, the order of the
+sum, what the rules predicted, and the time. Everything else (classes, padding, what breaks a class) is derived.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +151,7 @@ def module_from(data: dict[str, Any]) -> ModuleMap:
         ValueError, KeyError, TypeError: Columns of other lengths, indices out of range, rows out of order.
     """
     rows = [int(each) for each in data["rows"]]
-    if any(row < 1 for row in rows) or any(a >= b for a, b in zip(rows, rows[1:], strict=False)):
+    if any(row < 1 for row in rows) or any(a >= b for a, b in pairwise(rows)):
         raise ValueError("row counts are not ascending")
     columns = {name: _decoded(data[name], len(rows)) for name in (*_TEXTS, "kernels")}
     times = [None if each is None else int(each) for each in data["nanoseconds"]]

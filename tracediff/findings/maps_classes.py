@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from tracediff.findings.maps import BatchMap, Count, ModuleMap
 
@@ -83,9 +84,7 @@ class Padding:
         return tuple(found)
 
 
-def cheapest_padding(
-    module: ModuleMap, wanted: Iterable[int], buckets: Iterable[int] | None = None
-) -> Padding | None:
+def cheapest_padding(module: ModuleMap, wanted: Iterable[int], buckets: Iterable[int] | None = None) -> Padding | None:
     """Return the cheapest padding that gives all wanted row counts the same bits.
 
     Args:
@@ -142,15 +141,6 @@ class Break:
     why: str | None
 
 
-def breaks_of(module: ModuleMap) -> tuple[Break, ...]:
-    """Return every step between neighbouring counts of a module at which its bits change."""
-    return tuple(
-        Break(before=a.rows, after=b.rows, module=module, why=_why(a, b))
-        for a, b in zip(module.counts, module.counts[1:], strict=False)
-        if a.bits != b.bits or a.bits is None
-    )
-
-
 def causes_of_break(found: BatchMap, before: int, after: int, keys: int | None) -> tuple[Break, ...]:
     """Return the parts whose bits differ between two row counts, or vary at one of them.
 
@@ -173,9 +163,7 @@ def causes_of_break(found: BatchMap, before: int, after: int, keys: int | None) 
 def forbidding(found: BatchMap, wanted: Sequence[int], keys: int | None) -> tuple[ModuleMap, ...]:
     """Return the parts that no padding makes equal over the wanted row counts: they forbid it for the forward."""
     return tuple(
-        module
-        for module in found.parts
-        if module.keys in (None, keys) and cheapest_padding(module, wanted) is None
+        module for module in found.parts if module.keys in (None, keys) and cheapest_padding(module, wanted) is None
     )
 
 
@@ -195,7 +183,7 @@ def prediction_table(found: BatchMap) -> Table:
     """Compare what the rules said of every step between neighbouring counts with the bits, over all parts."""
     counted: Counter[tuple[str, bool]] = Counter()
     for module in found.parts:
-        for a, b in zip(module.counts, module.counts[1:], strict=False):
+        for a, b in pairwise(module.counts):
             if b.predicted is not None and a.bits is not None and b.bits is not None:
                 counted[b.predicted, a.bits == b.bits] += 1
     verdicts = dict.fromkeys(verdict for verdict, _ in counted)

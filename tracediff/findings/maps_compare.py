@@ -115,7 +115,7 @@ def gates_named(names: Sequence[str]) -> tuple[Gate, ...]:
         TracediffError: An unknown word.
     """
     words = [word for name in names for word in name.split(",") if word]
-    unknown = next((word for word in words if word not in Gate), None)
+    unknown = next((word for word in words if word not in list(Gate)), None)
     if unknown is not None:
         raise TracediffError(f"--fail-on {unknown} means nothing for two maps", f"choose from {', '.join(Gate)}")
     return tuple(dict.fromkeys(Gate(word) for word in words))

@@ -40,4 +40,8 @@ def _product(kernel: Kernel) -> str:
 def _attention(kernel: Kernel) -> str:
     if kernel.parsed.split_k_form == "split-kv":
         return f"{kernel.parsed.family}, split-KV {kernel.grid[1]}"
-    return f"{kernel.parsed.family}, grid {sizes_in_words(kernel.grid)}" if kernel.parsed.family == "triton" else kernel.parsed.family
+    return (
+        f"{kernel.parsed.family}, grid {sizes_in_words(kernel.grid)}"
+        if kernel.parsed.family == "triton"
+        else kernel.parsed.family
+    )

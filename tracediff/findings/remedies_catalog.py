@@ -1,7 +1,7 @@
 """What can make bits independent of the batch: each part of a setting, what it needs, and what a user writes for it.
 
-A setting is a set of parts that do not contradict each other, written `no-workspace+fixed-chunk+fused-norm`; `default` is
-the empty set. The parts are named here, without torch; `tracediff.measure.remedies_apply` carries them out.
+A setting is a set of parts that do not contradict each other, written `fixed-chunk+no-workspace+fused-norm`; `default`
+is the empty set. The parts are named here, without torch; `tracediff.measure.remedies_apply` carries them out.
 """
 
 from __future__ import annotations
@@ -256,6 +256,7 @@ RECOMMENDED: Sequence[str] = (
     "flash+fused-norm+pad-batch-64",
     "deterministic",
     "no-workspace",
+    "no-workspace+fused-norm",
     "flash+no-workspace+fused-norm",
     "row-by-row-attention+no-workspace+fused-norm",
     "efficient+no-workspace+fused-norm",

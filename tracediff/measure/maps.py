@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,6 @@ class MapRequest:
             raise TracediffError("row counts start at 1", "as in --rows 1-512")
         if any(keys < 0 for keys in self.keys):
             raise TracediffError("a number of cached keys is 0 or more", "as in --keys 0,300,2000")
-
 
     @property
     def attention_rows(self) -> tuple[int, ...]:
@@ -160,22 +160,21 @@ def _measure(request: MapRequest, part: PartFile, clock: Clock, progress: Progre
     done = {each.identity: each for each in map(module_from, part.pieces("module"))}
     found: list[ModuleMap] = []
 
-    def take(identity: tuple[str, str, int | None], label: str, measure: Callable[[], ModuleMap]) -> None:
+    def take(identity: tuple[str, str, int | None], measure: Callable[[], ModuleMap]) -> None:
         if identity in done:
             found.append(done[identity])
         elif not clock.over():
-            progress(label)
-            module = measure()
-            found.append(module)
-            part.add("module", module_to_json(module))
+            name, _, keys = identity
+            progress(name if keys is None else f"{name}, {keys} keys")
+            found.append(measure())
+            part.add("module", module_to_json(found[-1]))
 
     with torch.inference_mode(), applied(setting, model):
         for each in parts_of(model, setting, request.keys, request.spec.seed):
-            label = each.name if each.keys is None else f"{each.name}, {each.keys} keys"
-            take((each.name, each.shape, each.keys), label, lambda each=each: _measure_part(each, request))
+            take((each.name, each.shape, each.keys), partial(_measure_part, each, request))
+    shape = f"{model.config.num_hidden_layers} blocks"
     for keys in request.keys if request.forward_rows else ():
-        shape = f"{model.config.num_hidden_layers} blocks"
-        take((FORWARD, shape, keys), f"forward, {keys} keys", lambda keys=keys: _measure_forward(model, request, keys, shape))
+        take((FORWARD, shape, keys), partial(_measure_forward, model, request, keys, shape))
     return tuple(sorted(found, key=lambda module: module.kind != FORWARD))
 
 
@@ -278,8 +277,10 @@ def _varies(running: Any, count: int, first: Any, runs: int) -> bool:
 
     if runs == 0:
         return False
-    bits = first.view(torch.int16 if first.element_size() == 2 else torch.int32)  # noqa: PLR2004 -- bytes
-    return bool(torch.stack([(running.run(count, 0)[0].contiguous().view(bits.dtype) != bits).any() for _ in range(runs)]).any())
+    bits = first.view(torch.int16 if first.element_size() == 2 else torch.int32)
+    return bool(
+        torch.stack([(running.run(count, 0)[0].contiguous().view(bits.dtype) != bits).any() for _ in range(runs)]).any()
+    )
 
 
 def _hash_of_both(first: Any, second: Any) -> str | None:
@@ -295,7 +296,7 @@ def _nanoseconds(events: dict[str, list[Any]], count: int, seconds: Sequence[flo
     runs = [events.get(f"{count} {attempt}", []) for attempt in range(1, 1 + _TIMED_RUNS)]
     if not all(runs):
         return None
-    return round(statistics.median(sum(event["dur"] for event in run) for run in runs) * 1000)
+    return round(statistics.median(float(sum(event["dur"] for event in run)) for run in runs) * 1000)
 
 
 # -- the whole forward ------------------------------------------------------------------------------------------------
@@ -333,11 +334,21 @@ def _measure_forward(model: Any, request: MapRequest, keys: int, shape: str) -> 
             left_out.append(f"{count} rows: out of memory")
             continue
         counts.append(
-            Count(rows=count, bits=bits, nanoseconds=None if took is None else round(statistics.median(took) * _MILLISECOND))
+            Count(
+                rows=count,
+                bits=bits,
+                nanoseconds=None if took is None else round(statistics.median(took) * _MILLISECOND),
+            )
         )
     inputs = checksum([*(store[:1] for store in cached.stores[0]), *model.parameters()]) if cached is not None else ""
     return ModuleMap(
-        name=FORWARD, kind=FORWARD, shape=shape, keys=keys, inputs=inputs, counts=tuple(counts), left_out=tuple(left_out)
+        name=FORWARD,
+        kind=FORWARD,
+        shape=shape,
+        keys=keys,
+        inputs=inputs,
+        counts=tuple(counts),
+        left_out=tuple(left_out),
     )
 
 

@@ -83,9 +83,7 @@ def parts_of(model: Any, setting: Setting, keys: Sequence[int], seed: int) -> It
 
 
 def _linear(block: nn.Module) -> dict[str, nn.Linear]:
-    return {
-        name.rpartition(".")[2]: each for name, each in block.named_modules() if isinstance(each, nn.Linear)
-    }
+    return {name.rpartition(".")[2]: each for name, each in block.named_modules() if isinstance(each, nn.Linear)}
 
 
 def _product_part(

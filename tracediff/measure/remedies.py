@@ -2,8 +2,8 @@
 
 Some remedies need the environment set before the process starts, so the model lives in worker processes, one per
 environment. For the times all workers hold it at once and take turns, so that every setting of a point is timed on the
-same card within the same minute. What is done is written to `FILE.part`, one line per setting and point; the same command
-goes on from there.
+same card within the same minute. What is done is written to `FILE.part`, one line per setting and point; the same
+command goes on from there.
 """
 
 from __future__ import annotations
@@ -248,12 +248,9 @@ def _reference(request: RemediesRequest, folder: Path, log: _Log, progress: Prog
             worker.ask({"load": asdict(_absolute(request.spec)), "device": request.device})
             worker.ask({"reference": str(path), "prompt": request.prompt, "seed": request.spec.seed})
     except TracediffError as error:
-        return _without_reference(log, error)
+        log.add_note(f"no error against float32: {error}")
+        return None
     return path
-
-
-def _without_reference(log: _Log, why: TracediffError) -> None:
-    log.notes.append(f"no error against float32: {why}")
 
 
 def _measure_bits(
@@ -285,9 +282,7 @@ def _measure_bits(
             log.add_failure(setting, str(error))
 
 
-def _measure_times(
-    request: RemediesRequest, workers: _Workers, log: _Log, clock: Clock, progress: Progress
-) -> None:
+def _measure_times(request: RemediesRequest, workers: _Workers, log: _Log, clock: Clock, progress: Progress) -> None:
     done = {(point.keys, point.batch) for point in log.times}
     settings = [name for name in request.usable if name not in log.failed]
     for keys in request.keys:
@@ -314,9 +309,7 @@ def _time_point(
     ready: dict[str, _Process] = {}
     replayed = False
     for worker, names in by_worker.values():
-        answer = worker.ask(
-            {"prepare": names, "keys": keys, "batch": batch, "seed": request.spec.seed}
-        )
+        answer = worker.ask({"prepare": names, "keys": keys, "batch": batch, "seed": request.spec.seed})
         replayed = replayed or answer["replayed"]
         for name, why in answer["prepared"].items():
             if why is None:

@@ -101,7 +101,9 @@ def _triton(module: str) -> Any:
     try:
         return importlib.import_module(f"tracediff.measure.invariant.{module}")
     except ModuleNotFoundError as error:
-        raise TracediffError("Triton is not installed", "it comes with torch's CUDA builds; or leave this part out") from error
+        raise TracediffError(
+            "Triton is not installed", "it comes with torch's CUDA builds; or leave this part out"
+        ) from error
 
 
 # -- attention --------------------------------------------------------------------------------------------------------
@@ -132,9 +134,7 @@ def _grouped_queries(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
 def _row_by_row(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> torch.Tensor:
     backend = SDPBackend.FLASH_ATTENTION if query.is_cuda else SDPBackend.MATH
     with sdpa_kernel(backend):
-        rows = [
-            _torch_attention(*row, scale) for row in zip(query.split(1), key.split(1), value.split(1), strict=True)
-        ]
+        rows = [_torch_attention(*row, scale) for row in zip(query.split(1), key.split(1), value.split(1), strict=True)]
     return torch.cat(rows)
 
 

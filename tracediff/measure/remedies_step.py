@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -73,7 +74,10 @@ def measure_bits(model: Any, name: str, request: BitsRequest, reference: torch.T
         decode = {keys: _decode_bits(run, keys) for keys in request.keys}
         prompts = step_tokens(model, run.rows(max(request.prefill_batches)), request.prompt, request.seed)
         prefilled = _bits_over(
-            run, request.prefill_batches, f"a prompt of {request.prompt} tokens", lambda rows: prefill(model, prompts[:rows])[0]
+            run,
+            request.prefill_batches,
+            f"a prompt of {request.prompt} tokens",
+            lambda rows: prefill(model, prompts[:rows])[0],
         )
         same, logits = _decode_against_prefill(run)
         left = _differing_kinds(run, decode)
@@ -147,7 +151,7 @@ def _decode_against_prefill(run: _Run) -> tuple[bool | None, torch.Tensor | None
         cached = CachedKeys.random(run.model, rows, request.prompt, request.seed)
         # Layers that share keys would overwrite each other's.
         stores = tuple(tuple(torch.empty_like(each) for each in store) for store in cached.stores)
-        own = CachedKeys(stores=stores)  # type: ignore[arg-type]
+        own = CachedKeys(stores=stores)
         prefill(run.model, tokens[:, :-1], own)
         stepped = decode_step(run.model, tokens[:, -1:], own, request.prompt)[0]
     except RuntimeError as error:
@@ -161,18 +165,28 @@ def _differing_kinds(run: _Run, decode: dict[int, Bits]) -> tuple[str, ...]:
     kinds: dict[str, None] = {}
     for keys, row in decode.items():
         others = [members[0] for members in equal_classes(row)[1 : 1 + _REPLAYED_CLASSES]]
-        if not others or row[0][0] != 1 or run.setting.padded_batch is not None:
-            continue
-        cached = CachedKeys.random(run.model, max(others), keys, run.request.seed)
-        tokens = step_tokens(run.model, max(others), seed=run.request.seed)
-        try:
-            recording = record(run.model, lambda: decode_step(run.model, tokens[:1], cached, keys), rows=1)
-            for batch in others:
-                places = replay(run.model, lambda: decode_step(run.model, tokens[:batch], cached, keys), recording)
-                kinds |= {name.rpartition(".")[2]: None for (_, name), bits in places.items() if not bits.equal}
-        except RuntimeError as error:
-            run.left_out.append(f"modules at {keys} cached keys: {_first_line(error)}")
+        # What runs padded never runs at the batches that are compared.
+        if others and row[0][0] == 1 and run.setting.padded_batch is None:
+            kinds |= dict.fromkeys(_differing_at(run, keys, others))
     return tuple(kinds)
+
+
+def _differing_at(run: _Run, keys: int, others: Sequence[int]) -> list[str]:
+    cached = CachedKeys.random(run.model, max(others), keys, run.request.seed)
+    tokens = step_tokens(run.model, max(others), seed=run.request.seed)
+
+    def step(batch: int) -> torch.Tensor:
+        return decode_step(run.model, tokens[:batch], cached, keys)
+
+    kinds: list[str] = []
+    try:
+        recording = record(run.model, lambda: step(1), rows=1)
+        for batch in others:
+            places = replay(run.model, partial(step, batch), recording)
+            kinds += [name.rpartition(".")[2] for (_, name), bits in places.items() if not bits.equal]
+    except RuntimeError as error:
+        run.left_out.append(f"modules at {keys} cached keys: {_first_line(error)}")
+    return kinds
 
 
 def _step_memory(run: _Run, device: torch.device) -> int | None:
@@ -186,7 +200,7 @@ def _step_memory(run: _Run, device: torch.device) -> int | None:
     torch.cuda.reset_peak_memory_stats()
     decode_step(run.model, tokens, cached, keys)
     torch.cuda.synchronize()
-    return torch.cuda.max_memory_allocated() - before
+    return int(torch.cuda.max_memory_allocated() - before)
 
 
 def _first_line(error: Exception) -> str:
@@ -228,7 +242,9 @@ class TimedStep:
 
 
 @contextmanager
-def timed_steps(model: Any, names: Sequence[str], keys: int, batch: int, seed: int) -> Iterator[dict[str, TimedStep | str]]:
+def timed_steps(
+    model: Any, names: Sequence[str], keys: int, batch: int, seed: int
+) -> Iterator[dict[str, TimedStep | str]]:
     """Yield for each setting the step at one point, ready to be timed, or why it cannot be.
 
     On a GPU each is captured into a CUDA graph; all of them share the cached keys.

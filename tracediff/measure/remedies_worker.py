@@ -52,9 +52,9 @@ class Worker:
     def _reference(self, order: dict[str, Any]) -> dict[str, Any]:
         import torch  # noqa: PLC0415
 
+        from tracediff.findings.remedies_catalog import Setting  # noqa: PLC0415
         from tracediff.measure.remedies_apply import applied  # noqa: PLC0415
         from tracediff.measure.remedies_step import reference_logits  # noqa: PLC0415
-        from tracediff.findings.remedies_catalog import Setting  # noqa: PLC0415
 
         self._model.float()
         with applied(Setting(), self._model):

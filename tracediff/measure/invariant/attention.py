@@ -1,9 +1,9 @@
 """Attention whose keys are cut at fixed places: one row's sum is the same whatever the batch.
 
 Flash attention cuts the keys of a decode step into as many parts as keep the GPU busy, so the number of parts, and with
-it the order of the sum, follows the batch. Here a part is always `CHUNK` keys. A first kernel attends to one part of one
-row, all query heads that share a key head together; a second adds the parts of a row in order. How many programs run
-then follows the batch, what each one adds does not.
+it the order of the sum, follows the batch. Here a part is always `CHUNK` keys. A first kernel attends to one part of
+one row, all query heads that share a key head together; a second adds the parts of a row in order. How many programs
+run then follows the batch, what each one adds does not.
 
 A query inside a prompt is treated as a row of its own with its own number of keys. So a token has the same bits in a
 prefill as in a decode step, at the price of reading the keys once per query: right for decode steps and short prompts,

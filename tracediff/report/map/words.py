@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from tracediff.findings.maps import BatchMap, ModuleMap
 from tracediff.findings.maps_classes import (
@@ -97,9 +98,7 @@ def _buckets(module: ModuleMap, buckets: Sequence[int]) -> str:
         place = classes.place(bucket)
         key: object = place if place is not None else ("varies" if bucket in measured else "not measured", bucket)
         groups.setdefault(key, []).append(str(bucket))
-    words = [
-        ", ".join(members) + (f" ({key[0]})" if isinstance(key, tuple) else "") for key, members in groups.items()
-    ]
+    words = [", ".join(members) + (f" ({key[0]})" if isinstance(key, tuple) else "") for key, members in groups.items()]
     return f"{module.label}: buckets with equal bits: {' · '.join(words)}"
 
 
@@ -112,7 +111,9 @@ def _padding(found: BatchMap, module: ModuleMap, wanted: list[int], buckets: Seq
         return f"{what}: no padding gives them the same bits{by}"
     if not padding.steps:
         return f"{what} have the same bits as they are"
-    steps = ", ".join(f"{first}–{last} → {to}" if first != last else f"{first} → {to}" for first, last, to in padding.steps[:4])
+    steps = ", ".join(
+        f"{first}–{last} → {to}" if first != last else f"{first} → {to}" for first, last, to in padding.steps[:4]
+    )
     more = "" if len(padding.steps) <= 4 else f", … {len(padding.steps) - 4} more"
     return f"{what} are one class when padded {steps}{more}: {_cost(padding)}"
 
@@ -127,7 +128,7 @@ def break_sentences(found: BatchMap, most: int) -> list[str]:
     sentences = []
     for module in found.forwards:
         steady = [count for count in module.counts if count.bits is not None]
-        steps = [(a, b) for a, b in zip(steady, steady[1:], strict=False) if a.bits != b.bits]
+        steps = [(a, b) for a, b in pairwise(steady) if a.bits != b.bits]
         for a, b in steps[:most]:
             causes = causes_of_break(found, a.rows, b.rows, module.keys)
             by_why: dict[str, list[str]] = {}

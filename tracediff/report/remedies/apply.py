@@ -24,5 +24,7 @@ def what_code_must_do(setting: Setting) -> list[str]:
             lines.append(f"{part.name} needs code{why}:")
             lines += [f"    {line}" for line in part.code]
     if setting.padded_batch is not None:
-        lines.append(f"pad every batch to a multiple of {setting.padded_batch} rows (what schedules the batches must do it)")
+        lines.append(
+            f"pad every batch to a multiple of {setting.padded_batch} rows (what schedules the batches must do it)"
+        )
     return lines

@@ -13,7 +13,17 @@ def remedies_to_markdown(result: RemediesResult) -> str:
     priced = prices(result)
     lines = [f"**{what_ran(result)}** ({versions(result)})", ""]
     lines += _table(
-        ["setting", "decode, classes at keys", "prefill", "decode = prefill", "left", "× fastest", "× default", "error", "MiB"],
+        [
+            "setting",
+            "decode, classes at keys",
+            "prefill",
+            "decode = prefill",
+            "left",
+            "× fastest",
+            "× default",
+            "error",
+            "MiB",
+        ],
         [
             [
                 f"`{bits.setting}`",

@@ -1,0 +1,207 @@
+"""Maps and remedies measured on a tiny model on the CPU."""
+
+import json
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from tracediff.errors import TracediffError  # noqa: E402
+from tracediff.findings.maps import FORWARD, read_map  # noqa: E402
+from tracediff.findings.maps_classes import classes_of  # noqa: E402
+from tracediff.findings.remedies import read_remedies  # noqa: E402
+from tracediff.findings.remedies_catalog import setting_named  # noqa: E402
+from tracediff.measure.maps import MapRequest, measure_map  # noqa: E402
+from tracediff.measure.maps_cache import CachedKeys, decode_step, prefill, step_tokens  # noqa: E402
+from tracediff.measure.maps_modules import checksum, parts_of  # noqa: E402
+from tracediff.measure.remedies import RemediesRequest, measure_remedies  # noqa: E402
+from tracediff.measure.remedies_apply import applied  # noqa: E402
+from tracediff.model.load import load_model  # noqa: E402
+from tracediff.model.spec import ModelSpec  # noqa: E402
+
+pytestmark = pytest.mark.torch
+TINY = ModelSpec(name="tiny", dtype="float32")
+ON_CPU = ("default", "math", "row-by-row-attention+row-by-row-products", "pad-products-64", "float32-products",
+          "fused-norm", "deterministic", "pad-batch-8")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_model(TINY, "cpu")
+
+
+def request(**fields):
+    return MapRequest(
+        **{"spec": TINY, "device": "cpu", "rows": (1, 2, 5), "forward_rows": (1, 4), "keys": (3,), **fields}
+    )
+
+
+@pytest.mark.parametrize("setting", ON_CPU)
+def test_a_prompt_and_a_step_in_place_compute_what_one_forward_does(model, setting):
+    tokens = step_tokens(model, 3, 7)
+    with torch.inference_mode():
+        whole = model(input_ids=tokens, use_cache=False).logits
+    with applied(setting_named(setting), model):
+        cached = CachedKeys.random(model, 3, 6)
+        first = prefill(model, tokens[:, :6], cached)
+        last = decode_step(model, tokens[:, 6:], cached, 6)
+    assert torch.allclose(first, whole[:, :6], atol=1e-5)
+    assert torch.allclose(last, whole[:, 6], atol=1e-5)
+
+
+def test_a_setting_is_taken_back_completely(model):
+    tokens = step_tokens(model, 2, 4)
+    before = prefill(model, tokens)
+    for setting in ON_CPU:
+        with applied(setting_named(setting), model):
+            prefill(model, tokens)
+    assert torch.equal(prefill(model, tokens), before)
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert not any("forward" in vars(module) for module in model.modules())
+
+
+def test_a_setting_that_needs_a_gpu_says_so(model):
+    with pytest.raises(TracediffError, match="GPU"), applied(setting_named("flash"), model):
+        pass
+
+
+def test_row_i_has_the_same_token_in_every_batch(model):
+    assert torch.equal(step_tokens(model, 8, 3)[:2], step_tokens(model, 2, 3))
+
+
+def test_a_checksum_tells_one_changed_bit_and_the_place_of_a_value():
+    x = torch.randn(1000)
+    other = x.clone()
+    other.view(torch.int32)[7] ^= 1
+    swapped = x.clone()
+    swapped[[0, 1]] = x[[1, 0]]
+    assert checksum([x]) == checksum([x.clone()])
+    assert len({checksum([x]), checksum([other]), checksum([swapped]), checksum([x.view(10, 100)])}) == 4
+
+
+def test_row_0_is_the_same_however_many_rows_a_part_is_prepared_for(model):
+    for few, many in zip(
+        parts_of(model, setting_named("default"), [3], 0),
+        parts_of(model, setting_named("default"), [3], 0),
+        strict=True,
+    ):
+        assert few.prepare(2).inputs == many.prepare(9).inputs, few.name
+
+
+def test_a_map_of_a_tiny_model_has_every_part_and_the_forward_first(tmp_path):
+    path = tmp_path / "map.json"
+    found = measure_map(request(), path)
+    assert read_map(path) == found
+    assert [each.name for each in found.modules][:1] == [FORWARD]
+    assert {each.name for each in found.parts} >= {"q_proj", "qkv (fused)", "gate_up (fused)", "lm_head", "attention"}
+    assert all(each.nanoseconds > 0 for module in found.modules for each in module.counts)
+    assert all(not classes_of(module).varying for module in found.modules)
+    assert not path.with_name("map.json.part").exists()
+
+
+def test_what_a_map_calls_equal_is_equal(model):
+    found = measure_map(request(rows=tuple(range(1, 13)), forward_rows=()))
+    part = next(each for each in parts_of(model, setting_named("default"), [], 0) if each.name == "down_proj")
+    running = part.prepare(12)
+    with torch.inference_mode():
+        rows = {count: running.run(count, 0)[0].clone() for count in range(1, 13)}
+    mapped = next(each for each in found.parts if each.name == "down_proj")
+    for a in mapped.counts:
+        for b in mapped.counts:
+            assert torch.equal(rows[a.rows], rows[b.rows]) == (a.bits == b.bits)
+
+
+def test_an_interrupted_map_goes_on_and_ends_as_an_uninterrupted_one(tmp_path):
+    path = tmp_path / "map.json"
+    stopped = measure_map(request(minutes=0), path)
+    assert stopped.modules == ()
+    assert "out of time" in stopped.notes[0]
+    assert not path.exists()
+    steps = []
+
+    class StopError(Exception):
+        pass
+
+    def stop_at_the_third(text):
+        steps.append(text)
+        if len(steps) == 4:
+            raise StopError
+
+    with pytest.raises(StopError):
+        measure_map(request(), path, progress=stop_at_the_third)
+    part = path.with_name("map.json.part")
+    with part.open("a") as file:
+        file.write('{"module": {"name": "cut')  # as a full disk or a kill leaves it
+    again = []
+    found = measure_map(request(), path, progress=again.append)
+    assert not set(again[1:]) & set(steps[1:3])
+    plain = measure_map(request())
+    assert [(each.identity, [count.bits for count in each.counts]) for each in found.modules] == [
+        (each.identity, [count.bits for count in each.counts]) for each in plain.modules
+    ]
+
+
+def test_an_unfinished_map_with_other_options_is_not_mixed_in(tmp_path):
+    path = tmp_path / "map.json"
+    measure_map(request(minutes=0), path)
+    with pytest.raises(TracediffError, match="other options"):
+        measure_map(request(rows=(1, 2)), path)
+    assert measure_map(request(rows=(1, 2)), path, force=True).modules
+
+
+def test_pieces_from_another_machine_are_not_mixed_in(tmp_path):
+    path = tmp_path / "map.json"
+    measure_map(request(minutes=0), path)
+    part = path.with_name("map.json.part")
+    part.write_text(part.read_text().replace(torch.__version__, "1.0"))
+    with pytest.raises(TracediffError, match="other torch"):
+        measure_map(request(), path)
+
+
+def test_remedies_of_a_tiny_model_are_measured_in_processes_of_their_own(tmp_path):
+    path = tmp_path / "remedies.json"
+    asked = RemediesRequest(
+        spec=ModelSpec(name="tiny", dtype="float16"), device="cpu",
+        settings=("default", "row-by-row-attention+row-by-row-products", "no-workspace", "pad-batch-4"),
+        keys=(5,), batches=(1, 2, 3), prefill_batches=(1, 2), timed_batches=(2,), prompt=4, rounds=2,
+    )  # fmt: skip
+    found = measure_remedies(asked, path)
+    assert read_remedies(path) == found
+    assert [bits.setting for bits in found.bits] == [
+        "default",
+        "row-by-row-attention+row-by-row-products",
+        "pad-batch-4",
+    ]
+    assert "no-workspace" in found.notes[0]
+    assert all(bits.error < 1e-2 and bits.repeats for bits in found.bits)
+    by_row = found.bits_of("row-by-row-attention+row-by-row-products")
+    assert len({bits for _, bits in by_row.decode[5]}) == 1
+    assert [len(rounds) for rounds in found.times[0].rounds.values()] == [2, 2, 2]
+    assert not found.times[0].replayed
+
+
+def test_remedies_stop_in_time_and_go_on(tmp_path):
+    path = tmp_path / "remedies.json"
+    asked = {"spec": TINY, "device": "cpu", "settings": ("default",), "keys": (1,), "batches": (1,),
+             "prefill_batches": (1,), "timed_batches": (1,), "prompt": 2, "rounds": 1, "reference": False}  # fmt: skip
+    assert measure_remedies(RemediesRequest(**asked, minutes=0), path).bits == ()
+    assert not path.exists()
+    assert len(measure_remedies(RemediesRequest(**asked), path).bits) == 1
+    assert json.loads(path.read_text())["times"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"keys": ()},
+        {"batches": (0,)},
+        {"rounds": 0},
+        {"settings": ("flash+cudnn",)},
+        {"timed_batches": (1, 1)},
+        {"prompt": 0},
+    ],
+)
+def test_remedies_that_make_no_sense_are_refused_before_a_model_is_loaded(fields):
+    with pytest.raises(TracediffError):
+        RemediesRequest(**{"spec": TINY, "device": "cpu", **fields})
