@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tracediff import __version__
 from tracediff.findings.maps import BatchMap
 from tracediff.findings.maps_classes import prediction_table
 from tracediff.report.map.strips import strip_of, ticks
 from tracediff.report.map.words import break_sentences, padding_sentences, versions, what_ran
 from tracediff.report.page import environment, resource, script_hash
+from tracediff.version import __version__
 
 _BREAKS = 12
 
