@@ -73,6 +73,12 @@ def is_algorithm_log(text: str) -> bool:
     return text.startswith("cublasLt") and "algo=[" in text
 
 
+def without_pointers(text: str) -> str:
+    """Return a log line without its pointers (`A=0X7FE210000000`): with them hardly two lines are the same."""
+    first, *rest = text.split("=0X")
+    return text if not rest else f"{first} {' '.join(each.partition(' ')[2] for each in rest)}"
+
+
 def parse_algorithm(text: str) -> Algorithm:
     """Read one log line. Never raises: what is missing or malformed is None."""
     groups = {name: dict(_PAIR.findall(body)) for name, body in _GROUP.findall(text)}

@@ -50,7 +50,8 @@ def separate_annotations(events: Events, naming: Naming) -> Separated:
     libraries = {code: name for code, name in enumerate(domains.names) if _LIBRARY_DOMAIN.fullmatch(name)}
     in_domain: npt.NDArray[np.bool_] = np.isin(domains.domain, list(libraries))
     by_text = np.array([_LIBRARY_TEXT.fullmatch(text) is not None for text in events.texts] + [False], dtype=np.bool_)
-    wanted = np.array([*(asked_for(text, naming) for text in events.texts), False], dtype=np.bool_)
+    patterns = naming.range is not None or naming.phase is not None
+    wanted = np.array([*(patterns and asked_for(text, naming) for text in events.texts), False], dtype=np.bool_)
     drop = is_range(events) & (in_domain | by_text[events.text]) & ~wanted[events.text]
     libraries_ranges = events.take(np.flatnonzero(drop))
     if not drop.any():

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tracediff.kernels import parse
-from tracediff.trace.algorithm import is_algorithm_log
+from tracediff.trace.algorithm import is_algorithm_log, without_pointers
 from tracediff.trace.annotations import Separated, separate_annotations
 from tracediff.trace.attribution import Attribution, attribute
-from tracediff.trace.columns import NULL, Codes, distinct_of
+from tracediff.trace.columns import NULL, Codes, Texts, distinct_of
 from tracediff.trace.graphs import Capture
 from tracediff.trace.naming import Naming, name_ranges, number_by_place
 from tracediff.trace.nvtx import Events, Ranges, find_marks, find_ranges, named, range_texts
@@ -89,10 +89,12 @@ def assemble(
         mark_thread = np.array([codes.get(tid, -2) for tid in marks.thread.tolist()], dtype=np.int32)
         around = ranges.innermost(mark_thread, kernels.threads, marks.time)
         given = _give_marks((mark_thread, marks.time, around), (thread, launch_ns, innermost), is_gemm[columns["name"]])
-        distinct = Codes()
+        distinct, lines = Codes(), Texts()
         has = np.flatnonzero(given >= 0)
-        algorithm[has] = distinct.of(marks.text[given[has]].astype(np.int64))
-        algorithms = tuple(marks.texts[code] for code in distinct.values)
+        code = distinct.of(marks.text[given[has]].astype(np.int64))
+        line = np.array([lines.code(without_pointers(marks.texts[each])) for each in distinct.values], dtype=np.int32)
+        algorithm[has] = line[code] if len(has) else code
+        algorithms = lines.values
     return KernelTable(
         info=info,
         coverage=replace(_coverage(keys, key, without_launch, found), by_repetition=placed.placed, **outside),

@@ -131,6 +131,8 @@ class Growing:
     def add(self, chunk: dict[str, npt.NDArray[Any]], share: float) -> None:
         """Append equally long columns, with which `share` of all is there."""
         past = self._count + len(next(iter(chunk.values())))
+        if past == self._count:
+            return
         # A little more than foretold; a hundredfold at most, whatever a file's first pages promise.
         room = int(past * min(1.02 / share, 100)) + 1
         for name, values in chunk.items():
@@ -139,8 +141,8 @@ class Growing:
         self._count = past
 
     def _is_constant(self, name: str, values: npt.NDArray[Any]) -> bool:
-        if name in self._arrays or values.ndim > 1 or not len(values):
-            return name not in self._arrays and not len(values)
+        if name in self._arrays or values.ndim > 1:
+            return False
         value = self._constants.setdefault(name, values[:1].copy())
         return bool((values == value).all())
 

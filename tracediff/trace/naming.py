@@ -27,6 +27,7 @@ from tracediff.trace.table import RangeKey
 
 _EMIT_NVTX = re.compile(r", (?:seq|seq_ids|op_id|sizes|input_op_ids|stashed seq) = .*", re.DOTALL)
 _MODULE_IN_DICT = re.compile(r"""\{\s*['"][Mm]odule['"]\s*:\s*['"]([^'"]*)['"]""")
+_DIGIT = re.compile(r"\d")
 _ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{4,}\b")
 #: Numbers that count repeats of one thing.
 _REPEAT = re.compile(
@@ -105,18 +106,19 @@ def name_ranges(texts: tuple[str, ...], is_range: list[bool], naming: Naming) ->
     layer_pattern = _compiled("--layer", naming.layer)
     if layer_pattern is not None and not layer_pattern.groups:
         raise TracediffError(f"--layer {naming.layer!r} has no group", "put parentheses around the number: layer(\\d+)")
-    plain = [_without_repeats(text) if used else text for text, used in zip(texts, is_range, strict=True)]
+    plain = _plain_names(texts, is_range)
+    distinct = dict.fromkeys(name for name, used in zip(plain, is_range, strict=True) if used)
+    short_of = {name: _without_amounts(name) for name in distinct}
     shared: dict[str, set[str]] = {}
-    for name, used in zip(plain, is_range, strict=True):
-        if used:
-            shared.setdefault(_without_amounts(name), set()).add(name)
+    for name, short in short_of.items():
+        shared.setdefault(short, set()).add(name)
     names: list[str | None] = []
     phases: set[str] = set()
     for text, name, used in zip(texts, plain, is_range, strict=True):
         if not used:
             names.append(text)
             continue
-        short = _without_amounts(name)
+        short = short_of[name]
         chosen: str | None = name if 1 < len(shared[short]) <= _FEW else short
         phase = phase_pattern.search(text) if phase_pattern is not None else None
         if phase is not None:
@@ -129,12 +131,29 @@ def name_ranges(texts: tuple[str, ...], is_range: list[bool], naming: Naming) ->
     return Names(of_text=names, phases=frozenset(phases), layer=layer_pattern, notes=_notes(texts, names))
 
 
+def _plain_names(texts: tuple[str, ...], is_range: list[bool]) -> list[str]:
+    """Return the texts of ranges without what counts their repeats; texts that say the same are looked at once."""
+    known: dict[str, str] = {}
+    names = []
+    for text, used in zip(texts, is_range, strict=True):
+        if not used:
+            names.append(text)
+            continue
+        module = _MODULE_IN_DICT.match(text) if text.startswith("{") else None
+        if module is not None:
+            names.append(module.group(1))
+            continue
+        end = _EMIT_NVTX.search(text) if " = " in text else None
+        head = text if end is None else text[: end.start()]
+        name = known.get(head)
+        if name is None:
+            name = known[head] = _without_repeats(head)
+        names.append(name)
+    return names
+
+
 def _without_repeats(text: str) -> str:
-    module = _MODULE_IN_DICT.match(text)
-    if module is not None:
-        return module.group(1)
-    text = _EMIT_NVTX.sub("", text) if " = " in text else text
-    if not any(character.isdecimal() for character in text):
+    if _DIGIT.search(text) is None:
         return text
     if _COMPILED.search(text) is None:
         text = _HASH.sub("#", text)
@@ -142,7 +161,7 @@ def _without_repeats(text: str) -> str:
 
 
 def _without_amounts(name: str) -> str:
-    if not any(character.isdecimal() for character in name):
+    if _DIGIT.search(name) is None:
         return name
     return _AMOUNT.sub(_without_amount, name)
 
