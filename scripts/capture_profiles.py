@@ -54,6 +54,7 @@ def main() -> int:
                 decode_tokens=tuple(captured.manifest.decode_tokens),
                 recorded_hashes=captured.logits_hashes,
                 out=options.folder,
+                traces=captured.traces_by_batch,
             )
         )
         for warning in (*captured.warnings, *measured.findings):

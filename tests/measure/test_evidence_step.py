@@ -62,7 +62,7 @@ def test_activations_are_written_where_they_are_asked_for(tmp_path, monkeypatch)
 
 
 def test_other_bits_under_the_profiler_are_a_finding_and_no_leak(tmp_path, monkeypatch):
-    result = run_here(monkeypatch, job(tmp_path, batches=(1,), recorded_hashes={"1/prefill": "0" * 32}))
+    result = run_here(monkeypatch, job(tmp_path, batches=(1,), recorded_hashes={"1/prefill": ["0" * 16]}))
     assert result.findings == ("The profiler changes bits (first: 1/prefill).",)
     assert not result.leak
 

@@ -102,7 +102,7 @@ def test_a_leak_between_rows_is_caught_and_traced_to_its_module():
 def test_noise_is_caught_run_to_run():
     control = measured(first0=toy.AddsNoise).controls["run_to_run"]
     assert control.equal is False
-    assert control.first == "batch 1, prefill"
+    assert control.first == "batch 1, prefill, layers.0.first_proj"
 
 
 def test_a_row_that_minds_its_position_is_caught():
@@ -116,9 +116,10 @@ def test_the_profiler_control_compares_the_hashes_of_the_recorded_process():
     from tracediff.model.forward import forward
 
     logits = forward(model, toy.PROMPT, toy.DECODE)
-    hashes = logits_hashes(1, ("prefill", "decode[0]", "decode[1]"), logits)
+    phases = ("prefill", "decode[0]", "decode[1]")
+    hashes = {place: [found] * 2 for place, found in logits_hashes(1, phases, logits).items()}
     assert measured((1,), recorded_hashes=hashes).controls["profiler"].equal is True
-    changed = measured((1,), recorded_hashes=hashes | {"1/decode[0]": "0" * 32}).controls["profiler"]
+    changed = measured((1,), recorded_hashes=hashes | {"1/decode[0]": ["0" * 16] * 2}).controls["profiler"]
     assert (changed.equal, changed.first) == (False, "1/decode[0]")
 
 

@@ -62,7 +62,7 @@ def record(job: Job, model: Any, prompt: Any, report: Report) -> None:
     with attention_failures_in_one_line(job.spec.attention, job.spec.dtype):
         decode_tokens = greedy_tokens(model, prompt, job.decode)
     log_states = set()
-    logits_hashes: dict[str, str] = {}
+    logits_hashes: dict[str, list[str]] = {}
     open_one, recording = _recorder(job)
     for batch in job.batches:
         report("batch", batch=batch)
@@ -77,7 +77,8 @@ def record(job: Job, model: Any, prompt: Any, report: Report) -> None:
                 for repeat in range(1, job.repeats + 1):
                     with ranges_around_modules(model, open_one), recording(batch, repeat):
                         logits = forward(model, tokens, decode_tokens, open_one=open_one)
-            logits_hashes |= _hashes(batch, logits)
+                    for place, logits_hash in _hashes(batch, logits).items():
+                        logits_hashes.setdefault(place, []).append(logits_hash)
     report(
         "recorded",
         layers=model.config.num_hidden_layers,

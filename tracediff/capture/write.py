@@ -31,7 +31,7 @@ class Captured:
         warnings: What the user should know, one line each.
         device: What the model ran on: `cuda` or `cpu`.
         prompt_tokens: Token ids of the prompt; the manifest may leave them out.
-        logits_hashes: Hashes of the logits under the profiler, by `batch/phase`.
+        logits_hashes: Hashes of the logits under the profiler, one per recording, by `batch/phase`.
     """
 
     folder: Path
@@ -40,12 +40,17 @@ class Captured:
     warnings: tuple[str, ...]
     device: str
     prompt_tokens: tuple[int, ...]
-    logits_hashes: Mapping[str, str]
+    logits_hashes: Mapping[str, Sequence[str]]
 
     @property
     def traces(self) -> list[Path]:
         """The trace files, one per batch size."""
         return [self.folder / entry.file for entry in self.manifest.traces]
+
+    @property
+    def traces_by_batch(self) -> dict[int, Path]:
+        """The trace file of each batch size."""
+        return {entry.batch: self.folder / entry.file for entry in self.manifest.traces}
 
     def summary(self, more_files: Sequence[Path] = ()) -> str:
         """Return what was written, and the command to run next.

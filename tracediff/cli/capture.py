@@ -90,6 +90,7 @@ def capture(
                 recorded_hashes=captured.logits_hashes,
                 out=captured.folder,
                 activations=activations,
+                traces=captured.traces_by_batch,
             )
             measured = measuring.measure_evidence(job)
     for warning in (*captured.warnings, *measured.findings):

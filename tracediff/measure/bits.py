@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
-from tracediff.measured import Bits
+from tracediff.measured import Bits, LogitsMove
 
 _INTEGERS = {
     torch.float16: torch.int16,
@@ -40,6 +42,36 @@ def compare(a: torch.Tensor, b: torch.Tensor) -> Bits:
     # Only what differs is widened: tensors may be large, differences are few.
     distance = _distance(_ordered(first[differing]), _ordered(second[differing]))
     return Bits(equal=False, share=share, max_ulp=int(distance.max()))
+
+
+def move(a: torch.Tensor, b: torch.Tensor) -> LogitsMove:
+    """Tell how far logits moved.
+
+    Args:
+        a, b: Logits (positions, vocabulary) of one phase at two batch sizes, of one row.
+    """
+    last_a, last_b = a[-1].double(), b[-1].double()
+    return LogitsMove(
+        max_abs=_finite((a - b).abs().max()),
+        scale=_finite(a.abs().max()),
+        margins=(_margin(last_a), _margin(last_b)),
+        top_changes=(_top_change(last_a, last_b), _top_change(last_b, last_a)),
+    )
+
+
+def _margin(logits: torch.Tensor) -> float | None:
+    first, second = logits.topk(2).values
+    return _finite(first - second)
+
+
+def _top_change(logits: torch.Tensor, others: torch.Tensor) -> float | None:
+    top = logits.topk(2).indices
+    return _finite((logits[top] - others[top]).abs().sum())
+
+
+def _finite(value: torch.Tensor) -> float | None:
+    number = float(value)
+    return number if math.isfinite(number) else None
 
 
 def worst(a: Bits | None, b: Bits) -> Bits:

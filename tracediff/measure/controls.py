@@ -1,124 +1,303 @@
 """Controls: what must not change bits, measured: running again, other neighbours, another position, the profiler.
 
 They tell a change of reduction order, which every kernel library makes, from a bug. Each runs the same shape, hence the
-same kernels, so a single differing bit is a finding.
+same kernels. But a kernel may vary by itself, so a control speaks only of what noise cannot explain: neighbours and
+position are compared module by module on equal inputs, unstable modules are left out, and a difference counts only
+where it comes in every repeat. Whole runs are compared too, where the whole run repeats itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
 
 from tracediff.measure.bits import compare
-from tracediff.measure.replay import compare_run, record
+from tracediff.measure.crossings import Place
+from tracediff.measure.noise import REPEATS, Noise, Rearranged, compare_arrangements
+from tracediff.measure.repair import kind
+from tracediff.measure.replay import Recording, Replayed, compare_run, record, replay_outcomes
 from tracediff.measured import Bits, Control
+from tracediff.model.logits_hashes import logits_hashes
 
 Run = Callable[[torch.Tensor], Sequence[torch.Tensor]]
 """Takes token ids (batch, tokens), returns the logits of each phase (batch, positions, vocabulary)."""
 
 _NEIGHBOURS = 3
+# Modules that send rows to experts: how many rows an expert gets, so the shape of its products, depends on the content
+# of all rows. Other bits for other neighbours are then a change of order, as between batch sizes.
+_ROUTING_CLASSES = ("moe", "expert", "router")
+_WHY_DOUBTFUL = (
+    "only modules differ that vary by themselves in other blocks, or that send rows to experts, so that the shape of "
+    "their products depends on the content of all rows"
+)
 
 
-def run_to_run(run: Run, prompt: torch.Tensor, batches: Sequence[int], phases: Sequence[str]) -> Control:
-    """Run each batch size twice; all rows of all logits must be equal."""
-    found: list[tuple[str, Bits]] = []
-    for batch in batches:
-        tokens = prompt.repeat(batch, 1)
-        first = run(tokens)
-        found += _compared(f"batch {batch}, ", phases, first, run(tokens))
-    return _control(found, f"the same run twice at batch {' and '.join(map(str, batches))}")
+@dataclass(slots=True)
+class Subject:
+    """What the controls are made on.
 
-
-def neighbours(
-    model: nn.Module, run: Run, prompt: torch.Tensor, batches: Sequence[int], phases: Sequence[str], vocabulary: int
-) -> Control:
-    """Give the other rows other content; row 0's logits must not move. A leak is traced to its first module.
-
-    Args:
-        model: What `run` runs.
+    Attributes:
+        model: The model.
         run: Runs it.
-        prompt: Token ids (1, tokens) of row 0.
-        batches: Batch sizes; those of one row have no neighbours.
-        phases: Names of the phases, for words.
+        prompt: Token ids (1, tokens) of the row that is compared.
+        phases: Names of the phases.
         vocabulary: Neighbours are random tokens below it, seeded.
+        recording: What batch 1 did.
+        noise: By batch size, 1 among them; controls add what they find to vary.
+        hashes: Hashes of the logits of each repeat of the whole run, by batch size.
+        repeats: How often a whole run, or a difference, is repeated.
     """
-    found: list[tuple[str, Bits]] = []
-    leak: str | None = None
+
+    model: nn.Module
+    run: Run
+    prompt: torch.Tensor
+    phases: Sequence[str]
+    vocabulary: int
+    recording: Recording
+    noise: dict[int, Noise]
+    hashes: dict[int, list[dict[str, str]]] = field(default_factory=dict)
+    repeats: int = REPEATS
+
+    def repeats_itself(self, batch: int) -> bool:
+        """Whether every repeat of the whole run gave the same logits, and no module varies."""
+        runs = self.hashes[batch]
+        return all(each == runs[0] for each in runs) and not self.noise[batch].varied
+
+    @property
+    def routing_modules(self) -> frozenset[str]:
+        """Paths of the modules that send rows to experts, by the names of their classes."""
+        return frozenset(
+            name
+            for name, module in self.model.named_modules()
+            if name and any(word in type(module).__name__.lower() for word in _ROUTING_CLASSES)
+        )
+
+
+def run_to_run(subject: Subject, batches: Sequence[int]) -> Control:
+    """Run each batch size several times; all rows of all logits must be equal, and no module may vary."""
+    compared = f"{subject.repeats} runs each at batch {' and '.join(map(str, batches))}, whole and module by module"
+    first: str | None = None
+    bits: list[Bits] = []
     for batch in batches:
-        copies = prompt.repeat(batch, 1)
-        plain = [logits[:1] for logits in run(copies)]
-        for seed in range(_NEIGHBOURS if batch > 1 else 0):
-            others = _with_neighbours(prompt, batch, 0, vocabulary, seed)
-            compared = _compared(f"batch {batch}, ", phases, plain, [logits[:1] for logits in run(others)])
-            found += compared
-            if leak is None and not all(bits.equal for _, bits in compared):
-                leak = _first_leak(model, run, copies, others)
-    control = _control(found, f"row 0 beside {_NEIGHBOURS} sets of random neighbours and beside copies of itself")
-    return replace(control, first=f"{control.first}, {leak}") if leak else control
+        tokens = subject.prompt.repeat(batch, 1)
+        kept = subject.run(tokens)
+        runs = [logits_hashes(batch, subject.phases, kept)]
+        for _ in range(subject.repeats - 1):
+            logits = subject.run(tokens)
+            hashes = logits_hashes(batch, subject.phases, logits)
+            if hashes != runs[0]:
+                pairs = zip(kept, logits, strict=True)
+                bits += [each for each in (compare(a, b) for a, b in pairs) if not each.equal]
+            runs.append(hashes)
+        subject.hashes[batch] = runs
+        if first is None:
+            first = _first_varying(subject, batch)
+    if first is None:
+        return Control(equal=True, compared=compared)
+    return _differs(compared, first, bits)
 
 
-def _first_leak(model: nn.Module, run: Run, copies: torch.Tensor, others: torch.Tensor) -> str | None:
-    """Return the first module whose output for row 0 changes with the neighbours."""
-    recording = record(model, lambda: run(copies), rows=1)
-    places = compare_run(model, lambda: run(others), recording)
-    return next((name for (_, name), bits in places.items() if not bits.equal), None)
+def _first_varying(subject: Subject, batch: int) -> str | None:
+    places = sorted(subject.noise[batch].places, key=_in_order_of_run(subject.recording))
+    if places:
+        phase, module = places[0]
+        return f"batch {batch}, {subject.phases[phase]}, {module}"
+    runs = subject.hashes[batch]
+    for name in subject.phases:
+        if len({run[f"{batch}/{name}"] for run in runs}) > 1:
+            return f"batch {batch}, {name}"
+    return None
 
 
-def position(run: Run, prompt: torch.Tensor, batches: Sequence[int], phases: Sequence[str], vocabulary: int) -> Control:
-    """Put the row first, in the middle and last among the same neighbours; its logits must not move."""
-    found: list[tuple[str, Bits]] = []
-    for batch in batches:
-        at_place = {
-            place: [
-                logits[place : place + 1]
-                for logits in run(_with_neighbours(prompt, batch, place, vocabulary, seed=_NEIGHBOURS))
-            ]
-            for place in sorted({0, batch // 2, batch - 1})
-        }
-        for place in list(at_place)[1:]:
-            found += _compared(f"batch {batch}, row {place}, ", phases, at_place[0], at_place[place])
-    return _control(found, "the row first, in the middle and last")
+def neighbours(subject: Subject, batches: Sequence[int]) -> Control:
+    """Give the other rows other content; what each module makes of row 0 must not move."""
+    return _control(
+        subject,
+        f"row 0 beside {_NEIGHBOURS} sets of random neighbours and beside copies of itself, in every stable module",
+        [
+            _Arrangement(
+                batch=batch,
+                words=f"batch {batch}, ",
+                plain_tokens=subject.prompt.repeat(batch, 1),
+                other_tokens=_with_neighbours(subject, batch, 0, seed),
+            )
+            for batch in batches
+            for seed in range(_NEIGHBOURS if batch > 1 else 0)
+        ],
+    )
 
 
-def profiler(recorded: Mapping[str, str] | None, plain: dict[str, str]) -> Control:
+def position(subject: Subject, batches: Sequence[int]) -> Control:
+    """Put the row first, in the middle and last among the same neighbours; what is made of it must not move."""
+    return _control(
+        subject,
+        "the row first, in the middle and last, in every stable module",
+        [
+            _Arrangement(
+                batch=batch,
+                words=f"batch {batch}, row {place}, ",
+                plain_tokens=_with_neighbours(subject, batch, 0, seed=_NEIGHBOURS),
+                other_tokens=_with_neighbours(subject, batch, place, seed=_NEIGHBOURS),
+                row=place,
+            )
+            for batch in batches
+            for place in sorted({batch // 2, batch - 1} - {0})
+        ],
+    )
+
+
+def profiler(recorded: Mapping[str, Sequence[str]] | None, subject: Subject) -> Control:
     """Compare the logits of the profiled process with those of this one, by their hashes.
 
     Args:
-        recorded: Hash by `batch/phase` from the profiled process; None where it gave none.
-        plain: The same from a process without a profiler.
+        recorded: Hashes by `batch/phase` from the profiled process, one per recording; None where it gave none.
+        subject: With the hashes of the runs of this process, which no profiler watches.
     """
-    words = "logits of the recorded process and of one without the profiler, by hash"
-    common = [key for key in plain if recorded is not None and key in recorded]
-    if recorded is None or not common:
-        return Control(equal=None, compared=words)
-    first = next((key for key in common if recorded[key] != plain[key]), None)
-    return Control(equal=first is None, compared=words, first=first, max_ulp=0 if first is None else None)
+    compared = "logits of the recorded process and of one without the profiler, by hash"
+    common = [(batch, key) for batch, runs in subject.hashes.items() for key in runs[0] if key in (recorded or {})]
+    if not recorded or not common:
+        return Control(equal=None, compared=compared, why="the recorded process reported no logits")
+    differing = [(batch, key) for batch, key in common if {*recorded[key]} != {subject.hashes[batch][0][key]}]
+    if not differing:
+        return Control(equal=True, compared=compared)
+    steady = [(batch, key) for batch, key in differing if subject.repeats_itself(batch) and len({*recorded[key]}) == 1]
+    if steady:
+        return Control(equal=False, compared=compared, first=steady[0][1], max_ulp=None)
+    return Control(equal=None, compared=compared, why="the run does not repeat itself, with or without the profiler")
 
 
-def _with_neighbours(prompt: torch.Tensor, batch: int, place: int, vocabulary: int, seed: int) -> torch.Tensor:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Arrangement:
+    """One row in two arrangements: beside the plain neighbours, first; and beside others, or elsewhere."""
+
+    batch: int
+    words: str
+    plain_tokens: torch.Tensor
+    other_tokens: torch.Tensor
+    row: int = 0
+
+
+def _control(subject: Subject, compared: str, arrangements: Sequence[_Arrangement]) -> Control:
+    """Compare arrangements module by module, then whole runs where they repeat themselves."""
+    doubtful = False
+    for arrangement in arrangements:
+        certain, uncertain = _differing_modules(subject, arrangement)
+        doubtful = doubtful or uncertain
+        if certain is not None:
+            phase, module = certain
+            differing = [bits for _, bits in _differing_logits(subject, arrangement)]
+            return _differs(compared, f"{arrangement.words}{subject.phases[phase]}, {module}", differing)
+    for arrangement in () if doubtful or subject.routing_modules else arrangements:
+        found = _differing_logits(subject, arrangement)
+        if found:
+            suspect = _first_module_of_difference(subject, arrangement)
+            first = f"{arrangement.words}{found[0][0]}" + (f", {suspect}" if suspect else "")
+            return _differs(compared, first, [bits for _, bits in found])
+    held_out = sum(len(subject.noise[batch].places) for batch in {arrangement.batch for arrangement in arrangements})
+    why: str | None = None
+    if not arrangements:
+        why = "a single row has no neighbours"
+    elif doubtful:
+        why = _WHY_DOUBTFUL
+    elif held_out:
+        why = f"{held_out} modules vary by themselves and were left out; all others gave equal bits"
+    return Control(equal=True if why is None else None, compared=compared, why=why, held_out=held_out)
+
+
+def _differs(compared: str, first: str, logits: Sequence[Bits]) -> Control:
+    share, ulp = _extent(logits)
+    return Control(equal=False, compared=compared, first=first, share=share, max_ulp=ulp)
+
+
+def _differing_modules(subject: Subject, arrangement: _Arrangement) -> tuple[Place | None, bool]:
+    """Return the first module that certainly makes other bits of the row, and whether others perhaps do."""
+    result = _compare_modules(subject, arrangement)
+    noise = subject.noise[arrangement.batch]
+    noise.add_varying(result.varied)
+    # What varies in one block may have been quiet in another, so the whole kind is doubted.
+    unstable_kinds = {kind(module) for _, module in noise.places}
+    routing = subject.routing_modules | result.reshaped
+    uncertain = False
+    for crossing in result.differing:
+        if kind(crossing.maker) in unstable_kinds or _has_to_do_with(crossing.maker, routing):
+            uncertain = True
+        else:
+            return crossing.place, uncertain
+    return None, uncertain
+
+
+def _has_to_do_with(module: str, others: Collection[str]) -> bool:
+    """Whether a module is one of others, lies in one, or holds one."""
+    return any(module == other or module.startswith(f"{other}.") or other.startswith(f"{module}.") for other in others)
+
+
+def _compare_modules(subject: Subject, arrangement: _Arrangement) -> Rearranged:
+    def replayed(tokens: torch.Tensor, row: int, others_flow: bool) -> Replayed:
+        def run() -> Sequence[torch.Tensor]:
+            return subject.run(tokens)
+
+        return replay_outcomes(subject.model, run, subject.recording, row=row, others_flow=others_flow)
+
+    beside_copies = bool((arrangement.plain_tokens == subject.prompt).all())
+    noise = subject.noise[arrangement.batch]
+
+    def plain() -> Replayed:
+        found = replayed(arrangement.plain_tokens, 0, others_flow=not beside_copies)
+        return Replayed(row={place: row for place, row in found.row.items() if place in noise.row}, shapes=found.shapes)
+
+    return compare_arrangements(
+        Replayed(row=dict(noise.row), shapes=noise.shapes) if beside_copies else plain(),
+        plain,
+        lambda: replayed(arrangement.other_tokens, arrangement.row, others_flow=True),
+    )
+
+
+def _differing_logits(subject: Subject, arrangement: _Arrangement) -> list[tuple[str, Bits]]:
+    """Return the phases in which the row's logits differ, in every repeat, between the two arrangements.
+
+    None where the run does not repeat itself: then a difference of logits says nothing.
+    """
+    if not subject.repeats_itself(arrangement.batch):
+        return []
+    row = slice(arrangement.row, arrangement.row + 1)
+
+    def compared() -> list[Bits]:
+        plain = [logits[:1].clone() for logits in subject.run(arrangement.plain_tokens)]
+        other = [logits[row] for logits in subject.run(arrangement.other_tokens)]
+        return [compare(a, b) for a, b in zip(plain, other, strict=True)]
+
+    bits = compared()
+    for _ in range(0 if all(each.equal for each in bits) else subject.repeats - 1):
+        bits = [a if not a.equal and b == a else Bits(equal=True) for a, b in zip(bits, compared(), strict=True)]
+    return [(phase, each) for phase, each in zip(subject.phases, bits, strict=True) if not each.equal]
+
+
+def _first_module_of_difference(subject: Subject, arrangement: _Arrangement) -> str | None:
+    """Return the first module whose output for the row changes in the run itself."""
+    if arrangement.row:
+        return None
+    recording = record(subject.model, lambda: subject.run(arrangement.plain_tokens), rows=1)
+    places = compare_run(subject.model, lambda: subject.run(arrangement.other_tokens), recording)
+    return next((name for (_, name), bits in places.items() if not bits.equal), None)
+
+
+def _with_neighbours(subject: Subject, batch: int, place: int, seed: int) -> torch.Tensor:
+    prompt = subject.prompt
     generator = torch.Generator().manual_seed(seed)
-    others = torch.randint(vocabulary, (batch - 1, prompt.shape[1]), generator=generator).to(prompt.device)
+    others = torch.randint(subject.vocabulary, (batch - 1, prompt.shape[1]), generator=generator).to(prompt.device)
     return torch.cat([others[:place], prompt, others[place:]])
 
 
-def _compared(
-    words: str, phases: Sequence[str], a: Sequence[torch.Tensor], b: Sequence[torch.Tensor]
-) -> list[tuple[str, Bits]]:
-    return [(f"{words}{phase}", compare(first, second)) for phase, first, second in zip(phases, a, b, strict=True)]
+def _in_order_of_run(recording: Recording) -> Callable[[Place], int]:
+    order = {place: number for number, place in enumerate(recording.places)}
+    return lambda place: order.get(place, len(order))
 
 
-def _control(found: list[tuple[str, Bits]], words: str) -> Control:
-    differing = [(where, bits) for where, bits in found if not bits.equal]
-    if not differing:
-        return Control(equal=True if found else None, compared=words)
-    known = [bits.max_ulp for _, bits in differing if bits.max_ulp is not None]
-    return Control(
-        equal=False,
-        compared=words,
-        first=differing[0][0],
-        share=max(bits.share for _, bits in differing),
-        max_ulp=max(known) if len(known) == len(differing) else None,
-    )
+def _extent(bits: Sequence[Bits]) -> tuple[float, int | None]:
+    """Return the largest share and the largest distance in ULP; None where a distance, or everything, is unknown."""
+    known = [each.max_ulp for each in bits if each.max_ulp is not None]
+    largest = max(known) if known and len(known) == len(bits) else None
+    return max((each.share for each in bits), default=0.0), largest

@@ -8,7 +8,7 @@ row 0's logits of each phase's last position. On request also what each origin m
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,9 +17,12 @@ from torch import nn
 
 from tracediff.files import replaced_when_complete
 from tracediff.measure import controls
-from tracediff.measure.bits import compare
+from tracediff.measure.bits import compare, move
+from tracediff.measure.controls import Subject
+from tracediff.measure.crossings import Place
+from tracediff.measure.noise import REPEATS, Noise, measure_noise
 from tracediff.measure.repair import find_repair, kind
-from tracediff.measure.replay import Differing, Place, Recording, compare_run, record, replay
+from tracediff.measure.replay import Differing, Recording, compare_run, pinned, record, replay
 from tracediff.measured import (
     ACTIVATIONS_FILE,
     EVIDENCE_FILE,
@@ -27,11 +30,15 @@ from tracediff.measured import (
     Bits,
     Control,
     Evidence,
+    LogitsMove,
     ModuleBits,
     PairEvidence,
     Repair,
+    Unstable,
     encode_evidence,
+    worst_by_place,
 )
+from tracediff.model.attention import STEADY_CANDIDATES, attention_set, can_set_attention
 from tracediff.model.forward import forward
 from tracediff.model.logits_hashes import logits_hashes
 from tracediff.model.ranges import PREFILL, decode_phase
@@ -45,15 +52,20 @@ class MeasuredPair:
         batch: The other batch size.
         logits: Bits of all positions' logits, by phase.
         tokens: Greedy choice at the last position at batch 1 and at `batch`, by phase.
-        isolated: Bits of each module on equal inputs, by (phase number, module); those that differ in order.
+        isolated: Bits of each stable module on equal inputs, by (phase number, module); those that differ in order.
         propagated: Bits of each module in the run.
-        repair: What makes the logits bit-identical; None where they are, or where it could not be sought.
+        pinned_logits: The same with unstable modules pinned to batch 1; empty where none is unstable.
+        moves: How far the logits moved, by phase.
+        repair: What makes the logits bit-identical, unstable modules pinned; None where they are, or where it could not
+            be sought.
         note: Why no repair was sought; None where one was, or none was needed.
         differing: What the origins made of equal inputs; empty unless asked for.
     """
 
     batch: int
     logits: dict[str, Bits]
+    pinned_logits: dict[str, Bits]
+    moves: dict[str, LogitsMove]
     tokens: dict[str, tuple[int, int]]
     isolated: dict[Place, Bits]
     propagated: dict[Place, Bits]
@@ -72,12 +84,14 @@ class Measured:
     """What was measured of one model.
 
     Attributes:
-        model, dtype: As the traces' manifest names them.
+        model, dtype, attention: As the traces' manifest names them.
         tokens: Length of the prompt.
         batches: Batch sizes, 1 first.
         phases: Names of the phases.
         pairs: Batch 1 against each other batch size.
         controls: By name: `run_to_run`, `neighbours`, `position`, `profiler`.
+        unstable: Modules whose own bits vary.
+        steady_attentions: With which attentions the run repeats itself; None where none was tried.
         logits: Row 0's logits of each phase's last position, by `batch/phase`.
         seconds: How long it took.
         activations: What the origins made of equal inputs, row 0, as `activations.safetensors` holds it; None where it
@@ -86,11 +100,14 @@ class Measured:
 
     model: str
     dtype: str
+    attention: str | None
     tokens: int
     batches: tuple[int, ...]
     phases: tuple[str, ...]
     pairs: tuple[MeasuredPair, ...]
     controls: dict[str, Control]
+    unstable: tuple[Unstable, ...]
+    steady_attentions: tuple[str, ...] | None
     logits: dict[str, torch.Tensor]
     seconds: float
     activations: dict[str, torch.Tensor] | None = None
@@ -110,7 +127,8 @@ def measure(
     *,
     name: str,
     dtype: str,
-    recorded_hashes: Mapping[str, str] | None = None,
+    attention: str | None = None,
+    recorded_hashes: Mapping[str, Sequence[str]] | None = None,
     activations: bool = False,
 ) -> Measured:
     """Measure all evidence of a model.
@@ -120,8 +138,8 @@ def measure(
         prompt: Token ids (1, tokens) on the model's device; every row of a batch holds them.
         batches: Batch sizes; batch 1 is always measured.
         decode_tokens: The token that every row is given in each decode step.
-        name, dtype: As the traces' manifest names them.
-        recorded_hashes: `logits_hashes` of the profiled process.
+        name, dtype, attention: As the traces' manifest names them.
+        recorded_hashes: `logits_hashes` of the profiled process, one of each recording.
         activations: Whether to keep what the origins made of equal inputs.
 
     Raises:
@@ -135,30 +153,41 @@ def measure(
         return forward(model, tokens, decode_tokens)
 
     recording, alone = _recorded(model, run, prompt)
-    vocabulary = alone[0].shape[-1]
+    subject = Subject(
+        model=model,
+        run=run,
+        prompt=prompt,
+        phases=phases,
+        vocabulary=alone[0].shape[-1],
+        recording=recording,
+        noise={batch: _noise(model, run, prompt, recording, batch) for batch in (1, *others)},
+    )
+    found_by_controls = {
+        "run_to_run": controls.run_to_run(subject, (1, *others)),
+        "neighbours": controls.neighbours(subject, others),
+        "position": controls.position(subject, others),
+        "profiler": controls.profiler(recorded_hashes, subject),
+    }
     logits = {f"1/{phase}": each[0, -1].cpu() for phase, each in zip(phases, alone, strict=True)}
-    hashes = logits_hashes(1, phases, alone)
     pairs = []
     for batch in others:
-        pair, together = _pair(model, run, prompt, batch, phases, recording, alone, activations)
+        pair, together = _pair(subject, batch, alone, activations)
         pairs.append(pair)
         logits |= {f"{batch}/{phase}": each[0, -1].cpu() for phase, each in zip(phases, together, strict=True)}
-        hashes |= logits_hashes(batch, phases, together)
-    del recording
-    largest = (1, *others[-1:])
+        del together
+    unstable = tuple(each for noise in subject.noise.values() for each in noise.unstable(phases))
+    repeats_itself = found_by_controls["run_to_run"].equal is not False
     return Measured(
         model=name,
         dtype=dtype,
+        attention=attention,
         tokens=prompt.shape[1],
         batches=(1, *others),
         phases=phases,
         pairs=tuple(pairs),
-        controls={
-            "run_to_run": controls.run_to_run(run, prompt, largest, phases),
-            "neighbours": controls.neighbours(model, run, prompt, others, phases, vocabulary),
-            "position": controls.position(run, prompt, others, phases, vocabulary),
-            "profiler": controls.profiler(recorded_hashes, hashes),
-        },
+        controls=found_by_controls,
+        unstable=unstable,
+        steady_attentions=None if repeats_itself else _steady_attentions(subject, (1, *others), attention),
         logits=logits,
         seconds=time.monotonic() - start,
         activations=_activations(pairs, phases) if activations else None,
@@ -171,40 +200,63 @@ def _recorded(model: nn.Module, run: controls.Run, prompt: torch.Tensor) -> tupl
     return recording, logits
 
 
-def _pair(
-    model: nn.Module,
-    run: controls.Run,
-    prompt: torch.Tensor,
-    batch: int,
-    phases: Sequence[str],
-    recording: Recording,
-    alone: Sequence[torch.Tensor],
-    activations: bool,
-) -> tuple[MeasuredPair, list[torch.Tensor]]:
+def _noise(model: nn.Module, run: controls.Run, prompt: torch.Tensor, recording: Recording, batch: int) -> Noise:
     tokens = prompt.repeat(batch, 1)
+    return measure_noise(model, lambda: run(tokens), recording, batch)
+
+
+def _steady_attentions(subject: Subject, batches: Sequence[int], attention: str | None) -> tuple[str, ...] | None:
+    """Return with which other attentions every repeat of the run gives the same logits; None where none can be set."""
+    if not can_set_attention(subject.model):
+        return None
+    steady = []
+    for name in (name for name in STEADY_CANDIDATES if name != attention):
+        with attention_set(subject.model, name):
+            try:
+                repeats = [_repeats(subject, batch) for batch in batches]
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError:
+                continue  # a backend that does not take these shapes and types
+        if all(repeats):
+            steady.append(name)
+    return tuple(steady)
+
+
+def _repeats(subject: Subject, batch: int) -> bool:
+    tokens = subject.prompt.repeat(batch, 1)
+    first, *others = (logits_hashes(batch, subject.phases, subject.run(tokens)) for _ in range(subject.repeats))
+    return all(each == first for each in others)
+
+
+def _pair(
+    subject: Subject, batch: int, alone: Sequence[torch.Tensor], activations: bool
+) -> tuple[MeasuredPair, list[torch.Tensor]]:
+    model, recording, phases = subject.model, subject.recording, subject.phases
+    tokens = subject.prompt.repeat(batch, 1)
+    varied = {**subject.noise[1].varied, **subject.noise[batch].varied}
+    unstable = {crossing.place for crossing in varied}
+
+    def run() -> Sequence[torch.Tensor]:
+        return subject.run(tokens)
+
     differing: Differing = {}
-    isolated = replay(model, lambda: run(tokens), recording, differing if activations else None)
+    isolated = replay(model, run, recording, differing if activations else None)
+    isolated = {place: bits for place, bits in isolated.items() if place not in unstable}
+    differing = {key: tensors for key, tensors in differing.items() if key[0].place not in unstable}
     together: list[torch.Tensor] = []
-    propagated = compare_run(model, lambda: together.extend(run(tokens)), recording)
-    logits = {phase: compare(first, second[:1]) for phase, first, second in zip(phases, alone, together, strict=True)}
-    repair = note = None
-    if not all(bits.equal for bits in logits.values()):
-        try:
-            repair = find_repair(
-                model,
-                lambda: [each[:1] for each in run(tokens)],
-                alone,
-                suspects={kind(name) for (_, name), bits in isolated.items() if not bits.equal},
-                kinds={kind(name) for _, name in recording.places},
-            )
-        except torch.OutOfMemoryError:
-            raise
-        except (RuntimeError, TypeError, ValueError, IndexError) as error:
-            # A module that cannot be called one row at a time must not cost the rest of the evidence.
-            note = f"no repair was sought at batch {batch}: {type(error).__name__}: {str(error)[:160]}"
+    propagated = compare_run(model, lambda: together.extend(run()), recording)
+    logits = _compared(phases, alone, together)
+    with pinned(model, recording, varied):
+        pinned_logits = _compared(phases, alone, run()) if varied else {}
+        repair, note = None, None
+        if not all(bits.equal for bits in (pinned_logits or logits).values()):
+            repair, note = _repair(subject, batch, run, alone, isolated)
     pair = MeasuredPair(
         batch=batch,
         logits=logits,
+        pinned_logits=pinned_logits,
+        moves={phase: move(a[0], b[0]) for phase, a, b in zip(phases, alone, together, strict=True)},
         tokens={
             phase: (int(first[0, -1].argmax()), int(second[0, -1].argmax()))
             for phase, first, second in zip(phases, alone, together, strict=True)
@@ -218,6 +270,35 @@ def _pair(
     return pair, together
 
 
+def _compared(
+    phases: Sequence[str], alone: Sequence[torch.Tensor], together: Sequence[torch.Tensor]
+) -> dict[str, Bits]:
+    return {phase: compare(first, second[:1]) for phase, first, second in zip(phases, alone, together, strict=True)}
+
+
+def _repair(
+    subject: Subject,
+    batch: int,
+    run: Callable[[], Sequence[torch.Tensor]],
+    alone: Sequence[torch.Tensor],
+    isolated: Mapping[Place, Bits],
+) -> tuple[Repair | None, str | None]:
+    try:
+        found = find_repair(
+            subject.model,
+            lambda: [each[:1] for each in run()],
+            alone,
+            suspects={kind(name) for (_, name), bits in isolated.items() if not bits.equal},
+            kinds={kind(name) for _, name in subject.recording.places},
+        )
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        # A module that cannot be called one row at a time must not cost the rest of the evidence.
+        return None, f"no repair was sought at batch {batch}: {type(error).__name__}: {str(error)[:160]}"
+    return found, None
+
+
 def _activations(pairs: Sequence[MeasuredPair], phases: Sequence[str]) -> dict[str, torch.Tensor]:
     """Name the tensors: `<batch>/<phase>/<module>`, with ` -> <child>` where the module handed it to a child.
 
@@ -225,9 +306,10 @@ def _activations(pairs: Sequence[MeasuredPair], phases: Sequence[str]) -> dict[s
     """
     named: dict[str, torch.Tensor] = {}
     for pair in pairs:
-        for ((phase, module), child, call, number), tensors in pair.differing.items():
-            name = f"{phases[phase]}/{module}" + (f" -> {child}" if child is not None else "")
-            name += f"#{call}.{number}" if call or number else ""
+        for (crossing, number), tensors in pair.differing.items():
+            name = f"{phases[crossing.phase]}/{crossing.maker}"
+            name += f" -> {crossing.module}" if crossing.is_input else ""
+            name += f"#{crossing.call}.{number}" if crossing.call or number else ""
             named |= {f"{batch}/{name}": tensor for batch, tensor in zip((1, pair.batch), tensors, strict=True)}
     return named
 
@@ -240,19 +322,27 @@ def to_evidence(measured: Measured) -> Evidence:
         tokens=measured.tokens,
         batches=measured.batches,
         phases=measured.phases,
-        pairs=tuple(_pair_evidence(pair, measured.phases) for pair in measured.pairs),
+        pairs=tuple(_pair_evidence(pair, measured) for pair in measured.pairs),
         notes=tuple(pair.note for pair in measured.pairs if pair.note is not None),
         controls=measured.controls,
         seconds=round(measured.seconds, 1),
+        attention=measured.attention,
+        repeats=REPEATS,
+        unstable=measured.unstable,
+        steady_attentions=measured.steady_attentions,
     )
 
 
-def _pair_evidence(pair: MeasuredPair, phases: Sequence[str]) -> PairEvidence:
+def _pair_evidence(pair: MeasuredPair, measured: Measured) -> PairEvidence:
+    phases = measured.phases
+    unstable = worst_by_place(measured.unstable, (1, pair.batch))
     modules: dict[str, dict[str, ModuleBits]] = {phase: {} for phase in phases}
     for place in dict.fromkeys([*pair.isolated, *pair.propagated]):
         number, name = place
         modules[phases[number]][name] = ModuleBits(
-            isolated=pair.isolated.get(place), propagated=pair.propagated.get(place)
+            isolated=pair.isolated.get(place),
+            propagated=pair.propagated.get(place),
+            unstable=unstable.get((phases[number], name)),
         )
     first = next(iter(pair.origins), None)
     return PairEvidence(
@@ -262,6 +352,8 @@ def _pair_evidence(pair: MeasuredPair, phases: Sequence[str]) -> PairEvidence:
         modules=modules,
         first_origin=None if first is None else (phases[first[0]], first[1]),
         repair=pair.repair,
+        moves=pair.moves,
+        pinned_logits=pair.pinned_logits,
     )
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from tracediff.measure.replay import tensors_in
+from tracediff.measure.crossings import tensors_in
 from tracediff.measured import Repair
 
 Logits = Sequence[torch.Tensor]

@@ -1,4 +1,4 @@
-"""Look at a model at the boundaries of its modules: record them at batch 1, compare and replace them at batch N.
+"""Record a model at the boundaries of its modules at batch 1, and compare and replace them at batch N.
 
 A *replay* is one forward at batch N in which every module is given the inputs that row 0 had at batch 1, repeated, and
 its outputs are compared with batch 1 and then replaced by it. So each module works on equal inputs, and a difference
@@ -10,8 +10,7 @@ A *comparison* is the plain forward at batch N, row 0 compared with batch 1: wha
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,16 +19,16 @@ import torch
 from torch import nn
 
 from tracediff.measure.bits import compare, worst
+from tracediff.measure.crossings import Crossing, Place, watched
 from tracediff.measured import Bits
+from tracediff.model.fingerprint import fingerprint
 
-Place = tuple[int, str]
-"""Phase (0 is the prefill) and module path."""
+Shapes = dict[Crossing, tuple[torch.Size, ...]]
 
-Differing = dict[tuple[Place, str | None, int, int], tuple[torch.Tensor, torch.Tensor]]
+Differing = dict[tuple[Crossing, int], tuple[torch.Tensor, torch.Tensor]]
 """Row 0's tensors at batch 1 and at batch N, in host memory, that a module made differently from equal inputs.
 
-By (place of the module, child that it handed the tensor to or None for its own output, how often that one was called
-before in that phase, number of the tensor).
+By (crossing, number of the tensor).
 """
 
 # Recorded tensors beyond this stay in host memory.
@@ -41,12 +40,11 @@ class Recording:
     """What crossed every module's boundary at batch 1.
 
     Attributes:
-        inputs, outputs: Tensors of each call, by (phase, module, how often it was called before in that phase).
+        tensors: By crossing, in order.
         held_bytes: How much of it is on the device.
     """
 
-    inputs: dict[tuple[int, str, int], list[torch.Tensor]] = field(default_factory=dict)
-    outputs: dict[tuple[int, str, int], list[torch.Tensor]] = field(default_factory=dict)
+    tensors: dict[Crossing, list[torch.Tensor]] = field(default_factory=dict)
     held_bytes: int = 0
 
     def hold(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
@@ -62,7 +60,22 @@ class Recording:
     @property
     def places(self) -> list[Place]:
         """Every (phase, module) that ran, in order of the first call's end."""
-        return list(dict.fromkeys((phase, name) for phase, name, _ in self.outputs))
+        return list(dict.fromkeys(crossing.place for crossing in self.tensors if not crossing.is_input))
+
+
+@dataclass(slots=True)
+class Replayed:
+    """What one replay found at each crossing that could be compared.
+
+    Attributes:
+        row: Fingerprint of the compared row's tensors.
+        whole: Fingerprint of all rows' tensors.
+        shapes: Of the tensors, of every crossing.
+    """
+
+    row: dict[Crossing, int] = field(default_factory=dict)
+    whole: dict[Crossing, int] = field(default_factory=dict)
+    shapes: Shapes = field(default_factory=dict)
 
 
 def record(model: nn.Module, run: Callable[[], Any], rows: int | None = None) -> Recording:
@@ -75,13 +88,10 @@ def record(model: nn.Module, run: Callable[[], Any], rows: int | None = None) ->
     """
     recording = Recording()
 
-    def entered(place: _Call, tensors: list[torch.Tensor]) -> None:
-        recording.inputs[place.key] = recording.hold([each[:rows] if each.dim() else each for each in tensors])
+    def visit(crossing: Crossing, tensors: list[torch.Tensor]) -> None:
+        recording.tensors[crossing] = recording.hold([each[:rows] if each.dim() else each for each in tensors])
 
-    def left(place: _Call, tensors: list[torch.Tensor]) -> None:
-        recording.outputs[place.key] = recording.hold([each[:rows] if each.dim() else each for each in tensors])
-
-    with _watched(model, entered, left):
+    with watched(model, visit):
         run()
     return recording
 
@@ -103,154 +113,125 @@ def replay(
     """
     found: dict[Place, Bits] = {}
 
-    def entered(place: _Call, tensors: list[torch.Tensor]) -> list[torch.Tensor] | None:
-        # What a module is handed was made by its parent from replaced values: a difference is the parent's.
-        maker = (place.phase, place.parent)
-        result = _compare_and_replace(tensors, recording.inputs.get(place.key), found, maker)
-        if differing is not None and result is not None:
-            _keep_differing(differing, (maker, place.name, place.number), tensors, recording.inputs[place.key])
-        return result
+    def visit(crossing: Crossing, tensors: list[torch.Tensor]) -> list[torch.Tensor] | None:
+        known = recording.tensors.get(crossing)
+        pairs = _matched(tensors, known)
+        if not pairs and tensors:
+            return None
+        for number, (tensor, recorded) in enumerate(pairs):
+            first = _row_of(tensor, recorded, 0)
+            _add(found, crossing.place, first, recorded)
+            if differing is not None and not compare(first, recorded.to(tensor.device)).equal:
+                differing[crossing, number] = recorded.detach().cpu().clone(), first.detach().cpu().clone()
+        return [_repeated(recorded, tensor) for tensor, recorded in pairs]
 
-    def left(place: _Call, tensors: list[torch.Tensor]) -> list[torch.Tensor] | None:
-        maker = (place.phase, place.name)
-        result = _compare_and_replace(tensors, recording.outputs.get(place.key), found, maker)
-        if differing is not None and result is not None:
-            _keep_differing(differing, (maker, None, place.number), tensors, recording.outputs[place.key])
-        return result
-
-    with _watched(model, entered, left):
+    with watched(model, visit):
         run()
     return found
+
+
+def replay_outcomes(
+    model: nn.Module, run: Callable[[], Any], recording: Recording, *, row: int = 0, others_flow: bool = False
+) -> Replayed:
+    """Replay, and tell what each module made of equal inputs by fingerprints, so that many replays compare.
+
+    Args:
+        model: The model that `run` runs.
+        run: Runs it.
+        recording: What batch 1 did.
+        row: The row that is given what batch 1 had, and compared.
+        others_flow: Whether the other rows keep what they hold; else they are given the same as `row`.
+    """
+    rows: dict[Crossing, torch.Tensor] = {}
+    wholes: dict[Crossing, torch.Tensor] = {}
+    shapes: Shapes = {}
+
+    def visit(crossing: Crossing, tensors: list[torch.Tensor]) -> list[torch.Tensor] | None:
+        shapes[crossing] = tuple(tensor.shape for tensor in tensors)
+        pairs = _matched(tensors, recording.tensors.get(crossing))
+        if not pairs:
+            return None
+        rows[crossing] = fingerprint(_row_of(tensor, recorded, row) for tensor, recorded in pairs)
+        wholes[crossing] = fingerprint(tensors)
+        if not others_flow:
+            return [_repeated(recorded, tensor) for tensor, recorded in pairs]
+        return [_with_row(tensor, recorded, row) for tensor, recorded in pairs]
+
+    with watched(model, visit):
+        run()
+    return Replayed(row=_as_numbers(rows), whole=_as_numbers(wholes), shapes=shapes)
+
+
+def recorded_outcomes(recording: Recording) -> dict[Crossing, int]:
+    """Return the fingerprints of what was recorded, to compare with those of a replay at batch 1."""
+    held: dict[str, dict[Crossing, torch.Tensor]] = {}
+    for crossing, tensors in recording.tensors.items():
+        value = fingerprint(tensors)
+        held.setdefault(str(value.device), {})[crossing] = value
+    return {crossing: number for found in held.values() for crossing, number in _as_numbers(found).items()}
 
 
 def compare_run(model: nn.Module, run: Callable[[], Any], recording: Recording) -> dict[Place, Bits]:
     """Compare row 0 of every module's output with the recording while `run` runs the model; nothing is replaced."""
     found: dict[Place, Bits] = {}
 
-    def left(place: _Call, tensors: list[torch.Tensor]) -> None:
-        for tensor, known in _matched(tensors, recording.outputs.get(place.key)):
-            _add(found, (place.phase, place.name), _first_rows(tensor, known), known)
+    def visit(crossing: Crossing, tensors: list[torch.Tensor]) -> None:
+        if not crossing.is_input:
+            for tensor, known in _matched(tensors, recording.tensors.get(crossing)):
+                _add(found, crossing.place, _row_of(tensor, known, 0), known)
 
-    with _watched(model, lambda place, tensors: None, left):
+    with watched(model, visit):
         run()
     return found
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Call:
-    phase: int
-    name: str
-    parent: str
-    number: int
-
-    @property
-    def key(self) -> tuple[int, str, int]:
-        return self.phase, self.name, self.number
-
-
-_Visit = Callable[[_Call, list[torch.Tensor]], list[torch.Tensor] | None]
-
-
 @contextmanager
-def _watched(model: nn.Module, entered: _Visit, left: _Visit) -> Iterator[None]:
-    """Call `entered` and `left` at the boundary of every module but the model itself.
+def pinned(model: nn.Module, recording: Recording, crossings: Collection[Crossing]) -> Iterator[None]:
+    """Put what batch 1 had in the place of what crosses these boundaries, in every row, while the block runs."""
+    chosen = frozenset(crossings)
 
-    Tensors that they return take the place of the module's own.
-    """
-    phase = -1
-    open_modules: list[str] = []
-    calls: Counter[tuple[int, str]] = Counter()
-    open_calls: list[_Call] = []
+    def visit(crossing: Crossing, tensors: list[torch.Tensor]) -> list[torch.Tensor] | None:
+        pairs = _matched(tensors, recording.tensors.get(crossing)) if crossing in chosen else []
+        return [_repeated(recorded, tensor) for tensor, recorded in pairs] if pairs else None
 
-    def before_model(module: nn.Module, arguments: Any) -> None:
-        nonlocal phase
-        phase += 1
-        open_modules[:] = [""]
-
-    def before(name: str) -> Callable[..., Any]:
-        def hook(module: nn.Module, arguments: Any, keywords: Any) -> Any:
-            call = _Call(
-                phase=phase,
-                name=name,
-                parent=open_modules[-1] if open_modules else "",
-                number=calls[phase, name],
-            )
-            calls[phase, name] += 1
-            open_modules.append(name)
-            open_calls.append(call)
-            replaced = entered(call, list(tensors_in((arguments, keywords))))
-            return None if replaced is None else _with_tensors((arguments, keywords), iter(replaced))
-
-        return hook
-
-    def after(module: nn.Module, arguments: Any, output: Any) -> Any:
-        open_modules.pop()
-        replaced = left(open_calls.pop(), list(tensors_in(output)))
-        return None if replaced is None else _with_tensors(output, iter(replaced))
-
-    handles = [model.register_forward_pre_hook(before_model)]
-    for name, module in model.named_modules():
-        if name:
-            handles.append(module.register_forward_pre_hook(before(name), with_kwargs=True))
-            handles.append(module.register_forward_hook(after))
-    try:
+    if not chosen:
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
+        return
+    with watched(model, visit):
+        yield
 
 
-def tensors_in(value: Any) -> Iterator[torch.Tensor]:
-    """Yield the tensors of nested tuples, lists and dicts, in order. Caches and other objects are not looked into."""
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, (tuple, list)):
-        for part in value:
-            yield from tensors_in(part)
-    elif isinstance(value, dict):
-        for part in value.values():
-            yield from tensors_in(part)
+def _as_numbers(fingerprints: dict[Crossing, torch.Tensor]) -> dict[Crossing, int]:
+    """Fetch all fingerprints at once: one wait for the device in place of thousands."""
+    if not fingerprints:
+        return {}
+    numbers = torch.stack(list(fingerprints.values())).tolist()
+    return dict(zip(fingerprints, numbers, strict=True))
 
 
-def _with_tensors(value: Any, tensors: Iterator[torch.Tensor]) -> Any:
-    """Return `value` with its tensors replaced, in the order of `tensors_in`."""
-    if isinstance(value, torch.Tensor):
-        return next(tensors)
-    if isinstance(value, (tuple, list)):
-        parts = [_with_tensors(part, tensors) for part in value]
-        # Named tuples take their fields one by one.
-        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
-    if isinstance(value, dict):
-        for key in list(value):
-            value[key] = _with_tensors(value[key], tensors)
-    return value
+def _repeated(recorded: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    rows = like.shape[0] // recorded.shape[0] if like.dim() and recorded.shape[0] else 1
+    on_device = recorded.to(like.device)
+    return on_device if rows == 1 else on_device.repeat(rows, *([1] * (like.dim() - 1)))
 
 
-def _compare_and_replace(
-    tensors: list[torch.Tensor], known: list[torch.Tensor] | None, found: dict[Place, Bits], place: Place
-) -> list[torch.Tensor] | None:
-    matched = dict(enumerate(_matched(tensors, known)))
-    if len(matched) != len(tensors):
-        return None
-    result = []
-    for tensor, recorded in matched.values():
-        _add(found, place, _first_rows(tensor, recorded), recorded)
-        rows = tensor.shape[0] // recorded.shape[0] if tensor.dim() and recorded.shape[0] else 1
-        on_device = recorded.to(tensor.device)
-        result.append(on_device if rows == 1 else on_device.repeat(rows, *([1] * (tensor.dim() - 1))))
-    return result
+def _with_row(tensor: torch.Tensor, recorded: torch.Tensor, row: int) -> torch.Tensor:
+    """Return a copy with one row replaced; what all rows share is replaced as a whole."""
+    on_device = recorded.to(tensor.device)
+    if tensor.shape == recorded.shape:
+        return on_device
+    size = recorded.shape[0]
+    copy = tensor.clone()
+    copy[row * size : (row + 1) * size] = on_device
+    return copy
 
 
-def _keep_differing(
-    differing: Differing,
-    crossing: tuple[Place, str | None, int],
-    tensors: Sequence[torch.Tensor],
-    known: Sequence[torch.Tensor],
-) -> None:
-    for number, (tensor, recorded) in enumerate(zip(tensors, known, strict=True)):
-        first = _first_rows(tensor, recorded)
-        if not compare(first, recorded.to(tensor.device)).equal:
-            differing[(*crossing, number)] = recorded.detach().cpu().clone(), first.detach().cpu().clone()
+def _row_of(tensor: torch.Tensor, recorded: torch.Tensor, row: int) -> torch.Tensor:
+    """Return the part of a tensor that belongs to a row: as many entries as batch 1 had."""
+    if tensor.dim() == 0 or tensor.shape[0] == recorded.shape[0]:
+        return tensor
+    size = recorded.shape[0]
+    return tensor[row * size : (row + 1) * size]
 
 
 def _matched(tensors: list[torch.Tensor], known: list[torch.Tensor] | None) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -269,13 +250,9 @@ def _has_rows_of(tensor: torch.Tensor, recorded: torch.Tensor) -> bool:
     return bool(recorded.shape[0] > 0 and tensor.shape[0] % recorded.shape[0] == 0)
 
 
-def _first_rows(tensor: torch.Tensor, recorded: torch.Tensor) -> torch.Tensor:
-    return tensor if tensor.dim() == 0 else tensor[: recorded.shape[0]]
-
-
 def _add(found: dict[Place, Bits], place: Place, tensor: torch.Tensor, recorded: torch.Tensor) -> None:
     before = found.get(place)
     now = worst(before, compare(tensor, recorded.to(tensor.device)))
     if before is not None and before.equal and not now.equal:
-        del found[place]  # stands where it first differed, so that the first difference comes first
+        del found[place]  # moved to where it first differed, so that the first difference comes first
     found[place] = now

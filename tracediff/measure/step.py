@@ -10,13 +10,15 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from tracediff.diff.noise import noise_in_words
 from tracediff.diff.summary import control_findings
 from tracediff.files import copy_file
-from tracediff.measured import ACTIVATIONS_FILE, EVIDENCE_FILE, LOGITS_FILE, read_evidence
+from tracediff.measure.blame import with_kernels
+from tracediff.measured import ACTIVATIONS_FILE, EVIDENCE_FILE, LOGITS_FILE, Evidence, encode_evidence, read_evidence
 from tracediff.model.spec import ModelSpec
 from tracediff.processes import run_program, small_environment
 from tracediff.temporary import temporary_folder
@@ -35,9 +37,11 @@ class EvidenceJob:
         batches: Batch sizes.
         prompt_tokens: Token ids of the prompt.
         decode_tokens: The token given in each decode step.
-        recorded_hashes: Hashes of the recorded process's logits by `batch/phase`; None where there are none.
+        recorded_hashes: Hashes of the recorded process's logits, one per recording, by `batch/phase`; None where there
+            are none.
         out: Folder that takes the files.
         activations: Whether what the origins made of equal inputs is kept too.
+        traces: The trace of each batch size, to name the kernels of modules that vary by themselves.
     """
 
     spec: ModelSpec
@@ -45,13 +49,16 @@ class EvidenceJob:
     batches: tuple[int, ...]
     prompt_tokens: tuple[int, ...]
     decode_tokens: tuple[int, ...]
-    recorded_hashes: Mapping[str, str] | None
+    recorded_hashes: Mapping[str, Sequence[str]] | None
     out: Path
     activations: bool = False
+    traces: Mapping[int, Path] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
         """Write the job as JSON."""
-        path.write_text(json.dumps(dataclasses.asdict(self), default=str), encoding="utf-8")
+        fields = dataclasses.asdict(self)
+        del fields["traces"]  # the parent reads them
+        path.write_text(json.dumps(fields, default=str), encoding="utf-8")
 
     @classmethod
     def read(cls, path: Path) -> EvidenceJob:
@@ -103,14 +110,22 @@ def measure_evidence(job: EvidenceJob) -> StepResult:
         )
         if done.code != 0 or not all((temporary / name).is_file() for name in names):
             return StepResult(findings=(f"no evidence was measured: {_why(temporary, done.output)}",))
+        evidence = with_kernels(read_evidence(temporary / EVIDENCE_FILE), job.traces)
+        (temporary / EVIDENCE_FILE).write_text(encode_evidence(evidence), encoding="utf-8")
         for name in names:
             copy_file(temporary / name, job.out / name)
-    evidence = read_evidence(job.out / EVIDENCE_FILE)
     return StepResult(
         files=tuple(job.out / name for name in names),
-        findings=(*control_findings(evidence.controls), *evidence.notes),
+        findings=_findings(evidence),
         leak=evidence.controls["neighbours"].equal is False,
     )
+
+
+def _findings(evidence: Evidence) -> tuple[str, ...]:
+    noise = noise_in_words(evidence)
+    # That the same run gives other bits is said better by what is to blame.
+    told = {name: control for name, control in evidence.controls.items() if noise is None or name != "run_to_run"}
+    return (*([] if noise is None else [noise]), *control_findings(told), *evidence.notes)
 
 
 def _why(temporary: Path, output: str) -> str:

@@ -35,6 +35,7 @@ def _measure(job: EvidenceJob) -> None:
             job.decode_tokens,
             name=job.spec.label,
             dtype=job.spec.dtype,
+            attention=job.spec.attention,
             recorded_hashes=job.recorded_hashes,
             activations=job.activations,
         )

@@ -21,6 +21,7 @@ from tracediff.measured.model import (
     RunEvidence,
     State,
     Unstable,
+    worst_by_place,
 )
 
 __all__ = [
@@ -44,4 +45,5 @@ __all__ = [
     "encode_evidence",
     "read_evidence",
     "read_evidence_of",
+    "worst_by_place",
 ]

@@ -47,6 +47,7 @@ from tracediff.measured.model import (
     PairEvidence,
     Repair,
     Unstable,
+    worst_by_place,
 )
 
 SCHEMA = 2
@@ -264,10 +265,7 @@ def _control_in_file(control: Control) -> _Control:
 
 
 def _pair(pair: _Pair, unstable: Sequence[Unstable]) -> PairEvidence:
-    worst: dict[tuple[str, str], Unstable] = {}
-    for each in sorted(unstable, key=lambda each: each.outcomes):
-        if each.batch in pair.batches:
-            worst[each.phase, each.module] = each
+    worst = worst_by_place(unstable, pair.batches)
     return PairEvidence(
         batches=pair.batches,
         logits={phase: _bits(bits, f"logits of {phase}") for phase, bits in pair.logits.items()},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -284,3 +284,12 @@ class Evidence:
             repeats=self.repeats,
             steady_attentions=self.steady_attentions,
         )
+
+
+def worst_by_place(unstable: Iterable[Unstable], batches: Collection[int]) -> dict[tuple[str, str], Unstable]:
+    """Return each unstable (phase, module) at the one of some batch sizes where it gave the most outcomes."""
+    return {(each.phase, each.module): each for each in sorted(unstable, key=_outcomes) if each.batch in batches}
+
+
+def _outcomes(unstable: Unstable) -> int:
+    return unstable.outcomes

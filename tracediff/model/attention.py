@@ -16,6 +16,8 @@ from tracediff.errors import TracediffError
 #: torch's choice; the backends by their names in torch's documentation; `eager` is transformers' written-out form.
 ATTENTIONS = ("sdpa", "flash", "efficient", "cudnn", "math", "eager")
 DEFAULT_ATTENTION = "sdpa"
+#: Tried where a run does not repeat itself, the fastest first.
+STEADY_CANDIDATES = ("flash", "efficient", "math")
 
 _BACKENDS = {
     "flash": "FLASH_ATTENTION",
@@ -62,6 +64,27 @@ def _attention_on(name: str) -> Callable[..., Any]:
             return sdpa_attention_forward(module, query, key, value, mask, **options)
 
     return attention
+
+
+def can_set_attention(model: Any) -> bool:
+    """Whether the attention of a loaded model can be changed: it is one of transformers'."""
+    return hasattr(getattr(model, "config", None), "_attn_implementation")
+
+
+@contextmanager
+def attention_set(model: Any, name: str) -> Iterator[None]:
+    """Compute attention in another way while the block runs.
+
+    Args:
+        model: A transformers model.
+        name: One of `ATTENTIONS`.
+    """
+    before = model.config._attn_implementation
+    model.config._attn_implementation = attention_implementation(name)
+    try:
+        yield
+    finally:
+        model.config._attn_implementation = before
 
 
 @contextmanager

@@ -1,15 +1,15 @@
 """Hashes of logits, so that two processes compare their bits without exchanging tensors."""
 
-import hashlib
 from collections.abc import Sequence
 
 import torch
 
+from tracediff.model.fingerprint import fingerprint
+
 
 def hash_of(tensor: torch.Tensor) -> str:
-    """Return a hash of a tensor's bits (BLAKE2b, 16 bytes, hexadecimal)."""
-    data = tensor.detach().contiguous().cpu().view(torch.uint8).numpy()
-    return hashlib.blake2b(data.tobytes(), digest_size=16).hexdigest()
+    """Return a hash of a tensor's bits (64 bits, hexadecimal), computed where the tensor is."""
+    return f"{int(fingerprint([tensor])) & (2**64 - 1):016x}"
 
 
 def logits_hashes(batch: int, phases: Sequence[str], logits: Sequence[torch.Tensor]) -> dict[str, str]:

@@ -1,0 +1,78 @@
+"""Modules that vary by themselves, in words: which, by which kernel, and with which attention the run is steady."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from tracediff.kernels import parse
+from tracediff.measured import Control, Unstable
+
+_FAMILIES = {
+    "cudnn_sdpa": "cuDNN",
+    "flash_attn2": "FlashAttention 2",
+    "flash_attn3": "FlashAttention 3",
+    "fmha_cutlass": "memory-efficient attention",
+}
+_ATTENTIONS = {"sdpa": "torch's default attention"}
+
+
+class MeasuredNoise(Protocol):
+    """What is needed of evidence, of a whole capture or of two batch sizes."""
+
+    @property
+    def unstable(self) -> tuple[Unstable, ...]:
+        """Modules whose own bits vary."""
+
+    @property
+    def attention(self) -> str | None:
+        """How attention was computed."""
+
+    @property
+    def steady_attentions(self) -> tuple[str, ...] | None:
+        """The attentions with which the run repeated itself."""
+
+    @property
+    def controls(self) -> Mapping[str, Control]:
+        """By name."""
+
+
+def noise_in_words(measured: MeasuredNoise) -> str | None:
+    """Say that a run does not repeat itself, what is to blame, and what would help; None where it repeats itself.
+
+    Args:
+        measured: What was measured, of a capture or of two of its batch sizes.
+    """
+    if not measured.unstable:
+        control = measured.controls.get("run_to_run")
+        if control is None or control.equal is not False:
+            return None
+        return f"This run does not repeat itself (first: {control.first})."
+    sentence = f"This run does not repeat itself: {_blamed(measured)}"
+    steady = measured.steady_attentions or ()
+    return f"{sentence}; with `--attention {steady[0]}` it does." if steady else f"{sentence}."
+
+
+def _blamed(measured: MeasuredNoise) -> str:
+    kinds = list(dict.fromkeys(_kind(each.module) for each in measured.unstable))
+    families = list(dict.fromkeys(family for each in measured.unstable for family in _families(each.kernels)))
+    places = len({(each.phase, each.module, each.batch) for each in measured.unstable})
+    worst = max(measured.unstable, key=lambda each: each.outcomes / each.repeats)
+    often = (
+        f"{kinds[0] if len(kinds) == 1 else 'modules'} gave up to {worst.outcomes} different outputs in "
+        f"{worst.repeats} runs on equal inputs, in {places:,} place{'' if places == 1 else 's'}"
+    )
+    attention = _ATTENTIONS.get(measured.attention or "", f"--attention {measured.attention}")
+    is_attention = len(kinds) == 1 and "attn" in kinds[0] and measured.attention is not None
+    who = ", ".join([*([attention] if is_attention else kinds if len(kinds) > 1 else []), *families])
+    return f"{who} ({often})" if who else often
+
+
+def _families(kernels: Sequence[str]) -> list[str]:
+    return [_FAMILIES.get(family, family) for family in (parse(name).family for name in kernels)]
+
+
+def _kind(module: str) -> str:
+    """Return a module's last word that is no number."""
+    words = [word for word in module.split(".") if not word.isdecimal()]
+    return words[-1] if words else module
