@@ -1,11 +1,12 @@
-"""Plant faults in a model, alone and together, measure the evidence, and count the wrong answers: accusations and misses.
+"""Plant faults in a model, alone and together, measure the evidence, and count the wrong answers.
 
     python scripts/plant_faults.py                                                     the tiny model on the CPU
     python scripts/plant_faults.py --model llama-3-8b --layers 4 --tokens 300 --device cuda     attention that varies
 
-Every scenario is tried `--tries` times, with other weights, prompt and noise each time. Right is an answer that says
-"leak" exactly where a leak was planted, names its module, and counts what varies as unstable; where a leak hides in a
-module that varies by itself, "cannot tell" is right too. Exits 1 where an answer is wrong.
+Every scenario is tried `--tries` times, with other weights, prompt and noise each time. A wrong answer is an accusation
+of what was not planted, or a miss of what was: right is "leak" exactly where a leak was planted, traced to its module,
+and "unstable" for what varies; where a leak is in a module that varies by itself, "cannot tell" is right too. Exits 1
+where an answer is wrong.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from tracediff.measure.bits import compare
-from tracediff.measure.crossings import Place
+from tracediff.measure.crossings import Crossing, Place
 from tracediff.measure.noise import REPEATS, Noise, Rearranged, compare_arrangements
 from tracediff.measure.repair import kind
 from tracediff.measure.replay import Recording, Replayed, compare_run, record, replay_outcomes
@@ -122,7 +122,7 @@ def neighbours(subject: Subject, batches: Sequence[int]) -> Control:
                 batch=batch,
                 words=f"batch {batch}, ",
                 plain_tokens=subject.prompt.repeat(batch, 1),
-                other_tokens=_with_neighbours(subject, batch, 0, seed),
+                other_tokens=_with_neighbours(subject, batch, seed),
             )
             for batch in batches
             for seed in range(_NEIGHBOURS if batch > 1 else 0)
@@ -131,16 +131,16 @@ def neighbours(subject: Subject, batches: Sequence[int]) -> Control:
 
 
 def position(subject: Subject, batches: Sequence[int]) -> Control:
-    """Put the row first, in the middle and last among the same neighbours; what is made of it must not move."""
+    """Look at the row first, in the middle and last among copies of itself; what is made of it must not move."""
     return _control(
         subject,
-        "the row first, in the middle and last, in every stable module",
+        "the row first, in the middle and last among copies of itself, in every stable module",
         [
             _Arrangement(
                 batch=batch,
                 words=f"batch {batch}, row {place}, ",
-                plain_tokens=_with_neighbours(subject, batch, 0, seed=_NEIGHBOURS),
-                other_tokens=_with_neighbours(subject, batch, place, seed=_NEIGHBOURS),
+                plain_tokens=subject.prompt.repeat(batch, 1),
+                other_tokens=subject.prompt.repeat(batch, 1),
                 row=place,
             )
             for batch in batches
@@ -171,7 +171,7 @@ def profiler(recorded: Mapping[str, Sequence[str]] | None, subject: Subject) -> 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Arrangement:
-    """One row in two arrangements: beside the plain neighbours, first; and beside others, or elsewhere."""
+    """One row in two arrangements: first among copies of itself; and beside others, or elsewhere among copies."""
 
     batch: int
     words: str
@@ -214,19 +214,19 @@ def _differs(compared: str, first: str, logits: Sequence[Bits]) -> Control:
 
 def _differing_modules(subject: Subject, arrangement: _Arrangement) -> tuple[Place | None, bool]:
     """Return the first module that certainly makes other bits of the row, and whether others perhaps do."""
-    result = _compare_modules(subject, arrangement)
     noise = subject.noise[arrangement.batch]
+    routing = subject.routing_modules
+
+    def is_doubted(crossing: Crossing, reshaped: frozenset[str]) -> bool:
+        # What varies in one block may have been quiet in another, so the whole kind is doubted.
+        unstable_kinds = {kind(module) for _, module in noise.places}
+        return kind(crossing.maker) in unstable_kinds or _has_to_do_with(crossing.maker, routing | reshaped)
+
+    result = _compare_modules(subject, arrangement, is_doubted)
     noise.add_varying(result.varied)
-    # What varies in one block may have been quiet in another, so the whole kind is doubted.
-    unstable_kinds = {kind(module) for _, module in noise.places}
-    routing = subject.routing_modules | result.reshaped
-    uncertain = False
-    for crossing in result.differing:
-        if kind(crossing.maker) in unstable_kinds or _has_to_do_with(crossing.maker, routing):
-            uncertain = True
-        else:
-            return crossing.place, uncertain
-    return None, uncertain
+    certain = [crossing for crossing in result.differing if not is_doubted(crossing, frozenset())]
+    uncertain = bool(result.doubted) or len(certain) < len(result.differing)
+    return certain[0].place if certain else None, uncertain
 
 
 def _has_to_do_with(module: str, others: Collection[str]) -> bool:
@@ -234,24 +234,22 @@ def _has_to_do_with(module: str, others: Collection[str]) -> bool:
     return any(module == other or module.startswith(f"{other}.") or other.startswith(f"{module}.") for other in others)
 
 
-def _compare_modules(subject: Subject, arrangement: _Arrangement) -> Rearranged:
-    def replayed(tokens: torch.Tensor, row: int, others_flow: bool) -> Replayed:
+def _compare_modules(
+    subject: Subject, arrangement: _Arrangement, is_doubted: Callable[[Crossing, frozenset[str]], bool]
+) -> Rearranged:
+    def replayed(tokens: torch.Tensor, row: int) -> Replayed:
         def run() -> Sequence[torch.Tensor]:
             return subject.run(tokens)
 
-        return replay_outcomes(subject.model, run, subject.recording, row=row, others_flow=others_flow)
+        beside_copies = bool((tokens == subject.prompt).all())
+        return replay_outcomes(subject.model, run, subject.recording, row=row, others_flow=not beside_copies)
 
-    beside_copies = bool((arrangement.plain_tokens == subject.prompt).all())
     noise = subject.noise[arrangement.batch]
-
-    def plain() -> Replayed:
-        found = replayed(arrangement.plain_tokens, 0, others_flow=not beside_copies)
-        return Replayed(row={place: row for place, row in found.row.items() if place in noise.row}, shapes=found.shapes)
-
     return compare_arrangements(
-        Replayed(row=dict(noise.row), shapes=noise.shapes) if beside_copies else plain(),
-        plain,
-        lambda: replayed(arrangement.other_tokens, arrangement.row, others_flow=True),
+        Replayed(row=dict(noise.row), shapes=noise.shapes),
+        lambda: replayed(arrangement.plain_tokens, 0),
+        lambda: replayed(arrangement.other_tokens, arrangement.row),
+        is_doubted,
     )
 
 
@@ -284,11 +282,11 @@ def _first_module_of_difference(subject: Subject, arrangement: _Arrangement) -> 
     return next((name for (_, name), bits in places.items() if not bits.equal), None)
 
 
-def _with_neighbours(subject: Subject, batch: int, place: int, seed: int) -> torch.Tensor:
+def _with_neighbours(subject: Subject, batch: int, seed: int) -> torch.Tensor:
     prompt = subject.prompt
     generator = torch.Generator().manual_seed(seed)
-    others = torch.randint(subject.vocabulary, (batch - 1, prompt.shape[1]), generator=generator).to(prompt.device)
-    return torch.cat([others[:place], prompt, others[place:]])
+    others = torch.randint(subject.vocabulary, (batch - 1, prompt.shape[1]), generator=generator)
+    return torch.cat([prompt, others.to(prompt.device)])
 
 
 def _in_order_of_run(recording: Recording) -> Callable[[Place], int]:

@@ -247,11 +247,15 @@ def _pair(
     together: list[torch.Tensor] = []
     propagated = compare_run(model, lambda: together.extend(run()), recording)
     logits = _compared(phases, alone, together)
-    with pinned(model, recording, varied):
-        pinned_logits = _compared(phases, alone, run()) if varied else {}
-        repair, note = None, None
-        if not all(bits.equal for bits in (pinned_logits or logits).values()):
-            repair, note = _repair(subject, batch, run, alone, isolated)
+
+    def run_pinned() -> Sequence[torch.Tensor]:
+        with pinned(model, recording, varied):
+            return run()
+
+    pinned_logits = _compared(phases, alone, run_pinned()) if varied else {}
+    repair, note = None, None
+    if not all(bits.equal for bits in (pinned_logits or logits).values()):
+        repair, note = _repair(subject, batch, run_pinned, alone, isolated)
     pair = MeasuredPair(
         batch=batch,
         logits=logits,

@@ -106,43 +106,53 @@ class Rearranged:
     """How stable modules took another arrangement of the same row's neighbours.
 
     Attributes:
-        differing: Crossings whose outcome for the row is another one, the same in every repeat.
+        differing: Crossings whose outcome for the row is another one in every repeat.
+        doubted: Crossings whose outcome is another one too, which was not repeated since it would prove nothing.
         varied: Those that turned out to vary by themselves.
-        reshaped: Modules whose tensors have other shapes: which work they do depends on the rows' content.
     """
 
     differing: tuple[Crossing, ...]
+    doubted: tuple[Crossing, ...]
     varied: dict[Crossing, Varied]
-    reshaped: frozenset[str]
 
 
 def compare_arrangements(
-    plain: Replayed, replay_plain: Callable[[], Replayed], replay_other: Callable[[], Replayed]
+    plain: Replayed,
+    replay_plain: Callable[[], Replayed],
+    replay_other: Callable[[], Replayed],
+    is_doubted: Callable[[Crossing, frozenset[str]], bool],
 ) -> Rearranged:
     """Compare what each module makes of one row in two arrangements; a difference is repeated before it is believed.
 
-    One run that agrees is proof enough. Where runs differ, both arrangements are run again, in turn: only what gives
-    one outcome in every repeat of the one and another in every repeat of the other differs; what changes within an
-    arrangement varies by itself.
+    One run that agrees is proof enough. Where runs differ, both arrangements are run again, in turn. What gives one
+    outcome in every repeat of the plain arrangement, and never that one in the other, differs; else it varies by
+    itself. The other arrangement need not give one outcome: its neighbours may vary, and what leaks with them.
 
     Args:
         plain: Outcomes of the stable crossings in the plain arrangement.
         replay_plain, replay_other: Replay either arrangement.
+        is_doubted: Whether a difference at a crossing proves nothing. Takes also the modules whose tensors have other
+            shapes in the other arrangement: which work they do depends on the rows' content.
     """
     other = replay_other()
     reshaped = frozenset(
         crossing.module for crossing, shapes in plain.shapes.items() if other.shapes.get(crossing) != shapes
     )
-    suspects = [crossing for crossing, row in plain.row.items() if other.row.get(crossing, row) != row]
+    other_than_plain = [crossing for crossing, row in plain.row.items() if other.row.get(crossing, row) != row]
+    doubted = tuple(crossing for crossing in other_than_plain if is_doubted(crossing, reshaped))
+    suspects = [crossing for crossing in other_than_plain if crossing not in doubted]
     if not suspects:
-        return Rearranged((), {}, reshaped)
+        return Rearranged((), doubted, {})
     of_plain, of_other = [plain.row], [other.row]
     for _ in range(_CONFIRMING_REPEATS):
         of_plain.append(replay_plain().row)
         of_other.append(replay_other().row)
-    varied: dict[Crossing, Varied] = {}
-    for outcomes in (of_plain, of_other):
-        for crossing, found in varying(outcomes).items():
-            if crossing in plain.row:
-                varied[crossing] = max(found, varied.get(crossing, found))
-    return Rearranged(tuple(crossing for crossing in suspects if crossing not in varied), varied, reshaped)
+    varied = {crossing: found for crossing, found in varying(of_plain).items() if crossing in plain.row}
+    differing = []
+    for crossing in suspects:
+        if all(replay.get(crossing) != plain.row[crossing] for replay in of_other) and crossing not in varied:
+            differing.append(crossing)
+        else:
+            both = varying([{crossing: replay[crossing]} for replay in of_plain + of_other if crossing in replay])
+            varied[crossing] = both[crossing]
+    return Rearranged(tuple(differing), doubted, varied)

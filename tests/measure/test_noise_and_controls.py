@@ -1,0 +1,195 @@
+"""Noise is measured first and named; controls say "differs" only where noise cannot explain it. Faults are planted."""
+
+import pytest
+
+pytest.importorskip("torch")
+pytestmark = pytest.mark.torch
+
+import torch  # noqa: E402
+
+from tests.measure import toy  # noqa: E402
+from tracediff.measure.crossings import Crossing  # noqa: E402
+from tracediff.measure.evidence import measure, to_evidence  # noqa: E402
+from tracediff.measure.noise import Noise, Varied, compare_arrangements, varying  # noqa: E402
+from tracediff.measure.replay import Replayed  # noqa: E402
+from tracediff.measured import Answer, State, decode_evidence, encode_evidence  # noqa: E402
+
+TRIES = 5
+
+
+def evidence_of(batches=(1, 2), recorded_hashes=None, **faults):
+    """Measure a toy model with faults, and read the evidence as a file gives it."""
+    measured = measure(
+        toy.Toy(**faults),
+        toy.PROMPT,
+        batches,
+        toy.DECODE,
+        name="toy",
+        dtype="float32",
+        recorded_hashes=recorded_hashes,
+    )
+    evidence = to_evidence(measured)
+    assert decode_evidence(encode_evidence(evidence)).unstable == evidence.unstable
+    return evidence
+
+
+class NoiseNowAndThen(toy.ByRow):
+    """Gives other bits in one call of six."""
+
+    def forward(self, x):
+        return super().forward(x) * (1 + 1e-3 * (torch.rand(()) < 1 / 6))
+
+
+class LeaksAndVaries(toy.Leaks):
+    """Adds a little of the other rows, and noise."""
+
+    def forward(self, x):
+        return super().forward(x) * (1 + 1e-3 * torch.rand(()))
+
+
+class Expert(toy.Leaks):
+    """Named as modules are whose shapes depend on the content of all rows."""
+
+
+@pytest.mark.parametrize("number", range(TRIES))
+def test_a_leak_is_told_beside_a_module_that_varies(number):
+    evidence = evidence_of(first0=toy.AddsNoise, second1=toy.Leaks)
+    neighbours = evidence.controls["neighbours"]
+    assert neighbours.answer is Answer.DIFFERS
+    assert neighbours.first == "batch 2, prefill, layers.1.second_proj"
+    assert {each.module for each in evidence.unstable} == {"layers.0.first_proj"}
+
+
+@pytest.mark.parametrize("number", range(TRIES))
+def test_a_leak_alone_is_told_and_nothing_is_unstable(number):
+    evidence = evidence_of(second1=toy.Leaks)
+    assert evidence.controls["neighbours"].answer is Answer.DIFFERS
+    assert evidence.controls["run_to_run"].answer is Answer.EQUAL
+    assert evidence.unstable == ()
+
+
+@pytest.mark.parametrize("number", range(TRIES))
+def test_noise_alone_is_no_leak_and_no_origin(number):
+    evidence = evidence_of(first0=toy.AddsNoise)
+    for name in ("neighbours", "position"):
+        control = evidence.controls[name]
+        assert control.answer is Answer.CANNOT_TELL
+        assert "vary by themselves" in control.why
+        assert control.held_out == 3  # one module, three phases
+    assert evidence.controls["run_to_run"].answer is Answer.DIFFERS
+    assert evidence.pairs[0].first_origin is None
+
+
+@pytest.mark.parametrize("number", range(TRIES))
+def test_rare_noise_is_never_a_leak(number):
+    evidence = evidence_of(first0=NoiseNowAndThen, second1=NoiseNowAndThen)
+    for name in ("neighbours", "position", "profiler"):
+        assert evidence.controls[name].answer is not Answer.DIFFERS
+
+
+@pytest.mark.parametrize("number", range(TRIES))
+def test_a_leak_in_a_module_that_varies_is_not_told_for_certain(number):
+    evidence = evidence_of(first0=LeaksAndVaries)
+    assert evidence.controls["neighbours"].answer is Answer.CANNOT_TELL
+
+
+def test_a_clean_model_answers_equal_to_all_that_could_be_compared():
+    answers = {name: control.answer for name, control in evidence_of().controls.items()}
+    assert answers.pop("profiler") is Answer.CANNOT_TELL  # nothing was recorded
+    assert set(answers.values()) == {Answer.EQUAL}
+
+
+def test_a_difference_in_modules_that_send_rows_to_experts_is_no_leak():
+    control = evidence_of(first1=Expert).controls["neighbours"]
+    assert control.answer is Answer.CANNOT_TELL
+    assert "experts" in control.why
+
+
+def test_an_unstable_module_says_where_and_how_often_it_varied():
+    evidence = evidence_of(first0=toy.AddsNoise)
+    assert [(each.phase, each.module, each.batch) for each in evidence.unstable] == [
+        (phase, "layers.0.first_proj", batch) for batch in (1, 2) for phase in evidence.phases
+    ]
+    assert all(1 < each.outcomes <= each.repeats for each in evidence.unstable)
+    module = evidence.pairs[0].modules["prefill"]["layers.0.first_proj"]
+    assert (module.state, module.isolated) == (State.UNSTABLE, None)
+
+
+def test_the_repair_is_found_with_unstable_modules_pinned():
+    pair = evidence_of(first0=toy.AddsNoise, second1=toy.Reorders).pairs[0]
+    assert pair.repair is not None
+    assert (pair.repair.minimal, pair.repair.logits_equal) == (("second_proj",), True)
+    assert pair.first_origin == ("prefill", "layers.1.second_proj")
+    assert not pair.pinned_logits["prefill"].equal
+
+
+def test_where_noise_alone_moves_logits_no_repair_is_sought():
+    pair = evidence_of(first0=toy.AddsNoise).pairs[0]
+    assert not pair.logits["prefill"].equal
+    assert all(bits.equal for bits in pair.pinned_logits.values())
+    assert pair.repair is None
+
+
+def test_logits_that_move_are_told_with_their_scale_and_the_margin_of_the_token():
+    moves = evidence_of(second1=toy.Reorders).pairs[0].moves
+    assert set(moves) == {"prefill", "decode[0]", "decode[1]"}
+    for move in moves.values():
+        assert 0 < move.max_abs < move.scale
+        assert min(move.margins) >= 0
+        assert max(move.top_changes) <= 2 * move.max_abs
+    assert evidence_of().pairs[0].moves["prefill"].max_abs == 0
+
+
+def test_other_bits_under_the_profiler_are_told_only_of_a_run_that_repeats_itself():
+    recorded = {"1/prefill": ["0" * 16] * 2}
+    assert evidence_of((1,), recorded).controls["profiler"].answer is Answer.DIFFERS
+    varies = evidence_of((1,), recorded, first0=toy.AddsNoise).controls["profiler"]
+    assert varies.answer is Answer.CANNOT_TELL
+    two_outcomes = {"1/prefill": ["0" * 16, "1" * 16]}
+    assert evidence_of((1,), two_outcomes).controls["profiler"].answer is Answer.CANNOT_TELL
+
+
+PLACE, OTHER_PLACE = (Crossing(0, name, 0, is_input=False, maker=name) for name in ("a", "b"))
+
+
+def replays(*outcomes):
+    """Return what replays one after the other, the last one for ever."""
+    queue = list(outcomes)
+    return lambda: Replayed(row={PLACE: queue.pop(0) if len(queue) > 1 else queue[0], OTHER_PLACE: 0})
+
+
+def arranged(plain, other, doubted=False):
+    first = Replayed(row={PLACE: 1, OTHER_PLACE: 0})
+    return compare_arrangements(first, replays(*plain), replays(*other), lambda crossing, reshaped: doubted)
+
+
+def test_a_difference_between_arrangements_counts_where_it_comes_in_every_repeat():
+    assert arranged([1], [2]).differing == (PLACE,)
+    assert arranged([1], [1]).differing == ()
+
+
+def test_a_leak_counts_though_what_leaks_varies_with_the_neighbours():
+    assert arranged([1], [2, 3, 4, 2, 5]).differing == (PLACE,)
+
+
+@pytest.mark.parametrize(("plain", "other"), [([1, 1, 2, 1], [2]), ([1], [2, 2, 2, 1, 2]), ([1, 3], [2, 4])])
+def test_what_changes_within_an_arrangement_varies_by_itself(plain, other):
+    result = arranged(plain, other)
+    assert result.differing == ()
+    assert set(result.varied) == {PLACE}
+
+
+def test_what_is_doubted_is_not_repeated():
+    result = arranged([1], [2], doubted=True)
+    assert (result.differing, result.doubted, result.varied) == ((), (PLACE,), {})
+
+
+def test_varying_outcomes_are_counted_with_their_repeats():
+    assert varying([{PLACE: 1}, {PLACE: 2}, {PLACE: 1, OTHER_PLACE: 0}]) == {PLACE: Varied(2, 3)}
+
+
+def test_noise_found_later_takes_a_crossing_from_the_stable_ones():
+    noise = Noise(batch=2, row={PLACE: 1, OTHER_PLACE: 2})
+    noise.add_varying({PLACE: Varied(2, 11)})
+    assert noise.row == {OTHER_PLACE: 2}
+    assert [(each.module, each.outcomes, each.repeats) for each in noise.unstable(("prefill",))] == [("a", 2, 11)]
