@@ -33,7 +33,10 @@ NVTX = "NVTX_EVENTS"
 GRAPH_NODES = "CUDA_GRAPH_NODE_EVENTS"
 _OTHER_TABLES = {
     API_CALLS: ("start", "end", "eventClass", "globalTid", "correlationId", "nameId", "returnValue"),
-    NVTX: ("start", "end", "eventType", "rangeId", "text", "globalTid", "endGlobalTid", "textId", "domainId"),
+    NVTX: (
+        *("start", "end", "eventType", "rangeId", "text", "globalTid", "endGlobalTid", "textId", "domainId"),
+        "int64Value",  # the payload: in our own ranges the shape of a step
+    ),
     GRAPH_NODES: ("start", "end", "eventClass", "globalTid", "nameId", "graphNodeId", "originalGraphNodeId"),
     "TARGET_INFO_GPU": (
         *("vmId", "id", "name", "isDiscrete", "l2CacheSize", "totalMemory", "memoryBandwidth", "clockRate", "smCount"),

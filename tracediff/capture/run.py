@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from tracediff.capture.choose_profiler import Choice, choose_profiler, with_device
+from tracediff.capture.folder import claim_folder
 from tracediff.capture.options import CaptureOptions
 from tracediff.capture.recording import Recording
 from tracediff.capture.torch_recording import TorchRecording
@@ -30,7 +31,7 @@ def capture(options: CaptureOptions, progress: Progress) -> Captured:
     environment = dict(os.environ)
     _require_capture_packages()
     options = with_device(options)
-    new_folder = _claim_folder(options.folder, options.force)
+    new_folder = claim_folder(options.folder, options.force)
     try:
         choice = choose_profiler(options, environment, progress)
         if not options.spec.is_preset:
@@ -64,22 +65,6 @@ def _record_and_deliver(choice: Choice, temporary: Path, environment: dict[str, 
     if options.keep_reports and isinstance(recording, Recording):
         captured = dataclasses.replace(captured, kept_reports=recording.keep(reports))
     return captured
-
-
-def _claim_folder(folder: Path, force: bool) -> bool:
-    """Make sure that the folder can be written to before anything takes time; return whether it is new."""
-    if folder.exists() and not folder.is_dir():
-        raise TracediffError(f"{folder} is a file", "name a folder with --out")
-    if folder.is_dir() and any(folder.iterdir()) and not force:
-        raise TracediffError(f"{folder} holds files", "name another folder with --out, or add --force to replace them")
-    is_new = not folder.exists()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TracediffError(f"cannot make {folder}", error.strerror) from error
-    if not os.access(folder, os.W_OK):
-        raise TracediffError(f"cannot write to {folder}", "name another folder with --out")
-    return is_new
 
 
 def _require_capture_packages() -> None:

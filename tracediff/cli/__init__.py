@@ -29,6 +29,7 @@ def _options(
 
 # Each module below registers its command on `app`; the order is the order of `tracediff --help`.
 from tracediff.cli import capture as capture  # noqa: E402 isort: skip
+from tracediff.cli import record as record  # noqa: E402 isort: skip
 from tracediff.cli import diff as diff  # noqa: E402 isort: skip
 from tracediff.cli import show as show  # noqa: E402 isort: skip
 from tracediff.cli import name as name  # noqa: E402 isort: skip

@@ -61,8 +61,20 @@ def choose(table: KernelTable, part: Part) -> KernelTable:
                 there = _there(column[column >= 0])
                 shown = ", ".join(str(each) for each in there[:20]) + (" …" if len(there) > 20 else "")
                 raise TracediffError(f"{table.info.path} has no kernels of --{option} {wanted}", f"it has {shown}")
+    return take(table, keep, tuple(notes[len(table.notes) :]))
+
+
+def take(table: KernelTable, keep: npt.NDArray[np.bool_], notes: tuple[str, ...] = ()) -> KernelTable:
+    """Return the kernels of a table that are to be kept.
+
+    Args:
+        table: The table.
+        keep: Whether each kernel is.
+        notes: What a reader of the result must know, besides the table's notes.
+    """
+    notes = (*table.notes, *notes)
     if keep.all():
-        return replace(table, notes=tuple(notes))
+        return replace(table, notes=notes)
     columns = {column: getattr(table, column)[keep] for column in _COLUMNS}
     keys, columns["key"] = np.unique(columns["key"], return_inverse=True)
     # Keys stand in order of first launch, in a part as well.
@@ -72,7 +84,7 @@ def choose(table: KernelTable, part: Part) -> KernelTable:
     rank_of = np.empty(len(keys), dtype=np.int32)
     rank_of[order] = np.arange(len(keys), dtype=np.int32)
     columns["key"] = rank_of[columns["key"]]
-    chosen = replace(table, keys=tuple(table.keys[keys[index]] for index in order), notes=tuple(notes), **columns)
+    chosen = replace(table, keys=tuple(table.keys[keys[index]] for index in order), notes=notes, **columns)
     return replace(chosen, coverage=_coverage(chosen))
 
 

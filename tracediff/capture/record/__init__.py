@@ -1,0 +1,1 @@
+"""Record a program that somebody else wrote, without changing it."""

@@ -1,0 +1,176 @@
+"""What happens in a process of the recorded program once it has imported torch: ranges, algorithm marks, a report.
+
+Runs in the program's own Python, so it needs torch and the standard library, and nvtx where the program or tracediff
+has one that this Python can load.
+"""
+
+import importlib
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from tracediff.capture.algorithm_log import AlgorithmLog, loaded_libraries
+from tracediff.capture.machine import library_versions, package_version
+from tracediff.model.ranges import DOMAIN
+
+#: Text of the marks that the CUDA profiler's start and stop leave.
+PROFILER_STARTED, PROFILER_STOPPED = "cudaProfilerStart", "cudaProfilerStop"
+_SERVERS = ("vllm", "sglang", "tensorrt_llm", "accelerate", "deepspeed")
+# nsys collects a process's last ranges with a delay, which a forked child's abrupt end does not leave it (0.1 s is
+# enough with nsys 2023.4).
+_SECONDS_FOR_NSYS = 0.5
+
+
+class Nvtx(Protocol):
+    """How ranges and marks are opened: the package nvtx, or torch's own functions."""
+
+    name: str
+
+    def push(self, text: str, payload: int | None = None) -> None:
+        """Open a range on this thread."""
+
+    def pop(self) -> None:
+        """Close the innermost one."""
+
+    def mark(self, text: str) -> None:
+        """Leave a mark."""
+
+
+class DomainNvtx:
+    """The package nvtx: ranges in the domain `tracediff`."""
+
+    name = "nvtx"
+
+    def __init__(self, nvtx: Any) -> None:
+        self._nvtx = nvtx
+
+    def push(self, text: str, payload: int | None = None) -> None:
+        """Open a range on this thread."""
+        self._nvtx.push_range(text, domain=DOMAIN, payload=payload)
+
+    def pop(self) -> None:
+        """Close the innermost one."""
+        self._nvtx.pop_range(domain=DOMAIN)
+
+    def mark(self, text: str) -> None:
+        """Leave a mark."""
+        self._nvtx.mark(text, domain=DOMAIN)
+
+
+class TorchNvtx:
+    """torch's own functions, which know neither domains nor payloads."""
+
+    name = "torch.cuda.nvtx"
+
+    def __init__(self, nvtx: Any) -> None:
+        self._nvtx = nvtx
+
+    def push(self, text: str, payload: int | None = None) -> None:
+        """Open a range on this thread."""
+        self._nvtx.range_push(text)
+
+    def pop(self) -> None:
+        """Close the innermost one."""
+        self._nvtx.range_pop()
+
+    def mark(self, text: str) -> None:
+        """Leave a mark."""
+        self._nvtx.mark(text)
+
+
+def install(settings: Mapping[str, Any]) -> None:
+    """Start in this process.
+
+    Args:
+        settings: `reports` (file to append to), `nvtx` (folder of tracediff's nvtx), `ranges` (`modules` or `none`),
+            `algorithm_log` (bool).
+    """
+    import torch  # noqa: PLC0415 -- the program has just imported it
+
+    nvtx = _nvtx(settings["nvtx"], torch)
+    log_state = "off"
+    if nvtx is not None:
+        if settings["ranges"] == "modules":
+            from tracediff.capture.record.module_ranges import follow_modules  # noqa: PLC0415 -- imports torch
+
+            follow_modules(nvtx.push, nvtx.pop)
+        if settings["algorithm_log"]:
+            log_state = _log_algorithms(nvtx.mark)
+        _mark_profiler_calls(torch, nvtx.mark)
+        os.register_at_fork(after_in_child=_leave_time_for_nsys)
+    _report(settings["reports"], nvtx, log_state)
+
+
+def _nvtx(folder: str | None, torch: Any) -> Nvtx | None:
+    """Return the program's own nvtx, else tracediff's where this Python loads it, else torch's."""
+    for path in (None, folder):
+        try:
+            if path is not None:
+                sys.path.append(path)
+            return DomainNvtx(importlib.import_module("nvtx"))
+        except ImportError:
+            continue
+        finally:
+            if path is not None:
+                sys.path.remove(path)
+    return TorchNvtx(torch.cuda.nvtx) if torch.version.cuda else None
+
+
+# The callbacks are C's to call for as long as the process lives.
+_logs: list[AlgorithmLog] = []
+
+
+def _log_algorithms(mark: Callable[[str], None]) -> str:
+    log = AlgorithmLog(mark, loaded_libraries())
+    log.start()
+    _logs.append(log)
+    return "on" if log.available else "unavailable"
+
+
+def _mark_profiler_calls(torch: Any, mark: Callable[[str], None]) -> None:
+    """Leave a mark where the program starts and stops the CUDA profiler: it says what it wants recorded."""
+    cudart = getattr(torch._C, "_cudart", None)
+    for name in (PROFILER_STARTED, PROFILER_STOPPED):
+        if hasattr(cudart, name):
+            setattr(cudart, name, _marked(getattr(cudart, name), name, mark))
+
+
+def _marked(function: Callable[..., Any], name: str, mark: Callable[[str], None]) -> Callable[..., Any]:
+    def call(*arguments: Any) -> Any:
+        mark(name)
+        return function(*arguments)
+
+    return call
+
+
+def _leave_time_for_nsys() -> None:
+    """Make a child of multiprocessing's `fork` wait a moment before it ends: it skips what a process does at exit."""
+    import time  # noqa: PLC0415
+    from multiprocessing import util  # noqa: PLC0415
+
+    util.Finalize(None, time.sleep, args=(_SECONDS_FOR_NSYS,), exitpriority=-1000)
+
+
+def _report(path: str, nvtx: Nvtx | None, log_state: str) -> None:
+    servers = {name: package_version(name) for name in _SERVERS if name in sys.modules or _installed(name)}
+    report = {
+        "event": "torch",
+        "process": os.getpid(),
+        "ranges": None if nvtx is None else nvtx.name,
+        "algorithm_log": log_state,
+        "versions": {**library_versions(), **{name: version for name, version in servers.items() if version}},
+    }
+    with open(path, "a", encoding="utf-8") as reports:  # noqa: PTH123
+        reports.write(json.dumps(report) + "\n")
+
+
+def _installed(name: str) -> bool:
+    from importlib import metadata  # noqa: PLC0415
+
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True

@@ -1,0 +1,287 @@
+"""The recorded program under nsys: started, listened to, and ended with everything it started.
+
+The program has the terminal: its input and output are those of `tracediff record`, and its environment is the caller's
+but for three variables, none of them kept in a trace: PYTHONPATH (the start-up hook comes first), TRACEDIFF_RECORD (the
+hook's settings), and for nsys alone TMPDIR.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import tracediff
+from tracediff.capture.find_nsys import Nsys
+from tracediff.capture.job import ReportReader
+from tracediff.capture.probe import last_words
+from tracediff.capture.record import launcher
+from tracediff.capture.record.options import RecordOptions
+from tracediff.capture.worker_process import Progress
+from tracediff.errors import TracediffError
+from tracediff.processes import kill_session
+
+#: The variable that holds the hook's settings; `startup/sitecustomize.py`, which must not import this, names it too.
+SETTINGS = "TRACEDIFF_RECORD"
+STARTUP_FOLDER = Path(__file__).resolve().parent / "startup"
+
+_SECONDS_BETWEEN_LOOKS = 0.1
+# How long the program gets to end by itself after an interrupt, and after SIGTERM.
+_SECONDS_TO_END = (20.0, 10.0)
+
+
+@dataclass(slots=True, kw_only=True)
+class Recorded:
+    """How the program ended, and what its processes reported.
+
+    Attributes:
+        code: Its exit code; 128 and the signal's number where a signal ended it.
+        interrupted: Whether tracediff was asked to end it.
+        torch: What each process said that imported torch.
+        failures: Why ranges could not be opened in a process, one line each.
+        switches: Moments in ns since 1970 when SIGUSR1 came: recording on, off, on, …
+        log: What nsys printed.
+    """
+
+    code: int = 0
+    interrupted: bool = False
+    torch: list[dict[str, Any]] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    switches: list[int] = field(default_factory=list)
+    log: str = ""
+
+
+def nsys_command(nsys: Path, output: Path, session: str, options: tuple[str, ...], program: list[str]) -> list[str]:
+    """Return the nsys command that records all of a program, and what it starts, into `output.nsys-rep`.
+
+    Args:
+        nsys: The profiler.
+        output: Where to, without suffix.
+        session: A name for the recording.
+        options: The user's further options; they come last and win.
+        program: What to record.
+    """
+    traced = ["--trace=cuda,nvtx", "--cuda-graph-trace=node", "--sample=none", "--cpuctxsw=none"]
+    # Without it the forked workers of a server, which never call exec, are not recorded.
+    forks = ["--trace-fork-before-exec=true"]
+    own = [f"--session-new={session}", f"--output={output}", "--force-overwrite=true"]
+    return [str(nsys), "profile", *own, *traced, *forks, *options, *program]
+
+
+def surroundings(options: RecordOptions, environment: Mapping[str, str], temporary: Path) -> dict[str, str]:
+    """Return the environment of nsys and the program: the caller's, with the start-up hook in it.
+
+    Args:
+        options: What was asked for.
+        environment: The caller's (`os.environ`).
+        temporary: The folder for nsys's recordings and the processes' reports.
+    """
+    package = Path(tracediff.__file__).resolve().parent.parent
+    nvtx = find_spec("nvtx")
+    settings = {
+        "package": str(package),
+        "nvtx": None if nvtx is None or nvtx.origin is None else str(Path(nvtx.origin).parent.parent),
+        "reports": str(_reports(temporary)),
+        "ranges": options.ranges,
+        "algorithm_log": options.algorithm_log,
+    }
+    path = [str(STARTUP_FOLDER), *filter(None, [environment.get("PYTHONPATH")])]
+    return {
+        **environment,
+        "PYTHONPATH": os.pathsep.join(path),
+        SETTINGS: json.dumps(settings),
+        "TMPDIR": str(temporary),
+    }
+
+
+def run_recorded(
+    options: RecordOptions, nsys: Nsys, temporary: Path, environment: Mapping[str, str], progress: Progress
+) -> Recorded:
+    """Run the program under nsys to its end; SIGINT and SIGTERM end it, and what was recorded until then is kept.
+
+    Args:
+        options: What to record.
+        nsys: The profiler.
+        temporary: An empty folder; the report goes to `record*.nsys-rep` in it.
+        environment: The caller's (`os.environ`).
+        progress: Called with a line for people.
+
+    Raises:
+        TracediffError: The program cannot be started.
+    """
+    session = f"tracediff-record-{os.getpid()}"
+    log = temporary / "nsys.log"
+    with _passed_on((0, 1, 2)) as numbers, _signals() as caught, log.open("wb") as output:
+        job = {
+            "command": list(options.command),
+            "environment": {"TMPDIR": environment.get("TMPDIR")},
+            **dict(zip(("stdin", "stdout", "stderr"), numbers, strict=True)),
+            "reports": str(_reports(temporary)),
+        }
+        (temporary / "job.json").write_text(json.dumps(job), encoding="utf-8")
+        start = [sys.executable, "-I", str(Path(launcher.__file__).resolve()), str(temporary / "job.json")]
+        process = subprocess.Popen(
+            nsys_command(nsys.path, temporary / "record", session, options.nsys_options, start),
+            env=surroundings(options, environment, temporary),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            pass_fds=numbers,
+            start_new_session=True,
+        )
+        listener = _Listener(caught, progress)
+        reader = ReportReader(_reports(temporary))
+        try:
+            while process.poll() is None:
+                listener.take(reader.news())
+                listener.end_if_asked()
+                time.sleep(_SECONDS_BETWEEN_LOOKS)
+            listener.take(reader.news())
+        except BaseException:
+            listener.kill()
+            kill_session(process)
+            raise
+    recorded = listener.recorded
+    recorded.switches = caught.switches
+    recorded.log = log.read_text(encoding="utf-8", errors="replace")
+    if not listener.program_ended:
+        raise TracediffError("nsys ended before the program did", last_words(recorded.log))
+    return recorded
+
+
+class _Caught:
+    """Signals that came while the program ran."""
+
+    def __init__(self) -> None:
+        self.ending: list[int] = []
+        self.switches: list[int] = []
+
+    def end(self, number: int, _frame: object) -> None:
+        """Take SIGINT or SIGTERM."""
+        self.ending.append(number)
+
+    def switch(self, _number: int, _frame: object) -> None:
+        """Take SIGUSR1."""
+        self.switches.append(time.time_ns())
+
+
+@contextmanager
+def _signals() -> Iterator[_Caught]:
+    caught = _Caught()
+    handlers = {signal.SIGINT: caught.end, signal.SIGTERM: caught.end, signal.SIGHUP: caught.end}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, caught.switch)
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _passed_on(numbers: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    """Yield copies of file descriptors, for a program that is started by another; a closed one reads as /dev/null."""
+    copies: list[int] = []
+    try:
+        for number in numbers:
+            try:
+                copies.append(os.dup(number))
+            except OSError:
+                copies.append(os.open(os.devnull, os.O_RDWR))
+        yield tuple(copies)
+    finally:
+        for copy in copies:
+            os.close(copy)
+
+
+class _Listener:
+    """Takes what the launcher and the program's processes report, and ends the program when asked to."""
+
+    def __init__(self, caught: _Caught, progress: Progress) -> None:
+        self.recorded = Recorded()
+        self.program_ended = False
+        self._caught = caught
+        self._progress = progress
+        self._launcher: int | None = None
+        self._sent = 0
+        self._sent_for = 0
+        self._next_at = 0.0
+
+    def take(self, news: Iterable[dict[str, Any]]) -> None:
+        """Take new reports.
+
+        Raises:
+            TracediffError: The program could not be started.
+        """
+        for report in news:
+            match report["event"]:
+                case "not started":
+                    raise TracediffError(f"the program cannot be started: {report['reason']}", "check COMMAND")
+                case "started":
+                    self._launcher = report["launcher"]
+                case "ended":
+                    self.program_ended, self.recorded.code = True, report["code"]
+                    if report["left"]:
+                        self._progress(
+                            f"the program ended, {report['left']} of its processes did not: recording until they do"
+                        )
+                case "all ended":
+                    self._launcher = None
+                    self._progress("collecting what nsys recorded")
+                case "torch":
+                    self.recorded.torch.append(report)
+                case "failed":
+                    self.recorded.failures.append(report["message"])
+
+    def end_if_asked(self) -> None:
+        """Send the signal that is due: the user's own, then SIGTERM, then SIGKILL, or SIGKILL at a second interrupt.
+
+        Raises:
+            KeyboardInterrupt: The program has ended, and the user does not want to wait for nsys either.
+        """
+        asked = len(self._caught.ending)
+        if not asked:
+            return
+        if self.program_ended and self._launcher is None:
+            if self.recorded.interrupted and asked == self._sent_for:
+                return
+            raise KeyboardInterrupt
+        if self._launcher is None:
+            return  # not started yet
+        now = time.monotonic()
+        if not self.recorded.interrupted:
+            self.recorded.interrupted = True
+            first = signal.Signals(self._caught.ending[0])
+            self._progress(f"ending the program ({first.name}); what it recorded is kept")
+            self._send(signal.SIGINT if first == signal.SIGINT else signal.SIGTERM, now + _SECONDS_TO_END[0])
+        elif asked > self._sent_for:
+            self._send(signal.SIGQUIT, now + _SECONDS_TO_END[1])
+        elif now > self._next_at:
+            self._send(signal.SIGTERM if self._sent == 1 else signal.SIGQUIT, now + _SECONDS_TO_END[1])
+        self._sent_for = asked
+
+    def kill(self) -> None:
+        """Kill the program and everything it started."""
+        if self._launcher is not None:
+            for process in launcher.descendants(self._launcher):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
+
+    def _send(self, number: signal.Signals, next_at: float) -> None:
+        self._sent += 1
+        self._next_at = next_at
+        if self._launcher is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._launcher, number)
+
+
+def _reports(temporary: Path) -> Path:
+    return temporary / "reports.jsonl"

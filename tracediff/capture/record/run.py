@@ -1,0 +1,211 @@
+"""A recording from end to end: try nsys, run the program under it, export, copy clean, write."""
+
+import dataclasses
+import json
+import os
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tracediff.capture.command import export_command
+from tracediff.capture.find_nsys import Nsys
+from tracediff.capture.folder import claim_folder
+from tracediff.capture.manifest import FILE_NAME, listed_files
+from tracediff.capture.probe import choose_nsys, last_words, why_no_import, why_no_ranges
+from tracediff.capture.record.clean import CleanRecording, clean_recording
+from tracediff.capture.record.options import MODULES, RecordOptions
+from tracediff.capture.record.program import Recorded, run_recorded, surroundings
+from tracediff.capture.worker_process import Progress
+from tracediff.errors import TracediffError
+from tracediff.files import copy_file, write_text
+from tracediff.processes import CHANGES_NUMBERS, run_program
+from tracediff.temporary import temporary_folder
+
+SCHEMA = 1
+#: Further variables that change which kernels a server runs; named in the manifest where set.
+_SERVER_SETTINGS = ("VLLM_BATCH_INVARIANT", "VLLM_ATTENTION_BACKEND", "TORCH_COMPILE_DISABLE", "TORCHDYNAMO_DISABLE")
+_BATCH_SHAPES = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedTrace:
+    """One trace file.
+
+    Attributes:
+        path: Where it is.
+        holds: What it holds.
+    """
+
+    path: Path
+    holds: CleanRecording
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordResult:
+    """What a recording wrote.
+
+    Attributes:
+        folder: Where.
+        traces: The trace files; several where nsys was told to write several.
+        code: The program's exit code.
+        warnings: What the user should know, one line each.
+    """
+
+    folder: Path
+    traces: tuple[RecordedTrace, ...]
+    code: int
+    warnings: tuple[str, ...]
+
+    def summary(self) -> list[str]:
+        """Return what was written, and the command to run next, line by line."""
+        lines, following = [], []
+        for trace in self.traces:
+            holds = trace.holds
+            steps = ", ".join(f"{count} × {shape}" for shape, count in list(holds.steps.items())[:5])
+            more = ", …" if len(holds.steps) > 5 else ""
+            lines.append(
+                f"{trace.path}  {holds.kernels} kernels, {holds.ranges} ranges"
+                + (f", steps: {steps}{more}" if steps else "")
+            )
+            path = shlex.quote(str(trace.path))
+            following.append(f"tracediff show {path}")
+            shapes = [shape for shape in holds.steps if "x" in shape]
+            if len(shapes) >= _BATCH_SHAPES:
+                following.append(f"tracediff diff {path} --between {shapes[1]} {shapes[0]}")
+        lines.append(str(self.folder / FILE_NAME))
+        return [*lines, "next:", *(f"  {line}" for line in following)]
+
+
+def record(options: RecordOptions, progress: Progress) -> RecordResult:
+    """Run a program under nsys and write clean traces of it and their manifest.
+
+    Args:
+        options: What to record.
+        progress: Called with a line for people whenever a step begins.
+
+    Raises:
+        TracediffError: nsys does not work, the program cannot be started, files are in the way, or nothing was
+            recorded.
+    """
+    environment = dict(os.environ)
+    new_folder = claim_folder(options.folder, options.force)
+    try:
+        progress("trying nsys")
+        tried = choose_nsys(environment, options.nsys)
+        if tried.problem is not None:
+            raise TracediffError(tried.problem, tried.hint)
+        with temporary_folder("record") as temporary:
+            progress(f"recording {options.command[0]}")
+            recorded = run_recorded(options, tried.nsys, temporary, environment, progress)
+            return _deliver(options, tried.nsys, temporary, recorded, environment, progress)
+    finally:
+        if new_folder and not any(options.folder.iterdir()):
+            options.folder.rmdir()
+
+
+def _deliver(
+    options: RecordOptions,
+    nsys: Nsys,
+    temporary: Path,
+    recorded: Recorded,
+    environment: Mapping[str, str],
+    progress: Progress,
+) -> RecordResult:
+    reports = sorted(temporary.glob("record*.nsys-rep"), key=lambda path: (len(path.name), path.name))
+    if not reports:
+        raise _no_report(options, nsys, temporary, recorded)
+    for name in listed_files(options.folder):
+        (options.folder / name).unlink(missing_ok=True)
+    traces = []
+    for number, report in enumerate(reports, start=1):
+        progress(f"exporting {number} of {len(reports)}")
+        clean = report.with_suffix(".clean.sqlite")
+        exported = _export(nsys, report, surroundings(options, environment, temporary))
+        holds = clean_recording(exported, clean, steps=options.steps, switches=tuple(recorded.switches))
+        exported.unlink()
+        name = "trace.sqlite" if len(reports) == 1 else f"trace{number}.sqlite"
+        traces.append(RecordedTrace(path=options.folder / name, holds=holds))
+        if holds.kernels or holds.ranges:
+            copy_file(clean, options.folder / name)
+    kept = tuple(trace for trace in traces if trace.holds.kernels or trace.holds.ranges)
+    if not kept:
+        raise _nothing(recorded)
+    write_text(options.folder / FILE_NAME, _manifest(nsys, recorded, kept, environment), force=True)
+    warnings = _warnings(options, nsys, recorded, kept)
+    return RecordResult(folder=options.folder, traces=kept, code=recorded.code, warnings=warnings)
+
+
+def _export(nsys: Nsys, report: Path, environment: Mapping[str, str]) -> Path:
+    exported = report.with_suffix(".export.sqlite")
+    done = run_program(export_command(nsys.path, report, exported), folder=report.parent, environment=environment)
+    if not exported.is_file():
+        raise TracediffError(f"nsys could not export its recording: {last_words(done.output)}", "record again")
+    return exported
+
+
+def _no_report(options: RecordOptions, nsys: Nsys, temporary: Path, recorded: Recorded) -> TracediffError:
+    recordings = sorted(temporary.glob("*.qdstrm"))
+    if not recordings:
+        ended = f"; the program ended with {recorded.code}" if recorded.code else ""
+        return TracediffError(f"nsys recorded nothing{ended}", last_words(recorded.log))
+    problem, hint = why_no_import(nsys.path, recorded.log)
+    names = []
+    for path in recordings:
+        copy_file(path, options.folder / path.name)
+        names.append(path.name)
+    return TracediffError(
+        problem,
+        f"{hint}; the recording is kept in {options.folder} "
+        f"({', '.join(names)}; it holds the environment, do not share it)",
+    )
+
+
+def _nothing(recorded: Recorded) -> TracediffError:
+    ended = f" and ended with {recorded.code}" if recorded.code else ""
+    return TracediffError(
+        f"nothing was recorded: the program used no GPU and opened no range{ended}",
+        "is the GPU's work done in another program, which this one only asks for it?",
+    )
+
+
+def _warnings(
+    options: RecordOptions, nsys: Nsys, recorded: Recorded, traces: tuple[RecordedTrace, ...]
+) -> tuple[str, ...]:
+    holds = [trace.holds for trace in traces]
+    kernels, own = sum(each.kernels for each in holds), sum(each.own_ranges for each in holds)
+    warnings = []
+    if recorded.code and not recorded.interrupted:
+        warnings.append(f"the program ended with {recorded.code}; what it recorded until then is kept")
+    if not kernels:
+        warnings.append("no kernels were recorded: the program ran nothing on a GPU")
+    warnings += [f"a process of the program has no module ranges: {failure}" for failure in recorded.failures[:3]]
+    if options.ranges == MODULES and not recorded.torch and not recorded.failures:
+        warnings.append("no process of the program imported torch: there are no module ranges")
+    elif any(report["ranges"] == "nvtx" for report in recorded.torch) and not own:
+        problem, hint = why_no_ranges(nsys)
+        warnings.append(f"no module ranges were recorded: no torch module was called, or {problem} ({hint})")
+    if kernels and any(report["algorithm_log"] == "unavailable" for report in recorded.torch):
+        warnings.append("no cuBLASLt with a logger is loaded: the trace holds no algorithm marks")
+    processes = max(each.processes for each in holds)
+    if processes > 1:
+        warnings.append(f"{processes} processes ran kernels: --rank 0 … of show and diff chooses one")
+    return tuple(warnings)
+
+
+def _manifest(nsys: Nsys, recorded: Recorded, traces: tuple[RecordedTrace, ...], environment: Mapping[str, str]) -> str:
+    """Return the manifest's text. The command line stays out: it may hold keys and paths."""
+    versions: dict[str, Any] = {}
+    for report in recorded.torch:
+        versions |= report["versions"]
+    manifest = {
+        "schema": SCHEMA,
+        "profiler": "nsys",
+        "program": "recorded by tracediff record",
+        "algorithm_log": " ".join(sorted({report["algorithm_log"] for report in recorded.torch})) or "off",
+        "settings": {name: environment[name] for name in (*CHANGES_NUMBERS, *_SERVER_SETTINGS) if name in environment},
+        "versions": {**versions, "nsys": nsys.version},
+        "traces": [{"file": trace.path.name, **dataclasses.asdict(trace.holds)} for trace in traces],
+    }
+    return json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
