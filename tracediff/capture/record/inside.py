@@ -8,6 +8,7 @@ import importlib
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -39,24 +40,44 @@ class Nvtx(Protocol):
 
 
 class DomainNvtx:
-    """The package nvtx: ranges in the domain `tracediff`."""
+    """The package nvtx: ranges in the domain `tracediff`.
+
+    Its public functions hold on to domains and registered texts for good. nsys begins anew in a forked child, where
+    they mean nothing, or another text (seen with nsys 2023.4); so here a child gets a new domain.
+
+    Raises:
+        ImportError: Another release of nvtx, without what this uses, or no profiler around this process.
+    """
 
     name = "nvtx"
 
     def __init__(self, nvtx: Any) -> None:
-        self._nvtx = nvtx
+        library = importlib.import_module(f"{nvtx.__name__}._lib")
+        try:
+            self._make, self._push, self._pop, self._mark = (
+                getattr(library, name) for name in ("Domain", "push_range", "pop_range", "mark")
+            )
+        except AttributeError as error:
+            raise ImportError(str(error)) from error
+        self._renew()
+        if not hasattr(self._domain, "handle"):
+            raise ImportError("no profiler listens to NVTX")
+        os.register_at_fork(after_in_child=self._renew)
 
     def push(self, text: str, payload: int | None = None) -> None:
         """Open a range on this thread."""
-        self._nvtx.push_range(text, domain=DOMAIN, payload=payload)
+        self._push(self._domain.get_event_attributes(text, None, None, payload), self._domain.handle)
 
     def pop(self) -> None:
         """Close the innermost one."""
-        self._nvtx.pop_range(domain=DOMAIN)
+        self._pop(self._domain.handle)
 
     def mark(self, text: str) -> None:
         """Leave a mark."""
-        self._nvtx.mark(text, domain=DOMAIN)
+        self._mark(self._domain.get_event_attributes(text, None, None, None), self._domain.handle)
+
+    def _renew(self) -> None:
+        self._domain = self._make(DOMAIN)
 
 
 class TorchNvtx:
@@ -99,7 +120,7 @@ def install(settings: Mapping[str, Any]) -> None:
         if settings["algorithm_log"]:
             log_state = _log_algorithms(nvtx.mark)
         _mark_profiler_calls(torch, nvtx.mark)
-        os.register_at_fork(after_in_child=_leave_time_for_nsys)
+        _let_forked_children_end_slowly(nvtx.mark)
     _report(settings["reports"], nvtx, log_state)
 
 
@@ -145,12 +166,25 @@ def _marked(function: Callable[..., Any], name: str, mark: Callable[[str], None]
     return call
 
 
-def _leave_time_for_nsys() -> None:
-    """Make a child of multiprocessing's `fork` wait a moment before it ends: it skips what a process does at exit."""
-    import time  # noqa: PLC0415
+class _OfChildren:
+    """What multiprocessing's registry of things to do in a forked child refers to, weakly."""
+
+
+_of_children = _OfChildren()
+
+
+def _let_forked_children_end_slowly(mark: Callable[[str], None]) -> None:
+    """Make children of multiprocessing wait a moment before they end: they skip what a process does at exit."""
     from multiprocessing import util  # noqa: PLC0415
 
-    util.Finalize(None, time.sleep, args=(_SECONDS_FOR_NSYS,), exitpriority=-1000)
+    def wait() -> None:
+        mark("end")  # nsys holds an event back until the next one comes
+        time.sleep(_SECONDS_FOR_NSYS)
+
+    def in_child(_: object) -> None:
+        util.Finalize(None, wait, exitpriority=-1000)
+
+    util.register_after_fork(_of_children, in_child)
 
 
 def _report(path: str, nvtx: Nvtx | None, log_state: str) -> None:

@@ -69,7 +69,7 @@ def main(job_path: str) -> int:
             if process == program.pid:
                 code = os.waitstatus_to_exitcode(status)
                 code = 128 - code if code < 0 else code
-                report("ended", code=code, left=len(descendants(os.getpid())))
+                report("ended", code=code)
     report("all ended")
     return code
 

@@ -36,6 +36,8 @@ STARTUP_FOLDER = Path(__file__).resolve().parent / "startup"
 _SECONDS_BETWEEN_LOOKS = 0.1
 # How long the program gets to end by itself after an interrupt, and after SIGTERM.
 _SECONDS_TO_END = (20.0, 10.0)
+# Helpers of multiprocessing end a moment after the program does.
+_SECONDS_TO_FOLLOW = 3.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -142,6 +144,7 @@ def run_recorded(
         try:
             while process.poll() is None:
                 listener.take(reader.news())
+                listener.tell_of_processes_left()
                 listener.end_if_asked()
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
             listener.take(reader.news())
@@ -211,6 +214,7 @@ class _Listener:
         self._caught = caught
         self._progress = progress
         self._launcher: int | None = None
+        self._ended_at: float | None = None
         self._sent = 0
         self._sent_for = 0
         self._next_at = 0.0
@@ -229,10 +233,7 @@ class _Listener:
                     self._launcher = report["launcher"]
                 case "ended":
                     self.program_ended, self.recorded.code = True, report["code"]
-                    if report["left"]:
-                        self._progress(
-                            f"the program ended, {report['left']} of its processes did not: recording until they do"
-                        )
+                    self._ended_at = time.monotonic()
                 case "all ended":
                     self._launcher = None
                     self._progress("collecting what nsys recorded")
@@ -240,6 +241,17 @@ class _Listener:
                     self.recorded.torch.append(report)
                 case "failed":
                     self.recorded.failures.append(report["message"])
+
+    def tell_of_processes_left(self) -> None:
+        """Say once that the program ended and left processes that go on."""
+        if self._ended_at is None or time.monotonic() < self._ended_at + _SECONDS_TO_FOLLOW:
+            return
+        self._ended_at = None
+        left = [] if self._launcher is None else launcher.descendants(self._launcher)
+        if left:
+            self._progress(
+                f"the program ended, {len(left)} of its processes did not: recording until they do, or Ctrl-C"
+            )
 
     def end_if_asked(self) -> None:
         """Send the signal that is due: the user's own, then SIGTERM, then SIGKILL, or SIGKILL at a second interrupt.
