@@ -17,6 +17,7 @@ from tracediff.trace.graphs import Capture
 from tracediff.trace.naming import Naming, name_ranges, number_by_place
 from tracediff.trace.nvtx import Events, Ranges, find_marks, find_ranges, named, range_texts
 from tracediff.trace.ranges import NONE
+from tracediff.trace.steps import shapes_of_steps, shared_by_steps_of_a_shape
 from tracediff.trace.table import Coverage, Int32, Int64, KernelTable, RangeKey, TraceInfo
 from tracediff.trace.unnamed import Attributed, place_unnamed
 
@@ -72,6 +73,7 @@ def assemble(
             columns[name] = columns[name][order]
         thread, launch_ns, without_launch = thread[order], launch_ns[order], without_launch[order]
         innermost, key, iteration = innermost[order], key[order], iteration[order]
+    step_shape = found.shape if order is None or not len(found.shape) else found.shape[order]
 
     parsed = tuple(parse(text) for text in kernels.texts)
     by_ranges = Attributed(keys=found.keys, key=key, iteration=iteration)
@@ -95,6 +97,9 @@ def assemble(
         line = np.array([lines.code(without_pointers(marks.texts[each])) for each in distinct.values], dtype=np.int32)
         algorithm[has] = line[code] if len(has) else code
         algorithms = lines.values
+    shapes, shape = shapes_of_steps(step_shape, columns["process"])
+    if shapes and algorithms:
+        algorithm = shared_by_steps_of_a_shape(algorithm, np.flatnonzero(is_gemm[columns["name"]]), shape, key, columns)
     return KernelTable(
         info=info,
         coverage=replace(_coverage(keys, key, without_launch, found), by_repetition=placed.placed, **outside),
@@ -106,6 +111,8 @@ def assemble(
         algorithm=algorithm,
         iteration=placed.iteration,
         launch_ns=launch_ns,
+        shapes=shapes,
+        shape=shape,
         notes=tuple(notes),
         **columns,
     )

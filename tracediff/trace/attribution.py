@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tracediff.trace.columns import Codes, distinct_of
+from tracediff.trace.columns import NULL, Codes, distinct_of
 from tracediff.trace.graphs import Capture
 from tracediff.trace.launches import THREAD_BITS
 from tracediff.trace.nvtx import Ranges
@@ -27,6 +27,7 @@ class Attribution:
         key: Code of each kernel's key in `keys`.
         keys: Distinct keys.
         iteration: Which occurrence of its phase, -1 outside every range.
+        shape: Of the step it belongs to, as recorded, `NULL` for none; empty where the trace says no shapes.
         captured: Kernels whose module is that of their graph's capture.
         from_other_threads: Kernels whose range was open on another thread than the launching one.
         several_threads: Kernels left outside because several other threads had a range open.
@@ -36,6 +37,7 @@ class Attribution:
     key: Int32
     keys: tuple[RangeKey, ...]
     iteration: Int32
+    shape: Int64
     captured: int
     from_other_threads: int
     several_threads: int
@@ -72,6 +74,8 @@ def attribute(
     of_range = distinct.of(phase_text * width + module)
     key = np.append(of_range, np.int32(0))[innermost]
     iteration = np.append(ranges.iteration, NONE).astype(np.int32)[innermost]
+    shape_of_range = _shapes(ranges)
+    shape = shape_of_range[innermost] if len(shape_of_range) else shape_of_range
 
     in_graph = capture.kernel
     if len(in_graph):
@@ -84,6 +88,9 @@ def attribute(
         name = np.where(replayed == NONE, module[inside], ranges.text[inside])
         key[in_graph] = distinct.of(phase_text[around] * width + name)
         iteration[in_graph] = ranges.iteration[around]
+        if len(shape):
+            captured = shape_of_range[inside]
+            shape[in_graph] = np.where(captured == NULL, shape_of_range[around], captured)
     keys = tuple(
         key_of(None, None)
         if code == outside
@@ -97,6 +104,7 @@ def attribute(
         key=key,
         keys=keys,
         iteration=iteration,
+        shape=shape,
         captured=len(in_graph),
         from_other_threads=from_other_threads,
         several_threads=several_threads,
@@ -132,3 +140,18 @@ def _look_beyond_the_thread(
             several += int((count > 1).sum())
         filled += int((innermost[left[thread[left] == code]] != NONE).sum())
     return filled, several
+
+
+def _shapes(ranges: Ranges) -> Int64:
+    """Return the shape of the step around each range, and `NULL` behind the last, for no range; empty without any.
+
+    A program has other root modules too (a sampler, a small model that drafts): the one that takes longest steps.
+    """
+    steps = np.flatnonzero(ranges.shape != NULL)
+    if not len(steps):
+        return np.zeros(0, dtype=np.int64)
+    text = ranges.text[steps]
+    took = np.zeros(len(ranges.texts), dtype=np.int64)
+    np.add.at(took, text, ranges.end[steps] - ranges.start[steps])
+    shape = np.where(ranges.text == took.argmax(), ranges.shape, NULL)
+    return np.append(shape[ranges.phase], NULL)

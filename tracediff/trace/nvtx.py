@@ -16,13 +16,13 @@ NVTX = "NVTX_EVENTS"
 PUSH_POP, START_END, MARK, DOMAIN = 59, 60, 34, 75
 OWN_DOMAIN = "tracediff"
 
-_KEPT = ("start", "end", "eventType", "globalTid", "endGlobalTid", "domainId")
+_KEPT = ("start", "end", "eventType", "globalTid", "endGlobalTid", "domainId", "int64Value")
 _COLUMNS = (*_KEPT, "textId")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Events:
-    """Rows of NVTX_EVENTS. `text` is a code in `texts`."""
+    """Rows of NVTX_EVENTS. `text` is a code in `texts`, `payload` a number of the writer's, `NULL` for none."""
 
     start: Int64
     end: Int64
@@ -31,6 +31,7 @@ class Events:
     end_thread: Int64
     domain: Int64
     text: Int32
+    payload: Int64
     texts: tuple[str, ...]
 
     def take(self, rows: Int64) -> Events:
@@ -43,6 +44,7 @@ class Events:
             end_thread=self.end_thread[rows],
             domain=self.domain[rows],
             text=self.text[rows],
+            payload=self.payload[rows],
             texts=self.texts,
         )
 
@@ -63,6 +65,7 @@ class Ranges:
         start, end: Of each range.
         parent: Index of the range around it, -1 for none.
         text: Code of its text in `texts`.
+        shape: The shape of the step that a range of tracediff's own is, `NULL` where it is none.
         phase: Index of its phase's range.
         iteration: Which occurrence of its phase it belongs to.
         texts: Distinct texts.
@@ -74,6 +77,7 @@ class Ranges:
     end: Int64
     parent: Int64
     text: Int32
+    shape: Int64
     phase: Int64
     iteration: Int64
     texts: tuple[str, ...]
@@ -147,6 +151,7 @@ def read_events(export: Source) -> Events:
         end_thread=whole["endGlobalTid"],
         domain=whole["domainId"],
         text=text.astype(np.int32),
+        payload=whole["int64Value"],
         texts=texts.values,
     )
 
@@ -233,13 +238,16 @@ def find_ranges(events: Events, phase_names: frozenset[str] = frozenset()) -> Ra
         parent[first:past] = np.where(nesting.parent == NONE, NONE, nesting.parent + first)
     own_texts = np.array([OWN_PHASE.fullmatch(each) is not None for each in events.texts] + [False], dtype=bool)
     said = np.array([each in phase_names for each in events.texts] + [False], dtype=bool)
-    phase = phases(parent, own_texts[text] & is_own[order] | said[text])
+    # `tracediff record` puts the shape of a step into its range: a phase, whatever the program has open around it.
+    shape = np.where(is_own, events.payload[rows], NULL)[order]
+    phase = phases(parent, own_texts[text] & is_own[order] | (shape != NULL) | said[text])
     notes = (f"{int(open_ended.sum())} NVTX ranges were still open at the end",) if open_ended.any() else ()
     return Ranges(
         start=start,
         end=end,
         parent=parent,
         text=text,
+        shape=shape,
         phase=phase,
         iteration=occurrences(phase, process * np.int64(len(events.texts) + 1) + text, start),
         texts=events.texts,

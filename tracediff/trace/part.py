@@ -76,6 +76,8 @@ def take(table: KernelTable, keep: npt.NDArray[np.bool_], notes: tuple[str, ...]
     if keep.all():
         return replace(table, notes=notes)
     columns = {column: getattr(table, column)[keep] for column in _COLUMNS}
+    if table.shapes:
+        columns["shape"] = table.shape[keep]
     keys, columns["key"] = np.unique(columns["key"], return_inverse=True)
     # Keys stand in order of first launch, in a part as well.
     first = np.full(len(keys), len(columns["key"]), dtype=np.int64)

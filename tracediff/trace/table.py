@@ -112,6 +112,8 @@ class KernelTable:
         parsed: What each of `names` says, same order.
         keys: Distinct (phase, module) pairs in order of first launch; `key` holds indices into it.
         algorithms: Distinct texts of cuBLASLt's algorithm log; `algorithm` holds indices into it, -1 without one.
+        shapes: Distinct shapes of steps as the recorder wrote them (batch × 2³² + tokens); `shape` holds indices into
+            it, -1 outside every step. Both empty where the trace says no shapes.
         name, key, algorithm: Codes, see above.
         iteration: Which occurrence of its phase a kernel belongs to (0, 1, …); -1 outside every range.
         launch_ns: Start of the launch call in ns; the kernel's own start where the trace has no launch.
@@ -144,6 +146,8 @@ class KernelTable:
     device: Int32
     stream: Int32
     process: Int32
+    shapes: tuple[int, ...] = ()
+    shape: Int32 = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:

@@ -254,6 +254,7 @@ def _events(ranges: _Columns, texts: tuple[str, ...]) -> Events:
         end_thread=np.full(count, NULL, dtype=np.int64),
         domain=np.zeros(count, dtype=np.int64),
         text=ranges["text"].astype(np.int32),
+        payload=np.full(count, NULL, dtype=np.int64),
         texts=texts,
     )
 

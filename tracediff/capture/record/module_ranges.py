@@ -43,6 +43,10 @@ class _Names:
         known = self._known.get(id(module))
         return known[1] if known is not None and known[0]() is module else None
 
+    def is_root(self, module: nn.Module) -> bool:
+        """Return whether a module that has been seen is a root: part of a root's may be called by itself."""
+        return not self._known[id(module)][2]
+
     def learn(self, root: nn.Module) -> str:
         """Name everything below a root, and return the root's own name."""
         inner = root
@@ -97,9 +101,10 @@ def _enter(module: nn.Module, arguments: tuple[Any, ...]) -> None:
     if opened:
         _push(name or _names.below(module, opened[-1]), None)
     else:
+        name = name or _names.learn(module)
         # Global hooks are not told the keywords; they are the caller's, `Module._call_impl`'s.
         keywords = sys._getframe(1).f_locals.get("kwargs")
-        _push(name or _names.learn(module), step_payload(arguments, keywords))
+        _push(name, step_payload(arguments, keywords) if _names.is_root(module) else None)
     opened.append(module)
 
 
