@@ -169,18 +169,22 @@ class _Recording:
         return [Window(start=on, end=off) for on, off in zip(moments[::2], moments[1::2], strict=True)]
 
     def _windows_of_profiler_calls(self) -> list[Window]:
-        """Return from each of the program's cudaProfilerStart to the next cudaProfilerStop of its process."""
+        """Return from each cudaProfilerStart to the next cudaProfilerStop; they hold for all processes, as with nsys.
+
+        A server's front calls them for workers that do the work.
+        """
         windows: list[Window] = []
-        started: dict[int, int] = {}
-        for process, text, moment in self._rows(
-            f"SELECT globalTid >> {_THREADS}, {_TEXT}, event.start FROM {_EVENTS} WHERE eventType = {MARK} "
-            f"AND {self._is_own()} AND {_TEXT} IN ('{PROFILER_STARTED}', '{PROFILER_STOPPED}') ORDER BY event.start"
+        started: int | None = None
+        for text, moment in self._rows(
+            f"SELECT {_TEXT}, event.start FROM {_EVENTS} WHERE eventType = {MARK} AND {self._is_own()} "
+            f"AND {_TEXT} IN ('{PROFILER_STARTED}', '{PROFILER_STOPPED}') ORDER BY event.start"
         ):
-            if text == PROFILER_STARTED:
-                started.setdefault(process, moment)
-            elif process in started:
-                windows.append(Window(start=started.pop(process), end=moment, process=process))
-        return windows + [Window(start=start, end=_ALWAYS, process=process) for process, start in started.items()]
+            if text == PROFILER_STARTED and started is None:
+                started = moment
+            elif text == PROFILER_STOPPED and started is not None:
+                windows.append(Window(start=started, end=moment))
+                started = None
+        return windows if started is None else [*windows, Window(start=started, end=_ALWAYS)]
 
     # --- what is copied -----------------------------------------------------------------------------------------
 
