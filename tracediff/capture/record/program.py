@@ -19,7 +19,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import tracediff
 from tracediff.capture.find_nsys import Nsys
 from tracediff.capture.job import ReportReader
 from tracediff.capture.probe import last_words
@@ -86,7 +85,7 @@ def surroundings(options: RecordOptions, environment: Mapping[str, str], tempora
         environment: The caller's (`os.environ`).
         temporary: The folder for nsys's recordings and the processes' reports.
     """
-    package = Path(tracediff.__file__).resolve().parent.parent
+    package = Path(__file__).resolve().parents[3]
     nvtx = find_spec("nvtx")
     settings = {
         "package": str(package),
