@@ -10,13 +10,15 @@ profiler are not in a manifest, so that one control is left out here.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 from pathlib import Path
 
+from tracediff.capture.manifest import read_manifest
 from tracediff.measure import worker
+from tracediff.measure.blame import with_kernels
 from tracediff.measure.step import EvidenceJob
+from tracediff.measured import EVIDENCE_FILE, encode_evidence, read_evidence
 from tracediff.model.spec import ModelSpec
 
 
@@ -33,22 +35,24 @@ def main() -> int:
         parser.error("--dtype needs --out: evidence of another precision does not belong beside these traces")
     failures = 0
     for folder in arguments.folders:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        dtype = arguments.dtype or manifest["dtype"]
+        manifest = read_manifest(folder)
+        if manifest.prompt_tokens is None:
+            parser.error(f"{folder} does not store its prompt (--no-store-prompt)")
+        dtype = arguments.dtype or manifest.dtype
         out = folder if arguments.out is None else arguments.out / f"{folder.name}-{dtype}"
         out.mkdir(parents=True, exist_ok=True)
         job = EvidenceJob(
             spec=ModelSpec(
-                name=manifest["model"],
+                name=manifest.model,
                 dtype=dtype,
-                layers=manifest["layers"],
-                attention=manifest["attention"],
-                seed=manifest["seed"],
+                layers=manifest.layers,
+                attention=manifest.attention,
+                seed=manifest.seed,
             ),
             device=arguments.device,
-            batches=tuple(trace["batch"] for trace in manifest["traces"]),
-            prompt_tokens=tuple(manifest["prompt_tokens"]),
-            decode_tokens=tuple(manifest["decode_tokens"]),
+            batches=tuple(trace.batch for trace in manifest.traces),
+            prompt_tokens=tuple(manifest.prompt_tokens),
+            decode_tokens=tuple(manifest.decode_tokens),
             recorded_hashes=None,
             out=out.resolve(),
             activations=arguments.activations,
@@ -57,7 +61,12 @@ def main() -> int:
             path = Path(temporary) / "job.json"
             job.write(path)
             failures += worker.main([str(path)]) != 0
-        evidence = out / "evidence.json"
+        evidence = out / EVIDENCE_FILE
+        if evidence.exists():
+            # The traces name the kernels of modules that vary by themselves.
+            traces = {trace.batch: folder / trace.file for trace in manifest.traces}
+            named = with_kernels(read_evidence(evidence), traces)
+            evidence.write_text(encode_evidence(named), encoding="utf-8")
         print(evidence, evidence.stat().st_size if evidence.exists() else "not written")
     return 1 if failures else 0
 

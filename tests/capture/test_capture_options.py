@@ -5,13 +5,18 @@ import sys
 
 import pytest
 
+from tests.profiles import FLOAT16
 from tracediff.capture import run
-from tracediff.capture.manifest import listed_files
+from tracediff.capture.manifest import listed_files, read_manifest
 from tracediff.capture.options import CaptureOptions
 from tracediff.errors import TracediffError
 from tracediff.model.spec import ModelSpec
 
 TINY = ModelSpec(name="tiny")
+
+
+def stored_manifest():
+    return json.loads((FLOAT16 / "manifest.json").read_text())
 
 
 @pytest.mark.parametrize(
@@ -81,8 +86,12 @@ def test_missing_packages_are_named_with_how_to_get_them(monkeypatch):
 
 
 def test_only_files_of_the_folder_itself_are_taken_for_listed(tmp_path):
-    entries = [{"file": "b1.sqlite", "repeat_file": "b1.repeat2.sqlite"}, {"file": "../b2.sqlite"}, {"file": "/b3"}]
-    (tmp_path / "manifest.json").write_text(json.dumps({"traces": entries}))
+    files = [("b1.sqlite", "b1.repeat2.sqlite"), ("../b2.sqlite", None), ("/b3", None)]
+    entries = [
+        {"file": file, "repeat_file": repeat, "batch": 1, "kernels": 0, "repeat_identical": True}
+        for file, repeat in files
+    ]
+    (tmp_path / "manifest.json").write_text(json.dumps({**stored_manifest(), "traces": entries}))
     assert listed_files(tmp_path) == ["b1.sqlite", "b1.repeat2.sqlite"]
 
 
@@ -90,3 +99,35 @@ def test_only_files_of_the_folder_itself_are_taken_for_listed(tmp_path):
 def test_a_manifest_that_cannot_be_read_lists_nothing(tmp_path, text):
     (tmp_path / "manifest.json").write_text(text)
     assert listed_files(tmp_path) == []
+
+
+def test_the_manifest_of_a_profile_is_read_with_its_fields():
+    manifest = read_manifest(FLOAT16)
+    assert (manifest.model, manifest.dtype, manifest.profiler) == ("llama-3-8b", "float16", "nsys")
+    assert [trace.batch for trace in manifest.traces] == [1, 2, 8]
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        ({"seed": "0"}, "$.seed"),
+        ({"prompt_tokens": [1, "2"]}, "$.prompt_tokens[1]"),
+        ({"traces": [{"file": "b1.sqlite"}]}, "$.traces[0]"),
+        ({"traces": [{"file": 1, "batch": 1, "kernels": 1, "repeat_identical": True}]}, "$.traces[0].file"),
+        ({"settings": {"A": 1}}, "$.settings"),
+        ({"schema": 9}, "schema 9"),
+    ],
+)
+def test_a_manifest_with_a_field_of_another_type_is_refused_with_its_place(tmp_path, change, where):
+    (tmp_path / "manifest.json").write_text(json.dumps({**stored_manifest(), **change}))
+    with pytest.raises(TracediffError) as caught:
+        read_manifest(tmp_path)
+    assert where in str(caught.value)
+
+
+def test_a_prompt_is_part_of_the_command_unless_it_is_not_to_be_stored():
+    asked = {"spec": TINY, "batches": (1,), "prompt": "my secret"}
+    assert "--prompt 'my secret'" in CaptureOptions(**asked).command
+    unstored = CaptureOptions(**asked, store_prompt=False).command
+    assert "secret" not in unstored
+    assert "--no-store-prompt" in unstored

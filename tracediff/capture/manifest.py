@@ -7,7 +7,10 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+
+import msgspec
+
+from tracediff.errors import TracediffError
 
 FILE_NAME = "manifest.json"
 SCHEMA = 1
@@ -47,20 +50,20 @@ class Manifest:
         model: Preset, hub id, or the last part of a local directory.
         weights: `random` (presets), `real`, or `real, dequantised from GGUF`.
         dtype: Of weights and activations.
-        attention: `sdpa` or `eager`.
+        attention: `sdpa` (torch chooses), a backend of it (`flash`, `efficient`, `cudnn`, `math`), or `eager`.
         layers: Blocks that ran.
         geometry: The model's sizes: hidden_size, intermediate_size, num_attention_heads, num_key_value_heads,
             vocab_size.
         seed: Of random weights and prompt.
         tokens: Tokens per row of the prompt.
-        prompt_tokens: Their ids; every row of a batch holds the same.
+        prompt_tokens: Their ids; every row of a batch holds the same. Null where they were not to be stored.
         decode_tokens: The token fed in each decode step, the same at every batch size: batch 1's own choice.
         gpu: The GPU's name; null without one.
         sm_count: Its streaming multiprocessors; null without one.
         algorithm_log: `on`, `off`, or `unavailable` (no cuBLASLt with a logger).
         settings: Environment variables that change which kernels run or how they sum, where set.
         versions: driver, cuda, cublas, torch, transformers, nvtx, nsys, python, tracediff, as far as there are any.
-        command: The command line that does it again.
+        command: The command line that does it again, but for a prompt that was not to be stored.
         traces: One entry per trace file.
     """
 
@@ -74,7 +77,7 @@ class Manifest:
     geometry: dict[str, int]
     seed: int
     tokens: int
-    prompt_tokens: list[int]
+    prompt_tokens: list[int] | None
     decode_tokens: list[int]
     gpu: str | None
     sm_count: int | None
@@ -89,12 +92,30 @@ class Manifest:
         return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
 
 
+def read_manifest(directory: Path) -> Manifest:
+    """Read and check the manifest of a capture's folder.
+
+    Raises:
+        TracediffError: It is missing, or a field in it is missing or of another type.
+    """
+    path = directory / FILE_NAME
+    try:
+        manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
+    except OSError as error:
+        raise TracediffError(f"cannot read {path}", error.strerror or str(error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise TracediffError(f"{path} is damaged", str(error)) from error
+    if manifest.schema != SCHEMA:
+        raise TracediffError(f"{path} has schema {manifest.schema}, this version reads {SCHEMA}", "use a newer version")
+    return manifest
+
+
 def listed_files(directory: Path) -> list[str]:
     """Return the trace files that a folder's manifest lists, none where there is no manifest to read."""
     try:
-        entries: list[dict[str, Any]] = json.loads((directory / FILE_NAME).read_text(encoding="utf-8"))["traces"]
-        names = [entry[key] for entry in entries for key in ("file", "repeat_file") if entry.get(key)]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        entries = read_manifest(directory).traces
+    except TracediffError:
         return []
+    names = [name for entry in entries for name in (entry.file, entry.repeat_file) if name is not None]
     # A name that leads out of the folder is none of ours.
-    return [name for name in names if isinstance(name, str) and Path(name).name == name]
+    return [name for name in names if Path(name).name == name]

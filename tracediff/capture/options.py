@@ -20,6 +20,7 @@ class CaptureOptions:
         spec: The model.
         batches: Rows per forward, each a trace of its own.
         prompt: The prompt's text; None makes a random one.
+        store_prompt: Whether the manifest holds the prompt: its text in the command, and its token ids.
         tokens: Length of a random prompt.
         decode: Decode steps after the prefill.
         out: Folder for the traces; None derives one below `tracediff-runs`.
@@ -36,6 +37,7 @@ class CaptureOptions:
     spec: ModelSpec
     batches: tuple[int, ...]
     prompt: str | None = None
+    store_prompt: bool = True
     tokens: int = 6
     decode: int = 2
     profiler: str = AUTO
@@ -88,8 +90,9 @@ class CaptureOptions:
 
     @property
     def command(self) -> str:
-        """The command line that does it again, without paths."""
-        text = [] if self.prompt is None else ["--prompt", self.prompt]
+        """The command line that does it again, without paths, and without a prompt that is not to be stored."""
+        stored = self.prompt if self.store_prompt else "(not stored)"
+        text = [] if self.prompt is None else ["--prompt", stored or ""]
         words = [
             *("tracediff", "capture", "--batch", *map(str, self.batches)),
             *("--model", self.spec.label, "--dtype", self.spec.dtype),
@@ -99,5 +102,6 @@ class CaptureOptions:
             *("--attention", self.spec.attention, "--seed", str(self.spec.seed)),
             *([] if self.profiler == AUTO else ["--profiler", self.profiler]),
             *([] if self.algorithm_log else ["--no-algorithm-log"]),
+            *([] if self.store_prompt else ["--no-store-prompt"]),
         ]
         return shlex.join(words)

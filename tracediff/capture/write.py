@@ -157,7 +157,7 @@ def _manifest(
         geometry=facts["geometry"],
         seed=options.spec.seed,
         tokens=len(facts["prompt_tokens"]),
-        prompt_tokens=facts["prompt_tokens"],
+        prompt_tokens=facts["prompt_tokens"] if options.store_prompt else None,
         decode_tokens=facts["decode_tokens"],
         gpu=facts["gpu"],
         sm_count=facts["sm_count"],

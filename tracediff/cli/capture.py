@@ -21,7 +21,14 @@ def capture(
         "a local directory, or a hub id.",
     ),
     dtype: str = typer.Option("float16", help="float16, bfloat16 or float32."),
-    prompt: str | None = typer.Option(None, help="Text of the prompt; every row of a batch gets the same."),
+    prompt: str | None = typer.Option(
+        None, help="Text of the prompt; every row of a batch gets the same. manifest.json holds it."
+    ),
+    store_prompt: bool = typer.Option(
+        True,
+        "--store-prompt/--no-store-prompt",
+        help="Keep the prompt's text and token ids in manifest.json. Logits and chosen tokens are stored either way.",
+    ),
     tokens: int = typer.Option(6, help="Length of a random prompt, where no text is given."),
     decode: int = typer.Option(2, help="Decode steps after the prefill."),
     layers: int | None = typer.Option(None, help="Keep only the first so many blocks."),
@@ -65,6 +72,7 @@ def capture(
         spec=ModelSpec(name=model, dtype=dtype, layers=layers, attention=attention, seed=seed),
         batches=tuple(batch),
         prompt=prompt,
+        store_prompt=store_prompt,
         tokens=tokens,
         decode=decode,
         profiler=profiler,
