@@ -91,6 +91,41 @@ def test_the_products_get_the_verdicts_that_they_get_with_ranges(dtype, tmp_path
     assert of_products(without, phases[-1]) == of_products(with_ranges, "decode[1]")
 
 
+@pytest.mark.parametrize("batch", [1, 8])
+def test_layers_of_a_server_are_found_without_its_ranges(batch, tmp_path):
+    """vLLM 0.20 on an H100, eager: the first block's norm is another kernel, and so are those of prefill and decode."""
+    path = DATA / f"vllm-eager-b{batch}.sqlite"
+    table = read_trace(path)
+    truth, found = places(table), places(read_trace(without_ranges(path, tmp_path)))
+    assert sum(key.layer is not None for key in truth) > 300
+    assert [key.layer for key in found] == [key.layer for key in truth]
+    products = {
+        (kind(theirs.module.removeprefix("LlamaForCausalLM.")), mine.module.split(".", 2)[-1])
+        for mine, theirs, name in zip(found, truth, table.name.tolist(), strict=True)
+        if theirs.layer is not None and table.parsed[name].role == "gemm"
+    }
+    assert products == {
+        ("self_attn.qkv_proj", "gemm1"), ("self_attn.o_proj", "gemm2"), ("mlp.gate_up_proj", "gemm3"),
+        ("mlp.down_proj", "gemm4"),
+    }  # fmt: skip
+
+
+def test_a_server_without_ranges_gets_the_verdicts_that_it_gets_with_them(tmp_path):
+    paths = [DATA / f"vllm-eager-b{batch}.sqlite" for batch in (1, 8)]
+    with_ranges = diff_tables(*map(read_trace, paths))
+    without = diff_tables(*(read_trace(without_ranges(path, tmp_path)) for path in paths))
+
+    def of_products(diff):
+        return [
+            (row.layer, row.verdict, row.reason)
+            for row in diff.rows
+            if row.layer is not None and any(kernel.parsed.role == "gemm" for kernel in row.a)
+        ]
+
+    assert len(of_products(without)) == 2 * 8 * 4  # a prefill and a decode step, eight layers, four products
+    assert of_products(without) == of_products(with_ranges)
+
+
 def test_replays_of_a_graph_are_steps_of_their_layers(tmp_path):
     path = DATA / "cuda-graph-b1.sqlite"
     truth = places(read_trace(path))

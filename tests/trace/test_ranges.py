@@ -1,10 +1,13 @@
 """Nesting of ranges, against slow and obvious computations."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from small_exports import SmallExport
 
-from tracediff.trace.ranges import nest, phases
+from tracediff.trace import read_trace
+from tracediff.trace.ranges import in_layer, nest, phases
 
 RANGES = st.lists(st.tuples(st.integers(0, 40), st.integers(1, 40)), max_size=25)
 
@@ -60,3 +63,30 @@ def test_phase_is_the_outermost_of_the_named_ranges(raw, named):
             chain.append(int(parent[chain[-1]]))
         said = [each for each in chain if is_phase[each]]
         assert phase == (said or chain)[-1]
+
+
+@pytest.mark.parametrize(
+    ("module", "caller", "expected"),
+    [
+        ("model.layers.0.attn.rotary", "model.layers.7.attn", "model.layers.7.attn.rotary"),
+        ("model.layers.0.attn.rotary", "model.layers.0.attn", "model.layers.0.attn.rotary"),
+        ("Model.Block[0].Act", "Model.Block[12].Mlp", "Model.Block[12].Act"),
+        ("decoder.layers.0", "encoder.layers.7", "decoder.layers.0"),
+        ("model.rotary", "model.layers.7.attn", "model.rotary"),
+        ("model.layers.3.mlp", "model", "model.layers.3.mlp"),
+    ],
+)
+def test_a_module_that_blocks_share_is_in_the_block_that_calls_it(module, caller, expected):
+    assert in_layer(module, caller) == expected
+
+
+def test_a_shared_module_has_the_layer_of_the_range_around_it(tmp_path):
+    export = SmallExport().range("model", 0, 1000)
+    for layer in range(3):
+        export.range(f"model.layers.{layer}.attn", 100 * layer + 1, 100 * layer + 90)
+        export.range("model.layers.0.attn.rotary", 100 * layer + 10, 100 * layer + 20)
+        export.kernel("rope", layer + 1, 100 * layer + 15)
+    table = read_trace(export.write(tmp_path / "t.sqlite"))
+    assert [(key.module, key.layer) for key in table.keys] == [
+        (f"model.layers.{layer}.attn.rotary", layer) for layer in range(3)
+    ]

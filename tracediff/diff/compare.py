@@ -9,6 +9,7 @@ import numpy as np
 
 from tracediff.diff.align import align
 from tracediff.diff.comparable import comparability_warnings
+from tracediff.diff.pair_names import pair_names
 from tracediff.diff.result import Kernel, Row, Side, TraceDiff
 from tracediff.diff.select import Selection, select
 from tracediff.diff.spellings import same_kernels
@@ -31,6 +32,7 @@ def diff_tables(a: KernelTable, b: KernelTable, phases: Collection[str] = ()) ->
     Raises:
         TracediffError: A named phase is in neither trace.
     """
+    b = pair_names(a, b)
     selected_a, selected_b = select([a, b], phases)
     kernels_a, kernels_b = kernels_by_range(a, selected_a), kernels_by_range(b, selected_b, same_kernels(a, b))
     rows = tuple(_row(key, kernels_a.get(key, ()), kernels_b.get(key, ())) for key in _run_order(kernels_a, kernels_b))

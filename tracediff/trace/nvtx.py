@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from tracediff.trace.columns import NULL, Codes, Growing, Source, Texts, distinct_of
 from tracediff.trace.launches import THREAD_BITS
-from tracediff.trace.ranges import NONE, OWN_PHASE, Nesting, nest, occurrences, phases
+from tracediff.trace.ranges import NONE, OWN_PHASE, Nesting, in_layer, layer_of, nest, occurrences, phases
 from tracediff.trace.table import Int32, Int64
 
 NVTX = "NVTX_EVENTS"
@@ -236,8 +236,9 @@ def find_ranges(events: Events, phase_names: frozenset[str] = frozenset()) -> Ra
         nesting = nest(start[first:past], end[first:past])
         nestings[each] = (first, nesting)
         parent[first:past] = np.where(nesting.parent == NONE, NONE, nesting.parent + first)
-    own_texts = np.array([OWN_PHASE.fullmatch(each) is not None for each in events.texts] + [False], dtype=bool)
-    said = np.array([each in phase_names for each in events.texts] + [False], dtype=bool)
+    text, texts = _in_layers_of_callers(text, parent, events.texts)
+    own_texts = np.array([OWN_PHASE.fullmatch(each) is not None for each in texts] + [False], dtype=bool)
+    said = np.array([each in phase_names for each in texts] + [False], dtype=bool)
     # `tracediff record` puts the shape of a step into its range: a phase, whatever the program has open around it.
     shape = np.where(is_own, events.payload[rows], NULL)[order]
     phase = phases(parent, own_texts[text] & is_own[order] | (shape != NULL) | said[text])
@@ -249,11 +250,27 @@ def find_ranges(events: Events, phase_names: frozenset[str] = frozenset()) -> Ra
         text=text,
         shape=shape,
         phase=phase,
-        iteration=occurrences(phase, process * np.int64(len(events.texts) + 1) + text, start),
-        texts=events.texts,
+        iteration=occurrences(phase, process * np.int64(len(texts) + 1) + text, start),
+        texts=texts,
         lanes=nestings,
         notes=notes,
     )
+
+
+def _in_layers_of_callers(text: Int32, parent: Int64, texts: tuple[str, ...]) -> tuple[Int32, tuple[str, ...]]:
+    """Return the texts of ranges (modules that blocks share in the block of the range around them), and all texts."""
+    layer = np.array([NONE if (each := layer_of(text)) is None else each for text in texts] + [NONE], dtype=np.int64)
+    called = np.flatnonzero(parent != NONE)
+    own, around = layer[text[called]], layer[text[parent[called]]]
+    shared = called[(own != NONE) & (around != NONE) & (own != around)]
+    if not len(shared):
+        return text, texts
+    codes = {each: code for code, each in enumerate(texts)}
+    pairs, which = np.unique(text[shared] * np.int64(len(texts)) + text[parent[shared]], return_inverse=True)
+    names = [in_layer(texts[pair // len(texts)], texts[pair % len(texts)]) for pair in pairs.tolist()]
+    changed = text.copy()
+    changed[shared] = np.array([codes.setdefault(name, len(codes)) for name in names], dtype=np.int32)[which]
+    return changed, tuple(codes)
 
 
 def find_marks(events: Events, wanted: npt.NDArray[np.bool_]) -> Marks:

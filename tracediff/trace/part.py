@@ -17,7 +17,7 @@ _COLUMNS = (
     "shared_memory_bytes", "device", "stream", "process",
 )  # fmt: skip
 _SHOWN = 5
-_NO_RANGES = "no range was open on any thread: record with ranges (tracediff record -- COMMAND pushes one per module)"
+_RECORD = "tracediff record -- COMMAND pushes one for every module"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,8 +129,8 @@ def _levers(covered: Coverage) -> list[str]:
         (covered.several_threads, "several other threads had a range open: choose those of one thread with --range"),
         (covered.in_library_ranges, "a range of a library was open: count it with --range"),
         (covered.before_ranges, "no range had begun yet: most likely set-up, which nothing need be done about"),
-        (nowhere, _NO_RANGES),
-        (covered.in_phase_only, f"the phase has no ranges inside: {_NO_RANGES.partition(': ')[2]}"),
+        (nowhere, f"no range was open on any thread: put one around what launches them ({_RECORD})"),
+        (covered.in_phase_only, f"the phase has no ranges inside: record with some ({_RECORD})"),
     ]
     known = sorted((lever for lever in levers if lever[0] > 0), key=lambda lever: -lever[0])
     return [f"first lever, for {count:,} of them: {what}" for count, what in known[:1]]

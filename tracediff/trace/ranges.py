@@ -147,6 +147,20 @@ def layer_of(module: str) -> int | None:
     return int(next(filter(None, found.groups()))) if found else None
 
 
+def in_layer(module: str, caller: str) -> str:
+    """Return a module's path in the block of its caller: modules that blocks share are named by the first one's path.
+
+    `model.layers.0.self_attn.rotary_emb`, called by `model.layers.7.self_attn`, is that of layer 7.
+    """
+    own, around = _BLOCK.search(module), _BLOCK.search(caller)
+    if own is None or around is None:
+        return module
+    group, number = own.lastindex or 0, around.group(around.lastindex or 0)
+    if module[: own.start(group)] != caller[: around.start(around.lastindex or 0)]:
+        return module
+    return module[: own.start(group)] + number + module[own.end(group) :]
+
+
 def key_of(phase: str | None, module: str | None, layer: re.Pattern[str] | None = None) -> RangeKey:
     """Make the key of a range whose phase and innermost range have these texts (equal or None: directly under it).
 
