@@ -178,7 +178,8 @@ def test_prefill_is_compared_with_prefill_whatever_the_order():
         ("step[0]", "gemm else"),
         ("step[3]", "gemm other"),
     ]
-    assert a.not_compared == b.not_compared == ()
+    assert a.not_compared == (NotCompared(why=LeftOut.OTHER_COUNT, phase="step[3]", executions=1, kernels=4),)
+    assert b.not_compared == ()
 
 
 def test_a_kind_without_counterpart_is_counted():
@@ -186,8 +187,46 @@ def test_a_kind_without_counterpart_is_counted():
     first, second = select([a, b])
     assert first.not_compared == (NotCompared(why=LeftOut.OTHER_KIND, phase="step", executions=1, kernels=2),)
     assert first.not_compared[0].weighs
-    assert second.not_compared == ()
+    assert second.not_compared == (NotCompared(why=LeftOut.OTHER_COUNT, phase="step", executions=2, kernels=2),)
+    assert second.not_compared[0].weighs
     assert [len(each.durations_ns) for each in (*first.executions, *second.executions)] == [2, 4]
+
+
+def test_an_execution_that_launches_otherwise_than_the_other_traces_is_counted():
+    steady = repeated("short", "short", "short")
+    grid = steady.grid.copy()
+    grid[:, 0] = [8, 16, 24]  # a cache that grows, in both traces alike
+    growing, other = replace(steady, grid=grid), grid.copy()
+    assert [chosen.not_compared for chosen in select([growing, growing])] == [(), ()]
+    other[1, 0] = 17
+    for chosen in select([growing, replace(steady, grid=other)]):
+        (left,) = chosen.not_compared
+        assert (left.why, left.executions, left.kernels, left.weighs) == (LeftOut.OTHER_LAUNCH, 1, 1, True)
+    # Where the compared execution differs too, that says it all.
+    assert [chosen.not_compared for chosen in select([growing, replace(steady, grid=grid + 1)])] == [(), ()]
+
+
+def test_too_many_kernels_in_no_module_are_listed_by_role_within_bounds():
+    few = table([("serve", "", GEMM), ("serve", "", "add"), ("serve", "q", GEMM)])
+    assert [part.module for part in select([few])[0].parts] == [None]
+    many = table([("serve", "q", GEMM), *[("serve", "", GEMM), ("serve", "", "add")] * 600])
+    for chosen in select([many, few]):
+        assert [(part.phase, part.module) for part in chosen.parts] == [
+            ("serve", None),
+            ("serve", "gemm"),
+            ("serve", "other"),
+        ]
+    assert [(left.why, left.kernels) for left in select([many])[0].not_compared] == [(LeftOut.OUTSIDE, 200)]
+    assert [row.module for row in diff_tables(many, few).rows] == ["q", "gemm", "other"]
+    alone = table([("serve", "", GEMM)] * 600)
+    assert [row.module for row in diff_tables(alone, alone).rows] == ["gemm"]
+
+
+def test_what_computes_more_than_all_ranges_is_no_set_up():
+    late = table([*[(None, "", GEMM)] * 3, ("prefill", "q", GEMM)])
+    (chosen,) = select([late])
+    assert chosen.not_compared == ()
+    assert len(compared(chosen, late)[-1][1]) == 3
 
 
 def test_operators_that_are_phases_are_compared_by_place():

@@ -11,7 +11,8 @@ from tracediff.diff.align import align
 from tracediff.diff.comparable import comparability_warnings
 from tracediff.diff.pair_names import pair_names
 from tracediff.diff.result import Kernel, Row, Side, TraceDiff
-from tracediff.diff.select import Selection, select
+from tracediff.diff.select import select
+from tracediff.diff.selection import Selection
 from tracediff.diff.spellings import same_kernels
 from tracediff.diff.split_k import infer
 from tracediff.diff.verdict import judge_row

@@ -11,10 +11,14 @@ class LeftOut(StrEnum):
 
     OTHER_KIND = "other-kind"
     """Executions of a phase that ran other kernels than every execution compared."""
+    OTHER_COUNT = "other-count"
+    """Executions beyond the number of times that the other trace ran the same."""
+    OTHER_LAUNCH = "other-launch"
+    """Executions that launch a kernel in another way than in the other trace, where the one compared does not."""
     SET_UP = "set-up"
     """Kernels launched before the first range: weights being made, autotuning, warm-up, graph capture."""
     OUTSIDE = "outside"
-    """Kernels outside every range, beyond the number that is listed."""
+    """Kernels in no module, beyond the number that is listed."""
     NOT_ASKED_FOR = "not-asked-for"
     """Phases that the user did not choose."""
 
@@ -26,7 +30,7 @@ class NotCompared:
     Attributes:
         why: The reason.
         phase: The phase they ran in; None outside every range.
-        executions: Executions of the phase left out; 0 where there are none to speak of (set-up, outside).
+        executions: Executions of the phase left out; 0 where only some kernels of one are.
         kernels: Kernels left out.
     """
 
@@ -38,7 +42,7 @@ class NotCompared:
     @property
     def weighs(self) -> bool:
         """Whether "the same" must not be said without it: not of set-up, nor of what the user chose to leave out."""
-        return self.why in (LeftOut.OTHER_KIND, LeftOut.OUTSIDE)
+        return self.why not in (LeftOut.SET_UP, LeftOut.NOT_ASKED_FOR)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

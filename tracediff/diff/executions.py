@@ -19,6 +19,7 @@ from tracediff.trace.table import Int64
 
 UInt64 = npt.NDArray[np.uint64]
 
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
 _COUNTED = re.compile(r"(?P<name>.*)\[(?P<number>\d{1,9})\]")
 #: So many steps that count up keep a phase each; more are executions of one phase.
 _KEPT_APART = 4
@@ -56,11 +57,13 @@ class Numbered:
         table: The trace.
         names: The number of each of `table.names`.
         modules: The number of each key's module.
+        algorithms: The number of each of `table.algorithms`, without what varies by process (addresses).
     """
 
     table: KernelTable
     names: Int64
     modules: Int64
+    algorithms: Int64
 
     def names_of(self, kernels: Int64) -> Int64:
         """Return the number of each kernel's name."""
@@ -79,7 +82,12 @@ def numbered(tables: Sequence[KernelTable]) -> list[Numbered]:
         return np.array([known.setdefault(text, len(known)) for text in texts] or [0], dtype=np.int64)
 
     return [
-        Numbered(table=table, names=numbers(table.names), modules=numbers(key.module for key in table.keys))
+        Numbered(
+            table=table,
+            names=numbers(table.names),
+            modules=numbers(key.module for key in table.keys),
+            algorithms=numbers(_ADDRESS.sub("", text) for text in table.algorithms),
+        )
         for table in tables
     ]
 

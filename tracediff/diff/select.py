@@ -8,13 +8,14 @@ everything else that is left out: "the same" may be said only of what was compar
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 
-from tracediff.diff.compared import Executions, LeftOut, NotCompared
+from tracediff.diff.compared import Executions, LeftOut
 from tracediff.diff.executions import Executed, Numbered, executed, numbered, phases_of, repeated_steps
+from tracediff.diff.other_launches import other_launches
 from tracediff.diff.pair_kinds import pair_kinds
+from tracediff.diff.selection import MOST_UNNAMED, Collected, Part, Selection
 from tracediff.errors import TracediffError
 from tracediff.text import shorten
 from tracediff.trace import KernelTable
@@ -22,67 +23,8 @@ from tracediff.trace.table import Int64
 
 #: More kinds than this of one phase are not compared: the phase never settles.
 _MOST_KINDS = 32
-#: Kernels outside every range that are listed, of each role.
-_MOST_OUTSIDE = 500
 #: Texts that count up and are compared together are named by at most so many stretches of numbers.
 _MOST_STRETCHES = 3
-#: Roles in the order in which kernels outside every range are listed: first those that say what was computed. The
-#: kernel that adds the parts of a split-K product is judged with the product and listed there.
-_ROLES = ("gemm", "attention", "reduction", "elementwise", "copy", "other")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """Kernels that are compared: one execution of one phase, or those of one role outside every range.
-
-    Attributes:
-        phase: What it is called in the result: the phase's name, with the execution where several are compared.
-        kernels: Indices of its kernels in the table, in launch order.
-        module: What these kernels are called, in place of the modules the table gives them.
-    """
-
-    phase: str | None
-    kernels: Int64
-    module: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
-    """The kernels of one trace to compare.
-
-    Attributes:
-        parts: In order of the run, kernels outside every range last.
-        notes: What is compared of phases that ran more than once, one sentence each.
-        executions: How often each compared phase ran, where that is more than once.
-        not_compared: What was left out.
-    """
-
-    parts: tuple[Part, ...]
-    notes: tuple[str, ...]
-    executions: tuple[Executions, ...] = ()
-    not_compared: tuple[NotCompared, ...] = ()
-
-
-@dataclass(slots=True, kw_only=True)
-class _Collected:
-    """The selection of one trace while it is made."""
-
-    parts: list[Part] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    executions: list[Executions] = field(default_factory=list)
-    not_compared: list[NotCompared] = field(default_factory=list)
-
-    def leave_out(self, why: LeftOut, phase: str | None, executions: int, kernels: int) -> None:
-        """Count kernels that are not compared."""
-        self.not_compared.append(NotCompared(why=why, phase=phase, executions=executions, kernels=kernels))
-
-    def done(self) -> Selection:
-        return Selection(
-            parts=tuple(self.parts),
-            notes=tuple(self.notes),
-            executions=tuple(self.executions),
-            not_compared=tuple(self.not_compared),
-        )
 
 
 def select(tables: Sequence[KernelTable], phases: Collection[str] = ()) -> tuple[Selection, ...]:
@@ -102,7 +44,7 @@ def select(tables: Sequence[KernelTable], phases: Collection[str] = ()) -> tuple
     steps = repeated_steps([phase for phase in named if phase not in phases], any(t.info.manifest for t in tables))
     names = {phase: steps[phase][0] if phase in steps else phase for phase in named}
     _check_wanted(phases, names.values(), tables)
-    collected = [_Collected() for _ in tables]
+    collected = [Collected(table=table) for table in tables]
     for name in dict.fromkeys(names.values()):
         members = [phase for phase in named if names[phase] == name]
         if phases and name not in phases:
@@ -116,9 +58,9 @@ def select(tables: Sequence[KernelTable], phases: Collection[str] = ()) -> tuple
             for trace, of_trace in zip(traces, found, strict=True)
         ]
         _add_phase(name, members != [name], runs, traces, collected)
-    for each, table, of_trace in zip(collected, tables, found, strict=True):
+    for each, of_trace in zip(collected, found, strict=True):
         if None in of_trace and not phases:
-            _add_outside(table, of_trace[None], each)
+            _add_outside(of_trace[None], each)
         elif None in of_trace:
             each.leave_out(LeftOut.NOT_ASKED_FOR, None, 0, len(of_trace[None]))
     return tuple(each.done() for each in collected)
@@ -133,7 +75,7 @@ def _check_wanted(phases: Collection[str], names: Collection[str], tables: Seque
 
 
 def _add_phase(
-    name: str, counts_up: bool, runs: list[Executed], traces: list[Numbered], collected: list[_Collected]
+    name: str, counts_up: bool, runs: list[Executed], traces: list[Numbered], collected: list[Collected]
 ) -> None:
     """Add one phase to the selections of the traces that have it.
 
@@ -153,12 +95,18 @@ def _add_phase(
             phase = f"{name}[{_stretches(of_kind)}]"
         elif len(compared) > 1:
             phase = f"{name}[{of_kind[-1]}]"
+        unnamed = [
+            int(collected[index].unnamed(runs[index].kernels[places[-1]]).sum())
+            for index, places in zip(there, places_of_kind, strict=True)
+        ]
         for index, places in zip(there, places_of_kind, strict=True):
-            kernels = runs[index].kernels
-            collected[index].parts.append(Part(phase=phase, kernels=kernels[places[-1]]))
+            table, kernels, each = traces[index].table, runs[index].kernels, collected[index]
+            each.add(Part(phase=phase, kernels=kernels[places[-1]]), by_role=max(unnamed) > MOST_UNNAMED)
             if len(places) > 1:
-                durations = tuple(int(traces[index].table.duration_ns[kernels[place]].sum()) for place in places)
-                collected[index].executions.append(Executions(phase=phase, durations_ns=durations))
+                durations = tuple(int(table.duration_ns[kernels[place]].sum()) for place in places)
+                each.executions.append(Executions(phase=phase, durations_ns=durations))
+        if len(there) == 2:
+            _count_unlike(phase, places_of_kind, runs, traces, collected)
     for position, index in enumerate(there):
         run, places_taken = runs[index], [places[position] for places in compared]
         taken = {place for places in places_taken for place in places}
@@ -168,6 +116,27 @@ def _add_phase(
         if len(run.numbers) > 1:
             shown = [run.numbers[places[-1]] for places in places_taken]
             collected[index].notes.append(_note(name, len(run.numbers), shown, len(left)))
+
+
+def _count_unlike(
+    phase: str,
+    places: Sequence[Sequence[int]],
+    runs: list[Executed],
+    traces: list[Numbered],
+    collected: list[Collected],
+) -> None:
+    """Count the executions of a compared kind that are more than the other trace has, or launched otherwise."""
+    for index in (0, 1):
+        more = len(places[index]) - len(places[1 - index])
+        if more > 0:
+            kernels = runs[index].kernels[places[index][-1]]
+            collected[index].leave_out(LeftOut.OTHER_COUNT, phase, more, more * len(kernels))
+    if len(places[0]) == len(places[1]) and runs[0].kinds[places[0][-1]] == runs[1].kinds[places[1][-1]]:
+        unlike = len(other_launches((runs[0], runs[1]), (places[0], places[1]), (traces[0], traces[1])))
+        if unlike:
+            kernels = runs[0].kernels[places[0][-1]]
+            for each in collected:
+                each.leave_out(LeftOut.OTHER_LAUNCH, phase, unlike, unlike * len(kernels))
 
 
 def _kinds_to_compare(runs: list[Executed], traces: list[Numbered]) -> list[tuple[Sequence[int], ...]]:
@@ -204,24 +173,19 @@ def _note(phase: str, executions: int, shown: list[int], left: int) -> str:
     return f"{note}; {left} ran other kernels and were left out" if left else note
 
 
-def _add_outside(table: KernelTable, kernels: Int64, collected: _Collected) -> None:
-    """Add the kernels outside every range, role by role: which module each belongs to is not known."""
+def _add_outside(kernels: Int64, collected: Collected) -> None:
+    """Add the kernels outside every range, except set-up."""
+    table = collected.table
     inside = np.flatnonzero(np.array([key.phase is not None for key in table.keys], dtype=np.bool_)[table.key])
-    if len(inside):
-        before = kernels[kernels < inside[0]]
+    before = kernels[kernels < inside[0]] if len(inside) else kernels[:0]
+    if len(before) and _products(table, before) <= _products(table, inside):
         kernels = kernels[len(before) :]
-        if len(before):
-            collected.leave_out(LeftOut.SET_UP, None, 0, len(before))
+        collected.leave_out(LeftOut.SET_UP, None, 0, len(before))
     if not len(kernels):
         return
-    place = {role: number for number, role in enumerate(_ROLES)} | {"splitk_reduce": 0}
-    code = np.array([place.get(each.role, len(_ROLES) - 1) for each in table.parsed], dtype=np.int64)
-    code = code[table.name[kernels]]
-    left = 0
-    for number, role in enumerate(_ROLES):
-        mine = kernels[code == number]
-        if len(mine):
-            collected.parts.append(Part(phase=None, kernels=mine[:_MOST_OUTSIDE], module=role))
-        left += max(len(mine) - _MOST_OUTSIDE, 0)
-    if left:
-        collected.leave_out(LeftOut.OUTSIDE, None, 0, left)
+    collected.add_by_role(None, kernels)
+
+
+def _products(table: KernelTable, kernels: Int64) -> int:
+    is_product = np.array([each.role == "gemm" for each in table.parsed], dtype=np.bool_)
+    return int(is_product[table.name[kernels]].sum())

@@ -1,0 +1,102 @@
+"""What of a trace is compared: its parts, and what was left out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from tracediff.diff.compared import Executions, LeftOut, NotCompared
+from tracediff.trace import KernelTable
+from tracediff.trace.table import Int64
+
+#: Kernels in no module that are listed, of each role.
+MOST_UNNAMED = 500
+#: Roles in the order in which kernels in no module are listed: first those that say what was computed. The kernel that
+#: adds the parts of a split-K product is judged with the product and listed there.
+_ROLES = ("gemm", "attention", "reduction", "elementwise", "copy", "other")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Kernels that are compared: one execution of one phase, or those of one role outside every range.
+
+    Attributes:
+        phase: What it is called in the result: the phase's name, with the execution where several are compared.
+        kernels: Indices of its kernels in the table, in launch order.
+        module: What these kernels are called, in place of the modules the table gives them.
+    """
+
+    phase: str | None
+    kernels: Int64
+    module: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """The kernels of one trace to compare.
+
+    Attributes:
+        parts: In order of the run, kernels outside every range last.
+        notes: What is compared of phases that ran more than once, one sentence each.
+        executions: How often each compared phase ran, where that is more than once.
+        not_compared: What was left out.
+    """
+
+    parts: tuple[Part, ...]
+    notes: tuple[str, ...]
+    executions: tuple[Executions, ...] = ()
+    not_compared: tuple[NotCompared, ...] = ()
+
+
+@dataclass(slots=True, kw_only=True)
+class Collected:
+    """The selection of the trace `table` while it is made."""
+
+    table: KernelTable
+    parts: list[Part] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    executions: list[Executions] = field(default_factory=list)
+    not_compared: list[NotCompared] = field(default_factory=list)
+
+    def leave_out(self, why: LeftOut, phase: str | None, executions: int, kernels: int) -> None:
+        """Count kernels that are not compared."""
+        self.not_compared.append(NotCompared(why=why, phase=phase, executions=executions, kernels=kernels))
+
+    def unnamed(self, kernels: Int64) -> npt.NDArray[np.bool_]:
+        """Return which kernels stand directly under their phase."""
+        return np.array([not key.module for key in self.table.keys], dtype=np.bool_)[self.table.key[kernels]]
+
+    def add(self, part: Part, by_role: bool) -> None:
+        """Add a part; where wanted, those of its kernels that are in no module role by role."""
+        if not by_role:
+            self.parts.append(part)
+            return
+        unnamed = self.unnamed(part.kernels)
+        if not unnamed.all():
+            self.parts.append(replace(part, kernels=part.kernels[~unnamed]))
+        self.add_by_role(part.phase, part.kernels[unnamed])
+
+    def add_by_role(self, phase: str | None, kernels: Int64) -> None:
+        """Add kernels that are in no module, role by role: bounded lists of what computes, and of the rest."""
+        place = {role: number for number, role in enumerate(_ROLES)} | {"splitk_reduce": 0}
+        code = np.array([place.get(each.role, len(_ROLES) - 1) for each in self.table.parsed], dtype=np.int64)
+        code = code[self.table.name[kernels]]
+        left = 0
+        for number, role in enumerate(_ROLES):
+            mine = kernels[code == number]
+            if len(mine):
+                self.parts.append(Part(phase=phase, kernels=mine[:MOST_UNNAMED], module=role))
+            left += max(len(mine) - MOST_UNNAMED, 0)
+        if left:
+            self.leave_out(LeftOut.OUTSIDE, phase, 0, left)
+
+    def done(self) -> Selection:
+        """Return the selection."""
+        return Selection(
+            parts=tuple(self.parts),
+            notes=tuple(self.notes),
+            executions=tuple(self.executions),
+            not_compared=tuple(self.not_compared),
+        )
