@@ -115,7 +115,13 @@ def _padding(found: BatchMap, module: ModuleMap, wanted: list[int], buckets: Seq
         f"{first}–{last} → {to}" if first != last else f"{first} → {to}" for first, last, to in padding.steps[:4]
     )
     more = "" if len(padding.steps) <= 4 else f", … {len(padding.steps) - 4} more"
-    return f"{what} are one class when padded {steps}{more}: {_cost(padding)}"
+    return f"{what} are one class when padded {steps}{more}: {_cost(padding)}{_unsteady(module)}"
+
+
+def _unsteady(module: ModuleMap) -> str:
+    varying = len(classes_of(module).varying)
+    # Two runs that agreed do not show that a count never varies where its neighbours do.
+    return f"; but {varying} counts vary from run to run, so this promises little" if varying else ""
 
 
 def _cost(padding: Padding) -> str:

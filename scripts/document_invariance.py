@@ -1,0 +1,143 @@
+"""Write the measured tables into docs/invariance.md, between the markers, and draw its pictures; no GPU, no torch.
+
+    python scripts/document_invariance.py
+
+Everything comes from profiles/maps and profiles/remedies, which scripts/measure_invariance.py makes.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+
+from tracediff.findings.maps import BatchMap, ModuleMap, read_map
+from tracediff.findings.maps_classes import classes_of, prediction_table
+from tracediff.findings.remedies import RemediesResult, prices, read_remedies
+from tracediff.report.map.svg import maps_to_svg
+from tracediff.report.map.words import classes_in_words, padding_sentences, verdict
+from tracediff.report.remedies.markdown import remedies_to_markdown
+from tracediff.report.remedies.words import ratio
+
+ROOT = Path(__file__).parents[1]
+DOCUMENT = ROOT / "docs" / "invariance.md"
+IMAGES = ROOT / "docs" / "images"
+
+
+def main() -> int:
+    """Rewrite the page and its pictures."""
+    maps = {path.stem: read_map(path) for path in sorted((ROOT / "profiles" / "maps").glob("*.json"))}
+    remedies = {path.stem: read_remedies(path) for path in sorted((ROOT / "profiles" / "remedies").glob("*.json"))}
+    text = DOCUMENT.read_text(encoding="utf-8")
+    for name, table in {
+        "forwards": forwards(maps),
+        "products": products(maps),
+        "splits": splits(maps),
+        "predictions": predictions(maps),
+        "padding": padding(maps),
+        "price": price(remedies),
+        "remedies": "\n".join(f"#### {name}\n\n{remedies_to_markdown(each)}" for name, each in remedies.items()),
+    }.items():
+        text = between_markers(text, name, table)
+    DOCUMENT.write_text(text, encoding="utf-8")
+    default = [found for found in maps.values() if found.setting == "default"]
+    (IMAGES / "invariance-forwards.svg").write_text(maps_to_svg(list(maps.values()), only_forwards=True))
+    (IMAGES / "invariance-modules.svg").write_text(maps_to_svg(default[:2]))
+    return 0
+
+
+def between_markers(text: str, name: str, table: str) -> str:
+    """Replace what stands between `<!-- name -->` and `<!-- /name -->`."""
+    start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    head, found, rest = text.partition(start)
+    _, closed, tail = rest.partition(end)
+    if not found or not closed:
+        raise SystemExit(f"{DOCUMENT.name} has no markers {start} … {end}")
+    return f"{head}{start}\n{table.rstrip()}\n{end}{tail}"
+
+
+def forwards(maps: dict[str, BatchMap]) -> str:
+    """Return the classes of every whole forward."""
+    lines = ["| map | setting | keys | classes of bit-equal batches |", "|---|---|---:|---|"]
+    for name, found in maps.items():
+        file = name.removesuffix("-" + found.setting.replace("+", "-"))
+        for module in found.forwards:
+            words = f"{verdict(module)}: {classes_in_words(module, most=6)}"
+            lines.append(f"| {file} | {found.setting} | {module.keys} | {words} |")
+    return "\n".join(lines)
+
+
+def products(maps: dict[str, BatchMap]) -> str:
+    """Return the classes of the products that are not all equal, of every map with torch's own products."""
+    lines = ["| map | module | classes of bit-equal row counts, 1–512 |", "|---|---|---|"]
+    for name, found in maps.items():
+        equal = [module.label for module in found.parts if module.counts and classes_of(module).invariant]
+        for module in found.parts:
+            if module.counts and not classes_of(module).invariant:
+                lines.append(f"| {name} | {module.label} | {classes_in_words(module, most=5)} |")
+        lines.append(f"| {name} | all equal: | {', '.join(equal) or '–'} |")
+    return "\n".join(lines)
+
+
+def splits(maps: dict[str, BatchMap]) -> str:
+    """Count, over pairs of neighbouring row counts, whether the split-K factor and the bits of a product changed."""
+    counted: dict[tuple[str, str, str], Counter[tuple[bool, bool]]] = {}
+    for found in maps.values():
+        for module in found.parts:
+            if module.kind == "product":
+                key = found.dtype, str(found.machine.get("gpu")), found.setting
+                counted.setdefault(key, Counter()).update(_split_steps(module))
+    lines = [
+        "| precision, card, setting | same algorithm and split: equal bits | other bits "
+        "| other split or algorithm: equal bits | other bits |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for (dtype, gpu, setting), counts in counted.items():
+        cells = [counts[changed, equal] for changed in (False, True) for equal in (True, False)]
+        lines.append(f"| {dtype}, {gpu}, {setting} | {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
+
+
+def _split_steps(module: ModuleMap) -> Counter[tuple[bool, bool]]:
+    found: Counter[tuple[bool, bool]] = Counter()
+    for a, b in pairwise(module.counts):
+        if a.order is not None and b.order is not None and a.bits is not None and b.bits is not None:
+            found[a.order != b.order, a.bits == b.bits] += 1
+    return found
+
+
+def predictions(maps: dict[str, BatchMap]) -> str:
+    """Return what the rules said of every step, against the bits."""
+    verdicts = ("same-kernels", "same-order", "order-changed", "unknown")
+    lines = ["| map | " + " | ".join(f"{each}: equal | not" for each in verdicts) + " |"]
+    lines.append("|---|" + "---:|" * (2 * len(verdicts)))
+    for name, found in maps.items():
+        table = prediction_table(found)
+        cells = [str(number) for each in verdicts for number in table.get(each, (0, 0))]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def padding(maps: dict[str, BatchMap]) -> str:
+    """Return the cheapest padding of every forward."""
+    return "\n".join(f"- {name}: {sentence}" for name, found in maps.items() for sentence in padding_sentences(found))
+
+
+def price(remedies: dict[str, RemediesResult]) -> str:
+    """Return for every result the invariant settings and the fastest ones, with their ratios at every point."""
+    lines: list[str] = []
+    for name, result in remedies.items():
+        points = result.times
+        head = " | ".join(f"{point.batch} × {point.keys}" for point in points)
+        lines += ["", f"**{name}** ({result.machine.get('gpu')}), × the fastest setting:", ""]
+        lines += [f"| setting | bit-equal | {head} |", "|---|---|" + "---:|" * len(points)]
+        for each in sorted(prices(result), key=lambda one: one.worst_ratio or float("inf")):
+            cells = " | ".join(ratio(point.ratio(each.setting)) for point in points)
+            equal = "**yes**" if each.invariant else "no" if each.repeats else "no, varies"
+            lines.append(f"| `{each.setting}` | {equal} | {cells} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
