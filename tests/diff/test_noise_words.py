@@ -1,0 +1,69 @@
+"""A run that does not repeat itself says who is to blame, how often, and what helps."""
+
+from dataclasses import replace
+
+import pytest
+
+from tracediff.diff.noise import noise_in_words
+from tracediff.measured import Control, Evidence, Unstable
+
+CUDNN = "cudnn_generated_fort_native_sdpa_sm90_flash_fprop_wgmma_f16_knob_7_64x128x128_4x1x1_cga1x1x1_kernel0_0"
+
+
+def unstable(module="model.layers.3.self_attn", kernels=(CUDNN,), batch=7):
+    return Unstable(phase="decode[0]", module=module, batch=batch, outcomes=4, repeats=5, kernels=kernels)
+
+
+QUIET = Evidence(
+    model="m",
+    dtype="float16",
+    tokens=700,
+    batches=(1, 7),
+    phases=("prefill", "decode[0]"),
+    pairs=(),
+    notes=(),
+    controls={"run_to_run": Control(equal=True, compared="runs")},
+    attention="sdpa",
+)
+
+
+def test_a_run_that_repeats_itself_says_nothing():
+    assert noise_in_words(QUIET) is None
+    assert noise_in_words(replace(QUIET, controls={})) is None
+
+
+def test_the_attention_its_kernel_and_what_helps_are_named():
+    measured = replace(QUIET, unstable=(unstable(), unstable(batch=1)), steady_attentions=("flash", "math"))
+    assert noise_in_words(measured) == (
+        "This run does not repeat itself: torch's default attention, cuDNN (self_attn gave up to 4 different outputs "
+        "in 5 runs on equal inputs, in 2 places); with `--attention flash` it does."
+    )
+
+
+@pytest.mark.parametrize("steady", [(), None])
+def test_no_remedy_is_named_that_was_not_seen_to_help(steady):
+    words = noise_in_words(replace(QUIET, unstable=(unstable(),), steady_attentions=steady))
+    assert "--attention" not in words
+
+
+def test_an_attention_that_was_asked_for_is_named_as_the_option():
+    assert "--attention cudnn, cuDNN (" in noise_in_words(replace(QUIET, attention="cudnn", unstable=(unstable(),)))
+
+
+def test_other_modules_are_named_without_a_word_on_attention():
+    words = noise_in_words(replace(QUIET, unstable=(unstable("model.layers.0.mlp.down_proj", kernels=()),)))
+    assert words == (
+        "This run does not repeat itself: "
+        "down_proj gave up to 4 different outputs in 5 runs on equal inputs, in 1 place."
+    )
+
+
+def test_several_kinds_are_all_named():
+    words = noise_in_words(replace(QUIET, unstable=(unstable(), unstable("model.layers.0.mlp.down_proj", kernels=()))))
+    assert "self_attn, down_proj, cuDNN (modules gave" in words
+
+
+def test_logits_that_vary_without_a_module_to_blame_are_told_with_their_place():
+    control = Control(equal=False, compared="runs", first="batch 7, prefill")
+    words = noise_in_words(replace(QUIET, controls={"run_to_run": control}))
+    assert words == "This run does not repeat itself (first: batch 7, prefill)."
