@@ -1,14 +1,13 @@
 """The page in a headless Chromium that is offline: `opened` fails a test on any error, dialog or request."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 
 from tracediff.diff.result import TraceDiff
-from tracediff.measured import Bits, ModuleBits
 from tracediff.report.diff.html import render_html
 
 from .hostile import hostile_diff
@@ -201,26 +200,47 @@ def test_text_has_contrast_in_both_colours(opened: Open, full_diff: TraceDiff, s
     assert page.evaluate((Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")) == []
 
 
-def test_the_figure_is_drawn_and_follows_the_filter(opened: Open, real_page: str) -> None:
+def test_the_figure_shows_what_changed_first_and_needs_no_script(opened: Open, real_page: str) -> None:
+    page = opened(real_page, java_script_enabled=False)
+    rows = page.locator("#figures table.bars").first.locator("tbody tr")
+    assert [rows.nth(place).locator("th").inner_text() for place in (0, 1)] == ["o_proj ×32", "q_proj ×32"]
+    assert rows.nth(0).locator("mark").inner_text() == "3 → 2"
+    widths = "[...document.querySelectorAll('.bars .bar')].map(bar => bar.getBoundingClientRect().width)"
     page = opened(real_page, fragment="#figures")
-    page.wait_for_selector("#figure .bars path", state="attached")
-    heights = "document.getElementById('figure').data.map(trace => [trace.name, trace.x.length, Math.max(...trace.y)])"
-    assert page.evaluate(heights)[:2] == [["batch 1", 32, 5], ["batch 2", 32, 5]]
-    page.fill("#filter-text", "q_proj")
-    page.select_option("#filter-phase", "prefill")
-    assert [height for _, _, height in page.evaluate(heights)] == [1, 1]
+    drawn = page.evaluate(widths)
+    assert max(drawn) > 100 and min(drawn) >= 1
 
 
-def test_the_figure_shows_what_was_measured_where_it_was(opened: Open, real_diff: TraceDiff) -> None:
-    bits = ModuleBits(
-        isolated=Bits(equal=False, share=0.1, max_ulp=2), propagated=Bits(equal=False, share=0.2, max_ulp=31)
-    )
-    rows = [replace(row, evidence=bits if row.phase == "prefill" else None) for row in real_diff.rows]
-    page = opened(render_html(replace(real_diff, rows=tuple(rows))), fragment="#figures")
-    page.wait_for_selector("#figure .bars path", state="attached")
-    page.check("#measure [value=ulp]")
-    drawn = page.evaluate("document.getElementById('figure').data.map(trace => [trace.name, Math.max(...trace.y)])")
-    assert drawn == [["on equal inputs", 2], ["in the run", 31]]
+def test_a_click_in_the_map_can_be_undone_with_back(opened: Open, real_page: str) -> None:
+    page = opened(real_page)
+    first, second = (page.locator(".heat a.cell").nth(place) for place in (0, 40))
+    first.click()
+    second.click()
+    assert page.url.endswith(second.get_attribute("href").lstrip("#")) or "%" in page.url
+    page.go_back()
+    assert page.evaluate("decodeURIComponent(location.hash)") == first.get_attribute("href")
+    assert first.get_attribute("title") == first.get_attribute("aria-label")
+
+
+def test_the_result_can_be_taken_away_as_markdown_and_the_map_as_svg(opened: Open, real_page: str) -> None:
+    page = opened(real_page)
+    markdown = page.evaluate("document.getElementById('markdown').content.textContent")
+    assert markdown.startswith("## tracediff: EXPECTED")
+    with page.expect_download() as saved:
+        page.click("#save-map")
+    svg = saved.value.path().read_text()
+    assert svg.startswith("<svg ") and svg.count("<rect ") > 1000
+    assert "<title>layer 0 " in svg
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(opened: Open, full_diff: TraceDiff, width: int, scheme: str) -> None:
+    page = opened(render_html(full_diff), width=width, color_scheme=scheme)
+    page.locator("li.group summary").first.click()
+    found = Axe().run(page)
+    told = [f"{each['id']}: {each['nodes'][0]['html'][:120]}" for each in found.response["violations"]]
+    assert told == []
 
 
 def test_without_its_script_the_page_still_answers(opened: Open, real_page: str) -> None:
@@ -231,7 +251,7 @@ def test_without_its_script_the_page_still_answers(opened: Open, real_page: str)
     line.locator("summary").first.click()
     assert line.locator(".names .full-name").first.is_visible()
     assert not page.is_visible("#filter")
-    assert page.is_visible("table.counts")
+    assert page.is_visible("table.bars")
 
 
 def test_on_paper_the_controls_are_gone_the_map_stays_and_dark_is_light(opened: Open, real_page: str) -> None:
@@ -248,11 +268,10 @@ def test_a_hostile_trace_runs_nothing_and_fits(opened: Open, width: int) -> None
     page = opened(render_html(hostile_diff()), width=width)
     page.evaluate("document.querySelectorAll('details').forEach(fold => fold.open = true)")
     page.locator("#figures").scroll_into_view_if_needed()
-    page.wait_for_selector("#figure .main-svg", state="attached")
     page.fill("#filter-text", "<script>alert(1)")
     assert visible_lines(page)
     page.hover("li.group:not([hidden]) summary")
-    assert page.locator("img, base, iframe, body script[src], #figure a").count() == 0
+    assert page.locator("img, base, iframe, body script[src]").count() == 0
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 

@@ -86,7 +86,7 @@ def section_words(section: Section) -> tuple[str, str]:
 
 def _control(control: ControlAnswer) -> str:
     detail = f" ({printable(control.detail)})" if control.detail else ""
-    return f"{printable(control.name)} {_GLYPHS[control.result]}{detail}"
+    return f"{printable(control.name)}\u00a0{_GLYPHS[control.result]}{detail}"
 
 
 def _margin(margin: Margin) -> str:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 from tracediff.diff.answer import Answer, answer
 from tracediff.diff.overview import Section
 from tracediff.diff.result import Row, Side, TraceDiff, Verdict
-from tracediff.diff.words import layers_in_words
 from tracediff.report.diff.answer_words import facts, section_words
 from tracediff.report.diff.html.chain import chain, splitk_sentence
+from tracediff.report.diff.html.figure import figure
 from tracediff.report.diff.html.groups import group_rows, heat_rows, totals
 from tracediff.report.diff.html.places import anchor, kind_labels, phase_name
 from tracediff.report.diff.html.run_evidence import logits_step, token_step, view_run
-from tracediff.report.diff.html.view import Group, LayerCount, Phase, Report, Source
+from tracediff.report.diff.html.view import Group, Phase, Report, Source
+from tracediff.report.diff.markdown import diff_to_markdown
 from tracediff.report.diff.subject import side_words, subject_words
 from tracediff.report.words import change, coverage_words
 from tracediff.text import printable
@@ -53,7 +54,8 @@ def build_report(diff: TraceDiff) -> Report:
         totals=total,
         time_change=change(*total.duration_ns),
         verdicts={verdict.value: number for verdict, number in diff.verdicts.items()},
-        layer_counts=_layer_counts(row_phases),
+        figure=figure(found.sections),
+        markdown=diff_to_markdown(diff),
         sources=_sources(diff.a, diff.b),
         notes=(tuple(map(printable, diff.a.notes)), tuple(map(printable, diff.b.notes))),
         coverage=(coverage_words(diff.a), coverage_words(diff.b)),
@@ -141,22 +143,7 @@ def _contradictions(phases: Sequence[Phase]) -> tuple[str, ...]:
     return (*found[:_SHOWN_CONTRADICTIONS], *([f"… and {rest:,} more, marked below"] if rest > 0 else []))
 
 
-def _layer_counts(phases: dict[str | None, list[Row]]) -> tuple[LayerCount, ...]:
-    counts = []
-    for phase, rows in phases.items():
-        by_layer: dict[int, list[Row]] = {}
-        for row in rows:
-            if row.layer is not None:
-                by_layer.setdefault(row.layer, []).append(row)
-        numbers = [(layer, totals(by_layer[layer]).splitk_reduce) for layer in sorted(by_layer)]
-        for reduces, run in groupby(numbers, key=lambda number: number[1]):
-            layers = layers_in_words(layer for layer, _ in run)
-            counts.append(LayerCount(phase=phase_name(phase), layers=layers, splitk_reduce=reduces))
-    return tuple(counts)
-
-
 _SOURCES = (
-    ("File", "path"),
     ("Model", "model"),
     ("Element type", "dtype"),
     ("Batch", "batch"),
@@ -174,7 +161,8 @@ def _sources(a: Side, b: Side) -> tuple[Source, ...]:
         text_a, text_b = ("–" if value is None else printable(str(value)) for value in (value_a, value_b))
         return Source(label=label, a=text_a, b=text_b, changed=text_a != text_b)
 
-    named = [fact(label, getattr(a.info, name), getattr(b.info, name)) for label, name in _SOURCES]
+    named = [fact("File", _file(a), _file(b))]
+    named += [fact(label, getattr(a.info, name), getattr(b.info, name)) for label, name in _SOURCES]
     versions = dict.fromkeys([*a.info.versions, *b.info.versions])
     return (
         *named,
@@ -182,3 +170,8 @@ def _sources(a: Side, b: Side) -> tuple[Source, ...]:
         fact("Kernels compared", f"{a.kernels:,}", f"{b.kernels:,}"),
         fact("Kernels in the trace", f"{a.coverage.kernels:,}", f"{b.coverage.kernels:,}"),
     )
+
+
+def _file(side: Side) -> str:
+    """Return the file's name and its folder's: a whole path names its user."""
+    return "/".join(Path(side.info.path).parts[-2:])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from tracediff.measured import Bits
 from tracediff.report.diff.html.view import Group, Report
 
 Json = dict[str, Any]
@@ -26,14 +25,11 @@ def payload(report: Report) -> Json:
 
     Keys: `strings`; `groups` (one entry per line of the report: phase, kind, verdict, changed, the codes of the
     strings that free text is looked for in, and each module's kernels and splitK-reduce kernels on both sides);
-    `modules` (one per module: group, layer, path, ns on both sides, largest
-    differences in ULP); `distinct_phases`: what the figure shows first.
+    `modules` (one per module: group, layer, path, ns on both sides).
     """
     codes = _Codes()
     groups: Json = {name: [] for name in ("anchor", "phase", "kind", "verdict", "changed", "texts")}
-    modules: Json = {
-        name: [] for name in ("anchor", "group", "layer", "path", "ns_a", "ns_b", "ulp_isolated", "ulp_run")
-    }
+    modules: Json = {name: [] for name in ("anchor", "group", "layer", "path", "ns_a", "ns_b")}
     shared: Json = {name: [] for name in ("kernels_a", "kernels_b", "reduce_a", "reduce_b")}
     for phase in report.phases:
         for group in phase.groups:
@@ -56,20 +52,12 @@ def payload(report: Report) -> Json:
                 modules["path"].append(module.module)
                 modules["ns_a"].append(module.duration_ns[0])
                 modules["ns_b"].append(module.duration_ns[1])
-                measured = module.measured
-                modules["ulp_isolated"].append(_ulp(measured.isolated if measured else None))
-                modules["ulp_run"].append(_ulp(measured.propagated if measured else None))
     return {
         "sides": report.side_names,
         "groups": {**groups, **shared},
         "modules": modules,
-        "distinct_phases": [codes.code(phase.name) for phase in report.phases if phase.layers and not phase.same_as],
         "strings": list(codes.strings),
     }
-
-
-def _ulp(bits: Bits | None) -> int | None:
-    return bits.max_ulp if bits is not None else None
 
 
 def _texts(group: Group) -> Iterable[str]:

@@ -1,11 +1,11 @@
-"""The page: templates, style, script and plotly's script in one file that needs no network."""
+"""The page: templates, style and script in one file that needs no network."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import pkgutil
-import zlib
+import re
 from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -17,11 +17,11 @@ from tracediff.report.diff.html.payload import payload
 from tracediff.report.diff.html.view import Report
 from tracediff.report.words import duration
 
-_SCRIPTS = ("state.js", "filter.js", "heatmap.js", "figure.js", "page.js")
+_SCRIPTS = ("state.js", "filter.js", "heatmap.js", "save.js", "page.js")
 
 
 def render_html(diff: TraceDiff) -> str:
-    """Return the report of `diff` as one HTML page, most of it plotly.js (2 MB, compressed).
+    """Return the report of `diff` as one HTML page.
 
     The page is complete without its script: the result, the heatmaps and every module are there as HTML.
     """
@@ -30,8 +30,8 @@ def render_html(diff: TraceDiff) -> str:
 
 def render_report(report: Report) -> str:
     """Return the page that shows `report`."""
-    theme, script, plotly = _asset("theme.js"), "".join(map(_asset, _SCRIPTS)), _plotly()
-    return (
+    theme, script = _unindented(_asset("theme.js")), _unindented("".join(map(_asset, _SCRIPTS)))
+    page = (
         _environment()
         .get_template("report.html.j2")
         .render(
@@ -40,10 +40,11 @@ def render_report(report: Report) -> str:
             style=Markup(_asset("report.css")),
             theme_script=Markup(theme),
             script=Markup(script),
-            plotly=Markup(_compressed(plotly)),
-            script_hashes=[_hash(theme.encode()), _hash(script.encode()), _hash(plotly)],
+            script_hashes=[_hash(theme.encode()), _hash(script.encode())],
         )
     )
+    # The templates' indentation is a fifth of the page; no text of the page begins a line.
+    return _unindented(page)
 
 
 @cache
@@ -67,18 +68,8 @@ def _asset(name: str) -> str:
     return data.decode("utf-8")
 
 
-@cache
-def _plotly() -> bytes:
-    """Return plotly.js of the installed plotly, read as a file: nothing of plotly's Python is needed."""
-    data = pkgutil.get_data("plotly", "package_data/plotly.min.js")
-    assert data is not None
-    return data
-
-
-@cache
-def _compressed(script: bytes) -> str:
-    """Return a script for the page to inflate when needed: 4.8 MB become 2 MB, and nothing in it ends the element."""
-    return base64.b64encode(zlib.compress(script, 6)).decode("ascii")
+def _unindented(text: str) -> str:
+    return re.sub(r"\n +", "\n", text)
 
 
 def _hash(script: bytes) -> str:

@@ -310,12 +310,34 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LayerCount:
-    """splitK-reduce kernels per block, for neighbouring blocks of a phase that have the same number."""
+class Bar:
+    """One kind of module in the figure.
 
-    phase: str
-    layers: str
-    splitk_reduce: tuple[int, int]
+    Attributes:
+        name: The kind (`q_proj`).
+        modules: How many there are.
+        split_k: Split-K factors on both sides in words; empty without a GEMM.
+        split_k_changed: Whether any module's factor differs.
+        duration_ns: GPU time of all of them (a, b).
+        width: Of the bars, in percent of the longest of the section.
+        text: The times in words: a, b, change.
+    """
+
+    name: str
+    modules: int
+    split_k: str
+    split_k_changed: bool
+    duration_ns: tuple[int, int]
+    width: tuple[float, float]
+    text: tuple[str, str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FigureSection:
+    """The figure's part for phases of one name."""
+
+    name: str
+    bars: tuple[Bar, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -337,7 +359,8 @@ class Report:
         totals: Over everything.
         time_change: Change of the GPU time in words.
         verdicts: Rows per verdict, every verdict present.
-        layer_counts: The figure's numbers, phase by phase.
+        figure: Split-K factors and times by kind of module.
+        markdown: The result as Markdown, to copy.
         sources: Versions and conditions of both sides.
         notes: What the readers had to say, per side.
         coverage: What of each trace was attributed, in words.
@@ -360,7 +383,8 @@ class Report:
     totals: Totals
     time_change: str
     verdicts: dict[str, int]
-    layer_counts: tuple[LayerCount, ...]
+    figure: tuple[FigureSection, ...]
+    markdown: str
     sources: tuple[Source, ...]
     notes: tuple[tuple[str, ...], tuple[str, ...]]
     coverage: tuple[str, str]

@@ -17,7 +17,8 @@ function setUpMaps() {
     });
     const read = (event) => {
       const cell = event.target.closest("a.cell");
-      if (cell) readout.textContent = cell.getAttribute("aria-label");
+      if (!cell) return;
+      readout.textContent = cell.title = cell.getAttribute("aria-label");
     };
     table.addEventListener("focusin", read);
     table.addEventListener("pointerover", read);

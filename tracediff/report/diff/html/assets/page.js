@@ -32,7 +32,6 @@ function filterToForm() {
 function show() {
   const found = admitted(filter);
   applyFilter(found, filter);
-  drawFigure(found, filter);
 }
 
 function setFilter(next) {
@@ -92,7 +91,7 @@ function setUpLinks() {
     event.preventDefault();
     at = decoded(link.hash.slice(1));
     reveal(at);
-    writeAddress(filter, at);
+    writeAddress(filter, at, true);
   });
   for (const details of document.querySelectorAll("li.group > details")) {
     details.querySelector("summary").addEventListener("click", () => {
@@ -101,6 +100,7 @@ function setUpLinks() {
     });
   }
   addEventListener("hashchange", followAddress);
+  addEventListener("popstate", followAddress);
 }
 
 const THEMES = { "": ["Auto", "as the system"], light: ["Light", "light"], dark: ["Dark", "dark"] };
@@ -125,9 +125,7 @@ function setUpTheme() {
       // Not kept: the choice lasts as long as the page.
     }
     sayTheme();
-    drawFigure(admitted(filter), filter);
   });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawFigure(admitted(filter), filter));
 }
 
 function setUpCopy() {
@@ -176,12 +174,12 @@ function setUpKeys() {
 document.querySelector(".tools").hidden = false;
 setUpTheme();
 setUpKeys();
+setUpSaving();
 if (form) {
   setUpFilter();
   setUpLinks();
   setUpCopy();
   setUpMaps();
-  setUpFigure();
   followAddress();
   // The browser goes to the fragment itself once the page is read, and would leave the reader at a row far below its module.
   addEventListener("load", () => reveal(at));

@@ -29,8 +29,8 @@ function decoded(text) {
   }
 }
 
-/** Write filter and opened module into the address without adding to the history. */
-function writeAddress(filter, at) {
+/** Write filter and opened module into the address; a step that "back" should undo is a new entry of the history. */
+function writeAddress(filter, at, isStep = false) {
   const words = new URLSearchParams();
   if (filter.text) words.set("q", filter.text);
   if (filter.phase) words.set("phase", filter.phase);
@@ -40,5 +40,7 @@ function writeAddress(filter, at) {
   const filtered = words.size > 0;
   if (at && filtered) words.set("at", at);
   const hash = filtered ? words.toString() : at;
-  history.replaceState(null, "", hash ? `#${hash}` : location.pathname + location.search);
+  const address = hash ? `#${hash}` : location.pathname + location.search;
+  if (isStep) history.pushState(null, "", address);
+  else history.replaceState(null, "", address);
 }
