@@ -205,3 +205,15 @@ def test_remedies_stop_in_time_and_go_on(tmp_path):
 def test_remedies_that_make_no_sense_are_refused_before_a_model_is_loaded(fields):
     with pytest.raises(TracediffError):
         RemediesRequest(**{"spec": TINY, "device": "cpu", **fields})
+
+
+@pytest.mark.parametrize("asked", [{"softcap": 30.0}, {"sliding_window": 4}, {"s_aux": torch.zeros(4)}])
+def test_attention_that_is_not_plain_is_refused_rather_than_mapped_wrongly(model, asked):
+    from transformers import AttentionInterface
+
+    with applied(setting_named("default"), model):
+        attend = AttentionInterface._global_mapping["tracediff"]
+    query, key = torch.zeros(1, 4, 1, 16), torch.zeros(1, 2, 9, 16)
+    with pytest.raises(TracediffError, match="plain causal attention"):
+        attend(model, query, key, key, None, **asked)
+    assert attend(model, query, key, key, None, sliding_window=9)[0].shape == (1, 1, 4, 16)

@@ -8,12 +8,10 @@ random where only kernels and bits matter.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
 from transformers.cache_utils import Cache, DynamicLayer
 
 # Several times what an H100 or H200 caches itself: layers that share keys still read them from memory.
@@ -62,10 +60,9 @@ class CachedKeys:
         what they would be, in less memory. A smaller batch reads the first rows of the same stores; what is timed has
         stores of its own batch, since the first rows of shared ones may fit into the GPU's cache.
         """
-        config = model.config
-        width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        shape = (batch, config.num_key_value_heads, keys + 1, width)
-        layers = config.num_hidden_layers
+        heads = attention_heads(model)
+        shape = (batch, heads.keys, keys + 1, heads.width)
+        layers = model.config.num_hidden_layers
         dtype, device = next((each.dtype, each.device) for each in model.parameters())
         layer_bytes = 2 * dtype.itemsize * torch.Size(shape).numel()
         distinct = min(layers, max(2, -(-_ENOUGH_BYTES // layer_bytes)))
@@ -82,6 +79,26 @@ class CachedKeys:
     def cache(self, position: int) -> Any:
         """Return a transformers cache that holds `position` keys."""
         return Cache(layers=[_KeysInPlace(store, position) for store in self.stores])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttentionHeads:
+    """How a model's attention is cut: query heads, key heads, and elements per head."""
+
+    queries: int
+    keys: int
+    width: int
+
+
+def attention_heads(model: Any) -> AttentionHeads:
+    """Read the heads from a model's configuration; without key heads of their own, query heads have one each."""
+    config = model.config
+    queries = config.num_attention_heads
+    return AttentionHeads(
+        queries=queries,
+        keys=getattr(config, "num_key_value_heads", None) or queries,
+        width=getattr(config, "head_dim", None) or config.hidden_size // queries,
+    )
 
 
 def step_tokens(model: Any, batch: int, count: int = 1, seed: int = 0) -> torch.Tensor:
@@ -110,13 +127,3 @@ def _with_cache(model: Any, cache: Any) -> dict[str, Any]:
     # transformers 5.20 or so renamed the argument; the old name warns there.
     named = "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
     return {named: cache}
-
-
-def linear_modules(model: nn.Module) -> Sequence[tuple[str, nn.Linear]]:
-    """Return the products of the first block and those outside the blocks, by their paths."""
-    first = next((name for name, each in model.named_modules() if isinstance(each, nn.ModuleList)), "")
-    return [
-        (name, each)
-        for name, each in model.named_modules()
-        if isinstance(each, nn.Linear) and (not name.startswith(f"{first}.") or name.startswith(f"{first}.0."))
-    ]

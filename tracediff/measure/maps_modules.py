@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from tracediff.errors import TracediffError
 from tracediff.findings.remedies_catalog import Kind, Setting
+from tracediff.measure.maps_cache import attention_heads
 from tracediff.measure.remedies_apply import attention_of, is_rms_norm, product_of
 
 _COPIES = 8
@@ -145,9 +146,8 @@ def _norm_part(name: str, copies: Sequence[nn.Module], seed: int) -> Part:
 
 
 def _attention_part(model: Any, setting: Setting, keys: int, seed: int) -> Part:
-    config = model.config
-    heads, key_heads = config.num_attention_heads, config.num_key_value_heads
-    width = getattr(config, "head_dim", None) or config.hidden_size // heads
+    cut = attention_heads(model)
+    heads, key_heads, width = cut.queries, cut.keys, cut.width
     attend = attention_of(setting.part(Kind.ATTENTION))
     like = next(model.parameters())
 

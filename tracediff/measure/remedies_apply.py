@@ -138,6 +138,19 @@ def _row_by_row(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, sca
     return torch.cat(rows)
 
 
+# What transformers hands to attention where a model's is not the plain one.
+_OTHER_ATTENTION = ("softcap", "s_aux", "position_bias")
+
+
+def _refuse_other_attention(mask: Any, keys: int, rest: dict[str, Any]) -> None:
+    """Raise TracediffError where the model asks for what the attention here leaves out: a wrong sum is no map."""
+    asked = [name for name in _OTHER_ATTENTION if rest.get(name) is not None]
+    window = rest.get("sliding_window")
+    if mask is not None or asked or (window is not None and keys > window):
+        what = asked[0] if asked else "an attention mask" if mask is not None else f"a window of {window} keys"
+        raise TracediffError(f"the model's attention has {what}", "maps and remedies are for plain causal attention")
+
+
 @contextmanager
 def _attention(model: nn.Module, name: str | None) -> Iterator[None]:
     """Register the attention with transformers and let the model use it."""
@@ -148,7 +161,7 @@ def _attention(model: nn.Module, name: str | None) -> Iterator[None]:
     def forward(
         module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: Any, **rest: Any
     ) -> tuple[torch.Tensor, None]:
-        assert mask is None, "rows of one length need no mask"
+        _refuse_other_attention(mask, key.shape[2], rest)
         scale = rest.get("scaling") or query.shape[-1] ** -0.5
         return attend(query, key, value, scale).transpose(1, 2).contiguous(), None
 

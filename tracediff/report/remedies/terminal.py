@@ -18,13 +18,15 @@ from tracediff.report.remedies.words import (
 )
 from tracediff.text import printable
 
+_WIDE = 130
+
 
 def print_remedies(result: RemediesResult, console: Console) -> None:
     """Print what ran, bits and prices, and the sentences."""
     priced = prices(result)
     console.print(Text(printable(what_ran(result)), style="bold"))
     console.print(Text(printable(versions(result)), style="dim"))
-    console.print(_table(result, priced))
+    console.print(_table(result, priced, wide=console.width >= _WIDE))
     for point in result.times:
         settings = sorted(point.rounds, key=lambda name: point.milliseconds(name) or 0.0)
         fastest = ", ".join(f"{name} {point.milliseconds(name):.2f} ms" for name in settings[:2])
@@ -33,11 +35,14 @@ def print_remedies(result: RemediesResult, console: Console) -> None:
         console.print(Text(f"· {printable(sentence)}"))
 
 
-def _table(result: RemediesResult, priced: tuple[Price, ...]) -> Table:
+def _table(result: RemediesResult, priced: tuple[Price, ...], wide: bool) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("setting", overflow="fold")
     for column in ("decode", "prefill", "d = p", "× fastest", "× default"):
         table.add_column(column, overflow="fold")
+    if wide:
+        table.add_column("left", overflow="fold")
+        table.add_column("error")
     for bits, price in zip(result.bits, priced, strict=True):
         style = "bold green" if price.reaches_goal else "green" if price.invariant else ""
         table.add_row(
@@ -47,5 +52,6 @@ def _table(result: RemediesResult, priced: tuple[Price, ...]) -> Table:
             yes_no(bits.decode_is_prefill),
             ratio(price.worst_ratio),
             ratio(price.ratio_to_default),
+            *([", ".join(bits.left) or "–", "–" if bits.error is None else f"{bits.error:.1e}"] if wide else []),
         )
     return table
