@@ -66,3 +66,37 @@ def test_without_pyarrow_the_way_out_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(TracediffError, match=r"needs pyarrow.*fleet"):
         read_trace(folder)
+
+
+def test_texts_that_are_no_text_become_replacement_characters(tmp_path):
+    folder = as_parquet(DATA / "llama-two-blocks-b1.sqlite", tmp_path / "run")
+    file = folder / "StringIds.parquet"
+    strings = parquet.read_table(file)
+    values = [each.encode() + b"\xff" for each in strings.column("value").to_pylist()]
+    wrong = pyarrow.array(values, type=pyarrow.binary()).cast(pyarrow.string(), safe=False)
+    parquet.write_table(pyarrow.table([strings.column("id"), wrong], ["id", "value"]), file)
+    assert all(name.endswith("\ufffd") for name in read_trace(folder).names)
+
+
+def test_the_number_that_means_null_here_is_refused(tmp_path):
+    folder = as_parquet(DATA / "llama-two-blocks-b1.sqlite", tmp_path / "run")
+    file = folder / "CUPTI_ACTIVITY_KIND_RUNTIME.parquet"
+    calls = parquet.read_table(file)
+    place = calls.column_names.index("correlationId")
+    ids = pyarrow.array([2**63, *calls.column("correlationId").to_pylist()[1:]], type=pyarrow.uint64())
+    parquet.write_table(calls.set_column(place, "correlationId", ids), file)
+    with pytest.raises(TracediffError, match="holds the number -9223372036854775808"):
+        read_trace(folder)
+
+
+def test_rows_that_a_file_of_its_size_cannot_hold_are_refused(tmp_path):
+    folder = as_parquet(DATA / "llama-two-blocks-b1.sqlite", tmp_path / "run")
+    file = folder / "CUPTI_ACTIVITY_KIND_RUNTIME.parquet"
+    count = 30_000_000
+    names = ["start", "correlationId", "globalTid"]
+    with parquet.ParquetWriter(file, pyarrow.schema([(name, pyarrow.int64()) for name in names])) as writer:
+        part = pyarrow.table({name: pyarrow.array(np.full(count // 3, 5)) for name in names})
+        for _ in range(3):
+            writer.write_table(part)
+    with pytest.raises(TracediffError, match="more rows than a file of its size holds"):
+        read_trace(folder)

@@ -356,3 +356,10 @@ def test_a_malformed_description_of_the_device_is_said(tmp_path):
     table = read_trace(path)
     assert table.info.gpu is None
     assert any("device and versions is malformed" in note for note in table.notes)
+
+
+def test_lone_surrogates_before_the_events_are_no_trouble(tmp_path):
+    path = write(
+        tmp_path / "t.json", launched("k", 1, 50), **{"a\ud800": "b\udfff", "deviceProperties": [{"name": "\ud800"}]}
+    )
+    assert read_trace(path).info.gpu == "\ufffd"

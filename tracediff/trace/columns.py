@@ -79,6 +79,10 @@ class TextColumn:
     def __getitem__(self, row: int) -> bytes | None:
         return self.take(np.array([row]))[0]
 
+    def picked(self, rows: Int64) -> TextColumn:
+        """Return a column of these rows' texts; a row may occur any number of times."""
+        return TextColumn(self._content, self._start[rows], self._stop[rows])
+
     def replaced(self, rows: Int64, texts: list[bytes | None]) -> TextColumn:
         """Return the column with other texts in some rows."""
         added = TextColumn.of(texts)

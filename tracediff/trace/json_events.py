@@ -223,7 +223,6 @@ class ChromeTrace(Generic[E]):
         kind = msgspec.convert(parsed, _Kind, strict=False)
         if not wanted(kind.ph, kind.cat):
             return []
-        parsed = _clean(parsed)
         try:
             return [msgspec.convert(parsed, self._event)]
         except (msgspec.ValidationError, RecursionError) as error:
@@ -293,7 +292,7 @@ class _Bounded:
 def _parsed(text: bytes) -> Any:
     """Return what JSON says that only Python takes (NaN, lone surrogates, bytes that are no text); None for no JSON."""
     try:
-        return json.loads(text.decode("utf-8", errors="replace"))
+        return _clean(json.loads(text.decode("utf-8", errors="replace")))
     except (ValueError, RecursionError):
         return None
 
@@ -313,7 +312,9 @@ def _well_formed(values: dict[str, Any], kind: Any) -> dict[str, Any]:
 
 
 def _clean(value: Any) -> Any:
-    """Replace lone surrogates at the first two levels: names and categories."""
+    """Return parsed JSON without lone surrogates."""
     if isinstance(value, str):
         return without_surrogates(value)
-    return {key: without_surrogates(each) if isinstance(each, str) else each for key, each in value.items()}
+    if isinstance(value, dict):
+        return {without_surrogates(key): _clean(each) for key, each in value.items()}
+    return [_clean(each) for each in value] if isinstance(value, list) else value

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import pyarrow
 
 _ROWS_PER_CHUNK = 65536
+#: Repeated values take next to no room in Parquet; times do, so that no real file has more rows than this.
+_MOST_ROWS_OF_ANY_FILE, _MOST_ROWS_PER_BYTE = 1_000_000, 16
 
 
 def is_parquet_export(path: Path) -> bool:
@@ -50,13 +52,20 @@ class _ParquetExport:
         self.path = path
         self._columns: dict[str, frozenset[str]] = {}
 
-    def _open(self, table: str) -> Any:
+    def _open(self, table: str, text: str | None = None) -> Any:
+        """Open the file of a table; its column `text` is read as codes of distinct texts."""
         import pyarrow.parquet  # noqa: PLC0415
 
+        path = self.path / f"{table}.parquet"
         try:
-            return pyarrow.parquet.ParquetFile(self.path / f"{table}.parquet")
-        except (pyarrow.ArrowException, OSError) as error:
+            file = pyarrow.parquet.ParquetFile(path, read_dictionary=[text] if text else None)
+            if file.metadata.num_rows > max(_MOST_ROWS_OF_ANY_FILE, _MOST_ROWS_PER_BYTE * path.stat().st_size):
+                raise TracediffError(
+                    f"{path} states more rows than a file of its size holds", "export the report again"
+                )
+        except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
             raise self._damaged(table, error) from error
+        return file
 
     def _damaged(self, table: str, error: Exception) -> TracediffError:
         reason = " ".join(str(error).split())[:200]
@@ -82,32 +91,34 @@ class _ParquetExport:
         text = text if text and self.has(table, text) else None
         wanted = [*present, *([text] if text else [])]
         try:
-            for batch in self._open(table).iter_batches(batch_size=_ROWS_PER_CHUNK, columns=wanted):
+            for batch in self._open(table, text).iter_batches(batch_size=_ROWS_PER_CHUNK, columns=wanted):
                 count = batch.num_rows
                 rows = Rows(
                     rowid=np.zeros(count, dtype=np.int64),
                     integers={
-                        column: _integers(batch.column(column))
+                        column: self._integers(table, batch.column(column))
                         if column in present
                         else np.full(count, NULL, dtype=np.int64)
                         for column in columns
                     },
-                    text=TextColumn.of([_text(value) for value in batch.column(text).to_pylist()]) if text else None,
+                    text=_texts(batch.column(text)) if text else None,
                     apart=np.zeros(0, dtype=np.int64),
                 )
                 yield checked(rows, self.path, table)
-        except (pyarrow.ArrowException, OSError) as error:
+        except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
             raise self._damaged(table, error) from error
 
     def small(self, table: str, *columns: str) -> list[tuple[object, ...]]:
-        """Return a small table's columns, all rows."""
+        """Return columns of a table that describes the export; its first rows, if it has more than one would expect."""
         import pyarrow  # noqa: PLC0415
 
         try:
-            whole = self._open(table).read(columns=list(columns)).to_pydict()
-        except (pyarrow.ArrowException, OSError) as error:
+            batches = self._open(table).iter_batches(batch_size=_ROWS_PER_CHUNK, columns=list(columns))
+            first = next(batches, None)
+            values = [] if first is None else [_objects(first.column(column)) for column in columns]
+        except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
             raise self._damaged(table, error) from error
-        return list(zip(*(whole[column] for column in columns), strict=True))
+        return list(zip(*values, strict=True))
 
     def count(self, table: str) -> int:
         """Return the number of a table's rows, 0 where the export lacks it."""
@@ -117,17 +128,33 @@ class _ParquetExport:
         """Return the text of each string id."""
         return strings_by_id(self, ids)
 
+    def _integers(self, table: str, column: pyarrow.Array) -> Int64:
+        import pyarrow  # noqa: PLC0415
 
-def _integers(column: pyarrow.Array) -> Int64:
+        if not pyarrow.types.is_integer(column.type):
+            return np.full(len(column), NULL, dtype=np.int64)
+        signed = column.cast(pyarrow.int64(), safe=False)
+        values: Int64 = signed.fill_null(NULL).to_numpy(zero_copy_only=False)
+        if int((values == NULL).sum()) != column.null_count:
+            raise TracediffError(f"{self.path}: {table} holds the number {NULL}", "export the report again")
+        return values
+
+
+def _texts(column: pyarrow.DictionaryArray) -> TextColumn | None:
     import pyarrow  # noqa: PLC0415
 
-    if not pyarrow.types.is_integer(column.type):
-        return np.full(len(column), NULL, dtype=np.int64)
-    values: Int64 = column.cast(pyarrow.int64(), safe=False).fill_null(NULL).to_numpy(zero_copy_only=False)
+    if not pyarrow.types.is_dictionary(column.type):
+        return None
+    index = column.indices.cast(pyarrow.int64()).fill_null(-1).to_numpy(zero_copy_only=False)
+    return TextColumn.of([*column.dictionary.cast(pyarrow.binary()).to_pylist(), None]).picked(index)
+
+
+def _objects(column: pyarrow.Array) -> list[object]:
+    """Return values as Python objects, whatever bytes a text holds."""
+    import pyarrow  # noqa: PLC0415
+
+    if pyarrow.types.is_string(column.type) or pyarrow.types.is_large_string(column.type):
+        raw = column.cast(pyarrow.large_binary()).to_pylist()
+        return [None if each is None else each.decode("utf-8", errors="replace") for each in raw]
+    values: list[object] = column.to_pylist()
     return values
-
-
-def _text(value: object) -> bytes | None:
-    if isinstance(value, bytes):
-        return value
-    return value.encode("utf-8", errors="replace") if isinstance(value, str) else None
