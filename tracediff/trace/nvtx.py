@@ -259,7 +259,10 @@ def find_ranges(events: Events, phase_names: frozenset[str] = frozenset()) -> Ra
 
 def _in_layers_of_callers(text: Int32, parent: Int64, texts: tuple[str, ...]) -> tuple[Int32, tuple[str, ...]]:
     """Return the texts of ranges (modules that blocks share in the block of the range around them), and all texts."""
-    layer = np.array([NONE if (each := layer_of(text)) is None else each for text in texts] + [NONE], dtype=np.int64)
+    layer = np.full(len(texts), NONE, dtype=np.int64)
+    for code in distinct_of(text.astype(np.int64)).tolist():
+        number = layer_of(texts[code])
+        layer[code] = NONE if number is None else number
     called = np.flatnonzero(parent != NONE)
     own, around = layer[text[called]], layer[text[parent[called]]]
     shared = called[(own != NONE) & (around != NONE) & (own != around)]
