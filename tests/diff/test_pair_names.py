@@ -22,7 +22,7 @@ def test_a_module_that_is_named_differently_is_paired_between_the_same_neighbour
     paired = pair_names(a, b)
     assert names(paired) == names(a)
     assert paired.notes == (
-        "names of this trace alone, compared by their place: LlamaFlashAttention2 as LlamaAttention",
+        "names that only this trace has, compared by place: LlamaFlashAttention2 as LlamaAttention",
     )
     assert [(row.module, len(row.a), len(row.b)) for row in diff_tables(a, b).rows] == [
         ("q", 1, 1),

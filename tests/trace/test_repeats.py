@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tracediff.trace.repeats import Sequence, find_runs
+from tracediff.trace.repeats import KernelSequence, find_runs
 
 #: A block in letters: n norms, products are capital, f is attention, others compute element by element.
 BLOCK = "nQKVrfOanGsUmDa"
@@ -20,7 +20,7 @@ def sequence(letters, groups=None, executions=None):
     codes = {}
     code = np.array([codes.setdefault(each, len(codes)) for each in letters], dtype=np.int64)
     kind = [str(each)[0] for each in letters]
-    return Sequence(
+    return KernelSequence(
         code=code,
         name=code,
         is_product=np.array([each.isupper() for each in kind], dtype=bool),
@@ -117,7 +117,7 @@ def test_a_kernel_more_in_a_block_belongs_to_that_block(seed):
 
 @given(st.integers(1, len(BLOCK) - 2), st.integers(1, 10))
 def test_a_kernel_less_in_a_block_shortens_that_block(missing, where):
-    if BLOCK[missing] == "f" or BLOCK[missing].isupper():
+    if BLOCK[missing] == "f":  # without attention it would be no block
         return
     odd = BLOCK[:missing] + BLOCK[missing + 1 :]
     letters, bounds = steps([BLOCK] * where + [odd] + [BLOCK] * (12 - where))

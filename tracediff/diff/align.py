@@ -1,9 +1,8 @@
 """Align two kernel sequences: a longest common subsequence in which equal kernels weigh most.
 
-Within one module the order of launches is what it does, so kernels are never matched across each other. Kernels that
-differ may still stand for each other (a GEMM for the GEMM at its place) where they have the same role; the alignment
-takes as many equal kernels as it can, then as many of the same role, of the same family where there is a choice. What
-finds no counterpart is one-sided.
+Within a module the order of launches matters, so matches never cross. Kernels that differ may still be matched (a GEMM
+with the GEMM in its place) if they have the same role: the alignment takes as many equal kernels as it can, then as
+many of the same role, of the same family where there is a choice. What finds no counterpart is one-sided.
 
 Time and memory grow with the product of the lengths, so long sequences (a trace without ranges) are aligned window by
 window: linear in their length, and best within a window.
@@ -23,7 +22,7 @@ Aligned = list[tuple[Kernel | None, Kernel | None]]
 #: Kernels of each side that are aligned at once; 32 MiB of weights.
 _WINDOW = 2048
 
-#: An equal kernel outweighs all lesser matches that a window could hold in its place; a role alone weighs least.
+#: An equal kernel outweighs all weaker matches that fit into a window; the role alone weighs least.
 _SAME_NAME, _SAME_FAMILY, _SAME_ROLE = 10_000_000, 2_049, 2_048
 _NO_ROLE = -1
 
@@ -45,7 +44,7 @@ def align(a: Sequence[Kernel], b: Sequence[Kernel]) -> Aligned:
 def _align_middle(a: Sequence[Kernel], b: Sequence[Kernel]) -> Aligned:
     result: Aligned = []
     while len(a) > _WINDOW or len(b) > _WINDOW:
-        # The second half of a window knows too little of what follows it: only the first half is kept.
+        # What follows the window may change the matches in its second half, so only the first half is kept.
         window = _align_window(a[:_WINDOW], b[:_WINDOW])
         done_a = done_b = 0
         for left, right in window:

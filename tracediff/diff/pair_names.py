@@ -1,8 +1,8 @@
 """Pair by place what two traces name differently.
 
-Phases and modules are compared by name. A name that one trace alone has (a length in it, another class of module or
-another compiled region) still has a place: between two names that both have. Where as many names are left at one place
-on either side, and what runs there is of the same sort, they are taken for one another, in order; and that is said.
+Phases and modules are compared by name. A name that only one trace has (it holds a length, or names another class of
+module) still has a place: between two names that both traces have. If both traces have equally many such names at one
+place, and the same sort of kernels runs there, they are paired in order, and a note says so.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _SORTS = ("gemm", "attention")
 
 
 def pair_names(a: KernelTable, b: KernelTable) -> KernelTable:
-    """Return b with names of a for phases and modules that b alone has, where they stand at the place of a's.
+    """Return b with phases and modules that only b has renamed to those of a that have the same place.
 
     Args:
         a, b: The traces; `a` is the reference.
@@ -48,7 +48,7 @@ def pair_names(a: KernelTable, b: KernelTable) -> KernelTable:
         return b
     pairs = ", ".join(f"{shorten(of_b, 40)} as {shorten(of_a, 40)}" for of_b, of_a in told[:_TOLD])
     more = f" and {len(told) - _TOLD:,} more" if len(told) > _TOLD else ""
-    note = f"names of this trace alone, compared by their place: {pairs}{more}"
+    note = f"names that only this trace has, compared by place: {pairs}{more}"
     return replace(b, keys=tuple(renamed[key] for key in b.keys), notes=(*b.notes, note))
 
 
@@ -59,7 +59,7 @@ def _share_modules(a: Sequence[RangeKey], b: Sequence[RangeKey]) -> bool:
 
 
 def _modules_by_place(a: Mapping[str, object], b: Mapping[str, object]) -> dict[str, str]:
-    """Return modules of a by modules of b that stand at their place; given is what must be equal for that."""
+    """Return modules of a by modules of b that have the same place; the values given must be equal."""
     return _by_place(list(a), list(b), lambda of_a, of_b: a[of_a] == b[of_b])
 
 
@@ -81,7 +81,7 @@ def _sorts(table: KernelTable) -> dict[RangeKey, tuple[bool, ...]]:
 
 
 def _by_place(a: Sequence[str], b: Sequence[str], alike: Callable[[str, str], bool]) -> dict[str, str]:
-    """Return names of a by names of b: those in one sequence alone that stand between the same names in both."""
+    """Return names of a by names of b: those that only one sequence has, between the same two names in both."""
     both = set(a) & set(b)
     gaps_a, gaps_b = _gaps(a, both), _gaps(b, both)
     pairs: dict[str, str] = {}

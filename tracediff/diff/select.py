@@ -1,8 +1,8 @@
 """Which kernels of the traces are compared: every kind of execution of each phase once.
 
-The last execution of each kind stands for it, as far from warm-up as can be, and says how often the kind ran. Kinds are
-compared with their counterparts in the other trace, whatever their order. What has no counterpart is counted, and so is
-everything else that is left out: "the same" may be said only of what was compared.
+Each kind is compared by its last execution, the one furthest from warm-up. Kinds are paired with their counterparts in
+the other trace, whatever their order. What has no counterpart is counted, and so is everything else that is left out:
+only what was compared may be called the same.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def select(tables: Sequence[KernelTable], phases: Collection[str] = ()) -> tuple
 
     Args:
         tables: One trace or two.
-        phases: Only these phases (`decode` stands for every `decode[…]`); all when empty.
+        phases: Only these phases (`decode` means every `decode[…]`); all when empty.
 
     Raises:
         TracediffError: A named phase is in none of the traces.

@@ -65,7 +65,7 @@ class Collected:
         self.not_compared.append(NotCompared(why=why, phase=phase, executions=executions, kernels=kernels))
 
     def unnamed(self, kernels: Int64) -> npt.NDArray[np.bool_]:
-        """Return which kernels stand directly under their phase."""
+        """Return which kernels are directly under their phase."""
         return np.array([not key.module for key in self.table.keys], dtype=np.bool_)[self.table.key[kernels]]
 
     def add(self, part: Part, by_role: bool) -> None:

@@ -1,8 +1,8 @@
 """Steps and layers of kernels that no range names: found by their repetition, and named by their place.
 
-A run of repeated blocks is one step (a forward: a prefill, a decode step). What stands between two runs is the end of
-one step (last norm, head, sampling) and the beginning of the next (embedding, rotary angles): kernels that also stand
-before the first run begin a step. Inside a step a kernel is named by the products around it, so that the same place has
+A run of repeated blocks is one step (a forward: a prefill, a decode step). Between two runs come the end of one step
+(last norm, head, sampling) and the beginning of the next (embedding, rotary angles): kernels that also come before the
+first run begin a step. Inside a step a kernel is named by the products around it, so that the same place has
 the same name in every block, step and trace, whatever kernels run there:
 
 | name | kernels |
@@ -18,24 +18,24 @@ the same name in every block, step and trace, whatever kernels run there:
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence as Several
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
 from tracediff.kernels import KernelName
-from tracediff.trace.repeats import Bool, Run, Sequence, find_runs
+from tracediff.trace.repeats import Bool, KernelSequence, Run, find_runs
 from tracediff.trace.table import Int32, Int64
 
-#: Attention without a kernel of its own: softmax between two products. That of a router chooses experts.
+#: Attention without a kernel of its own is a softmax between two products. A router's softmax chooses experts.
 _SOFTMAX = re.compile(r"softmax", re.IGNORECASE)
 _CHOOSES = re.compile(r"top_?k|sort|moe|router|expert", re.IGNORECASE)
 _LONGEST_ATTENTION = 24
 _INPUT, _OUTPUT = -1, -2
 _KINDS = 5
 _GEMM, _ATTENTION, _BEFORE_GEMM, _BEFORE_ATTENTION, _END = range(_KINDS)
-#: Products of one block that are told apart.
+#: So many products of one block are told apart.
 _MOST_NUMBER = 100_000
 
 
@@ -45,7 +45,7 @@ class Blocks:
 
     Attributes:
         step: Number of the step each kernel belongs to, -1 for none.
-        in_block: Whether it stands in one of the step's blocks.
+        in_block: Whether it belongs to one of the step's blocks.
         module: Code of its place in `modules`, -1 for none.
         modules: The places.
         steps: Number of steps.
@@ -61,9 +61,9 @@ class Blocks:
 
 
 def find_blocks(
-    parsed: Several[KernelName],
+    parsed: Sequence[KernelName],
     name: Int32,
-    launch: Several[Int32],
+    launch: Sequence[Int32],
     group: Int64,
     execution: Int64,
     thread: Int32,
@@ -83,7 +83,7 @@ def find_blocks(
     by_products = _attention_by_products(parsed, name, is_product)
     is_attention = (roles == "attention")[name] | by_products
     is_product &= ~by_products
-    whole = Sequence(
+    whole = KernelSequence(
         code=_code(name, launch),
         name=name.astype(np.int64),
         is_product=is_product,
@@ -115,8 +115,8 @@ def find_blocks(
     return Blocks(step=step, in_block=in_block, module=module, modules=modules, steps=steps, layers=layers)
 
 
-def _attention_by_products(parsed: Several[KernelName], name: Int32, is_product: Bool) -> Bool:
-    """Return which kernels are attention written out: a product, softmax, a product, and what is between them."""
+def _attention_by_products(parsed: Sequence[KernelName], name: Int32, is_product: Bool) -> Bool:
+    """Return which kernels are attention step by step: a product, softmax, a product, and what lies between."""
     found = np.zeros(len(name), dtype=np.bool_)
     softmax = np.array([_SOFTMAX.search(each.name) is not None for each in parsed], dtype=np.bool_)[name]
     chooses = np.array([_CHOOSES.search(each.name) is not None for each in parsed], dtype=np.bool_)[name]
@@ -132,7 +132,7 @@ def _attention_by_products(parsed: Several[KernelName], name: Int32, is_product:
     return found
 
 
-def _code(name: Int32, launch: Several[Int32]) -> Int64:
+def _code(name: Int32, launch: Sequence[Int32]) -> Int64:
     """Return a number for each kernel that is equal where names and launch configurations are."""
     code = name.astype(np.uint64)
     for column in (axis for shape in launch for axis in shape.T):
@@ -141,7 +141,7 @@ def _code(name: Int32, launch: Several[Int32]) -> Int64:
     return code.astype(np.int64)
 
 
-def _steps(sequence: Sequence, runs: list[Run]) -> list[tuple[int, Run, int]]:
+def _steps(sequence: KernelSequence, runs: list[Run]) -> list[tuple[int, Run, int]]:
     """Return where each run's step begins, the run, and where the step ends."""
     if not runs:
         return []
@@ -149,8 +149,8 @@ def _steps(sequence: Sequence, runs: list[Run]) -> list[tuple[int, Run, int]]:
     head, tail = name[: runs[0].starts[0]], name[runs[-1].end :]
     cuts = [_cut(name[before.end : after.starts[0]], head, tail) for before, after in pairwise(runs)]
     between = [after.starts[0] - before.end for before, after in pairwise(runs)]
-    # What precedes the first step is mostly set-up, and what follows the last one other work: as much of each is taken
-    # as the steps between have, and where there is one step alone no more than a block.
+    # Most of what precedes the first step is set-up. No more of it is taken than other steps have before their blocks
+    # (and likewise after the last step); where there is only one step, no more than the length of a block.
     block = runs[0].starts[1] - runs[0].starts[0]
     most_before = max((length - cut for length, cut in zip(between, cuts, strict=True)), default=block)
     most_after = max(cuts, default=block)
@@ -182,7 +182,7 @@ def _cut(between: Int64, head: Int64, tail: Int64) -> int:
     return ends or len(between)
 
 
-def _places(sequence: Sequence, run: Run, first: int) -> Int64:
+def _places(sequence: KernelSequence, run: Run, first: int) -> Int64:
     """Return a number for the place of each kernel of a step: its block (or before, after them), what it is.
 
     Args:
@@ -194,7 +194,7 @@ def _places(sequence: Sequence, run: Run, first: int) -> Int64:
     bounds = np.array([*run.starts, run.end], dtype=np.int64) - first
     segment = np.searchsorted(bounds, np.arange(count), side="right") - 1
     block = np.where(segment < 0, _INPUT, np.where(segment >= len(run.starts), _OUTPUT, segment))
-    # Attention may take several kernels; with no product between them they are one.
+    # Attention may take several kernels: they are one place unless a product lies between them.
     products = np.cumsum(sequence.is_product)
     attentions = np.flatnonzero(sequence.is_attention)
     again = np.zeros(count, dtype=np.bool_)

@@ -5,20 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from tracediff.trace.table import Int64
 
+UInt64 = npt.NDArray[np.uint64]
+
+#: An odd number without pattern: multiplying by it spreads codes over 64 bits.
+_MIX = np.uint64(0x9E3779B97F4A7C15)
 #: After a deviation half a block must be as usual again, but no fewer and no more kernels than these.
 _LEAST_AGREEING, _MOST_AGREEING = 3, 8
+#: So few kernels may be other, missing or more than usual whatever they compute.
+_FEW = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """A repeated block, begun anywhere in it.
+    """A repeated block; it may begin anywhere in what a person would call the block.
 
     Attributes:
         name: Code of each kernel's name.
-        weight: How much each kernel says of whether the block was run at all (attention, products); 0 for most.
+        weight: How much each kernel computes: attention most, products some, others nothing.
     """
 
     name: Int64
@@ -28,15 +35,24 @@ class Block:
         return len(self.name)
 
     def backwards(self) -> Block:
-        """Return the block as it is met from its end."""
+        """Return the block read from its end."""
         return Block(name=self.name[::-1], weight=self.weight[::-1])
 
 
-def follow(name: Int64, weight: Int64, block: Block) -> Int64:
-    """Return how many kernels of the block's repetition have been passed before each kernel, and at the end.
+def grams(codes: Int64, length: int) -> UInt64:
+    """Return a hash of each piece of so many codes in a row; none where there are fewer codes."""
+    count = max(len(codes) - length + 1, 0)
+    result = np.zeros(count, dtype=np.uint64)
+    for offset in range(length if count else 0):
+        result = (result ^ codes[offset : offset + count].astype(np.uint64)) * _MIX
+        result ^= result >> np.uint64(29)
+    return result
 
-    The sequence begins where the block does. Where kernels deviate, the shortest way back into the block is taken; the
-    sequence ends where there is none, or where kernels of the block that compute would be left out for it.
+
+def follow(name: Int64, weight: Int64, block: Block) -> Int64:
+    """Follow the repeated block from the beginning of a sequence, for as long as it goes on.
+
+    Where kernels deviate, the first way back into the block is taken. The repetition ends where there is none.
 
     Args:
         name: Code of each kernel's name.
@@ -44,7 +60,8 @@ def follow(name: Int64, weight: Int64, block: Block) -> Int64:
         block: The block.
 
     Returns:
-        Counts for the kernels that belong to the repetition, and one more for its end.
+        For each kernel that belongs to the repetition, how many kernels of the block came before it, counted on through
+        all its repeats; and one more such count for the end.
     """
     passed: list[Int64] = []
     place = count = 0
@@ -76,29 +93,24 @@ def _agreeing(name: Int64, block: Int64, count: int) -> int:
 
 
 def _way_back(name: Int64, weight: Int64, block: Block, count: int) -> tuple[int, int] | None:
-    """Return how many kernels of the sequence and of the block to pass until both agree again, None if they do not.
+    """Return how many kernels of the sequence and of the block to skip until both agree again, None if they do not.
 
-    The first place in the sequence where the block goes on decides: where what lies between is not about as long as
-    what it replaces, or does not compute about as much, the repetition has ended.
+    The first place in the sequence where the block goes on decides. If what is skipped there is not about as long as
+    what it replaces, or does not compute about as much, then the repetition has ended.
     """
     length = len(block)
     agreement = min(_MOST_AGREEING, max(_LEAST_AGREEING, length // 2))
-    reach = length + length // 2
-    there = name[: reach + agreement]
-    if len(there) < agreement:
-        return None
-    ahead = np.take(block.name, np.arange(count, count + reach + agreement), mode="wrap")
-    agree = np.ones((len(there) - agreement + 1, reach + 1), dtype=np.bool_)
-    for offset in range(agreement):
-        agree &= there[offset : offset + len(agree), None] == ahead[offset : offset + reach + 1]
-    places = np.flatnonzero(agree.any(axis=1))
+    reach = length + length // 4
+    there = grams(name[: reach + agreement], agreement)
+    ahead = grams(np.take(block.name, np.arange(count, count + reach + agreement), mode="wrap"), agreement)
+    places = np.flatnonzero(np.isin(there, ahead))
     if not len(places):
         return None
     other = int(places[0])
-    missing = np.flatnonzero(agree[other])
+    missing = np.flatnonzero(ahead == there[other])
     computed = np.r_[0, np.cumsum(np.take(block.weight, np.arange(count, count + reach), mode="wrap"))][missing]
     difference = abs(computed - int(weight[:other].sum()))
-    wanted = difference <= computed // 4
+    wanted = (difference <= computed // 4) | (np.maximum(other, missing) <= _FEW)
     wanted &= abs(other - missing) <= np.maximum(_LEAST_AGREEING, missing // 2)
     missing = missing[wanted]
     if not len(missing):

@@ -21,7 +21,7 @@ WHOLE_GRAPHS = "CUPTI_ACTIVITY_KIND_GRAPH_TRACE"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capture:
-    """Where the graph nodes of kernels were made, as far as the trace says.
+    """Where the graph nodes of kernels were created, if the trace says so.
 
     Attributes:
         kernel: Indices of the kernels.
@@ -48,7 +48,7 @@ def read_captures(export: Source, kernel: Int64, process: Int64, node: Int64) ->
         return Capture(kernel=nothing, thread=nothing, moment=nothing)
     events = whole_columns(export, NODES, ("start", "globalTid", "graphNodeId", "originalGraphNodeId"))
     event_process = events["globalTid"] & ~THREAD_BITS
-    if (process == NULL).any():  # one process, as far as anyone can tell
+    if (process == NULL).any():  # the export does not say, so one process is assumed
         process, event_process = np.zeros_like(process), np.zeros_like(event_process)
     copied = np.flatnonzero(events["originalGraphNodeId"] != NULL)
     # All nodes that are named anywhere, one number per (process, id).

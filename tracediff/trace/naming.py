@@ -53,7 +53,7 @@ _HASH = re.compile(
 )
 #: What is compiled is told apart by its place; a request or a session is one of many.
 _COMPILED = re.compile(r"graph|compiled", re.IGNORECASE)
-#: So many texts that differ in amounts alone are as many things.
+#: Up to so many texts that differ only in amounts are different things.
 _FEW = 3
 _LONGEST_PATTERN = 1000
 _EXAMPLES = 3
@@ -100,7 +100,7 @@ def name_ranges(texts: tuple[str, ...], is_range: list[bool], naming: Naming) ->
         naming: What the user says of them.
 
     Raises:
-        TracediffError: A pattern of the user's is no regular expression.
+        TracediffError: A pattern is not a valid regular expression.
     """
     range_pattern, phase_pattern = _compiled("--range", naming.range), _compiled("--phase-range", naming.phase)
     layer_pattern = _compiled("--layer", naming.layer)
@@ -225,7 +225,7 @@ def asked_for(text: str, naming: Naming) -> bool:
     """Return whether a pattern of the user's matches a range's text.
 
     Raises:
-        TracediffError: A pattern is no regular expression.
+        TracediffError: A pattern is not a valid regular expression.
     """
     patterns = (_compiled("--range", naming.range), _compiled("--phase-range", naming.phase))
     return any(pattern is not None and pattern.search(text) is not None for pattern in patterns)
@@ -239,7 +239,7 @@ def _compiled(option: str, pattern: str | None) -> re.Pattern[str] | None:
     try:
         return re.compile(pattern)
     except (re.error, RecursionError, OverflowError) as error:
-        raise TracediffError(f"{option} {pattern!r} is no regular expression ({error})", "check it") from None
+        raise TracediffError(f"{option} {pattern!r} is not a valid regular expression ({error})", "check it") from None
 
 
 def _group(found: re.Match[str]) -> str | None:

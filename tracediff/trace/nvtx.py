@@ -132,7 +132,7 @@ def read_events(export: Source) -> Events:
             columns = rows.integers
             keep = np.flatnonzero(np.isin(columns["eventType"], (PUSH_POP, START_END, MARK, DOMAIN)))
             keep = keep[columns["start"][keep] != NULL]
-            # A text stands in the event, or its id does; ids get codes below zero until their strings are read.
+            # An event holds its text or the text's id; ids get codes below zero until their strings are read.
             inline = texts.of_rows(rows.text, keep)
             distinct = distinct_of(columns["textId"][keep])
             codes = np.array([ids.setdefault(value, len(ids)) for value in distinct.tolist()], dtype=np.int32)

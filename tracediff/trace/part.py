@@ -1,4 +1,4 @@
-"""Part of a trace: one process, one GPU, one iteration. And what became of every kernel."""
+"""Choose a part of a trace (a process, a GPU, an iteration), and explain what each kernel was attributed to."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _RECORD = "tracediff record -- COMMAND pushes one for every module"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """Which kernels of a trace are meant; None: no limit, but of several processes the first.
+    """Which kernels of a trace to keep. None means no limit, except that of several processes the first is kept.
 
     Attributes:
         rank: The process, by its place among those that ran kernels.
@@ -38,7 +38,7 @@ class Part:
 def choose(table: KernelTable, part: Part) -> KernelTable:
     """Return the part of a table; the table itself where that is all of it.
 
-    Ranks launch at the same time, so their kernels stand mixed in a table: no sequence of more than one is compared.
+    Ranks launch at the same time, so a table holds their kernels interleaved; only one rank's sequence is compared.
 
     Raises:
         TracediffError: The trace has no such part.
@@ -79,7 +79,7 @@ def take(table: KernelTable, keep: npt.NDArray[np.bool_], notes: tuple[str, ...]
     if table.shapes:
         columns["shape"] = table.shape[keep]
     keys, columns["key"] = np.unique(columns["key"], return_inverse=True)
-    # Keys stand in order of first launch, in a part as well.
+    # In a part, too, keys are in order of first launch.
     first = np.full(len(keys), len(columns["key"]), dtype=np.int64)
     first[columns["key"][::-1]] = np.arange(len(columns["key"]) - 1, -1, -1)
     order = np.argsort(first)
@@ -98,7 +98,7 @@ def explain_coverage(table: KernelTable) -> list[str]:
         f"  {covered.in_module:,} in a module: a range below a phase, or a block that repeats",
         f"  {covered.in_phase_only:,} directly under a phase, in no range below it",
         f"  {covered.outside_ranges:,} outside: no range was open when they were launched",
-        f"  {covered.no_launch:,} without a launch: the trace does not hold the call that started them",
+        f"  {covered.no_launch:,} without a launch: the call that started them is not in the trace",
         f"of these, {covered.captured:,} by the capture of their CUDA graph, "
         f"{covered.from_other_threads:,} by a range of another thread, {covered.by_repetition:,} by repetition",
         *_levers(covered),
@@ -148,9 +148,9 @@ def _coverage(table: KernelTable) -> Coverage:
     in_module = sum(count for key, count in zip(table.keys, counts, strict=True) if key.module)
     in_phase = sum(count for key, count in zip(table.keys, counts, strict=True) if key.phase is not None) - in_module
     outside = np.array([key.phase is None for key in table.keys], dtype=np.bool_)[table.key]
-    # A launch begins before its kernel; where there is none, the kernel's start stands for it.
+    # A launch begins before its kernel. A kernel without one has its own start in that column.
     no_launch = int((outside & (table.launch_ns == table.start_ns)).sum())
-    # How many of the part came by way of graphs and other threads was counted for the whole trace alone.
+    # What came from graphs, other threads or repetition was only counted for the whole trace.
     return Coverage(
         kernels=len(table),
         in_module=in_module,

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from tracediff.trace.columns import count_up_to
 from tracediff.trace.table import Int64, RangeKey
 
-#: What tracediff's own captures name their phases; in those the phases stand inside an outer `run` range.
+#: Phases in tracediff's own captures; there, a range `run` is around them.
 OWN_PHASE = re.compile(r"prefill|decode\[\d+\]")
 _BLOCK = re.compile(
     r"(?:^|[./])(?:layers?|blocks?|h)[.\[/](\d{1,9})(?:[.\]/]|$)"

@@ -3,11 +3,10 @@
 1. *Periods*: how far back the same few kernels were launched last. In a run of equal blocks that is one block, nearly
    everywhere.
 2. *Runs*: stretches that repeat with such a period at least three times in a row.
-3. *Blocks*: a run begins where its repetition does, unless that is in the middle of a block. A normalisation at the end
-   of its blocks that the kernel before the run answers to (fused with the residual sum, it differs in the first block)
-   begins a block, and what follows a product up to the residual sum ends one.
-4. *Deviating blocks*: what lies between two runs of the same blocks, before the first or after the last, and holds
-   mostly the same kernels (another kernel in one layer, dense layers before those with experts).
+3. *Deviating blocks*: runs are followed in both directions past kernels that are other, missing or more than usual.
+4. *Bounds*: a block begins where the repetition does, unless the kernels say otherwise. A norm begins a block: fused
+   with the residual sum of the block before, it is another kernel in the first block, so the repetition begins after
+   it. And what follows a product, up to the residual sum, ends a block.
 
 Every step passes over the sequence a bounded number of times.
 """
@@ -22,34 +21,34 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from tracediff.trace.follow import Block, follow
+from tracediff.trace.follow import Block, follow, grams
 from tracediff.trace.table import Int64
 
 Bool = npt.NDArray[np.bool_]
 
-#: Kernels that are looked for together.
+#: A place is recognised by so many kernels in a row.
 _GRAM = 4
 _SHORTEST, _LONGEST = 2, 4096
-#: A block must stand so often in a row.
+#: A block must run so often in a row.
 _REPEATS = 3
-#: Periods that are tried, and what of the sequence is looked at to find them.
+#: How many periods are tried, and how many kernels are searched for them.
 _CANDIDATES, _LOOKED_AT = 16, 400_000
 #: A shorter period is preferred to a longer one (a multiple, a whole forward) that covers little more.
 _NEARLY = 0.5
-#: Kinds of blocks that are looked for: those of a prefill, of a decode step, of a draft model, …
+#: How many kinds of blocks are looked for: those of a prefill, of a decode step, of a draft model, …
 _ROUNDS = 8
-#: Kinds of blocks that cover less than such a part of what the first covers are not looked for.
+#: The search ends at a kind of block that covers less than this fraction (1/50) of what the first one covers.
 _NEGLIGIBLE = 50
-#: A period of several blocks, of which some deviate regularly, is cut where so much of it repeats.
+#: A period is cut into as many as 8 blocks if 80 % of their kernels are equal: every other layer may differ regularly.
 _MOST_PARTS, _NEARLY_EQUAL = 8, 0.8
-#: What a kernel of attention counts, in products.
+#: What attention counts, in products, where the computing of two pieces is compared: a block has one.
 _ATTENTION = 100
-#: How much of a block that lacks something that computes must be kernels of the usual block.
+#: A stretch between two runs is a block that lost a product if so much of it is the usual block's.
 _BROKEN = 0.75
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sequence:
+class KernelSequence:
     """Kernels in the order in which one thread launched them.
 
     Attributes:
@@ -85,9 +84,9 @@ class Sequence:
             for each in (self.group, self.execution)
         )
 
-    def take(self, kernels: Int64 | slice) -> Sequence:
+    def take(self, kernels: Int64 | slice) -> KernelSequence:
         """Return some kernels, in that order."""
-        return Sequence(
+        return KernelSequence(
             code=self.code[kernels],
             name=self.name[kernels],
             is_product=self.is_product[kernels],
@@ -112,7 +111,7 @@ class Run:
     end: int
 
 
-def find_runs(sequence: Sequence) -> list[Run]:
+def find_runs(sequence: KernelSequence) -> list[Run]:
     """Find runs of repeated blocks, in order; none where nothing that computes repeats three times in a row."""
     free = np.ones(len(sequence.code), dtype=np.bool_)
     found: list[Run] = []
@@ -128,7 +127,7 @@ def find_runs(sequence: Sequence) -> list[Run]:
     return _joined(sequence, sorted(found, key=lambda run: run.starts[0]))
 
 
-def _runs_of_best_period(sequence: Sequence, free: Bool) -> tuple[list[Run], int]:
+def _runs_of_best_period(sequence: KernelSequence, free: Bool) -> tuple[list[Run], int]:
     """Return the runs of the period that covers most of what is free, and how much that is."""
     needs_attention = bool(sequence.is_attention[free].sum() >= _REPEATS)
     best: dict[int, list[tuple[int, int]]] = {}
@@ -152,8 +151,8 @@ def _runs_of_best_period(sequence: Sequence, free: Bool) -> tuple[list[Run], int
     return runs, covered[period]
 
 
-def _follow_from(sequence: Sequence, free: Bool, spans: list[tuple[int, int]], period: int) -> list[Run]:
-    """Return the runs, of free kernels, around stretches that are known to repeat.
+def _follow_from(sequence: KernelSequence, free: Bool, spans: list[tuple[int, int]], period: int) -> list[Run]:
+    """Return the runs of free kernels around stretches that are known to repeat.
 
     Args:
         sequence: All kernels.
@@ -175,8 +174,8 @@ def _follow_from(sequence: Sequence, free: Bool, spans: list[tuple[int, int]], p
     return runs
 
 
-def _alike(sequence: Sequence, free: Bool, run: Run) -> list[tuple[int, int]]:
-    """Return where in what is free the usual block of a run stands."""
+def _alike(sequence: KernelSequence, free: Bool, run: Run) -> list[tuple[int, int]]:
+    """Return where the usual block of a run occurs among the free kernels."""
     blocks = list(pairwise([*run.starts, run.end]))
     usual = Counter(end - start for start, end in blocks).most_common(1)[0][0]
     first = next(start for start, end in blocks if end - start == usual)
@@ -186,8 +185,8 @@ def _alike(sequence: Sequence, free: Bool, run: Run) -> list[tuple[int, int]]:
     return [(place, place + usual) for place in places.tolist()]
 
 
-def _walls(sequence: Sequence, free: Bool, period: int) -> Int64:
-    """Return the places no run crosses: bounds of what is taken, and of graphs and executions of several blocks."""
+def _walls(sequence: KernelSequence, free: Bool, period: int) -> Int64:
+    """Return the places that no run may cross: bounds of other runs, and of graphs and executions of several blocks."""
     walls = [np.array([0, len(free)]), np.flatnonzero(np.diff(free)) + 1]
     for edges in sequence.stretches:
         long = np.flatnonzero(np.diff(edges) >= _REPEATS * period)
@@ -195,8 +194,8 @@ def _walls(sequence: Sequence, free: Bool, period: int) -> Int64:
     return np.unique(np.concatenate(walls))
 
 
-def _weight(sequence: Sequence, free: Bool) -> Bool:
-    """Return which kernels count when periods are compared: what every block has and little else does."""
+def _weight(sequence: KernelSequence, free: Bool) -> Bool:
+    """Return which kernels count when periods are compared: those that every block has and little else."""
     if sequence.is_attention[free].any():
         return sequence.is_attention
     return sequence.is_product if sequence.is_product[free].any() else np.ones(len(free), dtype=np.bool_)
@@ -205,14 +204,8 @@ def _weight(sequence: Sequence, free: Bool) -> Bool:
 def _candidates(code: Int64, free: Bool) -> list[int]:
     """Return the distances at which the same few kernels are launched again most often, the shorter first."""
     head = code[:_LOOKED_AT]
-    count = len(head) - _GRAM + 1
-    if count < _REPEATS * _SHORTEST:
-        return []
-    gram = np.zeros(count, dtype=np.uint64)
-    for offset in range(_GRAM):
-        gram = (gram ^ head[offset : offset + count].astype(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
-        gram ^= gram >> np.uint64(29)
-    where = np.flatnonzero(free[:count])
+    gram = grams(head, _GRAM)
+    where = np.flatnonzero(free[: len(gram)])
     order = where[np.argsort(gram[where], kind="stable")]
     distance = np.diff(order)[gram[order[1:]] == gram[order[:-1]]]
     distance = distance[(distance >= _SHORTEST) & (distance <= _LONGEST)]
@@ -221,7 +214,7 @@ def _candidates(code: Int64, free: Bool) -> list[int]:
     return sorted(int(each) for each in usual if counts[each])
 
 
-def _spans(sequence: Sequence, free: Bool, period: int) -> list[tuple[int, int]]:
+def _spans(sequence: KernelSequence, free: Bool, period: int) -> list[tuple[int, int]]:
     """Return where stretches of free kernels that repeat with this period, often enough, begin and end."""
     code = sequence.code
     same = (code[period:] == code[:-period]) & free[period:] & free[:-period]
@@ -238,8 +231,8 @@ def _spans(sequence: Sequence, free: Bool, period: int) -> list[tuple[int, int]]
     return spans
 
 
-def _computes(sequence: Sequence, span: tuple[int, int], period: int, needs_attention: bool) -> bool:
-    """Return whether a block of a stretch is more than one kernel again and again, and computes something."""
+def _computes(sequence: KernelSequence, span: tuple[int, int], period: int, needs_attention: bool) -> bool:
+    """Return whether the blocks of a stretch compute something, and are more than one kernel run again and again."""
     block = slice(span[0], span[0] + period)
     code = sequence.code[block]
     if (code == code[0]).all():
@@ -249,8 +242,8 @@ def _computes(sequence: Sequence, span: tuple[int, int], period: int, needs_atte
     return bool(sequence.is_product[block].any()) or not sequence.is_product.any()
 
 
-def _joined(sequence: Sequence, runs: list[Run]) -> list[Run]:
-    """Join runs that follow each other at once (dense layers, then experts) or with one broken block between."""
+def _joined(sequence: KernelSequence, runs: list[Run]) -> list[Run]:
+    """Join runs that follow each other directly (dense layers, then experts) or with one broken block between."""
     joined: list[Run] = []
     for run in runs:
         before = joined[-1] if joined else None
@@ -272,7 +265,7 @@ def _are_steps(part: Int64, before: Run, after: Run) -> bool:
     return any(part[run.starts[0]] == part[run.end - 1] for run in (before, after))
 
 
-def _is_broken_block(sequence: Sequence, before: Run, end: int) -> bool:
+def _is_broken_block(sequence: KernelSequence, before: Run, end: int) -> bool:
     """Return whether what follows a run up to `end` is as long as its last block and holds mostly the same kernels."""
     length = before.end - before.starts[-1]
     if abs(end - before.end - length) > length // 4:
@@ -282,8 +275,8 @@ def _is_broken_block(sequence: Sequence, before: Run, end: int) -> bool:
     return 2 * (usual & there).total() >= _BROKEN * (usual.total() + there.total())
 
 
-def _run(sequence: Sequence, free: Bool, start: int, period: int, bounds: tuple[int, int]) -> Run:
-    """Cut a stretch that repeats, and the deviating blocks around it, into blocks.
+def _run(sequence: KernelSequence, free: Bool, start: int, period: int, bounds: tuple[int, int]) -> Run:
+    """Return the run around a stretch that repeats, cut into blocks.
 
     Args:
         sequence: All kernels.
@@ -298,7 +291,7 @@ def _run(sequence: Sequence, free: Bool, start: int, period: int, bounds: tuple[
     before = follow(sequence.name[low:start][::-1], weight[low:start][::-1], block.backwards())
     after = follow(sequence.name[start:high], weight[start:high], block)
     begin = start - (len(before) - 1)
-    # Kernels of the repetition that have been passed before each kernel, counted from the run's first.
+    # How many kernels of the repeated block came before each kernel, counted from the run's first.
     passed = np.concatenate([before[-1] - before[:0:-1], before[-1] + after])
     length = int(passed[-1])
     shift = _belongs_to_next(sequence, free, begin, begin + len(passed) - 1, len(block))
@@ -308,7 +301,7 @@ def _run(sequence: Sequence, free: Bool, start: int, period: int, bounds: tuple[
     return Run(starts=tuple(starts[:-1].tolist()), end=int(starts[-1]))
 
 
-def _block(sequence: Sequence, start: int, period: int) -> Block:
+def _block(sequence: KernelSequence, start: int, period: int) -> Block:
     """Return the block at a place: part of the period where that nearly repeats itself (every other layer differs)."""
     name = sequence.name[start : start + period]
     for parts in range(min(_MOST_PARTS, period // _SHORTEST), 1, -1):
@@ -318,7 +311,7 @@ def _block(sequence: Sequence, start: int, period: int) -> Block:
     return Block(name=name[:period], weight=sequence.computing[start : start + period])
 
 
-def _belongs_to_before(block: Sequence, most: int) -> int:
+def _belongs_to_before(block: KernelSequence, most: int) -> int:
     """Return how many kernels at the beginning of a run end a block before it: what follows a product up to the sum.
 
     Kernels before a run that happen to be those that end its blocks (dense layers before others, a sum of embeddings)
@@ -336,7 +329,7 @@ def _belongs_to_before(block: Sequence, most: int) -> int:
     return count if count <= most else 0
 
 
-def _belongs_to_next(sequence: Sequence, free: Bool, begin: int, end: int, period: int) -> int:
+def _belongs_to_next(sequence: KernelSequence, free: Bool, begin: int, end: int, period: int) -> int:
     """Return how many kernels at the end of a run's blocks belong to the next: a norm, where one precedes the run."""
     last = begin + (end - begin) // period * period
     products = np.flatnonzero(sequence.is_product[last - period : last])

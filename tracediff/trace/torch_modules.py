@@ -2,7 +2,7 @@
 
 The profiler writes `nn.Module: Linear_7`: the class, and a number that counts its instances. Which module that is
 follows from where it was called: `Decoder.Block[1].Mlp.Linear[2]` is the third Linear that the second Block's Mlp
-calls. An index stands only where a module calls several of one class.
+calls. There is an index only where a module calls several of one class.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Kernels in no module: where they repeat in blocks, steps and blocks stand for the ranges that are missing.
+"""Kernels in no module: where they repeat in blocks, steps and blocks take the place of the missing ranges.
 
 A program may have no ranges, one around everything, or replay CUDA graphs that were captured before the recording.
 A step found in a phase is an execution of that phase, one outside every range an execution of `forward`.
