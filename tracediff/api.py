@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +18,6 @@ from tracediff.trace.part import Part, choose
 
 if TYPE_CHECKING:
     import pandas
-
-_REPORTS = frozenset({".nsys-rep", ".qdrep"})
 
 
 @dataclass(frozen=True)
@@ -128,15 +126,14 @@ def open(
     Raises:
         TracediffError: It cannot be read, or has no such part; the message says why.
     """
-    path = Path(path)
-    naming = Naming(range=range_pattern, phase=phase_pattern, layer=layer_pattern)
-    if path.suffix in _REPORTS and path.is_file():
+
+    def export(report: Path) -> Path:
         from tracediff.capture.report_cache import exported  # noqa: PLC0415 -- only reports need nsys
 
-        table = read_trace(exported(path, say), naming)
-        table = replace(table, info=replace(table.info, path=str(path)))
-    else:
-        table = read_trace(path, naming)
+        return exported(report, say)
+
+    naming = Naming(range=range_pattern, phase=phase_pattern, layer=layer_pattern)
+    table = read_trace(path, naming, export)
     return choose(table, Part(rank=rank, device=device, iteration=iteration))
 
 

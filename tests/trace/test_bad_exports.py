@@ -427,9 +427,20 @@ def test_an_empty_table_is_as_bad_as_a_missing_one(tmp_path, table, words):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("{", "it is no JSON"),
-        ("[]", "it is no JSON object"),
-        ('{"traces": 3}', "does not describe"),
+        ("{", "it is not JSON"),
+        ("[]", "Expected `object`, got `array`"),
+        ('{"traces": 3}', "Expected `array`, got `int` - at `$.traces`"),
+        (
+            '{"traces": [{"file": "trace.sqlite", "batch": "1"}]}',
+            "got `str` - at `$.traces[0].batch`",
+        ),
+        ('{"traces": [{"file": "trace.sqlite", "batch": -1}]}', ">= 0 - at `$.traces[0].batch`"),
+        ('{"tokens": 99999999999999999999, "traces": []}', "at `$.tokens`"),
+        ('{"versions": {"cuda": 13}, "traces": []}', "at `$.versions"),
+        ('{"gpu": "\\ud800", "traces": []}', "it is not JSON"),
+        ("[" * 100_000, "Expected `object`, got `array`"),
+        ('{"x": ' + "[" * 100_000, "it is not JSON"),
+        ('{"traces": []}', "does not describe"),
         ('{"traces": [{"file": "other.sqlite"}]}', "does not describe"),
     ],
 )

@@ -90,3 +90,9 @@ def test_missing_report(tmp_path):
 def test_the_library_itself_names_the_command(report):
     with pytest.raises(TracediffError, match="is a report"):
         read_trace(report)
+
+
+def test_the_library_reads_a_report_by_way_of_an_exporter_and_keeps_its_name(report):
+    table = read_trace(report, export=lambda path: exported(path, lambda _: None))
+    assert len(table) == 112
+    assert table.info.path == str(report)

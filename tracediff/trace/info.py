@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 from tracediff.trace.columns import Source
+from tracediff.trace.manifest import MANIFEST, Manifest, read_manifest
 from tracediff.trace.table import TraceInfo
-
-MANIFEST = "manifest.json"
-#: Larger files are no manifest of ours.
-_MANIFEST_LIMIT_BYTES = 16 << 20
 
 
 def read_info(export: Source) -> TraceInfo:
@@ -40,55 +35,34 @@ def described(
     versions: dict[str, str],
 ) -> TraceInfo:
     """Add to what a trace says of itself what the manifest beside it says of it."""
-    manifest = read_manifest(path)
-    entry = next((each for each in _list(manifest.get("traces")) if _dict(each).get("file") == path.name), None)
-    about = manifest if entry is not None else {}
-    versions = versions | {str(name): str(value) for name, value in _dict(about.get("versions")).items()}
+    manifest, whole_entry, _ = read_manifest(path)
+    entry = None if manifest is None else manifest.entry(path.name)
+    about = manifest if manifest is not None and entry is not None else Manifest()
+    versions = versions | about.versions
     return TraceInfo(
         path=str(path),
         profiler=profiler,
         profiler_version=profiler_version or versions.get(profiler),
         schema_version=schema_version,
-        gpu=gpu or _text(about.get("gpu")),
-        sm_count=sm_count or _integer(about.get("sm_count")),
-        batch=_integer(_dict(entry).get("batch")),
-        dtype=_text(about.get("dtype")),
-        model=_text(about.get("model")),
-        tokens=_integer(about.get("tokens")),
+        gpu=gpu or about.gpu or None,
+        sm_count=sm_count or about.sm_count,
+        batch=None if entry is None else entry.batch,
+        dtype=about.dtype or None,
+        model=about.model or None,
+        tokens=about.tokens,
         versions=versions,
-        manifest=_dict(entry),
+        manifest=whole_entry,
     )
-
-
-def read_manifest(trace: Path) -> dict[str, Any]:
-    """Return the manifest beside a trace, empty where there is none that can be read."""
-    return _manifest(trace)[0]
 
 
 def manifest_note(trace: Path) -> str | None:
     """Say why the manifest beside a trace is not used, None where it is or where there is none."""
-    manifest, problem = _manifest(trace)
+    manifest, _, problem = read_manifest(trace)
     if problem is not None:
         return f"{MANIFEST} beside the trace is not used: {problem}"
-    described_files = [_dict(each).get("file") for each in _list(manifest.get("traces"))]
-    if manifest and trace.name not in described_files:
+    if manifest is not None and manifest.entry(trace.name) is None:
         return f"{MANIFEST} beside the trace does not describe {trace.name}"
     return None
-
-
-def _manifest(trace: Path) -> tuple[dict[str, Any], str | None]:
-    path = trace.absolute().parent / MANIFEST
-    try:
-        if not path.is_file():
-            return {}, None
-        if path.stat().st_size > _MANIFEST_LIMIT_BYTES:
-            return {}, "it is too large"
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        return {}, error.strerror or str(error)
-    except (ValueError, RecursionError):
-        return {}, "it is no JSON"
-    return (manifest, None) if isinstance(manifest, dict) else ({}, "it is no JSON object")
 
 
 def _export_metadata(export: Source) -> dict[str, str]:
@@ -106,14 +80,6 @@ def _gpu(export: Source) -> tuple[str | None, int | None]:
     rows = [dict(zip(columns, row, strict=True)) for row in export.small("TARGET_INFO_GPU", *columns)]
     first = min(rows, key=lambda row: _integer(row.get("id")) or 0, default={})
     return _text(first.get("name")), _integer(first.get("smCount"))
-
-
-def _dict(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []
 
 
 def _text(value: object) -> str | None:

@@ -1,5 +1,6 @@
 """`read_trace`: from a file of any known kind to a kernel table."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,20 +11,29 @@ from tracediff.trace.naming import Naming
 from tracediff.trace.nsys_sqlite import read_nsys_sqlite
 from tracediff.trace.table import KernelTable
 
+_REPORTS = frozenset({".nsys-rep", ".qdrep"})
 
-def read_trace(path: str | Path, naming: Naming | None = None) -> KernelTable:
-    """Read the kernel table of the trace at `path`: an nsys export (SQLite, Parquet) or a PyTorch profiler trace.
+
+def read_trace(
+    path: str | Path, naming: Naming | None = None, export: Callable[[Path], Path] | None = None
+) -> KernelTable:
+    """Read the kernel table of a trace: an nsys export (SQLite, Parquet folder) or report, or a PyTorch profiler trace.
 
     Args:
         path: The trace.
         naming: What the user says of the ranges in it.
+        export: Makes an SQLite export of an nsys report; without it reports are refused.
 
     Raises:
-        TracediffError: The file is missing, damaged, no trace, or holds no kernels.
+        TracediffError: The file is missing, damaged, not a trace, holds no kernels, or changed while it was read.
     """
     path = Path(path)
+    naming = naming or Naming()
+    if export is not None and path.suffix in _REPORTS and path.is_file():
+        table = read_trace(export(path), naming)
+        return replace(table, info=replace(table.info, path=str(path)))
     with unchanged(path):
-        table = _read(path, naming or Naming())
+        table = _read(path, naming)
     # Without it batch, dtype and the evidence are missing: that is said, not guessed at.
     note = manifest_note(path)
     return table if note is None else replace(table, notes=(*table.notes, note))
