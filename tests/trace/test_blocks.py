@@ -189,6 +189,18 @@ def test_blocks_that_are_phases_of_their_own_stay_so(tmp_path):
     assert {(key.phase, key.module) for key in table.keys} == {(f"layers.{number}", "") for number in range(10)}
 
 
+def test_operators_are_no_modules_where_blocks_repeat(tmp_path):
+    """PyTorch's emit_nvtx inside one range: what was called is known, for which layer it was not."""
+    export = decoding(3).range("generate", 1, 10_000)
+    for number in range(59 * 3):
+        export.range(f"aten::op{number % 7}, op_id = {number}", 95 + 10 * number, 104 + 10 * number)
+    table = read_trace(export.write(tmp_path / "t.sqlite"))
+    in_blocks = [key for key in places(table) if key.layer is not None]
+    assert {key.phase for key in table.keys} == {"generate"}
+    assert len(in_blocks) == 3 * 6 * 9
+    assert "blocks.5.gemm4" in {key.module for key in in_blocks}
+
+
 def test_modules_that_ranges_name_keep_their_names(tmp_path):
     export = decoding(3).range("decode", 1, 10_000)
     for number in range(54 * 3):

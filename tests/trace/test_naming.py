@@ -5,7 +5,7 @@ from small_exports import DATA, PROCESS, THREAD, SmallExport, modules
 
 from tracediff.errors import TracediffError
 from tracediff.trace import Naming, read_trace
-from tracediff.trace.naming import name_ranges
+from tracediff.trace.naming import is_operator, name_ranges
 
 
 def names(*texts, **naming):
@@ -158,3 +158,21 @@ def test_ranges_that_cross(tmp_path):
         export.kernel(f"k{number}", number, moment)
     table = read_trace(export.write(tmp_path / "t.sqlite"))
     assert modules(table) == [("k0", "a", ""), ("k1", "a", "b"), ("k2", "a", "b"), ("k3", None, "")]
+
+
+@pytest.mark.parametrize(
+    "name", ["aten::mm", "aten::mm.out", "vllm::unified_attention", "MmBackward0", "torch::autograd::AccumulateGrad"]
+)
+def test_operators_are_told_from_modules(name):
+    assert is_operator(name)
+    assert not is_operator(f"model.{name}")
+    assert not is_operator("model.layers.0.mlp")
+
+
+def test_an_operator_inside_a_modules_range_leaves_the_module_its_kernels(tmp_path):
+    export = SmallExport().range("prefill", 0, 1000).range("model.layers.3.mlp", 10, 500)
+    export.range("aten::linear, op_id = 1", 20, 100).range("aten::mm, op_id = 2", 30, 90).kernel("a", 1, 40)
+    export.range("aten::add, op_id = 3", 600, 700).kernel("b", 2, 610)
+    table = read_trace(export.write(tmp_path / "t.sqlite"))
+    assert modules(table) == [("a", "prefill", "model.layers.3.mlp"), ("b", "prefill", "aten::add")]
+    assert table.keys[0].layer == 3

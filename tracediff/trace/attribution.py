@@ -10,8 +10,9 @@ import numpy as np
 from tracediff.trace.columns import NULL, Codes, distinct_of
 from tracediff.trace.graphs import Capture
 from tracediff.trace.launches import THREAD_BITS
+from tracediff.trace.naming import is_operator
 from tracediff.trace.nvtx import Ranges
-from tracediff.trace.ranges import NONE, key_of
+from tracediff.trace.ranges import NONE, key_of, last_of_chain
 from tracediff.trace.table import Int32, Int64, RangeKey
 
 #: Threads whose ranges are looked at for a launch on another one.
@@ -66,8 +67,9 @@ def attribute(
     width = len(ranges.texts) + 1
     outside = np.int64(width * width)
     itself = np.arange(len(ranges.phase))
-    # The text of a phase is no module: kernels directly under it have none, written as the code behind the last text.
-    module = np.where(ranges.phase == itself, width - 1, ranges.text)
+    text = _texts_of_modules(ranges)
+    # The text of a phase is not a module: kernels directly under it have none, written as the code after the last text.
+    module = np.where(ranges.phase == itself, width - 1, text)
     phase_text = ranges.text[ranges.phase].astype(np.int64) if len(itself) else itself
     distinct = Codes()
     distinct.of(np.array([outside]))
@@ -85,7 +87,7 @@ def attribute(
         replayed = innermost[in_graph]
         # The replay says which phase this is, the capture which module; without the one, the other says both.
         around = np.where(replayed == NONE, inside, replayed)
-        name = np.where(replayed == NONE, module[inside], ranges.text[inside])
+        name = np.where(replayed == NONE, module[inside], text[inside])
         key[in_graph] = distinct.of(phase_text[around] * width + name)
         iteration[in_graph] = ranges.iteration[around]
         if len(shape):
@@ -109,6 +111,20 @@ def attribute(
         from_other_threads=from_other_threads,
         several_threads=several_threads,
     )
+
+
+def _texts_of_modules(ranges: Ranges) -> Int32:
+    """Return the text that names each range's module: that of the range around it where it is only an operator's."""
+    operator = np.zeros(len(ranges.texts) + 1, dtype=np.bool_)
+    for code in distinct_of(ranges.text.astype(np.int64)).tolist():
+        operator[code] = is_operator(ranges.texts[code])
+    is_inner = operator[ranges.text] & (ranges.parent != NONE)
+    if not is_inner.any():
+        return ranges.text
+    itself = np.arange(len(ranges.text))
+    around = last_of_chain(np.where(is_inner, ranges.parent, itself))
+    is_module = ~operator[ranges.text[around]] & (around != ranges.phase)
+    return ranges.text[np.where(is_module, around, itself)]
 
 
 def _look_beyond_the_thread(

@@ -55,6 +55,8 @@ _HASH = re.compile(
 _COMPILED = re.compile(r"graph|compiled", re.IGNORECASE)
 #: Up to so many texts that differ only in amounts are different things.
 _FEW = 3
+#: What PyTorch's emit_nvtx names its ranges: operators, and the nodes of autograd's graph.
+_OPERATOR = re.compile(r"\w+(?:::\w+)+(?:\.\w+)?|autograd::engine::.*|\w+Backward\d*")
 _LONGEST_PATTERN = 1000
 _EXAMPLES = 3
 
@@ -219,6 +221,11 @@ def number_by_place(keys: tuple[RangeKey, ...]) -> tuple[RangeKey, ...]:
 
 def _is_hashed(text: str) -> bool:
     return _COMPILED.search(text) is not None and _HASH.search(text) is not None
+
+
+def is_operator(name: str) -> bool:
+    """Return whether a range is an operator's (`aten::mm`, `MmBackward0`): it says what was called, not by whom."""
+    return _OPERATOR.fullmatch(name) is not None
 
 
 def asked_for(text: str, naming: Naming) -> bool:

@@ -122,16 +122,16 @@ def phases(parent: Int64, is_own_phase: npt.NDArray[np.bool_]) -> Int64:
     count = len(parent)
     itself = np.arange(count + 1)
     above = np.append(np.where(parent == NONE, itself[:-1], parent), count)
-    outermost = _last_of_chain(above)
+    outermost = last_of_chain(above)
     own = np.append(is_own_phase, True)  # behind the last range: the end of a chain without an own phase
-    nearest = _last_of_chain(np.where(own, itself, np.append(np.where(parent == NONE, count, parent), count)))
+    nearest = last_of_chain(np.where(own, itself, np.append(np.where(parent == NONE, count, parent), count)))
     own_above = np.where(own[:-1] & (parent != NONE), nearest[parent], itself[:-1])
     own_above = np.where(own_above == count, itself[:-1], own_above)
-    phase = _last_of_chain(np.append(own_above, count))[nearest]
+    phase = last_of_chain(np.append(own_above, count))[nearest]
     return np.where(phase == count, outermost, phase)[:-1]
 
 
-def _last_of_chain(step: Int64) -> Int64:
+def last_of_chain(step: Int64) -> Int64:
     """Follow `step` from every index to where it leads to itself, in as many rounds as the longest chain has bits."""
     for _ in range(max(len(step).bit_length(), 1)):
         further = step[step]

@@ -1,7 +1,8 @@
 """Kernels in no module: where they repeat in blocks, steps and blocks take the place of the missing ranges.
 
-A program may have no ranges, one around everything, or replay CUDA graphs that were captured before the recording.
-A step found in a phase is an execution of that phase, one outside every range an execution of `forward`.
+A program may have no ranges, one around everything, only operators' (PyTorch's emit_nvtx), or replay CUDA graphs that
+were captured before the recording. A step found in a phase is an execution of that phase, one outside every range an
+execution of `forward`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from tracediff.kernels import KernelName
 from tracediff.trace.blocks import Blocks, find_blocks
 from tracediff.trace.columns import Codes
+from tracediff.trace.naming import is_operator
 from tracediff.trace.ranges import key_of
 from tracediff.trace.table import Int32, Int64, RangeKey
 
@@ -60,7 +62,7 @@ def place_unnamed(
         launch_ns: Start of each kernel's launch.
         thread: Code of the thread that launched it.
     """
-    without_module = np.array([not key.module for key in given.keys], dtype=np.bool_)
+    without_module = np.array([not key.module or is_operator(key.module) for key in given.keys], dtype=np.bool_)
     kernels = np.flatnonzero(without_module[given.key])
     if not _compute_enough(parsed, columns["name"], kernels):
         return given
