@@ -39,6 +39,7 @@ def test_a_gguf_file_is_loaded_dequantised_under_its_own_name(gguf_file, capfd):
 
 @pytest.mark.torch
 def test_text_is_encoded_by_the_file_s_own_tokenizer_and_chat_template(gguf_file):
+    pytest.importorskip("transformers", minversion="5", reason="transformers 4 makes no tokenizer of this tiny file")
     spec = ModelSpec(name=str(gguf_file))
     model = load_model(spec, "cpu")
     assert prompt_tokens(spec, model, text="hé").tolist() == [[104, 195, 169]]

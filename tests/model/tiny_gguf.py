@@ -26,7 +26,7 @@ def write_gguf(path, chat_template=None):
     writer.add_tokenizer_model("gpt2")
     writer.add_token_list(_byte_tokens())
     writer.add_token_types([gguf.TokenType.NORMAL] * vocabulary)
-    writer.add_token_merges(["a b"])
+    writer.add_token_merges(["a b", "a b"])  # transformers before 5.24 reads an array of one as a text
     if chat_template is not None:
         writer.add_chat_template(chat_template)
     generator = np.random.default_rng(0)
