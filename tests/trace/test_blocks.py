@@ -158,7 +158,7 @@ def decoding(steps, blocks=6):
 def test_steps_of_a_program_without_ranges_are_executions_with_their_head_and_end(tmp_path):
     table = read_trace(decoding(4).write(tmp_path / "t.sqlite"))
     modules = [key.module for key in places(table)]
-    assert [key.phase for key in places(table)][:10] == [None] * 9 + ["forward"]
+    assert [key.phase for key in places(table)][:10] == [None] * 9 + ["step"]
     assert modules[9:14] == [
         "input.end", "input.end", "blocks.0.before.gemm1", "blocks.0.gemm1", "blocks.0.attention"
     ]  # fmt: skip
@@ -187,6 +187,24 @@ def test_blocks_that_are_phases_of_their_own_stay_so(tmp_path):
         export.kernel("silu", 2 * number + 2, number * 100 + 20)
     table = read_trace(export.write(tmp_path / "t.sqlite"))
     assert {(key.phase, key.module) for key in table.keys} == {(f"layers.{number}", "") for number in range(10)}
+
+
+def test_steps_that_repeat_as_a_whole_are_executions_and_no_layers(tmp_path):
+    """A diffusion model: its blocks differ, its denoising steps are the same."""
+    export, clock = SmallExport(), 0
+    names = [name for block in range(6) for name in (
+        f"nvjet_hsh_64x{8 * (1 + block)}_64x16_4x1_v_bz_TNT", "flash_fwd_kernel", f"conv{block}", "add")]  # fmt: skip
+    for _ in range(5):
+        for name in names:
+            clock += 10
+            export.kernel(name, clock, clock)
+    table = read_trace(export.write(tmp_path / "t.sqlite"))
+    assert table.iteration.tolist() == [step for step in range(5) for _ in names]
+    assert [key.module for key in places(table)][:6] == [
+        "gemm1", "attention", "before.gemm2", "before.gemm2", "gemm2", "attention2"
+    ]  # fmt: skip
+    assert {key.layer for key in table.keys} == {None}
+    assert any("5 steps, named by" in note for note in table.notes)
 
 
 def test_operators_are_no_modules_where_blocks_repeat(tmp_path):

@@ -13,6 +13,7 @@ the same name in every block, step and trace, whatever kernels run there:
 | `blocks.5.before.gemm1` | what runs before that product (here the norm) |
 | `blocks.5.end` | what runs after the block's last product |
 | `output.gemm1` | the first product after the last block (the language model's head) |
+| `gemm17` | the 17th product of a step that repeats as a whole, without blocks inside |
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ from tracediff.trace.table import Int32, Int64
 _SOFTMAX = re.compile(r"softmax", re.IGNORECASE)
 _CHOOSES = re.compile(r"top_?k|sort|moe|router|expert", re.IGNORECASE)
 _LONGEST_ATTENTION = 24
-_INPUT, _OUTPUT = -1, -2
+#: What repeats with so many attentions, or products, is no block of a model but all of it.
+_MANY_ATTENTIONS, _MANY_PRODUCTS = 4, 48
+_INPUT, _OUTPUT, _WHOLE = -1, -2, -3
 _KINDS = 5
 _GEMM, _ATTENTION, _BEFORE_GEMM, _BEFORE_ATTENTION, _END = range(_KINDS)
 #: So many products of one block are told apart.
@@ -49,7 +52,7 @@ class Blocks:
         module: Code of its place in `modules`, -1 for none.
         modules: The places.
         steps: Number of steps.
-        layers: The most blocks that a step has.
+        layers: The most blocks that a step has; 0 where whole steps repeat and no blocks inside them.
     """
 
     step: Int32
@@ -99,11 +102,11 @@ def find_blocks(
         mine = np.flatnonzero(thread == each)
         sequence = whole.take(mine)
         runs = find_runs(sequence)
-        for first, run, past in _steps(sequence, runs):
+        for first, run, past in _steps(sequence, _whole_steps(sequence, runs)):
             kernels = mine[first:past]
             step[kernels] = steps
             place[kernels] = _places(sequence.take(slice(first, past)), run, first)
-            steps, layers = steps + 1, max(layers, len(run.starts))
+            steps, layers = steps + 1, max(layers, len(run.starts) if len(run.starts) > 1 else 0)
     if not steps:
         return None
     inside = np.flatnonzero(step >= 0)
@@ -111,7 +114,8 @@ def find_blocks(
     module = np.full(len(name), -1, dtype=np.int32)
     module[inside] = code
     modules = tuple(_module(each) for each in distinct.tolist())
-    in_block = (step >= 0) & (place >= -_OUTPUT * _KINDS * _MOST_NUMBER)
+    block = place // (_KINDS * _MOST_NUMBER) + _WHOLE
+    in_block = (step >= 0) & (block != _INPUT) & (block != _OUTPUT)
     return Blocks(step=step, in_block=in_block, module=module, modules=modules, steps=steps, layers=layers)
 
 
@@ -141,6 +145,20 @@ def _code(name: Int32, launch: Sequence[Int32]) -> Int64:
     return code.astype(np.int64)
 
 
+def _whole_steps(sequence: KernelSequence, runs: list[Run]) -> list[Run]:
+    """Return the runs, each block a run of its own where whole steps repeat (a loop around another kind of model)."""
+    result: list[Run] = []
+    for run in runs:
+        block = slice(run.starts[0], run.starts[1])
+        products = np.cumsum(sequence.is_product[block])
+        attentions = len(np.unique(products[sequence.is_attention[block]]))
+        if attentions < _MANY_ATTENTIONS and int(products[-1]) < _MANY_PRODUCTS:
+            result.append(run)
+        else:
+            result += [Run(starts=(start,), end=end) for start, end in pairwise([*run.starts, run.end])]
+    return result
+
+
 def _steps(sequence: KernelSequence, runs: list[Run]) -> list[tuple[int, Run, int]]:
     """Return where each run's step begins, the run, and where the step ends."""
     if not runs:
@@ -151,7 +169,7 @@ def _steps(sequence: KernelSequence, runs: list[Run]) -> list[tuple[int, Run, in
     between = [after.starts[0] - before.end for before, after in pairwise(runs)]
     # Most of what precedes the first step is set-up. No more of it is taken than other steps have before their blocks
     # (and likewise after the last step); where there is only one step, no more than the length of a block.
-    block = runs[0].starts[1] - runs[0].starts[0]
+    block = runs[0].starts[1] - runs[0].starts[0] if len(runs[0].starts) > 1 else 0
     most_before = max((length - cut for length, cut in zip(between, cuts, strict=True)), default=block)
     most_after = max(cuts, default=block)
     begins = [max(runs[0].starts[0] - most_before, 0)]
@@ -193,7 +211,8 @@ def _places(sequence: KernelSequence, run: Run, first: int) -> Int64:
     count = len(sequence.name)
     bounds = np.array([*run.starts, run.end], dtype=np.int64) - first
     segment = np.searchsorted(bounds, np.arange(count), side="right") - 1
-    block = np.where(segment < 0, _INPUT, np.where(segment >= len(run.starts), _OUTPUT, segment))
+    inside = segment if len(run.starts) > 1 else np.full(count, _WHOLE)
+    block = np.where(segment < 0, _INPUT, np.where(segment >= len(run.starts), _OUTPUT, inside))
     # Attention may take several kernels: they are one place unless a product lies between them.
     products = np.cumsum(sequence.is_product)
     attentions = np.flatnonzero(sequence.is_attention)
@@ -213,7 +232,7 @@ def _places(sequence: KernelSequence, run: Run, first: int) -> Int64:
     kind[sequence.is_attention], number[sequence.is_attention] = _ATTENTION, number_attention[sequence.is_attention]
     of_product = sequence.is_product | (sequence.adds_parts & (number_gemm > 0))
     kind[of_product], number[of_product] = _GEMM, number_gemm[of_product]
-    result: Int64 = ((block - _OUTPUT) * _KINDS + kind) * _MOST_NUMBER + np.minimum(number, _MOST_NUMBER - 1)
+    result: Int64 = ((block - _WHOLE) * _KINDS + kind) * _MOST_NUMBER + np.minimum(number, _MOST_NUMBER - 1)
     return result
 
 
@@ -237,8 +256,8 @@ def _module(place: int) -> str:
     """Return the name of a place."""
     place, number = divmod(place, _MOST_NUMBER)
     block, kind = divmod(place, _KINDS)
-    block += _OUTPUT
-    where = {_INPUT: "input", _OUTPUT: "output"}.get(block, f"blocks.{block}")
+    block += _WHOLE
+    where = {_INPUT: "input.", _OUTPUT: "output.", _WHOLE: ""}.get(block, f"blocks.{block}.")
     gemm, attention = f"gemm{number}", "attention" if number == 1 else f"attention{number}"
     what = {
         _GEMM: gemm,
@@ -247,4 +266,4 @@ def _module(place: int) -> str:
         _BEFORE_ATTENTION: f"before.{attention}",
         _END: "end",
     }
-    return f"{where}.{what[kind]}"
+    return f"{where}{what[kind]}"

@@ -2,7 +2,7 @@
 
 A program may have no ranges, one around everything, only operators' (PyTorch's emit_nvtx), or replay CUDA graphs that
 were captured before the recording. A step found in a phase is an execution of that phase, one outside every range an
-execution of `forward`.
+execution of `step`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tracediff.trace.naming import is_operator
 from tracediff.trace.ranges import key_of
 from tracediff.trace.table import Int32, Int64, RangeKey
 
-FORWARD = "forward"
+STEP = "step"
 #: So many products and attentions must be in no module, and such a share of all, for blocks to be looked for.
 _FEWEST, _LEAST_SHARE = 6, 0.2
 #: So much of a step's blocks must be in one execution of a phase (other ranges may be around a kernel here and there).
@@ -66,7 +66,7 @@ def place_unnamed(
     kernels = np.flatnonzero(without_module[given.key])
     if not _compute_enough(parsed, columns["name"], kernels):
         return given
-    names = [FORWARD if key.phase is None else key.phase for key in given.keys]
+    names = [STEP if key.phase is None else key.phase for key in given.keys]
     known = list(dict.fromkeys(names))
     phase = np.array([known.index(name) for name in names], dtype=np.int64)[given.key[kernels]]
     is_outside = np.array([key.phase is None for key in given.keys], dtype=np.bool_)[given.key[kernels]]
@@ -152,7 +152,7 @@ def _count_steps(step: Int32, taken: Int64, which: Int64, iteration: Int32) -> I
 
 
 def _note(blocks: Blocks, kernels: int, placed: int) -> str:
-    layers = "" if blocks.layers == 1 else f" of up to {blocks.layers} blocks"
+    layers = f" of up to {blocks.layers} blocks" if blocks.layers else ""
     return (
         f"{placed:,} of {kernels:,} kernels in no module were placed by repetition: "
         f"{blocks.steps:,} step{'' if blocks.steps == 1 else 's'}{layers}, named by their products (gemm1, gemm2, …)"
