@@ -19,7 +19,7 @@ from tracediff.measure.determinism import (  # noqa: E402
     measure_setting,
     repeat_operation,
 )
-from tracediff.measure.determinism_ops import Inputs, operations  # noqa: E402
+from tracediff.measure.determinism_operations import Inputs, operations  # noqa: E402
 
 ROW = Repeats(operation="planted", dtype="float32", size="2", setting="default", repeats=0)
 

@@ -1,7 +1,7 @@
 """`tracediff determinism`: do the same operations on the same input give the same bits, run after run?"""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +10,9 @@ from tracediff.cli.application import ManyValues
 from tracediff.cli.model_options import FirstLayers, ModelName, TorchDevice, model_and_device
 from tracediff.cli.options import FORMAT_OPTION, TableJson, emit, say, stdout_console
 from tracediff.cli.progress import steps_on_stderr
+
+if TYPE_CHECKING:
+    from tracediff.findings.determinism import DeterminismResult
 
 
 class _DeterminismCommand(ManyValues):
@@ -31,6 +34,7 @@ def determinism(
     seed: int = typer.Option(0, help="Of inputs, random weights and prompt."),
     out: Path | None = typer.Option(None, help="Also write the result as JSON."),
     output_format: Annotated[TableJson, FORMAT_OPTION] = TableJson.TABLE,
+    everything: bool = typer.Option(False, "--all", help="Show every operation, also those whose bits repeat."),
     force: bool = typer.Option(False, help="Replace a file that exists."),
 ) -> None:
     """Repeat operations and a whole model's forward; say which vary, from which run on, by how much.
@@ -64,9 +68,19 @@ def determinism(
     if out is not None:
         write_text(out, json_text(result.to_dict(), indent=1) + "\n", force)
         say(f"Wrote {out}")
-    if output_format is TableJson.JSON:
-        emit(json_text(result.to_dict()) + "\n")
-    else:
-        from tracediff.report.determinism.terminal import print_determinism
+    _RENDERERS[output_format](result, everything)
 
-        print_determinism(result, stdout_console())
+
+def _print_table(result: "DeterminismResult", everything: bool) -> None:
+    from tracediff.report.determinism.terminal import print_determinism
+
+    print_determinism(result, stdout_console(), everything)
+
+
+def _print_json(result: "DeterminismResult", _everything: bool) -> None:
+    from tracediff.text import json_text
+
+    emit(json_text(result.to_dict()) + "\n")
+
+
+_RENDERERS = {TableJson.TABLE: _print_table, TableJson.JSON: _print_json}

@@ -1,17 +1,24 @@
-"""What run-to-run repeats of operations showed. Reads and writes determinism.json; no torch."""
+"""What run-to-run repeats of operations showed. Reads and writes determinism.json, checking every field; no torch."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from tracediff.errors import TracediffError
+import msgspec
+
+from tracediff.findings.checked_json import decode_object, read_json
 
 SCHEMA = 1
 KIND = "determinism"
 SETTINGS = ("default", "deterministic")
+_HINT = "give the file that `tracediff determinism --out` wrote"
+
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+_Run = Annotated[int, msgspec.Meta(ge=2, le=2**53)]
+_Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+_Distance = Annotated[float, msgspec.Meta(ge=0, le=1e300)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,14 +44,20 @@ class Repeats:
     dtype: str
     size: str
     setting: str
-    repeats: int
-    first_different: int | None = None
-    different: int = 0
-    largest_share: float = 0.0
-    largest_difference: float | None = None
-    largest_ulp: float | None = None
+    repeats: _Count
+    first_different: _Run | None = None
+    different: _Count = 0
+    largest_share: _Share = 0.0
+    largest_difference: _Distance | None = None
+    largest_ulp: _Distance | None = None
     kernels: tuple[str, ...] = ()
     refused: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.setting not in SETTINGS:
+            raise ValueError(f"unknown setting {self.setting[:20]}")
+        if self.first_different is not None and not self.first_different <= self.repeats:
+            raise ValueError(f"run {self.first_different} of {self.repeats} differs")
 
     @property
     def varies(self) -> bool:
@@ -68,18 +81,8 @@ class DeterminismResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""
-        return {
-            "schema": SCHEMA,
-            "kind": KIND,
-            "machine": self.machine,
-            "model": self.model,
-            "rows": [asdict(row) for row in self.rows],
-        }
-
-
-def row_from(data: dict[str, Any]) -> Repeats:
-    """Return one measurement from its JSON form."""
-    return Repeats(**{**data, "kernels": tuple(data["kernels"])})
+        form: dict[str, Any] = msgspec.to_builtins(self)
+        return {"schema": SCHEMA, "kind": KIND, **form}
 
 
 def read_determinism(path: Path) -> DeterminismResult:
@@ -88,17 +91,4 @@ def read_determinism(path: Path) -> DeterminismResult:
     Raises:
         TracediffError: No such file, or not a result of `tracediff determinism`.
     """
-    hint = "give the file that `tracediff determinism --out` wrote"
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise TracediffError(f"cannot read {path}", error.strerror or str(error)) from error
-    except ValueError as error:
-        raise TracediffError(f"{path} is not JSON", hint) from error
-    if not isinstance(data, dict) or data.get("kind") != KIND or data.get("schema") != SCHEMA:
-        raise TracediffError(f"{path} holds no determinism result of schema {SCHEMA}", hint)
-    try:
-        rows = tuple(row_from(row) for row in data["rows"])
-        return DeterminismResult(machine=data["machine"], model=data["model"], rows=rows)
-    except (KeyError, TypeError) as error:
-        raise TracediffError(f"{path} is damaged", f"{type(error).__name__}: {error}") from error
+    return decode_object(read_json(path, KIND, (SCHEMA,), _HINT), DeterminismResult, path)

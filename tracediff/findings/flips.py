@@ -167,7 +167,9 @@ class PromptSteps:
         optional = [self.to_reference]
         for batch in self.batches:
             lists += [batch.largest_change, batch.changed_share]
-            optional += [batch.to_reference, batch.divergence, batch.ratio]
+            optional += [batch.divergence, batch.ratio]
+            if len(batch.to_reference) != len(self.to_reference):
+                raise ValueError("only one of two batch sizes has distances to the reference")
         if any(len(each) != steps for each in lists) or any(len(each) not in (0, steps) for each in optional):
             raise ValueError(f"a list has another length than the {steps} steps")
         batches = {batch.batch for batch in self.batches}

@@ -16,8 +16,9 @@ from typing import Any
 
 from tracediff.dtypes import FORMATS, dtype_named
 from tracediff.errors import TracediffError
-from tracediff.findings.determinism import SETTINGS, DeterminismResult, Repeats, row_from
-from tracediff.measure.determinism_ops import Inputs, Tensors, operations
+from tracediff.findings.checked_json import decoded
+from tracediff.findings.determinism import SETTINGS, DeterminismResult, Repeats
+from tracediff.measure.determinism_operations import Inputs, Tensors, operations
 from tracediff.measure.flips import machine
 from tracediff.model.load import load_model, prompt_tokens, require_device
 from tracediff.model.spec import DTYPES, ModelSpec
@@ -198,7 +199,7 @@ def _measure_elsewhere(request: DeterminismRequest) -> list[Repeats]:
     if process.code != 0:
         last_line = (process.errors.strip().splitlines() or ["no message"])[-1]
         raise TracediffError("the process that measures deterministic settings failed", last_line)
-    return [row_from(row) for row in json.loads(process.output)]
+    return list(decoded(json.loads(process.output), tuple[Repeats, ...]))
 
 
 def _largest(before: Any, now: Any, difference: float, ulp: float) -> tuple[float, float]:

@@ -252,7 +252,8 @@ class _PrecisionSearch:
         on_gpu = request.device.startswith("cuda")
         decoder = Decoder(self.models.get(self.dtype), count, graphs=on_gpu and request.graphs)
         by_slots: dict[int, list[_Encoded]] = {}
-        for prompt in waiting:
+        # Prompts of one length are prefilled together.
+        for prompt in sorted(waiting, key=lambda prompt: (len(prompt.tokens), prompt.number)):
             by_slots.setdefault(slots_for(len(prompt.tokens), count), []).append(prompt)
         for slots, chunk in _chunks_of(by_slots, _PROMPTS_AT_ONCE):
             done = len(self.log.prompts(self.place))

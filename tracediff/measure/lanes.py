@@ -25,9 +25,9 @@ from transformers.cache_utils import Cache, StaticLayer
 from tracediff.measure.generation import Steps, bits_of, rows_are_equal
 from tracediff.model.forward import call_with_cache
 
-# Rows that decode at once, over all lanes of a graph.
-_ROWS_AT_ONCE = 16
-_CACHE_STEP = 256
+# Rows that decode at once, over all lanes of a graph; and lanes where every row is a copy, of which one is wanted.
+_ROWS_AT_ONCE, _LANES_OF_COPIES = 32, 8
+_SMALLEST_CACHE = 256
 # Cache slots of all prompts that are prefilled before they decode.
 _HELD_SLOTS = 400_000
 _WARM_UPS = 2
@@ -205,7 +205,7 @@ class Decoder:
 
     def __init__(self, model: Any, steps: int, *, graphs: bool) -> None:
         self._model, self._steps, self._graphs = model, steps, graphs
-        self._built: dict[tuple[int, int, bool], _Graph] = {}
+        self._built: dict[tuple[int, int, bool, int], _Graph] = {}
 
     def run(self, tasks: Sequence[Task], batch: int, *, mixed: bool) -> list[Steps]:
         """Decode every task at one batch size.
@@ -223,7 +223,9 @@ class Decoder:
             for held in _held_together(tasks, self._steps):
                 prefilled = {id(each.task): each for each in self._prefill(held, batch, mixed)}
                 packs = _packs([prefilled[id(task)] for task in held], batch, mixed)
-                graph = self._graph(batch, slots_for(len(held[0].tokens), self._steps), held[0].fed is not None)
+                slots = slots_for(len(held[0].tokens), self._steps)
+                most = max(1, _ROWS_AT_ONCE // batch) if mixed else _LANES_OF_COPIES
+                graph = self._graph(batch, slots, held[0].fed is not None, min(most, len(packs)))
                 for group in _chunks(packs, len(graph.lanes)):
                     self._decode(graph, group, mixed, done)
         return [done[id(task)] for task in tasks]
@@ -258,12 +260,13 @@ class Decoder:
                     logits=lane.kept[row].clone(), fed=lane.fed[row].clone(), rows_agree=agree and prompt.rows_agree
                 )
 
-    def _graph(self, batch: int, slots: int, forced: bool) -> _Graph:
-        key = (batch, slots, forced)
+    def _graph(self, batch: int, slots: int, forced: bool, wanted: int) -> _Graph:
+        # Powers of two: few graphs, and at most half of the lanes idle.
+        lanes = 1 << (wanted - 1).bit_length() if self._graphs else 1
+        key = (batch, slots, forced, lanes)
         if key not in self._built:
             # Buffers of another cache size are given back first.
             self._built = {other: graph for other, graph in self._built.items() if other[1] == slots}
-            lanes = max(1, _ROWS_AT_ONCE // batch) if self._graphs else 1
             built = [_Lane(self._model, batch, slots, self._steps, forced) for _ in range(lanes)]
             self._built[key] = _Graph(built, self._graphs)
         return self._built[key]
@@ -286,7 +289,7 @@ class Decoder:
 
 def slots_for(length: int, steps: int) -> int:
     """Return the cache size of a prompt: its length alone decides it, so that it is the same at every batch size."""
-    return -(-(length + steps) // _CACHE_STEP) * _CACHE_STEP
+    return max(_SMALLEST_CACHE, 1 << (length + steps - 1).bit_length())
 
 
 def _held_together(tasks: Sequence[Task], steps: int) -> Iterator[list[Task]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -10,17 +12,37 @@ from rich.text import Text
 from tracediff.findings.determinism import SETTINGS, DeterminismResult, Repeats
 from tracediff.text import printable
 
+_SHOWN_KERNELS = 3
 
-def print_determinism(result: DeterminismResult, console: Console) -> None:
-    """Print one table per setting, the kernels of what varies, then what it says in sentences."""
+
+def print_determinism(result: DeterminismResult, console: Console, everything: bool = False) -> None:
+    """Print what varies from run to run, the kernels that ran there, and what it says in sentences.
+
+    Args:
+        result: What was measured.
+        console: Where to.
+        everything: Show every operation, also those whose bits repeat, and all kernels.
+    """
     where = result.machine.get("gpu") or result.machine.get("device")
-    console.print(Text(f"{where}, torch {result.machine.get('torch')}", style="dim"))
+    console.print(Text(printable(f"{where}, torch {result.machine.get('torch')}"), style="dim"))
     for setting in SETTINGS:
-        console.print(_table(result, setting))
+        shown = _operations(result, setting, everything)
+        if shown:
+            console.print(_table(result, setting, shown))
     for operation, kernels in _varying_kernels(result).items():
-        console.print(Text.assemble((f"{operation} ran ", "bold"), printable(", ".join(kernels))))
+        names = kernels if everything else kernels[:_SHOWN_KERNELS]
+        more = f" and {len(kernels) - len(names)} more" if len(names) < len(kernels) else ""
+        console.print(Text.assemble((f"{printable(operation)} ran ", "bold"), printable(", ".join(names)), more))
     for sentence in findings(result):
         console.print(Text(f"· {printable(sentence)}"))
+    if not everything:
+        console.print(Text("every operation and size: --all", style="dim"))
+
+
+def _operations(result: DeterminismResult, setting: str, everything: bool) -> list[str]:
+    """Return the operations to show: all, or those that vary or were refused."""
+    rows = [row for row in result.rows if row.setting == setting]
+    return list(dict.fromkeys(row.operation for row in rows if everything or row.varies or row.refused is not None))
 
 
 def findings(result: DeterminismResult) -> list[str]:
@@ -28,7 +50,7 @@ def findings(result: DeterminismResult) -> list[str]:
     sentences = []
     for setting in SETTINGS:
         rows = [row for row in result.rows if row.setting == setting and row.refused is None]
-        varying = sorted({f"{row.operation} ({row.dtype})" for row in rows if row.varies})
+        varying = _varying_operations(rows)
         if not rows:
             continue
         if varying:
@@ -45,6 +67,19 @@ def findings(result: DeterminismResult) -> list[str]:
     return sentences
 
 
+def _varying_operations(rows: Sequence[Repeats]) -> list[str]:
+    """Name each operation that varies, with its dtypes where it does so in some only."""
+    dtypes = {row.dtype for row in rows}
+    found: dict[str, dict[str, None]] = {}
+    for row in rows:
+        if row.varies:
+            found.setdefault(row.operation, {})[row.dtype] = None
+    return [
+        operation if set(varying) == dtypes and len(dtypes) > 1 else f"{operation} ({', '.join(varying)})"
+        for operation, varying in found.items()
+    ]
+
+
 def _varying_kernels(result: DeterminismResult) -> dict[str, list[str]]:
     """Return the kernels of each operation that varies, without their template arguments, each once."""
     found: dict[str, dict[str, None]] = {}
@@ -55,7 +90,7 @@ def _varying_kernels(result: DeterminismResult) -> dict[str, list[str]]:
     return {operation: list(names) for operation, names in found.items() if names}
 
 
-def _table(result: DeterminismResult, setting: str) -> Table:
+def _table(result: DeterminismResult, setting: str, operations: Sequence[str]) -> Table:
     """One row per operation, one column per dtype; sizes share a cell."""
     rows = [row for row in result.rows if row.setting == setting]
     dtypes = list(dict.fromkeys(row.dtype for row in rows))
@@ -63,10 +98,10 @@ def _table(result: DeterminismResult, setting: str) -> Table:
         box=SIMPLE_HEAD, pad_edge=False, title=f"{setting} settings", title_justify="left", title_style="bold"
     )
     for column in ("operation", *dtypes):
-        table.add_column(column, overflow="fold")
-    for operation in dict.fromkeys(row.operation for row in rows):
+        table.add_column(printable(column), overflow="fold")
+    for operation in operations:
         cells = [_cell([row for row in rows if row.operation == operation and row.dtype == dtype]) for dtype in dtypes]
-        table.add_row(operation, *cells)
+        table.add_row(printable(operation), *cells)
     return table
 
 
@@ -75,8 +110,9 @@ def _cell(rows: list[Repeats]) -> Text:
     varying, refused = [row for row in rows if row.varies], [row for row in rows if row.refused is not None]
     if varying:
         first = min(varying, key=lambda row: row.first_different or 0)
-        worst = max((row.largest_ulp for row in varying if row.largest_ulp is not None), default=None)
-        size = "" if worst is None else f", ≤ {worst:.3g} ULP"
+        # An element near zero is thousands of its own ULP off when it is hardly off: plain differences mislead less.
+        worst = max((row.largest_difference for row in varying if row.largest_difference is not None), default=None)
+        size = "" if worst is None else f", by ≤ {worst:.2g}"
         where = "" if len(varying) == len(rows) else f" (size {', '.join(row.size for row in varying)})"
         return Text(f"varies from run {first.first_different}{size}{where}", style="bold red")
     if refused:

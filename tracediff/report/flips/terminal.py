@@ -16,7 +16,8 @@ from tracediff.findings.flips_summary import MARGIN_BINS, Summary, summarise
 from tracediff.report.flips.words import findings, flip_title, number, percent, setting_words, tie_words, token_words
 from tracediff.text import printable
 
-SHOWN_FLIPS = 3
+SHOWN_FLIPS = 1
+_SHOWN_SENTENCES = 8
 _EMPTY = (Text(), Text(), Text())
 
 
@@ -26,12 +27,12 @@ def print_flips(result: FlipsResult, console: Console, all_flips: bool = False) 
     Args:
         result: What was found.
         console: Where to.
-        all_flips: Show every flip's logits, not only the first few.
+        all_flips: Show all flips' logits, the flips by margin, and every sentence.
     """
     console.print(Text(printable(setting_words(result)), style="dim"))
     summaries = summarise(result)
     console.print(_rates(summaries))
-    if any(summary.flips for summary in summaries):
+    if all_flips and any(summary.flips for summary in summaries):
         console.print(_margins(summaries))
     flips = list(result.flips())
     shown = flips if all_flips else flips[:SHOWN_FLIPS]
@@ -40,8 +41,12 @@ def print_flips(result: FlipsResult, console: Console, all_flips: bool = False) 
         console.print(_side_by_side(flip, result.settings.batches[0], search.format))
     if len(shown) < len(flips):
         console.print(Text(f"{len(flips) - len(shown):,} more flips not shown (--all shows them)", style="dim"))
-    for sentence in findings(result):
+    sentences = findings(result)
+    for sentence in sentences if all_flips else sentences[:_SHOWN_SENTENCES]:
         console.print(Text(f"· {printable(sentence)}"))
+    if not all_flips and len(sentences) > _SHOWN_SENTENCES:
+        more = len(sentences) - _SHOWN_SENTENCES
+        console.print(Text(f"{more} more findings, and flips by margin: --all", style="dim"))
 
 
 def _table(title: str, columns: Iterable[str]) -> Table:
