@@ -127,7 +127,9 @@ def test_tf32_margins_of_older_files_are_read_in_tf32_s_own_ulp():
 def test_the_flips_of_older_files_tell_what_moved():
     result = read_flips(PUBLISHED / "flips_prefill.json")
     flips = [flip for _, flip in result.flips()]
-    assert all(flip.is_near_tie for flip in flips)
+    # Without the other token among the largest logits nothing is known.
+    assert {flip.is_near_tie for flip in flips} <= {True, None}
+    assert sum(flip.is_near_tie is True for flip in flips) > 700
     first = flips[0]
     assert first.moved == (
         abs(first.base.top[0].logit - first.other.logit_of(first.base.token)),
