@@ -85,19 +85,35 @@ class AlgorithmLog:
             # Without a file of its own the log is also printed on stdout, one long line per launch (measured, 13.1).
             self._lt.cublasLtLoggerOpenFile(b"/dev/null")
             self._lt.cublasLtLoggerSetCallback(self._lt_callback)
-            self._lt.cublasLtLoggerSetLevel(_TRACE_LEVEL)
-        if self._cublas is not None and hasattr(self._cublas, "cublasSetLoggerCallback"):
+        if self._cublas_has_logger:
             self._cublas.cublasSetLoggerCallback(self._cublas_callback)
-            self._cublas.cublasLoggerConfigure(1, 0, 0, None)
+        self.resume()
 
     def stop(self) -> None:
         """Switch the logs off."""
+        self.pause()
+        if self.available:
+            self._lt.cublasLtLoggerSetCallback(_LT_CALLBACK())
+        if self._cublas_has_logger:
+            self._cublas.cublasSetLoggerCallback(_CUBLAS_CALLBACK())
+
+    def pause(self) -> None:
+        """Log nothing until `resume`: a logged launch takes its caller 0.25 ms (H100, cuBLAS 13.1)."""
         if self.available:
             self._lt.cublasLtLoggerSetLevel(0)
-            self._lt.cublasLtLoggerSetCallback(_LT_CALLBACK())
-        if self._cublas is not None and hasattr(self._cublas, "cublasSetLoggerCallback"):
+        if self._cublas_has_logger:
             self._cublas.cublasLoggerConfigure(0, 0, 0, None)
-            self._cublas.cublasSetLoggerCallback(_CUBLAS_CALLBACK())
+
+    def resume(self) -> None:
+        """Log again after `pause`."""
+        if self.available:
+            self._lt.cublasLtLoggerSetLevel(_TRACE_LEVEL)
+        if self._cublas_has_logger:
+            self._cublas.cublasLoggerConfigure(1, 0, 0, None)
+
+    @property
+    def _cublas_has_logger(self) -> bool:
+        return self._cublas is not None and hasattr(self._cublas, "cublasSetLoggerCallback")
 
     def _on_lt(self, level: int, function: bytes | None, message: bytes | None) -> None:
         # Nothing may be raised here, the caller is C: a line that cannot be marked is missed, and the model goes on.

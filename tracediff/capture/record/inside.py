@@ -9,8 +9,9 @@ import json
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from tracediff.capture.algorithm_log import AlgorithmLog, loaded_libraries
 from tracediff.capture.machine import library_versions, package_version
@@ -22,21 +23,7 @@ _SERVERS = ("vllm", "sglang", "tensorrt_llm", "accelerate", "deepspeed")
 # nsys collects a process's last ranges with a delay, which a forked child's abrupt end does not leave it (0.1 s is
 # enough with nsys 2023.4).
 _SECONDS_FOR_NSYS = 0.5
-
-
-class Nvtx(Protocol):
-    """How ranges and marks are opened: the package nvtx, or torch's own functions."""
-
-    name: str
-
-    def push(self, text: str, payload: int | None = None) -> None:
-        """Open a range on this thread."""
-
-    def pop(self) -> None:
-        """Close the innermost one."""
-
-    def mark(self, text: str) -> None:
-        """Leave a mark."""
+_LOGGED_STEPS = 2
 
 
 class DomainNvtx:
@@ -57,27 +44,34 @@ class DomainNvtx:
             self._make, self._push, self._pop, self._mark = (
                 getattr(library, name) for name in ("Domain", "push_range", "pop_range", "mark")
             )
+            self._renew()
         except AttributeError as error:
-            raise ImportError(str(error)) from error
-        self._renew()
-        if not hasattr(self._domain, "handle"):
-            raise ImportError("no profiler listens to NVTX")
+            raise ImportError(f"nvtx cannot be used: {error}") from error
         os.register_at_fork(after_in_child=self._renew)
 
-    def push(self, text: str, payload: int | None = None) -> None:
+    def label(self, text: str) -> Any:
+        """Make what `push` takes, once for a text; a forked child makes its own."""
+        return self._domain.get_event_attributes(text, None, None, None)
+
+    def push(self, label: Any) -> None:
         """Open a range on this thread."""
-        self._push(self._domain.get_event_attributes(text, None, None, payload), self._domain.handle)
+        self._push(label, self._handle)
+
+    def push_step(self, text: str, payload: int | None) -> None:
+        """Open a range with a payload."""
+        self._push(self._domain.get_event_attributes(text, None, None, payload), self._handle)
 
     def pop(self) -> None:
-        """Close the innermost one."""
-        self._pop(self._domain.handle)
+        """Close the innermost range."""
+        self._pop(self._handle)
 
     def mark(self, text: str) -> None:
         """Leave a mark."""
-        self._mark(self._domain.get_event_attributes(text, None, None, None), self._domain.handle)
+        self._mark(self.label(text), self._handle)
 
     def _renew(self) -> None:
         self._domain = self._make(DOMAIN)
+        self._handle = self._domain.handle  # a domain that no profiler listens to has none
 
 
 class TorchNvtx:
@@ -86,19 +80,33 @@ class TorchNvtx:
     name = "torch.cuda.nvtx"
 
     def __init__(self, nvtx: Any) -> None:
-        self._nvtx = nvtx
+        self.push, self.pop, self.mark = nvtx.range_push, nvtx.range_pop, nvtx.mark
 
-    def push(self, text: str, payload: int | None = None) -> None:
-        """Open a range on this thread."""
-        self._nvtx.range_push(text)
+    def label(self, text: str) -> str:
+        """Return the text itself."""
+        return text
 
-    def pop(self) -> None:
-        """Close the innermost one."""
-        self._nvtx.range_pop()
+    def push_step(self, text: str, _payload: int | None) -> None:
+        """Open a range; its payload is lost."""
+        self.push(text)
 
-    def mark(self, text: str) -> None:
-        """Leave a mark."""
-        self._nvtx.mark(text)
+
+class LogOfFirstSteps:
+    """cuBLASLt's log, on in the first steps of each shape: it is slow, and what it says of a shape stays the same."""
+
+    def __init__(self, log: AlgorithmLog) -> None:
+        self._log = log
+        self._steps: Counter[tuple[str, int | None]] = Counter()
+        self._is_on = True
+
+    def before_step(self, root: str, shape: int | None) -> None:
+        """Switch the log on or off for a step."""
+        self._steps[root, shape] += 1
+        # Steps of unknown shape may be of any.
+        wanted = shape is None or self._steps[root, shape] <= _LOGGED_STEPS
+        if wanted != self._is_on:
+            self._is_on = wanted
+            (self._log.resume if wanted else self._log.pause)()
 
 
 def install(settings: Mapping[str, Any]) -> None:
@@ -113,18 +121,29 @@ def install(settings: Mapping[str, Any]) -> None:
     nvtx = _nvtx(settings["nvtx"], torch)
     log_state = "off"
     if nvtx is not None:
+        log = AlgorithmLog(nvtx.mark, loaded_libraries())
+        if settings["algorithm_log"]:
+            log_state = "on" if log.available else "unavailable"
+            log.start()
+            _logs.append(log)
         if settings["ranges"] == "modules":
             from tracediff.capture.record.module_ranges import follow_modules  # noqa: PLC0415 -- imports torch
 
-            follow_modules(nvtx.push, nvtx.pop)
-        if settings["algorithm_log"]:
-            log_state = _log_algorithms(nvtx.mark)
+            follow_modules(nvtx, LogOfFirstSteps(log).before_step if log_state == "on" else _do_nothing)
         _mark_profiler_calls(torch, nvtx.mark)
         _let_forked_children_end_slowly(nvtx.mark)
     _report(settings["reports"], nvtx, log_state)
 
 
-def _nvtx(folder: str | None, torch: Any) -> Nvtx | None:
+# Callbacks are C's to call for as long as the process lives.
+_logs: list[AlgorithmLog] = []
+
+
+def _do_nothing(_root: str, _shape: int | None) -> None:
+    pass
+
+
+def _nvtx(folder: str | None, torch: Any) -> DomainNvtx | TorchNvtx | None:
     """Return the program's own nvtx, else tracediff's where this Python loads it, else torch's."""
     for path in (None, folder):
         try:
@@ -137,17 +156,6 @@ def _nvtx(folder: str | None, torch: Any) -> Nvtx | None:
             if path is not None:
                 sys.path.remove(path)
     return TorchNvtx(torch.cuda.nvtx) if torch.version.cuda else None
-
-
-# The callbacks are C's to call for as long as the process lives.
-_logs: list[AlgorithmLog] = []
-
-
-def _log_algorithms(mark: Callable[[str], None]) -> str:
-    log = AlgorithmLog(mark, loaded_libraries())
-    log.start()
-    _logs.append(log)
-    return "on" if log.available else "unavailable"
 
 
 def _mark_profiler_calls(torch: Any, mark: Callable[[str], None]) -> None:
@@ -187,7 +195,7 @@ def _let_forked_children_end_slowly(mark: Callable[[str], None]) -> None:
     util.register_after_fork(_of_children, in_child)
 
 
-def _report(path: str, nvtx: Nvtx | None, log_state: str) -> None:
+def _report(path: str, nvtx: DomainNvtx | TorchNvtx | None, log_state: str) -> None:
     servers = {name: package_version(name) for name in _SERVERS if name in sys.modules or _installed(name)}
     report = {
         "event": "torch",

@@ -3,17 +3,22 @@
 The module that is called while none is open on its thread is a root: its range is a step, named by its class, with the
 shape of its first tensor as payload. Modules below it are named by their dotted paths from the root. Only a forward
 that Python runs has ranges: what `torch.compile` traces runs later, without calling modules.
+
+The hooks run around every call of every module, so they do little: what they open was made when the root was first
+seen.
 """
 
+import os
 import sys
 import threading
 import warnings
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
+from torch.compiler import is_compiling
 
 #: What wrappers call the module inside: one and the same module to whoever reads the names.
 _WRAPPED = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
@@ -21,8 +26,27 @@ _WRAPPERS = frozenset({"DataParallel", "DistributedDataParallel", "FullyShardedD
 _FIRST = ("input_ids", "inputs_embeds", "decoder_input_ids", "hidden_states", "pixel_values")
 _LARGEST_SIZE = 2**31
 
-Push = Callable[[str, int | None], None]
-Pop = Callable[[], None]
+
+class Opens(Protocol):
+    """Opens ranges on the calling thread."""
+
+    def label(self, text: str) -> Any:
+        """Make what `push` takes, once for a text."""
+
+    def push(self, label: Any) -> None:
+        """Open a range."""
+
+    def push_step(self, text: str, payload: int | None) -> None:
+        """Open a range with a payload."""
+
+    def pop(self) -> None:
+        """Close the innermost range."""
+
+
+BeforeStep = Callable[[str, int | None], None]
+
+# A module that has been seen: itself, its name, the prefix of names below it, its label.
+_Seen = tuple["weakref.ref[nn.Module]", str, str, Any]
 
 
 class _Thread(threading.local):
@@ -32,61 +56,23 @@ class _Thread(threading.local):
         self.open: list[nn.Module] = []
 
 
-class _Names:
-    """Names of modules that have been seen below a root; ids come back after a module's end, so each is checked."""
-
-    def __init__(self) -> None:
-        self._known: dict[int, tuple[weakref.ref[nn.Module], str, str]] = {}
-
-    def get(self, module: nn.Module) -> str | None:
-        """Return a module's name, None where it has not been seen."""
-        known = self._known.get(id(module))
-        return known[1] if known is not None and known[0]() is module else None
-
-    def is_root(self, module: nn.Module) -> bool:
-        """Return whether a module that has been seen is a root: part of a root's may be called by itself."""
-        return not self._known[id(module)][2]
-
-    def learn(self, root: nn.Module) -> str:
-        """Name everything below a root, and return the root's own name."""
-        inner = root
-        while type(inner).__name__ in _WRAPPERS and len(inner._modules) == 1:
-            inner = next(iter(inner.children()))
-        name = type(inner).__name__
-        for path, module in inner.named_modules():
-            if path:
-                self._set(module, _without_wrappers(path), f"{path}.")
-        for module in (root, inner):
-            self._set(module, name, "")
-        return name
-
-    def below(self, module: nn.Module, parent: nn.Module) -> str:
-        """Name a module that came below its parent after the root was seen, or that it never registered."""
-        path = next((path for path, each in parent.named_modules() if each is module), type(module).__name__)
-        known = self._known.get(id(parent))
-        path = f"{known[2] if known is not None else ''}{path}"
-        self._set(module, _without_wrappers(path), f"{path}.")
-        return _without_wrappers(path)
-
-    def _set(self, module: nn.Module, name: str, prefix: str) -> None:
-        self._known[id(module)] = (weakref.ref(module), name, prefix)
-
-
 _thread = _Thread()
-_names = _Names()
-_push: Push
-_pop: Pop
+# By id of the module. Ids come back after a module's end, so the reference is compared too.
+_seen: dict[int, _Seen] = {}
+_opens: Opens
+_before_step: BeforeStep
 
 
-def follow_modules(push: Push, pop: Pop) -> None:
-    """Open a range around every module's forward from now on, in this process.
+def follow_modules(opens: Opens, before_step: BeforeStep) -> None:
+    """Open a range around every module's forward from now on, in this process and in those that it forks.
 
     Args:
-        push: Opens a range with a text and a payload on the calling thread.
-        pop: Closes the innermost one.
+        opens: Opens and closes ranges.
+        before_step: Called before each step with the root's name and the step's shape.
     """
-    global _push, _pop
-    _push, _pop = push, pop
+    global _opens, _before_step
+    _opens, _before_step = opens, before_step
+    os.register_at_fork(after_in_child=_seen.clear)
     # What is said of hooks and OptimizedModule: its range is the module's own.
     warnings.filterwarnings("ignore", message=r"Using `torch\.compile\(module\)` when there are global hooks")
     nn.modules.module.register_module_forward_pre_hook(_enter)
@@ -94,31 +80,68 @@ def follow_modules(push: Push, pop: Pop) -> None:
 
 
 def _enter(module: nn.Module, arguments: tuple[Any, ...]) -> None:
-    if torch.compiler.is_compiling():
+    if is_compiling():
         return
     opened = _thread.open
-    name = _names.get(module)
+    seen = _seen.get(id(module))
+    if seen is None or seen[0]() is not module:
+        seen = _learn_below(module, opened[-1]) if opened else _learn_root(module)
     if opened:
-        _push(name or _names.below(module, opened[-1]), None)
+        _opens.push(seen[3])
     else:
-        name = name or _names.learn(module)
         # Global hooks are not told the keywords; they are the caller's, `Module._call_impl`'s.
-        keywords = sys._getframe(1).f_locals.get("kwargs")
-        _push(name, step_payload(arguments, keywords) if _names.is_root(module) else None)
+        _push_outermost(seen, arguments, sys._getframe(1).f_locals.get("kwargs"))
     opened.append(module)
 
 
 def _leave(module: nn.Module, _arguments: tuple[Any, ...], _result: Any) -> None:
-    if torch.compiler.is_compiling():
+    if is_compiling():
         return
     opened = _thread.open
     if opened and opened[-1] is module:
         opened.pop()
-        _pop()
+        _opens.pop()
     elif any(each is module for each in opened):
         while opened.pop() is not module:  # those inside ended by something that is no Exception
-            _pop()
-        _pop()
+            _opens.pop()
+        _opens.pop()
+
+
+def _push_outermost(seen: _Seen, arguments: tuple[Any, ...], keywords: Any) -> None:
+    """Open the range of a step, or of a part of a root that is called by itself (a server's logits)."""
+    name, is_root = seen[1], not seen[2]
+    if not is_root:
+        _opens.push(seen[3])
+        return
+    payload = step_payload(arguments, keywords)
+    _before_step(name, payload)
+    _opens.push_step(name, payload)
+
+
+def _learn_root(root: nn.Module) -> _Seen:
+    """Name a root by its class, and everything below it by its path."""
+    inner = root
+    while type(inner).__name__ in _WRAPPERS and len(inner._modules) == 1:
+        inner = next(iter(inner.children()))
+    for path, module in inner.named_modules():
+        if path:
+            _remember(module, path, f"{path}.")
+    _remember(inner, type(inner).__name__, "")
+    return _remember(root, type(inner).__name__, "")
+
+
+def _learn_below(module: nn.Module, parent: nn.Module) -> _Seen:
+    """Name a module that came below its parent after the root was seen, or that it never registered."""
+    path = next((path for path, each in parent.named_modules() if each is module), type(module).__name__)
+    around = _seen.get(id(parent))
+    path = f"{around[2] if around is not None else ''}{path}"
+    return _remember(module, path, f"{path}.")
+
+
+def _remember(module: nn.Module, path: str, prefix: str) -> _Seen:
+    name = ".".join(part for part in path.split(".") if part not in _WRAPPED)
+    seen = _seen[id(module)] = (weakref.ref(module), name, prefix, _opens.label(name))
+    return seen
 
 
 def step_payload(arguments: tuple[Any, ...], keywords: Any) -> int | None:
@@ -141,7 +164,3 @@ def step_payload(arguments: tuple[Any, ...], keywords: Any) -> int | None:
         return None
     batch, tokens = sizes if len(sizes) == 2 else (0, sizes[0])
     return int(batch) << 32 | int(tokens)
-
-
-def _without_wrappers(path: str) -> str:
-    return ".".join(part for part in path.split(".") if part not in _WRAPPED)
