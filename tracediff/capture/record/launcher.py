@@ -56,7 +56,7 @@ def main(job_path: str) -> int:
     except OSError as error:
         report("not started", reason=error.strerror or str(error))
         return 127
-    for number in (job["stdin"], job["stdout"], job["stderr"]):
+    for number in {job["stdin"], job["stdout"], job["stderr"]}:
         os.close(number)
     signal.signal(signal.SIGINT, lambda *_: _send(signal.SIGINT, [-program.pid]))
     signal.signal(signal.SIGTERM, lambda *_: _send(signal.SIGTERM, descendants(os.getpid())))
