@@ -34,6 +34,7 @@ from tracediff.trace.shapes import shape_text
 _KERNELS = "CUPTI_ACTIVITY_KIND_KERNEL"
 _ALWAYS = 2**62
 _SESSION = "TARGET_INFO_SESSION_START_TIME"
+_NO_STEPS = TracediffError("the program called no torch module", "leave --steps out")
 _THREADS = 24  # bits of a global id below the process's
 
 
@@ -145,6 +146,8 @@ class _Recording:
 
     def _steps(self) -> dict[int, list[int]]:
         """Return when each process's steps began: forwards of the root module that took the longest in all."""
+        if NVTX not in self._copy.tables:
+            raise _NO_STEPS
         rows = self._rows(
             f"SELECT globalTid >> {_THREADS}, {_TEXT}, event.start, event.end FROM {_EVENTS} "
             f"WHERE {self._is_root()} ORDER BY event.start"
@@ -153,7 +156,7 @@ class _Recording:
         for _, text, start, end in rows:
             took[text] = took.get(text, 0) + ((end or start) - start)
         if not took:
-            raise TracediffError("the program called no torch module", "leave --steps out")
+            raise _NO_STEPS
         longest = max(took, key=lambda text: took[text])
         starts: dict[int, list[int]] = {}
         for process, text, start, _ in rows:
@@ -173,6 +176,8 @@ class _Recording:
 
         A server's front calls them for workers that do the work.
         """
+        if NVTX not in self._copy.tables:
+            return []
         windows: list[Window] = []
         started: int | None = None
         for text, moment in self._rows(

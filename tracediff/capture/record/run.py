@@ -48,7 +48,8 @@ class RecordResult:
 
     Attributes:
         folder: Where.
-        traces: The trace files; several where nsys was told to write several.
+        traces: The trace files; several where nsys was told to write several, none where a program that failed had
+            nothing recorded.
         code: The program's exit code.
         warnings: What the user should know, one line each.
     """
@@ -60,6 +61,8 @@ class RecordResult:
 
     def summary(self) -> list[str]:
         """Return what was written, and the command to run next, line by line."""
+        if not self.traces:
+            return []
         lines, following = [], []
         for trace in self.traces:
             holds = trace.holds
@@ -131,7 +134,7 @@ def _deliver(
             copy_file(clean, options.folder / name)
     kept = tuple(trace for trace in traces if trace.holds.kernels or trace.holds.ranges)
     if not kept:
-        raise _nothing(recorded)
+        return _nothing(options, recorded)
     write_text(options.folder / FILE_NAME, _manifest(nsys, recorded, kept, environment), force=True)
     warnings = _warnings(options, nsys, recorded, kept)
     return RecordResult(folder=options.folder, traces=kept, code=recorded.code, warnings=warnings)
@@ -162,12 +165,21 @@ def _no_report(options: RecordOptions, nsys: Nsys, temporary: Path, recorded: Re
     )
 
 
-def _nothing(recorded: Recorded) -> TracediffError:
-    ended = f" and ended with {recorded.code}" if recorded.code else ""
-    return TracediffError(
-        f"nothing was recorded: the program used no GPU and opened no range{ended}",
-        "is the GPU's work done in another program, which this one only asks for it?",
+def _nothing(options: RecordOptions, recorded: Recorded) -> RecordResult:
+    """Return an empty result where the program failed, since its code says more.
+
+    Raises:
+        TracediffError: It did not fail.
+    """
+    problem = TracediffError(
+        "nothing was recorded: the program used no GPU and opened no range",
+        f"it ended with {recorded.code}"
+        if recorded.code
+        else "is the GPU's work done in another program, which this one only asks for it?",
     )
+    if not recorded.code:
+        raise problem
+    return RecordResult(folder=options.folder, traces=(), code=recorded.code, warnings=(str(problem),))
 
 
 def _warnings(
