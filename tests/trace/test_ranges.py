@@ -90,3 +90,11 @@ def test_a_shared_module_has_the_layer_of_the_range_around_it(tmp_path):
     assert [(key.module, key.layer) for key in table.keys] == [
         (f"model.layers.{layer}.attn.rotary", layer) for layer in range(3)
     ]
+
+
+def test_a_range_that_launches_nothing_is_no_iteration(tmp_path):
+    export = SmallExport()
+    for step in range(3):
+        export.range("Model", step * 100, step * 100 + 50).kernel("k", step + 1, step * 100 + 10)
+        export.range("Model", step * 100 + 60, step * 100 + 70)
+    assert read_trace(export.write(tmp_path / "t.sqlite")).iteration.tolist() == [0, 1, 2]

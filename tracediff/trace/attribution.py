@@ -12,7 +12,7 @@ from tracediff.trace.graphs import Capture
 from tracediff.trace.launches import THREAD_BITS
 from tracediff.trace.naming import is_operator
 from tracediff.trace.nvtx import Ranges
-from tracediff.trace.ranges import NONE, key_of, last_of_chain
+from tracediff.trace.ranges import NONE, key_of, last_of_chain, occurrences
 from tracediff.trace.table import Int32, Int64, RangeKey
 
 #: Threads whose ranges are looked at for a launch on another one.
@@ -75,24 +75,27 @@ def attribute(
     distinct.of(np.array([outside]))
     of_range = distinct.of(phase_text * width + module)
     key = np.append(of_range, np.int32(0))[innermost]
-    iteration = np.append(ranges.iteration, NONE).astype(np.int32)[innermost]
     shape_of_range = _shapes(ranges)
     shape = shape_of_range[innermost] if len(shape_of_range) else shape_of_range
 
     in_graph = capture.kernel
+    around = innermost
     if len(in_graph):
         codes = Codes()
         inside = ranges.innermost(codes.of(capture.thread), codes.values, capture.moment)
         in_graph, inside = in_graph[inside != NONE], inside[inside != NONE]
         replayed = innermost[in_graph]
         # The replay says which phase this is, the capture which module; without the one, the other says both.
-        around = np.where(replayed == NONE, inside, replayed)
+        around = innermost.copy()
+        around[in_graph] = np.where(replayed == NONE, inside, replayed)
         name = np.where(replayed == NONE, module[inside], text[inside])
-        key[in_graph] = distinct.of(phase_text[around] * width + name)
-        iteration[in_graph] = ranges.iteration[around]
+        key[in_graph] = distinct.of(phase_text[around[in_graph]] * width + name)
         if len(shape):
             captured = shape_of_range[inside]
-            shape[in_graph] = np.where(captured == NULL, shape_of_range[around], captured)
+            shape[in_graph] = np.where(captured == NULL, shape_of_range[around[in_graph]], captured)
+    launches = np.zeros(len(itself), dtype=np.bool_)
+    launches[ranges.phase[around[around != NONE]]] = True
+    iteration = np.append(occurrences(ranges.phase, ranges.name, ranges.start, launches), NONE).astype(np.int32)[around]
     keys = tuple(
         key_of(None, None)
         if code == outside

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from tracediff.trace.columns import NULL, Codes, Growing, Source, Texts, distinct_of
 from tracediff.trace.launches import THREAD_BITS
-from tracediff.trace.ranges import NONE, OWN_PHASE, Nesting, in_layer, layer_of, nest, occurrences, phases
+from tracediff.trace.ranges import NONE, OWN_PHASE, Nesting, in_layer, layer_of, nest, phases
 from tracediff.trace.table import Int32, Int64
 
 NVTX = "NVTX_EVENTS"
@@ -67,7 +67,7 @@ class Ranges:
         text: Code of its text in `texts`.
         shape: The shape of the step that a range of tracediff's own is, `NULL` where it is none.
         phase: Index of its phase's range.
-        iteration: Which occurrence of its phase it belongs to.
+        name: A number for its process and text.
         texts: Distinct texts.
         lanes: globalTid (or globalPid) → index of the lane's first range and its nesting.
         notes: What a reader of the result must know.
@@ -79,7 +79,7 @@ class Ranges:
     text: Int32
     shape: Int64
     phase: Int64
-    iteration: Int64
+    name: Int64
     texts: tuple[str, ...]
     lanes: dict[int, tuple[int, Nesting]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -250,7 +250,7 @@ def find_ranges(events: Events, phase_names: frozenset[str] = frozenset()) -> Ra
         text=text,
         shape=shape,
         phase=phase,
-        iteration=occurrences(phase, process * np.int64(len(texts) + 1) + text, start),
+        name=process * np.int64(len(texts) + 1) + text,
         texts=texts,
         lanes=nestings,
         notes=notes,

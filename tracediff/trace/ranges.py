@@ -176,17 +176,20 @@ def key_of(phase: str | None, module: str | None, layer: re.Pattern[str] | None 
     return RangeKey(phase=phase, module=name, layer=int(number[:9]) if number.isdecimal() else None)
 
 
-def occurrences(phase: Int64, name: Int64, start: Int64) -> Int64:
-    """Return for each range how often its phase's name had begun before its phase did: its iteration.
+def occurrences(phase: Int64, name: Int64, start: Int64, launches: npt.NDArray[np.bool_]) -> Int64:
+    """Return for each range the iteration it belongs to: how many phases of its phase's name came before its phase.
+
+    A range that launches nothing is not counted (vLLM pushes one for a module's inputs and one for its outputs).
 
     Args:
         phase: As `phases` returns it.
         name: A number per (process, text) of each range: ranks count for themselves, and an iteration belongs to the
             one thread that ran it.
         start: Starts in ns.
+        launches: Whether kernels are launched in each range that is a phase.
     """
     result = np.full(len(phase), NONE, dtype=np.int64)
-    instances = np.flatnonzero(phase == np.arange(len(phase)))
+    instances = np.flatnonzero((phase == np.arange(len(phase))) & launches)
     order = instances[np.lexsort((start[instances], name[instances]))]
     codes = name[order]
     first = np.flatnonzero(np.r_[True, codes[1:] != codes[:-1]]) if len(order) else np.zeros(0, dtype=np.int64)
