@@ -12,7 +12,7 @@ from tracediff.kernels import parse
 from tracediff.trace.algorithm import is_algorithm_log, without_pointers
 from tracediff.trace.annotations import Separated, separate_annotations
 from tracediff.trace.attribution import Attribution, attribute
-from tracediff.trace.columns import NULL, Codes, Texts, distinct_of
+from tracediff.trace.columns import NULL, Codes, Texts, count_codes, distinct_of
 from tracediff.trace.graphs import Capture
 from tracediff.trace.naming import Naming, name_ranges, number_by_place
 from tracediff.trace.nvtx import Events, Ranges, find_marks, find_ranges, named, range_texts
@@ -202,7 +202,7 @@ def _give_marks(
 def _coverage(
     keys: tuple[RangeKey, ...], key: Int32, without_launch: npt.NDArray[np.bool_], found: Attribution
 ) -> Coverage:
-    kernels = np.bincount(key, minlength=len(keys)).tolist()
+    kernels = count_codes(key, len(keys)).tolist()
     outside = next((code for code, each in enumerate(keys) if each.phase is None), len(keys))
     no_launch = int(((key == outside) & without_launch).sum())
     in_module = sum(count for each, count in zip(keys, kernels, strict=True) if each.module)

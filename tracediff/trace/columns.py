@@ -112,6 +112,12 @@ def distinct_and_places(values: Int64) -> tuple[Int64, Int64]:
     return ordered[new], place
 
 
+def count_codes(codes: Int32, distinct: int) -> Int64:
+    """Return how often each code occurs; `np.bincount` would make 64-bit numbers of all of them at once."""
+    parts = (codes[first : first + _DIRECT_CODES] for first in range(0, len(codes), _DIRECT_CODES))
+    return sum((np.bincount(part, minlength=distinct) for part in parts), start=np.zeros(distinct, dtype=np.int64))
+
+
 def count_up_to(ascending: Int64, moment: Int64) -> Int64:
     """Return for each moment how many of some ascending values are not above it."""
     if len(ascending) <= len(moment) and (moment[1:] >= moment[:-1]).all():
