@@ -174,10 +174,42 @@ def test_several_traces_fail_a_gate_when_one_does():
     assert run("diff", B1, B1, B1, "--exit-code").exit_code == 0
 
 
-def test_what_shows_two_traces_says_so_for_three(tmp_path):
-    result = run("diff", B1, B2, B8, "--html", tmp_path / "r.html")
-    assert result.exit_code == 2
-    assert "show two traces" in result.stderr
+def test_three_traces_fill_one_page_one_database_one_markdown_and_one_csv(tmp_path):
+    result = run("diff", B1, B2, B8, "--html", tmp_path / "r.html", "--save", tmp_path / "s.sqlite")
+    assert result.exit_code == 0, result.stderr
+    page = (tmp_path / "r.html").read_text()
+    assert "2 traces against 0: b1.sqlite (batch 1)" in page
+    assert page.count("<strong>EXPECTED</strong>") == 2
+    assert len(page) < 200_000
+    assert "<script" not in page
+    assert run("diff", B1, B2, B8, "--format", "markdown").stdout.count("## tracediff: EXPECTED") == 2
+    lines = list(csv.DictReader(io.StringIO(run("diff", B1, B2, B8, "--format", "csv").stdout)))
+    assert {line["trace"] for line in lines} == {"1", "2"}
+
+
+def test_the_summary_is_one_line_per_trace():
+    lines = run("diff", B1, B2, B8, "--summary").stdout.splitlines()
+    assert [line.partition(": ")[0] for line in lines] == ["batch 1 → batch 2", "batch 1 → batch 8"]
+    assert all("expected: logits differ, no token flipped" in line for line in lines)
+
+
+def test_modules_can_be_chosen_and_the_answer_stays_that_of_the_whole():
+    shown = run("diff", B1, B2, "--module", "mlp").stdout
+    assert "q_proj o_proj" not in shown and "down_proj" in shown
+    assert "Cause: split-K 3 → 2 in q_proj and o_proj" in " ".join(shown.split())
+    assert run("diff", B1, B2, "--module", "(").exit_code == 2
+
+
+def test_full_kernel_names_are_printed_on_request():
+    shown = "".join(run("diff", B1, B2, "--kernels").stdout.split())
+    assert "nvjet_sm90_hsh_128x8_64x12_4x1_v_bz_splitK_TNT" in shown
+
+
+def test_the_result_goes_to_a_file_on_request(tmp_path):
+    result = run("diff", B1, B2, "-o", tmp_path / "out.txt")
+    assert result.stdout == ""
+    assert "EXPECTED" in (tmp_path / "out.txt").read_text()
+    assert run("diff", B1, B2, "-o", tmp_path / "out.txt").exit_code == 2
 
 
 def test_an_input_is_never_replaced(tmp_path):

@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 
 from tests.diff.tables import table
+from tests.profiles import FLOAT16
 from tests.report.test_json_report import A, B
 from tracediff.diff import diff_tables
 from tracediff.diff.show import show_table
 from tracediff.errors import TracediffError
-from tracediff.report.diff.sqlite import save_diff, save_show
+from tracediff.report.diff.sqlite import save_diffs, save_show
+from tracediff.trace import read_trace
 
 
 def rows(path, sql):
@@ -21,7 +23,7 @@ def rows(path, sql):
 
 def test_a_diff_can_be_queried(tmp_path):
     path = tmp_path / "diff.sqlite"
-    save_diff(diff_tables(A, B), path)
+    save_diffs([diff_tables(A, B)], path)
     assert rows(path, "SELECT label, batch FROM traces ORDER BY label") == [("a", 1), ("b", 2)]
     assert rows(path, "SELECT trace, count(*) FROM kernels GROUP BY trace") == [("a", 3), ("b", 2)]
     joined = """SELECT ka.tile, kb.tile FROM pairs
@@ -34,7 +36,7 @@ def test_a_diff_can_be_queried(tmp_path):
 
 def test_a_pair_refers_to_kernels_of_its_own_module_on_its_own_side(tmp_path):
     path = tmp_path / "diff.sqlite"
-    save_diff(diff_tables(A, B), path)
+    save_diffs([diff_tables(A, B)], path)
     for side in ("a", "b"):
         strays = f"""SELECT count(*) FROM pairs JOIN modules ON modules.id = module_id
             JOIN kernels ON kernels.id = kernel_{side}
@@ -54,16 +56,16 @@ def test_an_existing_file_is_kept_unless_forced(tmp_path):
     path = tmp_path / "mine.sqlite"
     path.write_bytes(b"precious")
     with pytest.raises(TracediffError, match="exists: add --force"):
-        save_diff(diff_tables(A, B), path)
+        save_diffs([diff_tables(A, B)], path)
     assert path.read_bytes() == b"precious"
-    save_diff(diff_tables(A, B), path, force=True)
+    save_diffs([diff_tables(A, B)], path, force=True)
     assert path.read_bytes().startswith(b"SQLite format 3")
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_columns_have_the_types_they_say_though_a_value_is_unknown(tmp_path):
     path = tmp_path / "diff.sqlite"
-    save_diff(diff_tables(A, B), path)
+    save_diffs([diff_tables(A, B)], path)
     types = {name: kind for _, name, kind, *_ in rows(path, "PRAGMA table_info(traces)")}
     assert (types["batch"], types["tokens"], types["gpu"]) == ("INTEGER", "INTEGER", "TEXT")
     assert rows(path, "SELECT tokens, typeof(batch) FROM traces") == [(None, "integer")] * 2
@@ -72,15 +74,68 @@ def test_columns_have_the_types_they_say_though_a_value_is_unknown(tmp_path):
 def test_what_the_reports_warn_of_is_stored(tmp_path):
     path = tmp_path / "diff.sqlite"
     a, b = (table([("p", "m", "k")], dtype=dtype) for dtype in ("float16", "bfloat16"))
-    save_diff(diff_tables(a, b), path)
+    save_diffs([diff_tables(a, b)], path)
     assert any("float16 and bfloat16" in warning for (warning,) in rows(path, "SELECT warning FROM warnings"))
 
 
 def test_every_table_and_column_is_documented(tmp_path):
     path = tmp_path / "diff.sqlite"
-    save_diff(diff_tables(A, B), path)
+    save_diffs([diff_tables(A, B)], path)
     documentation = (Path(__file__).parents[2] / "docs" / "traces.md").read_text(encoding="utf-8")
     for (name,) in rows(path, "SELECT name FROM sqlite_master WHERE type = 'table'"):
         assert f"`{name}`" in documentation
         for _, column, *_ in rows(path, f"PRAGMA table_info({name})"):
             assert f"`{column}`" in documentation, (name, column)
+
+
+def test_several_comparisons_are_told_apart(tmp_path):
+    path = tmp_path / "many.sqlite"
+    save_diffs([diff_tables(A, B), diff_tables(A, A)], path)
+    assert rows(path, "SELECT label FROM traces ORDER BY label") == [("a",), ("b",), ("c",)]
+    assert rows(path, "SELECT comparison, judgement FROM answers ORDER BY comparison") == [
+        (1, "cannot tell"),
+        (2, "no difference"),
+    ]
+    assert rows(path, "SELECT count(*) FROM kernels WHERE trace = 'c'") == [(3,)]
+    assert rows(path, "PRAGMA foreign_key_check") == []
+
+
+def test_a_saved_trace_is_a_baseline_that_diff_reads_again(tmp_path):
+    trace, other = (read_trace(FLOAT16 / f"b{batch}.sqlite") for batch in (1, 2))
+    path = tmp_path / "baseline.sqlite"
+    save_show(*show_table(trace), path)
+    again = read_trace(path)
+    assert diff_tables(trace, again).differs is False
+    assert (again.info.gpu, again.info.batch, len(again)) == (trace.info.gpu, 1, len(trace))
+    judged = [(row.module, row.verdict, row.split_k) for row in diff_tables(trace, other).rows]
+    assert [(row.module, row.verdict, row.split_k) for row in diff_tables(again, other).rows] == judged
+
+
+def test_a_saved_comparison_is_no_baseline(tmp_path):
+    path = tmp_path / "diff.sqlite"
+    save_diffs([diff_tables(A, B)], path)
+    with pytest.raises(TracediffError, match="holds a comparison"):
+        read_trace(path)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE kernels SET grid = '1x1'",
+        "UPDATE kernels SET block = 'axbxc'",
+        "UPDATE kernels SET duration_ns = 'soon'",
+        "UPDATE kernels SET registers = 99999999999",
+        "DROP TABLE algorithms",
+        "DELETE FROM kernels",
+        "PRAGMA user_version = 99",
+    ],
+)
+def test_a_damaged_baseline_is_one_line(tmp_path, damage):
+    path = tmp_path / "baseline.sqlite"
+    save_show(*show_table(B), path)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(damage)
+        connection.commit()
+    with pytest.raises(TracediffError) as caught:
+        read_trace(path)
+    assert "\n" not in str(caught.value)

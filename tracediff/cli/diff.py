@@ -88,7 +88,6 @@ def diff(
         modules=None if module is None else regex(module, "--module"),
     )
     report = html or (Path(f"{a.stem}-{others[0].stem}.html") if open_report else None)
-    _refuse_what_several_cannot(len(others), report, save)
     written = [path for path in (report, save, output) if path is not None]
     _refuse_one_file_twice(written)
     for path in written:
@@ -123,13 +122,6 @@ def diff(
         raise typer.Exit(GATE_FAILED)
 
 
-def _refuse_what_several_cannot(others: int, report: Path | None, save: Path | None) -> None:
-    from tracediff.errors import TracediffError
-
-    if others > 1 and (report or save):
-        raise TracediffError("--html, --open and --save show two traces", "name two, or leave these options out")
-
-
 def _refuse_one_file_twice(paths: list[Path]) -> None:
     from tracediff.errors import TracediffError
 
@@ -141,13 +133,15 @@ def _write_files(many: "ManyDiff", report: Path | None, save: Path | None, force
     if report is not None:
         from tracediff.files import write_text
         from tracediff.report.diff.html import render_html
+        from tracediff.report.diff.html.many import render_many
 
-        write_text(report, render_html(many.diffs[0]), force)
+        only = len(many.diffs) == 1
+        write_text(report, render_html(many.diffs[0]) if only else render_many(many), force)
         say(f"Wrote {report}")
     if save is not None:
-        from tracediff.report.diff.sqlite import save_diff
+        from tracediff.report.diff.sqlite import save_diffs
 
-        save_diff(many.diffs[0], save, force)
+        save_diffs(many.diffs, save, force)
         say(f"Wrote {save}")
 
 

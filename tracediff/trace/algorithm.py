@@ -10,7 +10,7 @@ and then nothing is known about a split. Source: measured on cuBLAS 13.1, where 
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 _GROUP = re.compile(r"(\w+)=\[([^\]]*)\]")
 _PAIR = re.compile(r"(\w+)=(\S+)")
@@ -37,6 +37,7 @@ class Algorithm:
         inner_shape: cuBLASLt's innerShapeId.
         swizzle: cuBLASLt's ctaSwizzling.
         workspace_bytes: Workspace handed over.
+        text: The line itself, to be stored; two lines that say the same are equal.
     """
 
     function: str
@@ -58,6 +59,7 @@ class Algorithm:
     inner_shape: str | None = None
     swizzle: str | None = None
     workspace_bytes: int | None = None
+    text: str = field(default="", compare=False, repr=False)
 
     @property
     def k_step(self) -> int | None:
@@ -111,6 +113,7 @@ def parse_algorithm(text: str) -> Algorithm:
         inner_shape=algorithm.get("innerShapeId"),
         swizzle=algorithm.get("ctaSwizzling"),
         workspace_bytes=_integer(flat.get("workSpaceSizeInBytes")),
+        text=text,
     )
 
 

@@ -9,6 +9,7 @@ from tracediff.trace.file_state import unchanged
 from tracediff.trace.info import manifest_note
 from tracediff.trace.naming import Naming
 from tracediff.trace.nsys_sqlite import read_nsys_sqlite
+from tracediff.trace.saved import is_saved, read_saved
 from tracediff.trace.table import KernelTable
 
 _REPORTS = frozenset({".nsys-rep", ".qdrep"})
@@ -45,7 +46,10 @@ def _read(path: Path, naming: Naming) -> KernelTable:
 
         if is_parquet_export(path):
             return read_nsys_parquet(path, naming)
-    if is_json_trace(read_head(path)):
+    head = read_head(path)
+    if is_saved(head):
+        return read_saved(path)
+    if is_json_trace(head):
         from tracediff.trace.torch_json import read_torch_json  # noqa: PLC0415 -- nsys's users need no JSON
 
         return read_torch_json(path, naming)

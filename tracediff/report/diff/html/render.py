@@ -30,45 +30,48 @@ def render_html(diff: TraceDiff) -> str:
 
 def render_report(report: Report) -> str:
     """Return the page that shows `report`."""
-    theme, script = _unindented(_asset("theme.js")), _unindented("".join(map(_asset, _SCRIPTS)))
+    theme, script = unindented(asset("theme.js")), unindented("".join(map(asset, _SCRIPTS)))
     page = (
-        _environment()
+        environment()
         .get_template("report.html.j2")
         .render(
             report=report,
             payload=payload(report),
-            style=Markup(_asset("report.css")),
+            style=Markup(asset("report.css")),
             theme_script=Markup(theme),
             script=Markup(script),
             script_hashes=[_hash(theme.encode()), _hash(script.encode())],
         )
     )
     # The templates' indentation is a fifth of the page; no text of the page begins a line.
-    return _unindented(page)
+    return unindented(page)
 
 
 @cache
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    """Return the templates' environment: everything from a trace is escaped."""
+    made = Environment(
         loader=PackageLoader("tracediff.report.diff.html"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(count="{:,}".format, duration=duration)
-    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "ensure_ascii": False}
-    return environment
+    made.filters.update(count="{:,}".format, duration=duration)
+    made.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "ensure_ascii": False}
+    return made
 
 
 @cache
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """Return a style sheet or script of the page."""
     data = pkgutil.get_data("tracediff.report.diff.html", f"assets/{name}")
     assert data is not None, name
     return data.decode("utf-8")
 
 
-def _unindented(text: str) -> str:
+def unindented(text: str) -> str:
+    """Return text without the indentation of its lines, a fifth of the page."""
     return re.sub(r"\n +", "\n", text)
 
 

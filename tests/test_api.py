@@ -1,0 +1,68 @@
+"""The library as a program uses it."""
+
+import subprocess
+import sys
+
+import pytest
+
+import tracediff
+from tests.profiles import FLOAT16
+from tracediff.diff.answer import Judgement
+
+A, B = FLOAT16 / "b1.sqlite", FLOAT16 / "b2.sqlite"
+
+
+@pytest.fixture(scope="module")
+def result():
+    return tracediff.diff(A, B)
+
+
+def test_a_comparison_answers(result):
+    assert result.answer.judgement is Judgement.EXPECTED
+    assert "split-K 3 → 2 in q_proj and o_proj" in result.answer.sentence
+
+
+def test_rows_and_kernels_are_frames_that_add_up(result):
+    rows, kernels = result.rows, result.kernels
+    assert len(rows) == len(result.result.rows)
+    assert kernels.groupby("trace").size().to_dict() == {"a": 4385, "b": 4385}
+    assert rows["duration_ns_a"].sum() == kernels[kernels["trace"] == "a"]["duration_ns"].sum()
+    assert (rows["verdict"] == "order-changed").sum() == 64
+
+
+def test_every_output_is_there(result):
+    assert result.to_json().startswith("{")
+    assert result.to_markdown().startswith("## tracediff: EXPECTED")
+    assert "<h1" in result.to_html()
+    notebook = result._repr_html_()
+    assert "<strong>EXPECTED</strong>" in notebook and len(notebook) < 20_000
+
+
+def test_what_was_opened_can_be_compared_and_one_phase_chosen():
+    table = tracediff.open(A)
+    only = tracediff.diff(table, tracediff.open(B), phases=["decode[0]"])
+    assert set(only.rows["phase"]) == {"decode[0]"}
+
+
+def test_a_kernel_name_is_parsed():
+    parsed = tracediff.parse_kernel("nvjet_sm90_hsh_128x8_64x12_4x1_v_bz_splitK_TNT")
+    assert (parsed.family, parsed.tile) == ("nvjet", (128, 8, 64))
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import tracediff; tracediff.diff(A, B)",
+        "import tracediff; tracediff.open(A); tracediff.diff(A, B); from tracediff.diff import diff_tables",
+        "import tracediff.diff.compare as compare; import tracediff.api; tracediff.diff(A, B)",
+    ],
+)
+def test_the_package_and_the_function_share_their_name(code):
+    program = f"A, B = {str(A)!r}, {str(B)!r}; {code}; print('fine')"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stdout == "fine\n", done.stderr
+
+
+def test_importing_is_light():
+    code = "import sys, tracediff; print([m for m in ('numpy', 'pandas', 'rich', 'typer') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
