@@ -57,13 +57,43 @@ def test_the_name_is_found_whole(row):
         "```text",
         " Time (%)  Total Time (ns)  Instances  Avg (ns)  Name",
         "| phase | kernel | role | time |",
+        "Time (%),Total Time (ns),Instances,Avg (ns),Med (ns),Min (ns),Max (ns),StdDev (ns),Name",
+        '"ID","Process ID","Process Name","Host Name","Kernel Name","Context","Stream"',
+        "            Type  Time(%)      Time     Calls       Avg       Min       Max  Name",
+        "                           Name    Self CPU %      Self CPU   CPU total %   # of Calls  ",
+        "Processing [run.sqlite] with [/opt/nsys/host-linux-x64/reports/cuda_gpu_kern_sum.py]... ",
+        "SKIPPED: run.sqlite does not contain ENUM_CUDA_MEM_KIND table.",
+        " ** CUDA GPU Kernel Summary (cuda_gpu_kern_sum):",
+        "==PROF== Connected to process 1234 (/usr/bin/python3.11)",
+        "==1234== Profiling result:",
+        "Self CUDA time total: 11.927ms",
     ],
 )
-def test_rules_headers_and_blank_lines_hold_no_name(line):
+def test_rules_headers_and_what_profilers_say_hold_no_name(line):
     assert name_in_row(line) is None
 
 
-@pytest.mark.parametrize("name", ["add", "my kernel", "mystery_kernel_9000", "void f(int)"])
+NSYS_STATS = """Processing [b1.sqlite] with [/opt/nsys/host-linux-x64/reports/cuda_gpu_kern_sum.py]...
+
+ ** CUDA GPU Kernel Summary (cuda_gpu_kern_sum):
+
+ Time (%)  Total Time (ns)  Instances  Avg (ns)  StdDev (ns)  Name
+ --------  ---------------  ---------  --------  -----------  --------------------------------------------------------
+     31.1          5850382        192   30470.7        561.9  nvjet_sm90_hsh_128x8_64x12_4x1_v_bz_TNT
+      4.1           765688        480    1595.2        102.5  void at::native::elementwise_kernel<(int)128, void at::n…
+
+"""
+
+
+def test_what_nsys_stats_prints_is_its_names():
+    found = [name for line in NSYS_STATS.splitlines() if (name := name_in_row(line))]
+    assert found == [
+        "nvjet_sm90_hsh_128x8_64x12_4x1_v_bz_TNT",
+        "void at::native::elementwise_kernel<(int)128, void at::n…",
+    ]
+
+
+@pytest.mark.parametrize("name", ["add", "name", "my kernel", "mystery_kernel_9000", "void f(int)"])
 def test_a_line_that_is_no_row_is_the_name_as_it_is(name):
     assert name_in_row(f"{name}\r\n") == name
 

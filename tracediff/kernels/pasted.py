@@ -24,13 +24,20 @@ _NCU_TAIL = re.compile(
 _NVPROF_TAIL = re.compile(r"\s+\[\d+\]$")
 _CSV = re.compile(r'^(?:"[^"]*",|-?[\d.]+,[^\s,]+,)')
 _NO_TEXT = re.compile(r"^(?:\W*|`{3,}\w*)$")  # a blank line, a rule, a fence of Markdown
+#: What profilers print around their tables.
+_TALK = re.compile(
+    r"^(?:Processing \[|SKIPPED:|NOTICE:|WARNING:|Generating |Exporting |Section: |Self C(?:PU|UDA) time total"
+    r'|==\w+==(?! Profiling ")|\*\* .*:$)'
+)
+#: The heading of the column of names, beside others.
+_HEADING = re.compile(r'(?:^|[,|\t]|\s{2,})\s*"?(?:kernel )?name"?\s*(?:$|[,|\t]|\s{2,})', re.I)
 _UNSURE_FAMILIES = frozenset({"other", "triton_user"})  # any identifier is read as one of these
 
 
 def name_in_row(line: str) -> str | None:
     """Return the kernel name in a pasted line, or None where it is a rule, a header or a row without one."""
     text = line.strip()
-    if _NO_TEXT.match(text):
+    if _NO_TEXT.match(text) or _TALK.match(text) or (_HEADING.search(text) and text.lower() != "name"):
         return None
     cells, is_table = _cells(text)
     if not is_table and len(cells) == 1:
