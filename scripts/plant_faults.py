@@ -23,7 +23,7 @@ from torch import nn
 
 from tracediff.measure.evidence import measure, to_evidence
 from tracediff.measure.sampler import check_sampler
-from tracediff.measured import Answer, Evidence
+from tracediff.measured import ControlResult, Evidence
 from tracediff.model.load import load_model, prompt_tokens
 from tracediff.model.spec import ModelSpec
 
@@ -110,14 +110,14 @@ class Scenario:
 
     name: str
     faults: tuple[Fault, ...] = ()
-    neighbours: tuple[Answer, ...] = (Answer.EQUAL, Answer.CANNOT_TELL)
-    position: tuple[Answer, ...] = (Answer.EQUAL, Answer.CANNOT_TELL)
+    neighbours: tuple[ControlResult, ...] = (ControlResult.EQUAL, ControlResult.CANNOT_TELL)
+    position: tuple[ControlResult, ...] = (ControlResult.EQUAL, ControlResult.CANNOT_TELL)
     leak_in: str | None = None
     unstable: frozenset[str] = field(default_factory=frozenset)
     sampler: tuple[Callable[[Any, float], Any], bool] = (argmax, True)
 
 
-LEAK = {"neighbours": (Answer.DIFFERS,), "position": tuple(Answer), "leak_in": DOWN}
+LEAK = {"neighbours": (ControlResult.DIFFERS,), "position": tuple(ControlResult), "leak_in": DOWN}
 SCENARIOS = (
     Scenario(name="clean"),
     Scenario(name="another order of summation", faults=((DOWN, reorders),)),
@@ -134,11 +134,11 @@ SCENARIOS = (
     Scenario(
         name="leak and noise in one module",
         faults=((DOWN, leaks), (DOWN, vibrates)),
-        neighbours=(Answer.CANNOT_TELL, Answer.DIFFERS),
-        position=tuple(Answer),
+        neighbours=(ControlResult.CANNOT_TELL, ControlResult.DIFFERS),
+        position=tuple(ControlResult),
         unstable=frozenset({DOWN}),
     ),
-    Scenario(name="minds its position", faults=((DOWN, minds_position),), position=(Answer.DIFFERS,)),
+    Scenario(name="minds its position", faults=((DOWN, minds_position),), position=(ControlResult.DIFFERS,)),
     Scenario(name="wrong sampler", sampler=(divides_by_epsilon, False)),
 )
 

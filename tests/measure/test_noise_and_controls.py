@@ -12,7 +12,7 @@ from tracediff.measure.crossings import Crossing  # noqa: E402
 from tracediff.measure.evidence import measure, to_evidence  # noqa: E402
 from tracediff.measure.noise import Noise, Varied, compare_arrangements, varying  # noqa: E402
 from tracediff.measure.replay import Replayed  # noqa: E402
-from tracediff.measured import Answer, State, decode_evidence, encode_evidence  # noqa: E402
+from tracediff.measured import ControlResult, State, decode_evidence, encode_evidence  # noqa: E402
 
 TRIES = 5
 
@@ -55,7 +55,7 @@ class Expert(toy.Leaks):
 def test_a_leak_is_told_beside_a_module_that_varies(number):
     evidence = evidence_of(first0=toy.AddsNoise, second1=toy.Leaks)
     neighbours = evidence.controls["neighbours"]
-    assert neighbours.answer is Answer.DIFFERS
+    assert neighbours.answer is ControlResult.DIFFERS
     assert neighbours.first == "batch 2, prefill, layers.1.second_proj"
     assert {each.module for each in evidence.unstable} == {"layers.0.first_proj"}
 
@@ -63,8 +63,8 @@ def test_a_leak_is_told_beside_a_module_that_varies(number):
 @pytest.mark.parametrize("number", range(TRIES))
 def test_a_leak_alone_is_told_and_nothing_is_unstable(number):
     evidence = evidence_of(second1=toy.Leaks)
-    assert evidence.controls["neighbours"].answer is Answer.DIFFERS
-    assert evidence.controls["run_to_run"].answer is Answer.EQUAL
+    assert evidence.controls["neighbours"].answer is ControlResult.DIFFERS
+    assert evidence.controls["run_to_run"].answer is ControlResult.EQUAL
     assert evidence.unstable == ()
 
 
@@ -73,10 +73,10 @@ def test_noise_alone_is_no_leak_and_no_origin(number):
     evidence = evidence_of(first0=toy.AddsNoise)
     for name in ("neighbours", "position"):
         control = evidence.controls[name]
-        assert control.answer is Answer.CANNOT_TELL
+        assert control.answer is ControlResult.CANNOT_TELL
         assert "vary by themselves" in control.why
         assert control.held_out == 3  # one module, three phases
-    assert evidence.controls["run_to_run"].answer is Answer.DIFFERS
+    assert evidence.controls["run_to_run"].answer is ControlResult.DIFFERS
     assert evidence.pairs[0].first_origin is None
 
 
@@ -84,24 +84,24 @@ def test_noise_alone_is_no_leak_and_no_origin(number):
 def test_rare_noise_is_never_a_leak(number):
     evidence = evidence_of(first0=NoiseNowAndThen, second1=NoiseNowAndThen)
     for name in ("neighbours", "position", "profiler"):
-        assert evidence.controls[name].answer is not Answer.DIFFERS
+        assert evidence.controls[name].answer is not ControlResult.DIFFERS
 
 
 @pytest.mark.parametrize("number", range(TRIES))
 def test_a_leak_in_a_module_that_varies_is_not_told_for_certain(number):
     evidence = evidence_of(first0=LeaksAndVaries)
-    assert evidence.controls["neighbours"].answer is Answer.CANNOT_TELL
+    assert evidence.controls["neighbours"].answer is ControlResult.CANNOT_TELL
 
 
 def test_a_clean_model_answers_equal_to_all_that_could_be_compared():
     answers = {name: control.answer for name, control in evidence_of().controls.items()}
-    assert answers.pop("profiler") is Answer.CANNOT_TELL  # nothing was recorded
-    assert set(answers.values()) == {Answer.EQUAL}
+    assert answers.pop("profiler") is ControlResult.CANNOT_TELL  # nothing was recorded
+    assert set(answers.values()) == {ControlResult.EQUAL}
 
 
 def test_a_difference_in_modules_that_send_rows_to_experts_is_no_leak():
     control = evidence_of(first1=Expert).controls["neighbours"]
-    assert control.answer is Answer.CANNOT_TELL
+    assert control.answer is ControlResult.CANNOT_TELL
     assert "experts" in control.why
 
 
@@ -142,11 +142,11 @@ def test_logits_that_move_are_told_with_their_scale_and_the_margin_of_the_token(
 
 def test_other_bits_under_the_profiler_are_told_only_of_a_run_that_repeats_itself():
     recorded = {"1/prefill": ["0" * 16] * 2}
-    assert evidence_of((1,), recorded).controls["profiler"].answer is Answer.DIFFERS
+    assert evidence_of((1,), recorded).controls["profiler"].answer is ControlResult.DIFFERS
     varies = evidence_of((1,), recorded, first0=toy.AddsNoise).controls["profiler"]
-    assert varies.answer is Answer.CANNOT_TELL
+    assert varies.answer is ControlResult.CANNOT_TELL
     two_outcomes = {"1/prefill": ["0" * 16, "1" * 16]}
-    assert evidence_of((1,), two_outcomes).controls["profiler"].answer is Answer.CANNOT_TELL
+    assert evidence_of((1,), two_outcomes).controls["profiler"].answer is ControlResult.CANNOT_TELL
 
 
 PLACE, OTHER_PLACE = (Crossing(0, name, 0, is_input=False, maker=name) for name in ("a", "b"))

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from tests.diff.test_attached_evidence import stored
 from tests.profiles import BFLOAT16, FLOAT16, FLOAT32
 from tracediff.measured import (
-    Answer,
     Bits,
     Control,
+    ControlResult,
     Evidence,
     LogitsMove,
     MalformedEvidenceError,
@@ -148,18 +148,18 @@ def with_controls(tokens=6, **equal):
 
 def test_a_control_of_an_older_file_is_kept_where_nothing_varies():
     controls = with_controls(run_to_run=True, neighbours=False, position=True)
-    assert (controls["neighbours"].answer, controls["neighbours"].why) == (Answer.DIFFERS, None)
-    assert controls["position"].answer is Answer.EQUAL
+    assert (controls["neighbours"].answer, controls["neighbours"].why) == (ControlResult.DIFFERS, None)
+    assert controls["position"].answer is ControlResult.EQUAL
 
 
 @pytest.mark.parametrize(("tokens", "repeats_itself"), [(6, False), (6, None), (700, True)])
 def test_a_control_of_an_older_file_that_noise_could_explain_cannot_tell(tokens, repeats_itself):
     controls = with_controls(tokens, run_to_run=repeats_itself, neighbours=False, position=False, profiler=True)
     for name in ("neighbours", "position"):
-        assert controls[name].answer is Answer.CANNOT_TELL
+        assert controls[name].answer is ControlResult.CANNOT_TELL
         assert "capture again" in controls[name].why
     assert controls["run_to_run"].equal is repeats_itself
-    assert controls["profiler"].answer is Answer.EQUAL
+    assert controls["profiler"].answer is ControlResult.EQUAL
 
 
 def test_an_unstable_module_is_neither_origin_nor_clean_in_the_pairs_of_its_batch_size():

@@ -17,8 +17,7 @@ from tracediff.diff.overview import Group, Section, overview, sums_products
 from tracediff.diff.result import Row, TraceDiff, Verdict
 from tracediff.diff.standing import Standing
 from tracediff.diff.words import listing
-from tracediff.measured import CONTROLS, Control, Repair, RunEvidence, Unstable
-from tracediff.measured import Answer as ControlResult
+from tracediff.measured import CONTROLS, Control, ControlResult, Repair, RunEvidence, Unstable
 from tracediff.text import shorten
 
 _CAUSES = 2

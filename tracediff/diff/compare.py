@@ -20,7 +20,7 @@ from tracediff.trace import KernelTable, RangeKey
 from tracediff.trace.algorithm import Algorithm, parse_algorithm
 from tracediff.trace.table import Int64
 
-Kernels = dict[RangeKey, tuple[Kernel, ...]]
+KernelsByRange = dict[RangeKey, tuple[Kernel, ...]]
 
 
 def diff_tables(a: KernelTable, b: KernelTable, phases: Collection[str] = ()) -> TraceDiff:
@@ -45,7 +45,9 @@ def diff_tables(a: KernelTable, b: KernelTable, phases: Collection[str] = ()) ->
     )
 
 
-def kernels_by_range(table: KernelTable, selection: Selection, spelled: Mapping[str, str] | None = None) -> Kernels:
+def kernels_by_range(
+    table: KernelTable, selection: Selection, spelled: Mapping[str, str] | None = None
+) -> KernelsByRange:
     """Return the selected kernels of each (phase, module), in launch order, modules in order of first launch.
 
     Args:
@@ -55,7 +57,7 @@ def kernels_by_range(table: KernelTable, selection: Selection, spelled: Mapping[
     """
     spellings = [(spelled or {}).get(name) for name in table.names]
     algorithms = [parse_algorithm(text) for text in table.algorithms]
-    result: Kernels = {}
+    result: KernelsByRange = {}
     for part in selection.parts:
         order = part.kernels[np.argsort(table.key[part.kernels], kind="stable")]
         codes = table.key[order]
@@ -98,7 +100,7 @@ def _kernels(
     ]
 
 
-def side_of(table: KernelTable, selection: Selection, kernels: Kernels) -> Side:
+def side_of(table: KernelTable, selection: Selection, kernels: KernelsByRange) -> Side:
     """Return what a report says of one trace as a whole."""
     every = [kernel for each in kernels.values() for kernel in each]
     return Side(
@@ -113,7 +115,7 @@ def side_of(table: KernelTable, selection: Selection, kernels: Kernels) -> Side:
     )
 
 
-def _run_order(a: Kernels, b: Kernels) -> list[RangeKey]:
+def _run_order(a: KernelsByRange, b: KernelsByRange) -> list[RangeKey]:
     """Return the keys of both in the order of the run: those of b alone stand after their predecessor in b."""
     followers: dict[RangeKey | None, list[RangeKey]] = {}
     previous: RangeKey | None = None

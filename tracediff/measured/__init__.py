@@ -10,9 +10,9 @@ from tracediff.measured.document import (
 from tracediff.measured.files import ACTIVATIONS_FILE, EVIDENCE_FILE, LOGITS_FILE
 from tracediff.measured.model import (
     CONTROLS,
-    Answer,
     Bits,
     Control,
+    ControlResult,
     Evidence,
     LogitsMove,
     ModuleBits,
@@ -29,9 +29,9 @@ __all__ = [
     "CONTROLS",
     "EVIDENCE_FILE",
     "LOGITS_FILE",
-    "Answer",
     "Bits",
     "Control",
+    "ControlResult",
     "Evidence",
     "LogitsMove",
     "MalformedEvidenceError",

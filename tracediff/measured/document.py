@@ -38,9 +38,9 @@ from msgspec import Meta, Struct
 from tracediff.measured.confounded import without_confounded
 from tracediff.measured.files import EVIDENCE_FILE, LOGITS_FILE
 from tracediff.measured.model import (
-    Answer,
     Bits,
     Control,
+    ControlResult,
     Evidence,
     LogitsMove,
     ModuleBits,
@@ -62,7 +62,7 @@ _BitsInFile = bool | tuple[_Share, _Whole | None] | None
 _SHARE_DIGITS = 4
 
 
-_EQUAL = {Answer.EQUAL: True, Answer.DIFFERS: False, Answer.CANNOT_TELL: None}
+_EQUAL = {ControlResult.EQUAL: True, ControlResult.DIFFERS: False, ControlResult.CANNOT_TELL: None}
 
 
 class MalformedEvidenceError(ValueError):
@@ -87,7 +87,7 @@ class _FirstControl(Struct, frozen=True, kw_only=True):
 
 
 class _Control(Struct, frozen=True, kw_only=True):
-    answer: Answer
+    answer: ControlResult
     compared: str
     why: str | None = None
     first: str | None = None

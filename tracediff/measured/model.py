@@ -10,7 +10,7 @@ from enum import StrEnum
 CONTROLS = ("run_to_run", "neighbours", "position", "profiler")
 
 
-class Answer(StrEnum):
+class ControlResult(StrEnum):
     """What a control found."""
 
     EQUAL = "equal"
@@ -134,9 +134,9 @@ class Control:
     held_out: int = 0
 
     @property
-    def answer(self) -> Answer:
+    def answer(self) -> ControlResult:
         """`equal` in words."""
-        return {True: Answer.EQUAL, False: Answer.DIFFERS, None: Answer.CANNOT_TELL}[self.equal]
+        return {True: ControlResult.EQUAL, False: ControlResult.DIFFERS, None: ControlResult.CANNOT_TELL}[self.equal]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tracediff.diff.answer import Answer, ControlAnswer, Link, Margin
 from tracediff.diff.overview import Section
 from tracediff.diff.words import listing
-from tracediff.measured import Answer as ControlResult
+from tracediff.measured import ControlResult
 from tracediff.report.words import count, duration
 from tracediff.text import printable
 

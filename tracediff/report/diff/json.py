@@ -29,7 +29,7 @@ def diff_to_json(diff: TraceDiff) -> str:
 
 def diff_to_dict(diff: TraceDiff) -> dict[str, Any]:
     """Return the diff as JSON values, as docs/json.md documents them."""
-    kernels = Kernels()
+    kernels = DistinctKernels()
     rows = [row_to_dict(row, kernels) for row in diff.rows]
     return {
         "schema": SCHEMA,
@@ -77,7 +77,7 @@ def coverage_to_dict(coverage: Coverage) -> dict[str, int]:
     return asdict(coverage)
 
 
-class Kernels:
+class DistinctKernels:
     """The distinct kernels of a document: many launches, few kernels."""
 
     def __init__(self) -> None:
@@ -97,7 +97,7 @@ class Kernels:
         return place
 
 
-def row_to_dict(row: Row, kernels: Kernels) -> dict[str, Any]:
+def row_to_dict(row: Row, kernels: DistinctKernels) -> dict[str, Any]:
     """Return one (phase, module): `a` and `b` hold indices of `kernels`, `aligned` holds
     [index in the row's a or null, index in its b or null, verdict, reason].
     """
@@ -211,7 +211,7 @@ def show_to_json(table: KernelTable, side: Side, rows: tuple[Row, ...]) -> str:
         rows: The rows shown, their `a` side filled.
     """
     roles = Counter(kernel.parsed.role for row in rows for kernel in row.a)
-    kernels = Kernels()
+    kernels = DistinctKernels()
     shown = [
         {
             "phase": row.phase,

@@ -18,7 +18,7 @@ from tracediff.diff.standing import standing
 from tracediff.report.diff.answer_words import answer_line
 from tracediff.report.diff.json import (
     SCHEMA,
-    Kernels,
+    DistinctKernels,
     lines_of,
     module_bits_to_dict,
     run_evidence_to_dict,
@@ -34,7 +34,7 @@ from tracediff.text import printable, sizes_in_words
 
 def many_to_json(many: ManyDiff) -> str:
     """Return the comparison as JSON text: `traces` in order; per row one entry per trace in each list."""
-    kernels = Kernels()
+    kernels = DistinctKernels()
     rows = [_row_to_dict(row, kernels) for row in many.rows]
     return lines_of(
         {
@@ -175,7 +175,7 @@ def _first(row: ManyRow) -> Row:
     return next(each for each in row.rows if each is not None)
 
 
-def _row_to_dict(row: ManyRow, kernels: Kernels) -> dict[str, Any]:
+def _row_to_dict(row: ManyRow, kernels: DistinctKernels) -> dict[str, Any]:
     first = _first(row)
     others = [(each.b if each else ()) for each in row.rows]
     return {

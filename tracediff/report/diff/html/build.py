@@ -15,7 +15,7 @@ from tracediff.report.diff.html.figure import figure
 from tracediff.report.diff.html.groups import group_rows, heat_rows, totals
 from tracediff.report.diff.html.places import anchor, kind_labels, phase_name
 from tracediff.report.diff.html.run_evidence import logits_step, token_step, view_run
-from tracediff.report.diff.html.view import Group, Phase, Report, Source
+from tracediff.report.diff.html.view import GroupView, PageView, Phase, SourceView
 from tracediff.report.diff.markdown import diff_to_markdown
 from tracediff.report.diff.subject import side_words, subject_words
 from tracediff.report.words import change, coverage_words
@@ -25,7 +25,7 @@ from tracediff.version import __version__
 _SHOWN_CONTRADICTIONS = 20
 
 
-def build_report(diff: TraceDiff) -> Report:
+def build_report(diff: TraceDiff) -> PageView:
     """Return what the page shows of `diff`."""
     labels = kind_labels(list(dict.fromkeys(row.kind for row in diff.rows)))
     row_phases = _by_phase(diff.rows)
@@ -39,7 +39,7 @@ def build_report(diff: TraceDiff) -> Report:
     total = totals(diff.rows)
     found = answer(diff)
     run = view_run(diff.evidence)
-    return Report(
+    return PageView(
         title=f"tracediff: {sides[0]} → {sides[1]}",
         side_names=sides,
         subject=subject_words(diff),
@@ -94,7 +94,7 @@ def _stands_late(rows: Sequence[Row]) -> tuple[bool, bool]:
     return all(row.layer is None for row in rows), rows[0].phase is None
 
 
-def _signature(groups: Sequence[Group]) -> Any:
+def _signature(groups: Sequence[GroupView]) -> Any:
     """What makes two phases the same: kernels and verdicts. Launch sizes grow with the cache, times vary."""
     return tuple(
         (
@@ -156,10 +156,10 @@ _SOURCES = (
 )
 
 
-def _sources(a: Side, b: Side) -> tuple[Source, ...]:
-    def fact(label: str, value_a: Any, value_b: Any) -> Source:
+def _sources(a: Side, b: Side) -> tuple[SourceView, ...]:
+    def fact(label: str, value_a: Any, value_b: Any) -> SourceView:
         text_a, text_b = ("–" if value is None else printable(str(value)) for value in (value_a, value_b))
-        return Source(label=label, a=text_a, b=text_b, changed=text_a != text_b)
+        return SourceView(label=label, a=text_a, b=text_b, changed=text_a != text_b)
 
     named = [fact("File", _file(a), _file(b))]
     named += [fact(label, getattr(a.info, name), getattr(b.info, name)) for label, name in _SOURCES]

@@ -10,7 +10,7 @@ from tracediff.diff.words import layers_in_words
 from tracediff.report.diff.html.kernels import leading, pair_view, short_name
 from tracediff.report.diff.html.measured import bits_in_words, contradiction, together
 from tracediff.report.diff.html.places import anchor, phase_name
-from tracediff.report.diff.html.view import Group, HeatCell, HeatRow, ModuleView, Totals
+from tracediff.report.diff.html.view import GroupView, HeatCell, HeatRow, ModuleView, Totals
 from tracediff.report.words import change, duration
 from tracediff.text import printable
 
@@ -29,7 +29,7 @@ def totals(rows: Sequence[Row]) -> Totals:
     )
 
 
-def group_rows(rows: Sequence[Row], labels: dict[str, str]) -> tuple[Group, ...]:
+def group_rows(rows: Sequence[Row], labels: dict[str, str]) -> tuple[GroupView, ...]:
     """Fold the rows of one phase, kind by kind in the order of the run."""
     by_kind: dict[str, list[Row]] = {}
     for row in rows:
@@ -42,7 +42,7 @@ def row_anchor(row: Row) -> str:
     return anchor("m", phase_name(row.phase), row.module)
 
 
-def _group(folded: FoldedRow, label: str) -> Group:
+def _group(folded: FoldedRow, label: str) -> GroupView:
     rows, row = folded.rows, folded.row
     measured = [member.evidence for member in rows]
     modules = tuple(map(_module, rows))
@@ -55,7 +55,7 @@ def _group(folded: FoldedRow, label: str) -> Group:
         for position, pair in enumerate(row.pairs)
     )
     lead = leading(row.a), leading(row.b)
-    return Group(
+    return GroupView(
         anchor="g" + modules[0].anchor[1:],
         kind=label,
         layers=layers_in_words(folded.layers),

@@ -55,7 +55,7 @@ class KindRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class PhaseTable:
     """One phase, or phases of one name: what may differ in some trace, and how many modules do not."""
 
     name: str
@@ -97,7 +97,7 @@ def _answer(name: str, diff: TraceDiff) -> AnswerView:
     return AnswerView(name=name, judgement=head, text=rest, facts=facts(found))
 
 
-def _parts(many: ManyDiff) -> list[Part]:
+def _parts(many: ManyDiff) -> list[PhaseTable]:
     sections = [overview(diff.rows) for diff in many.diffs]
     parts = []
     for name in dict.fromkeys(section.name for found in sections for section in found):
@@ -113,7 +113,7 @@ def _parts(many: ManyDiff) -> list[Part]:
         hidden = sum(max(map(len, found)) for found in kinds.values() if not _may_differ(found))
         title = "outside every range" if name is None else printable(name)
         equal = f"{count(hidden, 'module')} equal in every trace, or predicted to be" if hidden else ""
-        parts.append(Part(name=title, rows=tuple(rows), equal=equal))
+        parts.append(PhaseTable(name=title, rows=tuple(rows), equal=equal))
     return parts
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from tracediff.report.diff.html.view import Group, Report
+from tracediff.report.diff.html.view import GroupView, PageView
 
 Json = dict[str, Any]
 
@@ -20,7 +20,7 @@ class _Codes:
         return self.strings.setdefault(text, len(self.strings))
 
 
-def payload(report: Report) -> Json:
+def payload(report: PageView) -> Json:
     """Return the columnar payload.
 
     Keys: `strings`; `groups` (one entry per line of the report: phase, kind, verdict, changed, the codes of the
@@ -60,7 +60,7 @@ def payload(report: Report) -> Json:
     }
 
 
-def _texts(group: Group) -> Iterable[str]:
+def _texts(group: GroupView) -> Iterable[str]:
     yield group.kind
     yield group.reason
     for pair in group.pairs:

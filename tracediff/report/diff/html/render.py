@@ -14,7 +14,7 @@ from markupsafe import Markup
 from tracediff.diff.result import TraceDiff
 from tracediff.report.diff.html.build import build_report
 from tracediff.report.diff.html.payload import payload
-from tracediff.report.diff.html.view import Report
+from tracediff.report.diff.html.view import PageView
 from tracediff.report.words import duration
 
 _SCRIPTS = ("state.js", "filter.js", "heatmap.js", "save.js", "page.js")
@@ -28,7 +28,7 @@ def render_html(diff: TraceDiff) -> str:
     return render_report(build_report(diff))
 
 
-def render_report(report: Report) -> str:
+def render_report(report: PageView) -> str:
     """Return the page that shows `report`."""
     theme, script = unindented(asset("theme.js")), unindented("".join(map(asset, _SCRIPTS)))
     page = (

@@ -126,7 +126,7 @@ class ModuleView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Group:
+class GroupView:
     """Modules of one phase and one kind that run the same kernels in the same way: one line of the report.
 
     Attributes:
@@ -214,7 +214,7 @@ class Phase:
     layers: tuple[int, ...]
     heat: tuple[HeatRow, ...]
     outside: tuple[HeatRow, ...]
-    groups: tuple[Group, ...]
+    groups: tuple[GroupView, ...]
     totals: Totals
     summary: str
     verdicts: dict[str, int]
@@ -300,7 +300,7 @@ class RunView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class SourceView:
     """A line of the table of versions: label, both values, whether they differ."""
 
     label: str
@@ -341,7 +341,7 @@ class FigureSection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class PageView:
     """The whole page.
 
     Attributes:
@@ -385,7 +385,7 @@ class Report:
     verdicts: dict[str, int]
     figure: tuple[FigureSection, ...]
     markdown: str
-    sources: tuple[Source, ...]
+    sources: tuple[SourceView, ...]
     notes: tuple[tuple[str, ...], tuple[str, ...]]
     coverage: tuple[str, str]
     run: RunView | None
