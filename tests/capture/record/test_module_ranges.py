@@ -121,6 +121,26 @@ def test_a_part_of_a_root_that_is_called_by_itself_keeps_its_path_and_is_no_step
     assert steps == ["Net"]
 
 
+def test_a_wrapper_and_what_it_wraps_are_one_step(run):
+    told, steps = run("nn.DataParallel(net)(x); net(x)")
+    assert opened(told) == [["Net", [3, 5]], *NET] * 2
+    assert depth_at_the_end(told) == 0
+    assert steps == ["Net", "Net"]
+
+
+def test_a_root_inside_another_is_a_module_of_it(run):
+    source = """
+class Outer(nn.Module):
+    def __init__(self): super().__init__(); self.net = net
+    def forward(self, x): return self.net(x)
+net(x); Outer()(x); net(x)
+"""
+    told, steps = run(source)
+    inside = ["net", *(f"net.{text}" for text in NET)]
+    assert opened(told) == [["Net", [3, 5]], *NET, ["Outer", [3, 5]], *inside, *inside]
+    assert steps == ["Net", "Outer"]
+
+
 def test_a_module_that_joins_later_is_named_by_where_it_is(run):
     told, _ = run("net(x); net.layers[1].down = nn.Linear(8, 4); net(x)")
     assert opened(told)[8:] == [["Net", [3, 5]], *NET]

@@ -45,7 +45,8 @@ class Opens(Protocol):
 
 BeforeStep = Callable[[str, int | None], None]
 
-# A module that has been seen: itself, its name, the prefix of names below it, its label.
+# A module that has been seen: itself, its name, the prefix of names below it (none for a root), and the label of its
+# range below a root (none for a root).
 _Seen = tuple["weakref.ref[nn.Module]", str, str, Any]
 
 
@@ -87,6 +88,8 @@ def _enter(module: nn.Module, arguments: tuple[Any, ...]) -> None:
     if seen is None or seen[0]() is not module:
         seen = _learn_below(module, opened[-1]) if opened else _learn_root(module)
     if opened:
+        if seen[3] is None:
+            return
         _opens.push(seen[3])
     else:
         # Global hooks are not told the keywords; they are the caller's, `Module._call_impl`'s.
@@ -111,7 +114,7 @@ def _push_outermost(seen: _Seen, arguments: tuple[Any, ...], keywords: Any) -> N
     """Open the range of a step, or of a part of a root that is called by itself (a server's logits)."""
     name, is_root = seen[1], not seen[2]
     if not is_root:
-        _opens.push(seen[3])
+        _opens.push(_opens.label(name))
         return
     payload = step_payload(arguments, keywords)
     _before_step(name, payload)
@@ -140,7 +143,8 @@ def _learn_below(module: nn.Module, parent: nn.Module) -> _Seen:
 
 def _remember(module: nn.Module, path: str, prefix: str) -> _Seen:
     name = ".".join(part for part in path.split(".") if part not in _WRAPPED)
-    seen = _seen[id(module)] = (weakref.ref(module), name, prefix, _opens.label(name))
+    # What a wrapper wraps, at the root, is the step itself: no range within its own.
+    seen = _seen[id(module)] = (weakref.ref(module), name, prefix, _opens.label(name) if prefix else None)
     return seen
 
 
