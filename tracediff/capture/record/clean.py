@@ -8,6 +8,7 @@ were open at its capture.
 """
 
 import sqlite3
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ class CleanRecording:
         own_ranges: Those in the domain `tracediff`.
         marks: Algorithm marks.
         processes: Processes that ran kernels.
-        steps: How many steps of each shape (`8x1`; `?` unknown) are in it.
+        steps: How many steps of each shape (`8x1`) are in it.
         bounds: What bounded it: `steps`, `SIGUSR1`, `cudaProfilerApi` or `program`.
     """
 
@@ -267,10 +268,15 @@ class _Recording:
         if not self._copy.has(NVTX) or not self._has_column(NVTX, "int64Value"):
             return {}
         rows = self._copy.connection.execute(
-            f"SELECT int64Value, COUNT(*) FROM main.{NVTX} WHERE eventType = {PUSH_POP} AND int64Value IS NOT NULL "
-            "GROUP BY 1 ORDER BY 2 DESC"
-        )
-        return {shape_text(payload): count for payload, count in rows}
+            "SELECT COALESCE(text, value) AS name, int64Value, COUNT(*), SUM(COALESCE(end, start) - start) "
+            f"FROM main.{NVTX} LEFT JOIN main.StringIds ON id = textId "
+            f"WHERE eventType = {PUSH_POP} AND int64Value IS NOT NULL GROUP BY 1, 2 ORDER BY 3 DESC, 2"
+        ).fetchall()
+        took = Counter[str]()
+        for name, _, _, ns in rows:
+            took[name] += ns
+        longest = max(took, key=lambda name: took[name], default=None)
+        return {shape_text(payload): count for name, payload, count, _ in rows if name == longest}
 
     # --- SQL ----------------------------------------------------------------------------------------------------
 
