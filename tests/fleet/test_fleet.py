@@ -1,10 +1,12 @@
 """Many traces become one dataset, whatever dies on the way, and the odd ones out are named."""
 
+import contextlib
 import json
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -116,6 +118,15 @@ def test_what_was_half_written_is_no_part_of_the_dataset(tmp_path):
     (folder / f".{FILE}.abc.tmp").write_bytes(b"half")
     assert [outcome.kernels for outcome in ingest([ONE], out, workers=1)] == [112]
     assert group_traces(out).groups[0].traces == (trace_name(ONE, out),)
+
+
+def test_nothing_is_said_where_dasks_usual_port_is_taken(tmp_path, recwarn):
+    with socket.socket() as taken:
+        with contextlib.suppress(OSError):  # taken already: all the better
+            taken.bind(("127.0.0.1", 8787))
+            taken.listen()
+        ingest([ONE], tmp_path / "out", workers=1)
+    assert [str(warning.message) for warning in recwarn] == []
 
 
 def test_no_scheduler(tmp_path, monkeypatch):

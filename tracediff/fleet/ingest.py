@@ -133,9 +133,9 @@ def _client(scheduler: str | None, workers: int | None, tasks: int) -> Iterator[
     count = max(1, min(workers or os.cpu_count() or 1, tasks))
     with dask.config.set({"distributed.worker.memory.terminate": False}):
         with _children_ignore_interrupts():
-            # No dashboard: it opens a port, which nobody asked for.
+            # Dask always serves HTTP: here on a free port of this machine, because its usual one may be taken.
             cluster = distributed.LocalCluster(
-                n_workers=count, threads_per_worker=1, dashboard_address=None, silence_logs="CRITICAL"
+                n_workers=count, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs="CRITICAL"
             )
         with cluster, distributed.Client(cluster) as client:
             yield client
