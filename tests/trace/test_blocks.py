@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from contextlib import closing
 
 import pytest
-from small_exports import DATA, SmallExport
+from small_exports import DATA, PROCESS, SmallExport
 
 from tests.profiles import PROFILES
 from tracediff.diff import diff_tables
@@ -226,3 +226,21 @@ def test_modules_that_ranges_name_keep_their_names(tmp_path):
     table = read_trace(export.write(tmp_path / "t.sqlite"))
     assert sum(key.module == "mine" for key in places(table)) > 150
     assert not any("repetition" in note for note in table.notes)
+
+
+def test_ranks_whose_kernels_have_no_launch_are_sequences_of_their_own(tmp_path):
+    export = SmallExport()
+    names = ["rms_norm", "nvjet_hsh_64x8_64x16_4x1_v_bz_TNT", "flash_fwd_kernel", "nvjet_hsh_64x16_64x16_4x1_v_bz_TNT"]
+    for number in range(4 * 8):
+        for rank in (0, 1):
+            # The second rank is two kernels behind; one call is there, or the export would be refused.
+            name = names[(number - 2 * rank) % 4]
+            export.kernel(name, number, None, start=10 * number + rank, process=PROCESS + rank * 0x1000000)
+    export.call(1000, 1)
+    table = read_trace(export.write(tmp_path / "t.sqlite"))
+    layers = {
+        rank: {key.layer for key, mine in zip(places(table), table.process.tolist(), strict=True) if mine == rank}
+        for rank in (0, 1)
+    }
+    assert layers[0] == set(range(8))
+    assert layers[1] >= set(range(7))

@@ -69,7 +69,7 @@ def find_blocks(
     launch: Sequence[Int32],
     group: Int64,
     execution: Int64,
-    thread: Int32,
+    thread: Int64,
 ) -> Blocks | None:
     """Find steps and blocks in kernels that are in no module, None where nothing repeats.
 

@@ -21,6 +21,7 @@ from tracediff.trace.ranges import key_of
 from tracediff.trace.table import Int32, Int64, RangeKey
 
 STEP = "step"
+_MOST_THREADS = 1 << 32
 #: So many products and attentions must be in no module, and such a share of all, for blocks to be looked for.
 _FEWEST, _LEAST_SHARE = 6, 0.2
 #: So much of a step's blocks must be in one execution of a phase (other ranges may be around a kernel here and there).
@@ -78,7 +79,8 @@ def place_unnamed(
         (columns["grid"][kernels], columns["block"][kernels]),
         np.r_[0, np.cumsum(np.diff(launch_ns[kernels]) != 0)],
         execution,
-        thread[kernels],
+        # Kernels without a launch have no thread: those of one process are then a sequence.
+        thread[kernels] + columns["process"][kernels].astype(np.int64) * _MOST_THREADS,
     )
     if blocks is None:
         return given
