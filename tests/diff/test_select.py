@@ -222,6 +222,19 @@ def test_too_many_kernels_in_no_module_are_listed_by_role_within_bounds():
     assert [row.module for row in diff_tables(alone, alone).rows] == ["gemm"]
 
 
+def test_set_up_may_compute_less_than_the_ranges_do():
+    warm = table([(None, "", GEMM), ("prefill", "q", GEMM), ("prefill", "k", GEMM)])
+    assert [(left.why, left.kernels) for left in select([warm])[0].not_compared] == [(LeftOut.SET_UP, 1)]
+
+
+def test_kernels_outside_are_counted_where_phases_were_asked_for():
+    loose = table([("prefill", "q", "x"), (None, "", "y"), (None, "", "y"), ("decode", "q", "z")])
+    assert select([loose], ["prefill"])[0].not_compared == (
+        NotCompared(why=LeftOut.NOT_ASKED_FOR, phase="decode", executions=1, kernels=1),
+        NotCompared(why=LeftOut.NOT_ASKED_FOR, phase=None, executions=0, kernels=2),
+    )
+
+
 def test_what_computes_more_than_all_ranges_is_no_set_up():
     late = table([*[(None, "", GEMM)] * 3, ("prefill", "q", GEMM)])
     (chosen,) = select([late])

@@ -85,3 +85,12 @@ def test_iterations_belong_to_the_thread_that_ran_them(tmp_path):
         export.range("step", number * 100, number * 100 + 90, thread=thread)
         export.kernel("k", number + 1, number * 100 + 10, thread=thread)
     assert read_trace(export.write(tmp_path / "t.sqlite")).iteration.tolist() == list(range(6))
+
+
+def test_libraries_are_named_in_order(tmp_path):
+    export = SmallExport()
+    for number, name in enumerate(("NCCL", "cuDNN", "CCCL"), start=1):
+        domain(export, number, name).range("call", 10 * number, 10 * number + 5, domainId=number)
+    export.range("gloo:broadcast", 50, 60)
+    (note,) = read_trace(export.kernel("k", 1, 12).write(tmp_path / "t.sqlite")).notes
+    assert note.startswith("4 ranges of libraries (CCCL, cuDNN, gloo, NCCL)")

@@ -189,6 +189,42 @@ def test_blocks_that_are_phases_of_their_own_stay_so(tmp_path):
     assert {(key.phase, key.module) for key in table.keys} == {(f"layers.{number}", "") for number in range(10)}
 
 
+def attention_places(tmp_path, *names):
+    """Return the modules of one block that runs kernels of these names six times."""
+    export, clock = SmallExport(), 0
+    for name in names * 6:
+        clock += 10
+        export.kernel(name, clock, clock)
+    table = read_trace(export.write(tmp_path / f"{len(list(tmp_path.iterdir()))}.sqlite"))
+    return [key.module.removeprefix("blocks.2.") for key in places(table) if key.layer == 2]
+
+
+GEMM, BMM, OTHER = (f"nvjet_hsh_64x{width}_64x16_4x1_v_bz_TNT" for width in (8, 16, 24))
+
+
+def test_attention_may_be_a_product_softmax_and_a_product(tmp_path):
+    assert attention_places(tmp_path, GEMM, "rope", BMM, "softmax_warp_forward", BMM, OTHER, "add") == [
+        "gemm1", "before.attention", "attention", "attention", "attention", "gemm2", "end"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("choice", ["topk_kernel", "moe_align_block_size", "sortKernel"])
+def test_a_router_is_no_attention(choice, tmp_path):
+    assert attention_places(tmp_path, GEMM, "softmax_warp_forward", choice, OTHER, "silu") == [
+        "gemm1", "before.gemm2", "before.gemm2", "gemm2", "end"
+    ]  # fmt: skip
+
+
+def test_softmax_without_products_around_it_is_no_attention(tmp_path):
+    far = [f"k{number}" for number in range(24)]
+    modules = attention_places(tmp_path, GEMM, *far, "softmax_warp_forward", OTHER, "silu")
+    assert "attention" not in modules
+    export = SmallExport().kernel("softmax_warp_forward", 1, 1)
+    for number in range(2, 50, 2):
+        export.kernel(GEMM, number, 10 * number).kernel("silu", number + 1, 10 * number + 5)
+    assert {key.layer for key in places(read_trace(export.write(tmp_path / "t.sqlite")))} == {None, *range(24)}
+
+
 def test_steps_that_repeat_as_a_whole_are_executions_and_no_layers(tmp_path):
     """A diffusion model: its blocks differ, its denoising steps are the same."""
     export, clock = SmallExport(), 0

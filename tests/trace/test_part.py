@@ -109,3 +109,12 @@ def test_what_ran_before_the_first_range_is_most_likely_set_up(tmp_path):
 
 def test_where_every_kernel_is_in_a_module_no_lever_is_needed():
     assert not any("lever" in line for line in explain_coverage(read_trace(DATA / "llama-two-blocks-b1.sqlite")))
+
+
+def test_names_of_kernels_outside_are_listed_within_bounds(tmp_path):
+    export = SmallExport().range("prefill", 0, 10).kernel("k", 1, 5)
+    for number in range(7):
+        export.kernel(f"loose{number}", 10 + number, 100 + number)
+    lines = explain_coverage(read_trace(export.write(tmp_path / "t.sqlite")))
+    assert sum("× loose" in line for line in lines) == 5
+    assert "  and 2 other names" in lines

@@ -124,6 +124,15 @@ def test_a_kernel_less_in_a_block_shortens_that_block(missing, where):
     assert blocks(find_runs(sequence(letters))) == bounds
 
 
+def test_a_block_that_lost_its_attention_counts_as_long_as_it_is_nearly_whole():
+    letters, bounds = steps([BLOCK] * 5 + [BLOCK.replace("f", "")] + [BLOCK] * 5)
+    (found,) = blocks(find_runs(sequence(letters)))
+    assert len(found) == len(bounds[0])
+    assert found[:6] == bounds[0][:6]
+    half, _ = steps([BLOCK] * 5 + [BLOCK[:6]] + [BLOCK] * 5)
+    assert [len(run) for run in blocks(find_runs(sequence(half)))] == [6, 6]
+
+
 def test_layers_that_take_turns_are_single_layers():
     other = [*"nQKVr", "f2", *"OanGsUmDa"]
     letters, bounds = steps([BLOCK, other] * 8, [BLOCK, other] * 8)

@@ -142,7 +142,7 @@ def _code(name: Int32, launch: Sequence[Int32]) -> Int64:
     for column in (axis for shape in launch for axis in shape.T):
         code = (code ^ column.astype(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
         code ^= code >> np.uint64(29)
-    return code.astype(np.int64)
+    return code.view(np.int64)
 
 
 def _whole_steps(sequence: KernelSequence, runs: list[Run]) -> list[Run]:

@@ -124,7 +124,7 @@ def find_runs(sequence: KernelSequence) -> list[Run]:
         for run in runs:
             free[run.starts[0] : run.end] = False
         found += runs
-    return _joined(sequence, sorted(found, key=lambda run: run.starts[0]))
+    return _joined(sequence, sorted(found, key=lambda run: run.starts))
 
 
 def _runs_of_best_period(sequence: KernelSequence, free: Bool) -> tuple[list[Run], int]:
