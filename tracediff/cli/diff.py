@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tracediff.cli import app
-from tracediff.cli.application import GATE_FAILED
+from tracediff.cli.application import GATE_FAILED, ManyValues
 from tracediff.cli.load import Device, Iteration, LayerPattern, PhasePattern, RangePattern, Rank
 from tracediff.cli.options import (
     FORMAT_OPTION,
@@ -26,15 +26,22 @@ if TYPE_CHECKING:
     from tracediff.trace import KernelTable
 
 
-@app.command()
+class _Diff(ManyValues):
+    many = ("--between",)
+
+
+@app.command(cls=_Diff)
 def diff(
     a: Path = typer.Argument(
         metavar="A",
         readable=False,
         help="The reference: an nsys export (SQLite, Parquet folder) or report, or PyTorch profiler JSON.",
     ),
-    others: list[Path] = typer.Argument(
-        metavar="B…", readable=False, help="The trace to compare with it; several are each compared with it."
+    others: list[Path] | None = typer.Argument(
+        None, metavar="B…", readable=False, help="The trace to compare with it; several are each compared with it."
+    ),
+    between: list[str] = typer.Option(
+        [], help="Compare the steps of two shapes (batch x tokens) within A: `--between 1x1 8x1`."
     ),
     output_format: Annotated[Format, FORMAT_OPTION] = Format.TABLE,
     output: Path | None = typer.Option(None, "--output", "-o", help="Write the result to this file, not to stdout."),
@@ -76,9 +83,12 @@ def diff(
     from tracediff.findings.maps import is_map
     from tracediff.report.diff.lines import Sort
     from tracediff.report.diff.view import View
+    from tracediff.trace.shapes import between as steps_between
 
     if is_map(a):
-        return diff_maps(a, others, output_format, fail_on)
+        return diff_maps(a, others or [], output_format, fail_on)
+    shapes = _two_shapes(between, others)
+    compared = others or [a]
     gates = verdicts_named(fail_on)
     view = View(
         everything=everything,
@@ -87,11 +97,11 @@ def diff(
         sort=Sort(sort.value),
         modules=None if module is None else regex(module, "--module"),
     )
-    report = html or (Path(f"{a.stem}-{others[0].stem}.html") if open_report else None)
+    report = html or (Path(f"{a.stem}-{compared[0].stem}.html") if open_report else None)
     written = [path for path in (report, save, output) if path is not None]
     _refuse_one_file_twice(written)
     for path in written:
-        refuse_to_overwrite(path, force, inputs=(a, *others))
+        refuse_to_overwrite(path, force, inputs=(a, *compared))
 
     def load(path: Path) -> "KernelTable":
         return api.open(
@@ -106,20 +116,41 @@ def diff(
         )
 
     reference = load(a)
-    many = side_by_side([attach_evidence(diff_tables(reference, load(path), phase)) for path in others])
+    if shapes is not None:
+        many = side_by_side([diff_tables(*steps_between(reference, shapes), phase)])
+    else:
+        many = side_by_side([attach_evidence(diff_tables(reference, load(path), phase)) for path in compared])
     _write_files(many, report, save, force)
     if summary:
         emit("".join(f"{line}\n" for line in _answers(many)))
     else:
         _print(many, output_format, view, output, no_color, force)
-        if output_format is Format.TABLE and len(others) == 1 and report is None and output is None:
-            say(f"Next: {command_line('tracediff', 'diff', a, others[0], '--html', 'report.html', '--open')}")
+        if output_format is Format.TABLE and len(compared) == 1 and report is None and output is None:
+            traces = [a, "--between", *between] if between else [a, compared[0]]
+            say(f"Next: {command_line('tracediff', 'diff', *traces, '--html', 'report.html', '--open')}")
     if open_report and report is not None:
         open_in_browser(report)
     failed = failures(many.diffs, gates, exit_code)
     if failed:
         say(f"Failed: {', '.join(failed)}")
         raise typer.Exit(GATE_FAILED)
+
+
+def _two_shapes(between: list[str], others: list[Path] | None) -> tuple[str, str] | None:
+    """Return the two shapes to compare within one trace; None where two traces are compared."""
+    from tracediff.errors import TracediffError
+
+    if not between and not others:
+        raise TracediffError(
+            "one trace is not compared with another", "name two traces, or --between two shapes in one"
+        )
+    if not between:
+        return None
+    if others:
+        raise TracediffError("--between compares steps within one trace", "name one trace")
+    if len(between) != 2:
+        raise TracediffError(f"--between takes two shapes, not {len(between)}", "give --between 1x1 8x1")
+    return between[0], between[1]
 
 
 def _refuse_one_file_twice(paths: list[Path]) -> None:

@@ -12,7 +12,7 @@ from tracediff.diff.result import Row, Verdict
 from tracediff.diff.standing import RANK, Standing
 from tracediff.diff.words import listing
 from tracediff.measured import Bits
-from tracediff.report.diff.names import change_in_names, short_name
+from tracediff.report.diff.names import change_in_names
 from tracediff.report.words import count, share
 from tracediff.text import printable
 
@@ -169,7 +169,8 @@ def _where(groups: Sequence[Group], section: Section) -> str:
         layers = f"{len(group.layers)} of {group.layers[0]}–{group.layers[-1]}"
     if set(group.phases) == set(section.phases):
         return layers
-    phases = listing([printable(str(phase)) for phase in group.phases], limit=2)
+    # The section's title names the phase; here its step is enough.
+    phases = listing([printable(str(phase).removeprefix(str(section.name))) for phase in group.phases], limit=2)
     return f"{layers} of {phases}" if layers else phases
 
 
@@ -179,8 +180,10 @@ def _change(group: Group) -> str:
     if pair is None:
         return printable(row.reason)
     words = change_in_names(pair)
-    if pair.a is not None and pair.b is not None and pair.a.identity == pair.b.identity:
-        return f"{short_name(pair.a.parsed, 44)}, {printable(row.reason)}"
+    # Where bits were not measured, the reason stands in their column.
+    kept = pair.a is not None and pair.b is not None and pair.a.identity == pair.b.identity
+    if kept and row.bits_equal is not None:
+        return f"{words}, {printable(row.reason)}"
     return words
 
 

@@ -65,6 +65,7 @@ def print_diff(diff: TraceDiff, console: Console, view: View | None = None) -> N
     _print_subject(diff, console)
     console.print()
     _print_answer(found, console)
+    _print_notes(diff, console)
     for section in sections(diff, found, view):
         console.print()
         _print_section(section, console, view)
@@ -82,20 +83,31 @@ def _print_subject(diff: TraceDiff, console: Console) -> None:
     else:
         console.print(subject)
         console.print(sides)
-    for label, side in (("a", diff.a), ("b", diff.b)):
-        for note in side.notes:
-            console.print(Text(f"{label}: {printable(note)}", style="dim"))
 
 
 def _print_answer(found: Answer, console: Console) -> None:
     head, rest = answer_line(found)
     console.print(Text.assemble((head, JUDGEMENT_STYLE[found.judgement]), f"  {rest}"))
     for fact in facts(found):
-        grid = Table.grid(padding=0)
-        grid.add_column(width=_LABEL, style="dim")
-        grid.add_column()
-        grid.add_row(fact.label, Text(fact.text, style="bold yellow" if fact.grave else ""))
-        console.print(grid)
+        _print_fact(fact.label, Text(fact.text, style="bold yellow" if fact.grave else ""), console)
+
+
+def _print_notes(diff: TraceDiff, console: Console) -> None:
+    """Print what the reader of the traces had to say, once where it said the same of both."""
+    sides: dict[str, list[str]] = {}
+    for label, side in (("a", diff.a), ("b", diff.b)):
+        for note in side.notes:
+            sides.setdefault(note, []).append(label)
+    for note, labels in sides.items():
+        _print_fact(f"note {', '.join(labels)}", Text(printable(note), style="dim"), console)
+
+
+def _print_fact(label: str, text: Text, console: Console) -> None:
+    grid = Table.grid(padding=0)
+    grid.add_column(width=_LABEL, style="dim")
+    grid.add_column()
+    grid.add_row(label, text)
+    console.print(grid)
 
 
 # -- the modules of a phase -------------------------------------------------------------------------------------------
