@@ -136,6 +136,10 @@ def price(remedies: dict[str, RemediesResult]) -> str:
             cells = " | ".join(ratio(point.ratio(each.setting)) for point in points)
             equal = "**yes**" if each.invariant else "no" if each.repeats else "no, varies"
             lines.append(f"| `{each.setting}` | {equal} | {cells} |")
+        unknown = {name for point in points for name in point.rounds} - {each.setting for each in result.bits}
+        for setting in sorted(unknown):
+            cells = " | ".join(ratio(point.ratio(setting)) for point in points)
+            lines.append(f"| `{setting}` | not measured here | {cells} |")
     return "\n".join(lines)
 
 

@@ -28,11 +28,11 @@ from tracediff.model.spec import ModelSpec
 
 BEST = "fixed-chunk+no-workspace+fused-norm"
 MAPS = (
-    ("llama-3-8b", "bfloat16", BEST),
-    ("llama-3-8b", "float32", "default"),
-    ("llama-3-8b", "bfloat16", "fixed-chunk+fixed-tile+fused-norm"),
     ("llama-3-8b", "bfloat16", "default"),
     ("llama-3-8b", "float16", "default"),
+    ("llama-3-8b", "bfloat16", BEST),
+    ("llama-3-8b", "bfloat16", "fixed-chunk+fixed-tile+fused-norm"),
+    ("llama-3-8b", "float32", "default"),
     ("llama-3.2-1b", "bfloat16", "default"),
     ("llama-3.2-3b", "bfloat16", "default"),
     ("llama-3-8b", "bfloat16", "fixed-chunk+fixed-step+fused-norm"),
@@ -40,8 +40,8 @@ MAPS = (
     ("llama-3.2-3b", "float16", "default"),
 )
 PROOF = (
-    "default", "no-workspace+fused-norm", "flash+no-workspace+fused-norm", "fixed-chunk+fused-norm", BEST,
-    "fixed-chunk+fixed-tile+fused-norm",
+    "default", "flash", "cudnn", "flash+fused-norm", "fixed-chunk+fused-norm", "deterministic", "no-workspace",
+    "no-workspace+fused-norm", "flash+no-workspace+fused-norm", BEST, "fixed-chunk+fixed-tile+fused-norm",
 )  # fmt: skip
 EVERY = (
     "default", "flash", "efficient", "cudnn", "math", "deterministic", "flash+no-split+fused-norm",
@@ -101,6 +101,7 @@ def main() -> int:
     parser.add_argument("what", choices=("maps", "remedies"))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--only", default="", help="only files whose name holds one of these words, as float32,every")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + arguments.minutes * 60
@@ -109,7 +110,7 @@ def main() -> int:
     for name, job in (maps if arguments.what == "maps" else remedies)(card):
         out = arguments.out / f"{name}.json"
         left = (deadline - time.monotonic()) / 60
-        if out.exists() or left <= 0:
+        if out.exists() or left <= 0 or not any(word in name for word in arguments.only.split(",")):
             continue
         _say(name)
         try:

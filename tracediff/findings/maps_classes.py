@@ -103,16 +103,9 @@ def cheapest_padding(module: ModuleMap, wanted: Iterable[int], buckets: Iterable
         usable = [rows for rows in members if allowed is None or rows in allowed]
         if not wanted or not usable or usable[-1] < wanted[-1]:
             continue
-        # A class is cheapest where each count goes to the next member, and time need not grow with rows.
-        to = {rows: _least(times, [each for each in usable if each >= rows]) for rows in wanted}
+        to = {rows: next(each for each in usable if each >= rows) for rows in wanted}
         candidates.append(_padding(to, times))
     return min(candidates, key=lambda each: (each.more_time is None, each.more_time, each.more_rows), default=None)
-
-
-def _least(times: dict[int, int | None], targets: Sequence[int]) -> int:
-    """Return the target that takes least time, the smallest where times are unknown."""
-    known = [target for target in targets if times.get(target) is not None]
-    return min(known, key=lambda target: (times[target], target)) if len(known) == len(targets) else targets[0]
 
 
 def _padding(to: dict[int, int], times: dict[int, int | None]) -> Padding:

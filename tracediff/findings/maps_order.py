@@ -22,7 +22,7 @@ def order_in_words(kernels: Sequence[Kernel]) -> str | None:
             return _attention(kernel)
         if role == "reduction":
             return f"reduction, block {sizes_in_words(kernel.block)}"
-    return kernels[0].parsed.family if kernels else None
+    return (kernels[0].parsed.kernel or kernels[0].parsed.family) if kernels else None
 
 
 def predicted(a: Sequence[Kernel], b: Sequence[Kernel]) -> tuple[Verdict, str]:
@@ -40,8 +40,4 @@ def _product(kernel: Kernel) -> str:
 def _attention(kernel: Kernel) -> str:
     if kernel.parsed.split_k_form == "split-kv":
         return f"{kernel.parsed.family}, split-KV {kernel.grid[1]}"
-    return (
-        f"{kernel.parsed.family}, grid {sizes_in_words(kernel.grid)}"
-        if kernel.parsed.family == "triton"
-        else kernel.parsed.family
-    )
+    return kernel.parsed.family

@@ -1,6 +1,6 @@
 """An unfinished measurement on disk, so that an interrupted one goes on where it stopped.
 
-`FILE.part` holds one JSON object per line: what was asked for, then the machine, then each finished piece.
+`FILE.part` holds one JSON object per line: what was asked for, the machine, and each finished piece.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ class PartFile:
         try:
             first, *records = [json.loads(line) for line in complete.splitlines()]
             same = first["asked"] == header
-            if records:
-                part.machine = dict(records[0]["machine"])
+            # What is known before the machine (a note) stands before it.
+            part.machine = dict(next((record["machine"] for record in records if "machine" in record), {}))
         except (ValueError, KeyError, TypeError) as error:
             raise TracediffError(f"{path} is damaged", "remove it, or add --force to start over") from error
         if not same:
@@ -57,7 +57,7 @@ class PartFile:
                 f"{path} is an unfinished measurement with other options",
                 "repeat that command to finish it, or add --force to start over",
             )
-        part.records = records[1:]
+        part.records = [record for record in records if "machine" not in record]
         path.write_text(complete, encoding="utf-8")
         return part
 
