@@ -52,6 +52,13 @@ def test_a_gemm_stands_for_the_gemm_at_its_place_and_the_new_reduction_stands_al
     assert names(align(a, b)) == [("gemm x", "gemm y"), (None, "reduce"), ("add", "add")]
 
 
+def test_of_two_gemms_the_one_of_the_same_family_is_its_counterpart():
+    a = [kernel("x", role="gemm", family="nvjet")]
+    b = [kernel("y", role="gemm", family="cutlass3x"), kernel("z", role="gemm", family="nvjet")]
+    assert names(align(a, b)) == [(None, "y"), ("x", "z")]
+    assert names(align(b, a)) == [("y", None), ("z", "x")]
+
+
 def test_long_sequences_are_aligned_at_their_equal_runs():
     a = kernels("abc" * 700)
     b = [kernel("new", role="other"), *kernels("abc" * 699), kernel("end", role="other"), *kernels("abc")]

@@ -146,6 +146,14 @@ def test_range_that_ends_on_another_thread_holds_for_the_whole_process(tmp_path)
     assert modules(table) == [("a", "request", ""), ("c", None, ""), ("b", "mlp", "")]
 
 
+def test_range_of_the_process_holds_though_several_threads_have_ranges_open(tmp_path):
+    export = SmallExport().range("request", 0, 100, eventType=60, endGlobalTid=THREAD + 1)
+    for thread in (THREAD + 3, THREAD + 4):
+        export.range("busy", 0, 100, thread=thread)
+    table = read_trace(export.kernel("a", 1, 20, thread=THREAD + 2).write(tmp_path / "t.sqlite"))
+    assert modules(table) == [("a", "request", "")]
+
+
 def test_start_end_range_of_one_thread_nests_like_any(tmp_path):
     export = SmallExport().range("outer", 0, 100, eventType=60, endGlobalTid=THREAD).range("inner", 10, 50)
     table = read_trace(export.kernel("k", 1, 20).write(tmp_path / "t.sqlite"))
