@@ -175,6 +175,7 @@ def test_operators_are_told_from_modules(name):
     assert is_operator(name)
     assert not is_operator(f"model.{name}")
     assert not is_operator("model.layers.0.mlp")
+    assert not is_operator("server::Decoder::step")
 
 
 def test_an_operator_inside_a_modules_range_leaves_the_module_its_kernels(tmp_path):

@@ -55,8 +55,12 @@ _HASH = re.compile(
 _COMPILED = re.compile(r"graph|compiled", re.IGNORECASE)
 #: Up to so many texts that differ only in amounts are different things.
 _FEW = 3
-#: What PyTorch's emit_nvtx names its ranges: operators, and the nodes of autograd's graph.
-_OPERATOR = re.compile(r"\w+(?:::\w+)+(?:\.\w+)?|autograd::engine::.*|\w+Backward\d*")
+#: What PyTorch's emit_nvtx names its ranges: operators, in namespaces of torch and of libraries that add some, and the
+#: nodes of autograd's graph. Other names with `::` are functions of C++ programs, which say where they are.
+_OPERATOR = re.compile(
+    r"(?:aten|prims?|c10d?|torch\w*|quantized|_\w+|inductor|triton|vllm|sgl_\w+|xformers|flash_attn\w*)::[\w:.]+"
+    r"|autograd::engine::.*|\w+Backward\d*"
+)
 _LONGEST_PATTERN = 1000
 _EXAMPLES = 3
 
