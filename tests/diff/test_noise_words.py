@@ -10,7 +10,10 @@ from tracediff.measured import Control, Evidence, Unstable
 CUDNN = "cudnn_generated_fort_native_sdpa_sm90_flash_fprop_wgmma_f16_knob_7_64x128x128_4x1x1_cga1x1x1_kernel0_0"
 
 
-def unstable(module="model.layers.3.self_attn", kernels=(CUDNN,), batch=7):
+REDUCTION = "void cudnn::fusion::lean_reduction_kernel<(bool)0, (bool)0, (bool)0>(void *, float *, float *)"
+
+
+def unstable(module="model.layers.3.self_attn", kernels=(CUDNN, REDUCTION), batch=7):
     return Unstable(phase="decode[0]", module=module, batch=batch, outcomes=4, repeats=5, kernels=kernels)
 
 

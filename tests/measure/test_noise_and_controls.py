@@ -10,7 +10,7 @@ import torch  # noqa: E402
 from tests.measure import toy  # noqa: E402
 from tracediff.measure.crossings import Crossing  # noqa: E402
 from tracediff.measure.evidence import measure, to_evidence  # noqa: E402
-from tracediff.measure.noise import Noise, Varied, compare_arrangements, varying  # noqa: E402
+from tracediff.measure.noise import Noise, Varied, compare_arrangements, search_noise, varying  # noqa: E402
 from tracediff.measure.replay import Replayed  # noqa: E402
 from tracediff.measured import ControlResult, State, decode_evidence, encode_evidence  # noqa: E402
 
@@ -193,3 +193,32 @@ def test_noise_found_later_takes_a_crossing_from_the_stable_ones():
     noise.add_varying({PLACE: Varied(2, 11)})
     assert noise.row == {OTHER_PLACE: 2}
     assert [(each.module, each.outcomes, each.repeats) for each in noise.unstable(("prefill",))] == [("a", 2, 11)]
+
+
+class NoiseOnceIn(toy.ByRow):
+    """Gives other bits in every twelfth call: five replays may miss it, whole runs do not."""
+
+    calls = 0
+
+    def forward(self, x):
+        type(self).calls += 1
+        return super().forward(x) * (1 + 1e-3 * (type(self).calls % 12 == 0))
+
+
+def test_noise_that_shows_in_whole_runs_alone_is_searched_for_until_its_module_is_found():
+    evidence = evidence_of(first0=NoiseOnceIn)
+    assert evidence.controls["run_to_run"].answer is ControlResult.DIFFERS
+    assert {each.module for each in evidence.unstable} == {"layers.0.first_proj"}
+    assert evidence.pairs[0].first_origin is None
+
+
+def test_a_search_for_noise_ends_where_a_module_varies_and_counts_the_runs(monkeypatch):
+    outcomes = iter([1, 1, 7, 1])
+    monkeypatch.setattr(
+        "tracediff.measure.noise.replay_outcomes", lambda *_: Replayed(whole={PLACE: next(outcomes), OTHER_PLACE: 0})
+    )
+    noise = Noise(batch=2, row={PLACE: 1, OTHER_PLACE: 0}, whole={PLACE: 1, OTHER_PLACE: 0})
+    search_noise(None, None, None, noise)
+    assert noise.varied == {PLACE: Varied(2, 8)}
+    assert noise.row == {OTHER_PLACE: 0}
+    assert next(outcomes) == 1  # no run too many

@@ -14,6 +14,8 @@ _FAMILIES = {
     "flash_attn3": "FlashAttention 3",
     "fmha_cutlass": "memory-efficient attention",
 }
+# Families that name no library; reductions and the like run beside the kernel that a reader knows.
+_NO_FAMILY = frozenset({"other", "at_native"})
 _ATTENTIONS = {"sdpa": "torch's default attention"}
 
 
@@ -69,7 +71,8 @@ def _blamed(measured: MeasuredNoise) -> str:
 
 
 def _families(kernels: Sequence[str]) -> list[str]:
-    return [_FAMILIES.get(family, family) for family in (parse(name).family for name in kernels)]
+    found = (parse(name).family for name in kernels)
+    return [_FAMILIES.get(family, family) for family in found if family not in _NO_FAMILY]
 
 
 def _kind(module: str) -> str:

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import nn
 
 from tracediff.measure.bits import compare
 from tracediff.measure.crossings import Crossing, Place
-from tracediff.measure.noise import REPEATS, Noise, Rearranged, compare_arrangements
+from tracediff.measure.noise import REPEATS, Noise, Rearranged, compare_arrangements, search_noise
 from tracediff.measure.repair import kind
 from tracediff.measure.replay import Recording, Replayed, compare_run, record, replay_outcomes
 from tracediff.measured import Bits, Control
@@ -93,6 +94,8 @@ def run_to_run(subject: Subject, batches: Sequence[int]) -> Control:
                 bits += [each for each in (compare(a, b) for a, b in pairs) if not each.equal]
             runs.append(hashes)
         subject.hashes[batch] = runs
+        if any(run != runs[0] for run in runs) and not subject.noise[batch].varied:
+            search_noise(subject.model, partial(subject.run, tokens), subject.recording, subject.noise[batch])
         if first is None:
             first = _first_varying(subject, batch)
     if first is None:

@@ -18,6 +18,8 @@ from tracediff.measured import Unstable
 
 REPEATS = 5
 """How often each module is given equal inputs."""
+_MORE_REPEATS = 25
+"""How often more where whole runs vary, and five repeats showed no module that does."""
 _CONFIRMING_REPEATS = 10
 """How often a difference between two arrangements is repeated before it is believed."""
 
@@ -36,11 +38,13 @@ class Noise:
     Attributes:
         batch: The batch size.
         row: What each stable crossing gave for row 0, as a fingerprint.
+        whole: What each crossing gave for all rows, in the first replay.
         varied: How each unstable crossing varied.
         shapes: Of the tensors, of every crossing.
     """
 
     batch: int
+    whole: dict[Crossing, int] = field(default_factory=dict)
     row: dict[Crossing, int] = field(default_factory=dict)
     varied: dict[Crossing, Varied] = field(default_factory=dict)
     shapes: Shapes = field(default_factory=dict)
@@ -87,9 +91,27 @@ def measure_noise(
     return Noise(
         batch=batch,
         row={crossing: row for crossing, row in replays[0].row.items() if crossing not in varied},
+        whole=replays[0].whole,
         varied=varied,
         shapes=replays[0].shapes,
     )
+
+
+def search_noise(model: nn.Module, run: Callable[[], Any], recording: Recording, noise: Noise) -> None:
+    """Replay more often, until a module varies: a whole run has many modules that may, so it shows rare noise first.
+
+    Args:
+        model: The model that `run` runs.
+        run: Runs it at the noise's batch size.
+        recording: What batch 1 did.
+        noise: Takes what is found.
+    """
+    for number in range(_MORE_REPEATS):
+        outcomes = replay_outcomes(model, run, recording).whole
+        other = [crossing for crossing, outcome in outcomes.items() if noise.whole.get(crossing, outcome) != outcome]
+        if other:
+            noise.add_varying(dict.fromkeys(other, Varied(2, REPEATS + number + 1)))
+            return
 
 
 def varying(replays: Iterable[Mapping[Crossing, int]]) -> dict[Crossing, Varied]:
