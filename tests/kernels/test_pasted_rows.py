@@ -101,6 +101,11 @@ def test_a_line_that_is_no_row_is_the_name_as_it_is(name):
 def test_a_name_of_no_known_family_is_found_by_its_form():
     assert name_in_row("| all | my_norm_kernel | 3 ms |") == "my_norm_kernel"
     assert name_in_row("12.5  33  void acme::scale<int>(int*)") == "void acme::scale<int>(int*)"
+    assert name_in_row("12.5  33  scale<int>(int*)") == "scale<int>(int*)"
+
+
+def test_plain_words_in_a_row_are_no_name():
+    assert name_in_row("| prefill | gemm | 3 ms |") is None
 
 
 def test_an_enormous_field_is_no_name():
