@@ -27,10 +27,24 @@ IMAGES = ROOT / "docs" / "images"
 
 def main() -> int:
     """Rewrite the page and its pictures."""
+    maps, remedies = measured()
+    DOCUMENT.write_text(rewritten(DOCUMENT.read_text(encoding="utf-8"), maps, remedies), encoding="utf-8")
+    default = [found for found in maps.values() if found.setting == "default"]
+    (IMAGES / "invariance-forwards.svg").write_text(maps_to_svg(list(maps.values()), only_forwards=True))
+    (IMAGES / "invariance-modules.svg").write_text(maps_to_svg(default[:2]))
+    return 0
+
+
+def measured() -> tuple[dict[str, BatchMap], dict[str, RemediesResult]]:
+    """Read profiles/maps and profiles/remedies, by the names of their files."""
     maps = {path.stem: read_map(path) for path in sorted((ROOT / "profiles" / "maps").glob("*.json"))}
     remedies = {path.stem: read_remedies(path) for path in sorted((ROOT / "profiles" / "remedies").glob("*.json"))}
-    text = DOCUMENT.read_text(encoding="utf-8")
-    for name, table in {
+    return maps, remedies
+
+
+def rewritten(text: str, maps: dict[str, BatchMap], remedies: dict[str, RemediesResult]) -> str:
+    """Return the page with every table made anew."""
+    tables = {
         "forwards": forwards(maps),
         "products": products(maps),
         "splits": splits(maps),
@@ -38,13 +52,10 @@ def main() -> int:
         "padding": padding(maps),
         "price": price(remedies),
         "remedies": "\n".join(f"#### {name}\n\n{remedies_to_markdown(each)}" for name, each in remedies.items()),
-    }.items():
+    }
+    for name, table in tables.items():
         text = between_markers(text, name, table)
-    DOCUMENT.write_text(text, encoding="utf-8")
-    default = [found for found in maps.values() if found.setting == "default"]
-    (IMAGES / "invariance-forwards.svg").write_text(maps_to_svg(list(maps.values()), only_forwards=True))
-    (IMAGES / "invariance-modules.svg").write_text(maps_to_svg(default[:2]))
-    return 0
+    return text
 
 
 def between_markers(text: str, name: str, table: str) -> str:
