@@ -20,7 +20,8 @@ MACHINERY = {
     "compare",
     "describe",
     "explain",
-    "explain_rules",
+    "meanings",
+    "pasted",
 }
 GRAMMARS = sorted({module.name for module in pkgutil.iter_modules(tracediff.kernels.__path__)} - MACHINERY)
 

@@ -15,8 +15,11 @@ from test_name_corpus import ROWS
 
 import tracediff.kernels
 from tracediff.kernels import KernelName, describe, differing_fields, explain, parse
-from tracediff.kernels.explain_rules import TOKENS
+from tracediff.kernels.registry import FAMILIES
 from tracediff.kernels.spelling import spelled
+
+MEANINGS = [file.MEANINGS for file in FAMILIES if hasattr(file, "MEANINGS")]
+TOKENS = {family: rules for meanings in MEANINGS for family, rules in meanings.tokens.items()}
 
 ROLES = {"gemm", "splitk_reduce", "attention", "elementwise", "reduction", "copy", "other"}
 FORMS = {None, "none", "parallel", "serial", "stream-k", "split-kv", "stated"}
@@ -240,8 +243,9 @@ def _patterns() -> list[tuple[str, str]]:
             for word, member in vars(loaded).items()
             if isinstance(member, re.Pattern)
         ]
-        if module.name == "explain_rules":
-            found += [(f"rule of {family}", rule[0]) for family, rules in loaded.TOKENS.items() for rule in rules]
+        if hasattr(loaded, "MEANINGS"):
+            meanings = {**loaded.MEANINGS.tokens, **loaded.MEANINGS.procedural}
+            found += [(f"rule of {family}", rule[0]) for family, rules in meanings.items() for rule in rules]
     return found
 
 

@@ -19,6 +19,7 @@ Details: `threads_log2`, `bools` (the truth values as printed).
 """
 
 from tracediff.kernels.cpp_types import cpp_type
+from tracediff.kernels.meanings import INFERRED, UNKNOWN, VERIFIED, Argument, Meanings
 from tracediff.kernels.model import Detail, KernelName, Types, make_kernel_name, make_types
 from tracediff.kernels.spelling import Spelling, arguments, boolean_literal, integer_literal
 
@@ -93,3 +94,23 @@ def _role(function: str) -> str:
     if function.startswith(_REDUCTIONS):
         return "reduction"
     return "elementwise" if function.startswith(_ELEMENTWISE) else "gemm"
+
+
+_SWITCH: Argument = ("a switch whose meaning is unknown", UNKNOWN)
+
+MEANINGS = Meanings(
+    arguments={
+        ("gemvx::kernel", 0): (
+            *(("index type", VERIFIED),) * 2,
+            ("type of A", VERIFIED),
+            ("type of x", VERIFIED),
+            ("type of y", VERIFIED),
+            ("type sums are kept in", VERIFIED),
+            ("chooses the overload", VERIFIED),
+            _SWITCH,
+            ("A transposed", INFERRED),
+            _SWITCH,
+            ("log2 of the threads of a block", VERIFIED),
+        ),
+    }
+)

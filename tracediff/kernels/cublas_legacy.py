@@ -28,6 +28,7 @@ Details: `ldg`, `options` (`f2f`, `raggedMn`), `version`, `gaussian`, `library`.
 import re
 
 from tracediff.kernels.cpp_types import ACCUMULATOR_LETTERS, integer, integers
+from tracediff.kernels.meanings import INFERRED, PAIR, UNKNOWN, VERIFIED, Meanings, TokenRule
 from tracediff.kernels.mma import mma_shape
 from tracediff.kernels.model import Detail, KernelName, make_kernel_name, make_types
 from tracediff.kernels.spelling import Spelling
@@ -160,3 +161,39 @@ class _Tail:
         if self._version is not None:
             found.append(("version", self._version))
         return found
+
+
+_TOKENS: tuple[TokenRule, ...] = (
+    (r"kepler|maxwell|pascal|volta|turing|ampere|hopper", "generation that the code was written for", VERIFIED, True),
+    (r"cudnn_(?:infer|train)", "library it is built into", VERIFIED, True),
+    (r"trt|cudnn", "library it is built into", VERIFIED, False),
+    (r"g?[hsdicz]\d*(?:gemm|cudnn)", "accumulator letter, shape of the matrix instruction, operation", VERIFIED, True),
+    (
+        r"fp16|bf16|fp32|tf32|fp64|u?int8|int32",
+        "element type: before the operation the output, behind it the inputs",
+        INFERRED,
+        False,
+    ),
+    (PAIR, "tile M×N of one CTA", VERIFIED, True),
+    (PAIR, "k-step × pipeline stages", VERIFIED, True),
+    (r"stages", "introduces k-step × stages", VERIFIED, True),
+    (r"sliced\d+x\d+", "k cut among the warps of one CTA", INFERRED, True),
+    (r"ldg\d+", "elements of one global load", INFERRED, False),
+    (r"relu|gelu", "epilogue that the kernel can apply, not one that was asked for", INFERRED, False),
+    (r"splitK", "K is split (the factor is not in the name)", VERIFIED, True),
+    (r"f2f|raggedMn|mufu", "unknown", UNKNOWN, False),
+    (r"[ntc]{2}", "transposition of A and B, column-major", VERIFIED, True),
+    (r"v\d+", "version", INFERRED, True),
+    (
+        r"small|medium|large|interior|xregs|stridedB|winograd|\w*nhwc\w*|exp|interleaved|3dconv|fprop|dgrad|wgrad"
+        r"|tile148[nt]",
+        "variant of a convolution",
+        UNKNOWN,
+        False,
+    ),
+    (r"<\w[\w,]*>", "element types", INFERRED, True),
+)
+
+MEANINGS = Meanings(
+    tokens={"cublas_legacy": _TOKENS, "cudnn_legacy": _TOKENS},
+)

@@ -24,6 +24,7 @@ Details: `block`, `template_arguments`.
 """
 
 from tracediff.kernels.cpp_types import cpp_type
+from tracediff.kernels.meanings import INFERRED, UNKNOWN, VERIFIED, Argument, Meanings
 from tracediff.kernels.model import Detail, KernelName, Types, make_kernel_name, make_types
 from tracediff.kernels.spelling import Spelling, arguments, integer_literal
 
@@ -68,3 +69,41 @@ def _result(
         details=details,
         unparsed=unparsed,
     )
+
+
+_SWITCH: Argument = ("a switch whose meaning is unknown", UNKNOWN)
+_TYPE: Argument = ("a type whose use is unknown", UNKNOWN)
+_PARTIAL: Argument = ("type of the partial sums", VERIFIED)
+_SCALE: Argument = ("compute and scale type", VERIFIED)
+_BLOCK: tuple[Argument, ...] = (
+    ("threads of a block, x", VERIFIED),
+    ("threads of a block, y", VERIFIED),
+    ("index type", VERIFIED),
+)
+
+MEANINGS = Meanings(
+    arguments={
+        ("splitKreduce_kernel", 15): (
+            *_BLOCK,
+            _PARTIAL,
+            ("type of D", INFERRED),
+            _SCALE,
+            _TYPE,
+            _SWITCH,
+            _TYPE,
+            ("type of C", INFERRED),
+            ("type of bias or auxiliary output", INFERRED),
+            *(_SWITCH,) * 4,
+        ),
+        ("splitKreduce_kernel", 13): (
+            *_BLOCK,
+            _PARTIAL,
+            _TYPE,
+            _SCALE,
+            _SWITCH,
+            *(_TYPE,) * 3,
+            *(_SWITCH,) * 3,
+        ),
+        ("splitKreduce_kernel", 10): (*_BLOCK, _PARTIAL, _TYPE, _SCALE, _TYPE, *(_SWITCH,) * 3),
+    }
+)

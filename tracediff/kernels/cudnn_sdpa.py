@@ -19,6 +19,7 @@ Details: `direction`, `width_class`, `knob`, `kernel_index`.
 """
 
 from tracediff.kernels.cpp_types import integer, integers
+from tracediff.kernels.meanings import ARCH, INFERRED, TRIPLE, UNKNOWN, VERIFIED, Meanings, TokenRule
 from tracediff.kernels.model import Detail, KernelName, make_kernel_name
 from tracediff.kernels.spelling import Spelling
 
@@ -80,3 +81,23 @@ def read(name: str, spelling: Spelling) -> KernelName | None:  # noqa: PLR0912 -
         head_dim=head_dim,
         details=tuple(details),
     )
+
+
+_TOKENS: tuple[TokenRule, ...] = (
+    (r"cudnn_generated_fort_native_sdpa", "cuDNN's generated attention", VERIFIED, True),
+    ARCH,
+    (r"flash", "flash attention", VERIFIED, True),
+    (r"fprop|bprop", "forward or backward", VERIFIED, True),
+    (r"wgmma|wmma|umma", "the matrix instruction", VERIFIED, True),
+    (r"f16", "the 16-bit class: fp16 or bf16", VERIFIED, True),
+    (r"\w*fp8|f32|e\dm\d", "type class", INFERRED, True),
+    (r"knob_\d+", "number of the variant; what it chooses is unknown", UNKNOWN, True),
+    (TRIPLE, "queries × keys of one tile × head dimension", INFERRED, True),
+    (TRIPLE, "warps", INFERRED, True),
+    (r"cga[\dx]+", "thread-block cluster", INFERRED, True),
+    (r"kernel\d+_\d+", "which of the generated kernels", INFERRED, True),
+)
+
+MEANINGS = Meanings(
+    tokens={"cudnn_sdpa": _TOKENS},
+)

@@ -33,6 +33,7 @@ Details: `iterator`, `unity_stride`, `gaussian`, `forward_compat`, `group_mode`,
 import re
 
 from tracediff.kernels.cpp_types import ACCUMULATOR_LETTERS, integer, integers
+from tracediff.kernels.meanings import ELEMENT, INFERRED, PAIR, TRIPLE, VERIFIED, Meanings, TokenRule
 from tracediff.kernels.mma import mma_shape
 from tracediff.kernels.model import Detail, KernelName, make_kernel_name, make_types
 from tracediff.kernels.spelling import Spelling
@@ -251,3 +252,39 @@ class _Tail:
             self.details.append((token.rstrip("0123456789x"), token.lstrip("abcdefghijklmnopqrstuvw")))
         elif not (token == "group" or (token == "stride" and ("unity_stride", True) in self.details)):
             self.unparsed.append(token)
+
+
+_TOKENS: tuple[TokenRule, ...] = (
+    ("cutlass", "CUTLASS 2.x procedural name", VERIFIED, True),
+    (r"\d{2,3}", "generation that the code was written for (embedded copies only)", VERIFIED, True),
+    (r"simt|tensorop|wmma|sptensorop", "unit that multiplies", VERIFIED, False),
+    (
+        r"g?[hsdicz]\d*(?:tf32|bf16|f16|xor|and|fastaccum|fastf32)?(?:sp)?gemm",
+        "accumulator letter, shape of the matrix instruction, operation",
+        VERIFIED,
+        True,
+    ),
+    (ELEMENT, "element type: before the operation the output, behind it the inputs", VERIFIED, False),
+    (r"g?[hsdicz]\d*[a-z0-9]*", "accumulator letter, shape of the matrix instruction, operation", VERIFIED, True),
+    (r"planar_complex", "complex numbers, real and imaginary parts stored apart", VERIFIED, True),
+    (r"planar|complex|array|grouped", "kind of GEMM", VERIFIED, False),
+    (r"relu", "epilogue that the kernel can apply, not one that was asked for", INFERRED, True),
+    (PAIR, "tile M×N of one CTA", VERIFIED, True),
+    (PAIR, "k-step × pipeline stages", VERIFIED, True),
+    (TRIPLE, "tile M×N×K of one CTA", VERIFIED, True),
+    (TRIPLE, "thread-block cluster", VERIFIED, True),
+    (r"align\d+", "largest alignment of A and B, in elements", VERIFIED, True),
+    (r"[ntch]\d*[ntch]?\d*|n[cdghw]+\d*\w*", "layouts (n column-major, t row-major)", VERIFIED, True),
+    (r"analytic|optimized|fixed|few|channels|dilation", "iterator over the filter", VERIFIED, False),
+    (r"forwardCompat", "built to run on later devices", INFERRED, True),
+    (r"unity_stride", "convolution with stride 1", VERIFIED, True),
+    (r"single|multiple|group|depthwise", "grouped convolution", VERIFIED, False),
+    (r"schedule(?:Device|Host)", "where the groups are scheduled", VERIFIED, True),
+    (r"splitK|parallel|serial", "split-K", INFERRED, False),
+    (r"sliced\d+x\d+", "k cut among the warps of one CTA", INFERRED, True),
+)
+
+MEANINGS = Meanings(
+    tokens={"cutlass2x_conv": _TOKENS},
+    procedural={"cutlass2x": _TOKENS},
+)

@@ -33,6 +33,7 @@ import re
 
 from tracediff.kernels.cpp_types import integer, integers
 from tracediff.kernels.cutlass2x import ELEMENT_TYPES, OP_CLASSES
+from tracediff.kernels.meanings import ARCH, ELEMENT, INFERRED, SCALED, TRIPLE, VERIFIED, Meanings, TokenRule
 from tracediff.kernels.mma import mma_shape
 from tracediff.kernels.model import Detail, KernelName, make_kernel_name, make_types
 from tracediff.kernels.spelling import Spelling
@@ -269,3 +270,44 @@ class _Tail:
             for element in [*elements, "", ""][:2]
         ]
         return found[0], found[1]
+
+
+_TOKENS: tuple[TokenRule, ...] = (
+    (r"cutlass(?:3x)?", "CUTLASS 3.x procedural name", VERIFIED, True),
+    ARCH,
+    (r"simt|tensorop|wmma|sptensorop|bstensorop|bssptensorop", "unit that multiplies", VERIFIED, False),
+    (
+        r"(?:g?[hsdicz]\d[\dx]*)?(?:bs)?(?:sp)?(?:gemm|implicit|fprop|dgrad|wgrad)",
+        "instruction shape, operation",
+        VERIFIED,
+        False,
+    ),
+    (r"s(?:gemm)|moe|gemm|grouped|block|blockwise|scaled|fprop|dgrad|wgrad", "operation", VERIFIED, False),
+    (SCALED, "type of A (with block scales: scale × data)", VERIFIED, True),
+    (SCALED, "type of B (with block scales: scale × data)", VERIFIED, True),
+    (ELEMENT, "type of the accumulator", VERIFIED, True),
+    (ELEMENT, "type of C (void: none)", VERIFIED, True),
+    (SCALED, "type of D (with block scales: scale × data)", VERIFIED, True),
+    (TRIPLE, "tile M×N×K: one CTA's on sm90, one instruction's on sm100", VERIFIED, True),
+    (TRIPLE, "thread-block cluster (0: chosen at run time)", VERIFIED, True),
+    (r"0", "stages: as many as fit", VERIFIED, True),
+    (r"\d{1,3}", "pipeline stages", VERIFIED, True),
+    (r"align\d+", "largest alignment of A and B, in elements", VERIFIED, True),
+    (r"[ntch]{2,3}|n[cdghw]+", "layouts of A, B and C (t row-major, n column-major)", VERIFIED, False),
+    (r"stream_k", "stream-K tile scheduler", VERIFIED, True),
+    (r"[12]sm", "CTAs that share one matrix instruction", VERIFIED, False),
+    (r"warpspecialized_(?:cooperative|pingpong)", "kernel schedule", VERIFIED, True),
+    (r"cpasync|unspecialized|warpspecialized|cooperative|pingpong", "kernel schedule", VERIFIED, False),
+    (r"fp8_fastaccum", "fp8 sums are kept in the tensor core's own precision", VERIFIED, True),
+    (r"[qo]|vs\d+|ultra|nopf|tmapf", "format of the block-scaled instruction", VERIFIED, False),
+    (r"epi_(?:tma|nosmem_fastf32|nosmem)", "epilogue schedule", VERIFIED, True),
+    (r"epi|tma|nosmem|fastf32|epiVs\w+", "epilogue schedule", VERIFIED, False),
+    (r"bias|relu|gelu|silu|aux|scalemax|valpha|vbeta|" + ELEMENT, "fused epilogue", INFERRED, False),
+    (r"dyn_cga", "cluster chosen at run time", INFERRED, True),
+    (r"ptr_array", "operands by pointer array", INFERRED, True),
+    (r"cvt|scl|sclzr|shfl", "how mixed inputs are converted", VERIFIED, False),
+)
+
+MEANINGS = Meanings(
+    procedural={"cutlass3x": _TOKENS},
+)

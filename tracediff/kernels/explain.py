@@ -3,13 +3,19 @@
 import re
 from dataclasses import dataclass
 
-from tracediff.kernels.explain_rules import ARGUMENTS, PROCEDURAL_ONLY, TOKENS, Rule
+from tracediff.kernels.meanings import UNKNOWN, VERIFIED, Argument, Meanings, TokenRule
 from tracediff.kernels.model import KernelName
-from tracediff.kernels.registry import parse
+from tracediff.kernels.registry import FAMILIES, parse
 from tracediff.kernels.spelling import Spelling, arguments, spelled
 
-VERIFIED = "verified"
-UNKNOWN = "unknown"
+_MEANINGS: list[Meanings] = [family.MEANINGS for family in FAMILIES if hasattr(family, "MEANINGS")]
+_TOKENS: dict[str, tuple[TokenRule, ...]] = {}
+_PROCEDURAL: dict[str, tuple[TokenRule, ...]] = {}
+_ARGUMENTS: dict[tuple[str, int], tuple[Argument, ...]] = {}
+for _each in _MEANINGS:
+    _TOKENS |= _each.tokens
+    _PROCEDURAL |= _each.procedural
+    _ARGUMENTS |= _each.arguments
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,9 +42,9 @@ def explain(name: str) -> tuple[Token, ...]:
     """
     kernel = parse(name)
     spelling = spelled(name)
-    rules = TOKENS.get(kernel.family)
+    rules = _TOKENS.get(kernel.family)
     if rules is None and spelling.procedural.isidentifier():
-        rules = PROCEDURAL_ONLY.get(kernel.family)
+        rules = _PROCEDURAL.get(kernel.family)
     if rules is not None:
         return _procedural(spelling.procedural, rules)
     if spelling.open >= 0:
@@ -51,7 +57,7 @@ def _sure(kernel: KernelName) -> str:
     return UNKNOWN if kernel.family == "other" else VERIFIED
 
 
-def _procedural(procedural: str, rules: tuple[Rule, ...]) -> tuple[Token, ...]:
+def _procedural(procedural: str, rules: tuple[TokenRule, ...]) -> tuple[Token, ...]:
     """Explain each token by the first rule that fits and is not used up."""
     text = "_".join(part for part in procedural.split("_") if part)
     tokens = []
@@ -88,7 +94,7 @@ def _template(kernel: KernelName, spelling: Spelling) -> tuple[Token, ...]:
     listed, _ = arguments(spelling.text, spelling.open)
     function = f"function of family {kernel.family}"
     tokens = [Token(text=spelling.path, meaning=function, certainty=_sure(kernel))] if spelling.path else []
-    labels = ARGUMENTS.get((kernel.kernel or "", len(listed))) or ARGUMENTS.get((kernel.kernel or "", 0)) or ()
+    labels = _ARGUMENTS.get((kernel.kernel or "", len(listed))) or _ARGUMENTS.get((kernel.kernel or "", 0)) or ()
     for place, text in enumerate(listed):
         meaning, certainty = labels[place] if place < len(labels) else ("template argument: not explained", UNKNOWN)
         if text:

@@ -18,6 +18,7 @@ Details: `dropout`, `causal`, `append_kv`, `split`, `max_splits_log2`, `directio
 """
 
 from tracediff.kernels.cpp_types import cpp_type
+from tracediff.kernels.meanings import VERIFIED, Argument, Meanings
 from tracediff.kernels.model import Detail, KernelName, make_kernel_name, make_types
 from tracediff.kernels.spelling import Spelling, arguments, boolean_literal, integer_literal
 
@@ -73,3 +74,40 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
         head_dim=head_dim,
         details=tuple(details),
     )
+
+
+_TRAITS: Argument = ("head dimension, queries, keys, warps, …, element type", VERIFIED)
+_MASKS: tuple[Argument, ...] = tuple(
+    (word, VERIFIED) for word in ("causal", "local window", "ALiBi", "lengths even", "head dimension even")
+)
+
+MEANINGS = Meanings(
+    arguments={
+        ("flash_fwd_kernel", 9): (
+            _TRAITS,
+            ("dropout", VERIFIED),
+            *_MASKS,
+            ("softcap", VERIFIED),
+            ("returns softmax", VERIFIED),
+        ),
+        ("flash_fwd_splitkv_kernel", 9): (
+            _TRAITS,
+            *_MASKS,
+            ("softcap", VERIFIED),
+            ("keys are split over CTAs", VERIFIED),
+            ("appends new keys", VERIFIED),
+        ),
+        ("flash_fwd_splitkv_kernel", 8): (
+            _TRAITS,
+            *_MASKS,
+            ("keys are split over CTAs", VERIFIED),
+            ("appends new keys", VERIFIED),
+        ),
+        ("flash_fwd_splitkv_combine_kernel", 4): (
+            _TRAITS,
+            ("rows of one CTA", VERIFIED),
+            ("log2 of the most splits", VERIFIED),
+            ("head dimension even", VERIFIED),
+        ),
+    }
+)

@@ -13,6 +13,7 @@ Details: `direction`, `aligned`, `max_k`, `accum_in`, `dropout`, `seq_aligned`.
 """
 
 from tracediff.kernels.cpp_types import integer, integers
+from tracediff.kernels.meanings import ARCH, INFERRED, PAIR, VERIFIED, Meanings, TokenRule
 from tracediff.kernels.model import Detail, KernelName, make_kernel_name, make_types
 from tracediff.kernels.spelling import Spelling
 
@@ -58,3 +59,19 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
         kind="fmha",
         details=tuple(details),
     )
+
+
+_TOKENS: tuple[TokenRule, ...] = (
+    (r"fmha_cutlass[FB]", "memory-efficient attention, F forward, B backward", VERIFIED, True),
+    (r"f16|bf16|f32", "element type", VERIFIED, True),
+    (r"(?:not)?aligned", "whether operands are aligned", VERIFIED, True),
+    (PAIR, "queries × keys of one tile", VERIFIED, True),
+    (r"k\d+", "largest head dimension", VERIFIED, True),
+    (r"rf|gmem", "where the output is accumulated: registers or global memory", INFERRED, True),
+    (r"dropout|seqaligned", "variant", INFERRED, False),
+    ARCH,
+)
+
+MEANINGS = Meanings(
+    tokens={"fmha_cutlass": _TOKENS},
+)

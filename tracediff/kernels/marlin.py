@@ -12,6 +12,7 @@ How Marlin cuts k over CTAs is decided at run time: `split_k_form` is None.
 Details: `group_size` (elements of k per scale; -1 one per column), `scale_type`, `m_block_size_8`.
 """
 
+from tracediff.kernels.meanings import VERIFIED, Meanings
 from tracediff.kernels.model import Detail, KernelName, Types, make_kernel_name, make_types
 from tracediff.kernels.spelling import Spelling, arguments, boolean_literal, integer_literal
 
@@ -78,3 +79,23 @@ def scalar_type(number: int) -> str | None:
     if exponent == 0:
         return f"{'s' if signed else 'u'}{mantissa + signed}" + (f"b{bias}" if bias else "")
     return _NAMED.get((exponent, mantissa, signed)) or f"{'' if signed else 'u'}e{exponent}m{mantissa}"
+
+
+MEANINGS = Meanings(
+    arguments={
+        ("Marlin", 12): (
+            ("type of the activations (packed ScalarType)", VERIFIED),
+            ("type of the weights", VERIFIED),
+            ("type of the output", VERIFIED),
+            ("type of the scales", VERIFIED),
+            ("threads of a block", VERIFIED),
+            ("tile M in blocks of 16", VERIFIED),
+            ("tile N in blocks of 16", VERIFIED),
+            ("tile K in blocks of 16", VERIFIED),
+            ("blocks of m are 8 high", VERIFIED),
+            ("pipeline stages", VERIFIED),
+            ("blocks of k per scale", VERIFIED),
+            ("zero points are floats", VERIFIED),
+        ),
+    }
+)

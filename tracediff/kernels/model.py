@@ -1,13 +1,12 @@
 """What a kernel name says: one result type for every family."""
 
-from collections.abc import Callable
-from dataclasses import MISSING, dataclass, field, fields, make_dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 Detail = int | str | bool | tuple[int, ...] | tuple[bool, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Types:
     """Element types as far as the name states them, in short words: `f16`, `bf16`, `f32`, `tf32`, `e4m3`, …
 
@@ -36,7 +35,7 @@ class Types:
     scale_b: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class KernelName:
     """One parsed kernel name. What the name does not state is None; nothing is guessed.
 
@@ -124,27 +123,22 @@ class KernelName:
         return result
 
 
-def _quick(frozen: type[Any]) -> Callable[..., Any]:
-    """Return a function that makes instances of a frozen, slotted dataclass as fast as those of a plain one.
-
-    A frozen dataclass sets each field through `object.__setattr__`: for the thirty fields of a KernelName that takes
-    longer than reading the name. So the fields are set on a plain twin with the same slots, which at the end of its
-    making becomes an instance of the frozen class.
-    """
-
-    def become(made: Any) -> None:
-        made.__class__ = frozen
-
-    stated = [
-        (each.name, Any, field() if each.default is MISSING else field(default=each.default)) for each in fields(frozen)
-    ]
-    return make_dataclass(frozen.__name__, stated, slots=True, kw_only=True, namespace={"__post_init__": become})
-
-
-# What readers call: the same signatures, checked as such.
+# The `__init__` of a frozen dataclass sets every field through `object.__setattr__`: for the thirty fields of a
+# KernelName that takes longer than reading the name. Readers state a few fields; these functions set only those, and
+# the class attributes that hold the defaults answer for the others.
 if TYPE_CHECKING:
     make_kernel_name = KernelName
     make_types = Types
 else:
-    make_kernel_name = _quick(KernelName)
-    make_types = _quick(Types)
+
+    def make_kernel_name(**stated: Any) -> KernelName:
+        """Return `KernelName(**stated)`, faster."""
+        made = object.__new__(KernelName)
+        made.__dict__.update(stated)
+        return made
+
+    def make_types(**stated: Any) -> Types:
+        """Return `Types(**stated)`, faster."""
+        made = object.__new__(Types)
+        made.__dict__.update(stated)
+        return made

@@ -11,6 +11,7 @@ does: `other`.
 Details: `algorithm`, `protocol`, `operation`.
 """
 
+from tracediff.kernels.meanings import VERIFIED, Meanings, TokenRule
 from tracediff.kernels.model import Detail, KernelName, make_kernel_name, make_types
 from tracediff.kernels.spelling import Spelling
 
@@ -80,3 +81,19 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
         kind=collective,
         details=tuple(details),
     )
+
+
+_TOKENS: tuple[TokenRule, ...] = (
+    (r"nccl(?:Dev)?Kernel", "NCCL", VERIFIED, True),
+    (r"RING|TREE|NVLS|COLLNET|PAT|DIRECT|CHAIN", "algorithm", VERIFIED, False),
+    (r"LL|LL128|SIMPLE", "protocol", VERIFIED, True),
+    (r"Sum|Prod|Max|Min|MinMax|PreMulSum|SumPostDiv|Avg", "operation", VERIFIED, True),
+    (r"Generic_\d+", "any collective: the name does not say which", VERIFIED, True),
+    (r"[A-Z][A-Za-z]+", "collective", VERIFIED, True),
+    (r"nv_bfloat16|u?int\d{1,2}_t", "element type", VERIFIED, True),
+    (r"\w+", "element type", VERIFIED, True),
+)
+
+MEANINGS = Meanings(
+    tokens={"nccl": _TOKENS},
+)

@@ -38,6 +38,7 @@ Details: `dtype_code`, `cluster_flag`, `algo`, `warp_tile`, `tma`, `align_cd`.
 import re
 
 from tracediff.kernels.cpp_types import integer, integers
+from tracediff.kernels.meanings import ARCH, INFERRED, PAIR, TRIPLE, UNKNOWN, VERIFIED, Meanings, TokenRule
 from tracediff.kernels.model import Detail, KernelName, Types, make_kernel_name, make_types
 from tracediff.kernels.spelling import Spelling
 
@@ -209,3 +210,49 @@ def _types(code: str) -> Types | None:
     if len(words) == 5:
         return make_types(a=words[0], b=words[1], c=words[2], accumulate=words[3], output=words[4])
     return None
+
+
+_TOKENS: tuple[TokenRule, ...] = (
+    ("nvjet", "cuBLAS' GEMM generator (sm90 and later)", VERIFIED, True),
+    ARCH,
+    (r"mma", "the form for sm120: warp-level matrix instructions", VERIFIED, True),
+    (
+        r"[dshtqriobu]{3}",
+        "types: A and B, compute, D (s f32, h f16, t bf16, q e4m3, r e5m2, b s8)",
+        VERIFIED,
+        True,
+    ),
+    (r"[dshtqriobu]{5}", "types: A, B, C, compute, D (letters as in the three-letter form, o e2m1)", VERIFIED, True),
+    (TRIPLE, "tile M×N×K of one CTA", VERIFIED, True),
+    (TRIPLE, "tile of one warp", VERIFIED, True),
+    (r"\d{1,3}", "pipeline stages", VERIFIED, True),
+    (PAIR, "tile M×N of one CTA", VERIFIED, True),
+    (PAIR, "k-step × pipeline stages", VERIFIED, True),
+    (PAIR, "thread-block cluster", VERIFIED, True),
+    (PAIR + "f", "thread-block cluster; what f means is unknown", UNKNOWN, True),
+    (r"2cta", "two CTAs share one matrix instruction; the tile is one CTA's", INFERRED, False),
+    (r"[vh]", "order in which tiles are walked, or direction of multicast", INFERRED, True),
+    (r"bz", "beta is 0: C is not read", VERIFIED, True),
+    (r"badd", "beta is 1: C is added", INFERRED, True),
+    (r"bx", "beta is any number", INFERRED, True),
+    (r"coop[AB]", "both consumer warp groups share one tile, split along this operand's side", INFERRED, False),
+    (r"splitK", "K is split (the factor is not in the name); a splitKreduce_kernel sums the parts", VERIFIED, False),
+    (r"bias", "epilogue adds a bias", VERIFIED, False),
+    (r"relu|gelu|drelu|dgelu|aux|bgrad[ab]|dbias", "epilogue", INFERRED, False),
+    (r"ovscale", "scale of the fp8 output", INFERRED, False),
+    (r"algo\d+", "unknown", UNKNOWN, False),
+    (r"[AB]vec\d+\w+", "block scales: elements per scale and the scales' type", VERIFIED, False),
+    (r"tmaAB", "A and B are loaded by TMA", INFERRED, False),
+    (r"alignCD\d+", "alignment of C and D", INFERRED, False),
+    (
+        r"[TN]{3}",
+        "transposition of A and of B; third: the instruction's M side is m (T) or n (N)",
+        INFERRED,
+        True,
+    ),
+    (r"[TN]{4}", "layouts of A, B, C and D", INFERRED, True),
+)
+
+MEANINGS = Meanings(
+    tokens={"nvjet": _TOKENS},
+)

@@ -6,9 +6,11 @@ That reader reads the whole name. Where it declines, or where none is chosen, `o
 """
 
 from collections.abc import Callable
+from types import ModuleType
 
 from tracediff.kernels import (
     at_native,
+    bitsandbytes,
     cublas_gemv,
     cublas_legacy,
     cublaslt_splitkreduce,
@@ -20,12 +22,14 @@ from tracediff.kernels import (
     cutlass_templates,
     deepgemm,
     flash_attention,
+    flash_attention1,
     flash_attention3,
     flashinfer,
     flashmla,
     fmha_cutlass,
     marlin,
     memory,
+    myelin,
     nccl,
     nvjet,
     other,
@@ -39,6 +43,38 @@ from tracediff.kernels.model import KernelName
 from tracediff.kernels.spelling import Spelling, spelled
 
 Reader = Callable[[str, Spelling], KernelName | None]
+
+#: Every family's file; `explain` takes the meanings of name parts from it, where it states them.
+FAMILIES: tuple[ModuleType, ...] = (
+    at_native,
+    bitsandbytes,
+    cublas_gemv,
+    cublas_legacy,
+    cublaslt_splitkreduce,
+    cudnn_legacy,
+    cudnn_sdpa,
+    cute_dsl,
+    cutlass2x,
+    cutlass3x,
+    cutlass_templates,
+    deepgemm,
+    flash_attention,
+    flash_attention1,
+    flash_attention3,
+    flashinfer,
+    flashmla,
+    fmha_cutlass,
+    marlin,
+    memory,
+    myelin,
+    nccl,
+    nvjet,
+    tensile,
+    triton,
+    trtllm_gen,
+    vllm,
+    xmma,
+)
 
 
 def parse(name: str) -> KernelName:
@@ -106,6 +142,8 @@ def _by_form(word: str, procedural: str) -> Reader | None:
         return trtllm_gen.read_fmha
     if procedural.startswith("kernel_cutlass_"):
         return cute_dsl.read
+    if procedural.startswith(("__myl_", "_gemm_mha_v2")):
+        return myelin.read
     return None
 
 
@@ -119,6 +157,9 @@ _BY_FUNCTION: dict[str, Reader] = {
     "flash_bwd_dot_do_o_kernel": flash_attention.read,
     "flash_bwd_convert_dq_kernel": flash_attention.read,
     "flash_bwd_convert_dkv_kernel": flash_attention.read,
+    "fmha_fwd_loop_kernel": flash_attention1.read,
+    "fmha_bwd_dq_dk_dv_loop_kernel": flash_attention1.read,
+    "fmha_bwd_dot_do_o_kernel": flash_attention1.read,
     "flash_fwd_splitkv_mla_kernel": flashmla.read,
     "flash_fwd_splitkv_mla_combine_kernel": flashmla.read,
     "flash_fwd_mla_combine_kernel": flashmla.read,
@@ -163,6 +204,8 @@ def _by_cpp_name(spelling: Spelling) -> Reader | None:
         return reader
     if path.endswith(("gemvx::kernel", "epilogue::impl::globalKernel")) or function.startswith(_CUBLAS_FUNCTIONS):
         return cublas_gemv.read
+    if function.startswith(bitsandbytes.FUNCTIONS):
+        return bitsandbytes.read
     if not scoped and spelling.open < 0:
         return memory.read if spelling.text.startswith(_MEMORY) else triton.read_user
     for word, found in _BY_CONTENT:

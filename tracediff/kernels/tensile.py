@@ -14,6 +14,7 @@ Details: `foreign` (always true).
 
 import re
 
+from tracediff.kernels.meanings import INFERRED, UNKNOWN, VERIFIED, Meanings, TokenRule
 from tracediff.kernels.model import KernelName, make_kernel_name
 from tracediff.kernels.spelling import Spelling
 
@@ -42,3 +43,16 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
         kind="gemm",
         details=(("foreign", True),),
     )
+
+
+_TOKENS: tuple[TokenRule, ...] = (
+    (r"Cijk", "AMD Tensile: not an NVIDIA kernel", VERIFIED, True),
+    (r"A[ijkl]{3}|B[ijkl]{3}", "index order of an operand", INFERRED, False),
+    (r"MT[\dx]+", "macro tile M×N×K", INFERRED, True),
+    (r"ISA\w+", "gfx architecture", INFERRED, True),
+    (r"\S+", "AMD's tuning word", UNKNOWN, False),
+)
+
+MEANINGS = Meanings(
+    tokens={"tensile": _TOKENS},
+)

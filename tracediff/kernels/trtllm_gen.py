@@ -20,6 +20,7 @@ Details: `unroll`, `epilogue_tile`, `options`; attention: `tile_q`, `tile_kv`, `
 import re
 
 from tracediff.kernels.cpp_types import integer, integers
+from tracediff.kernels.meanings import INFERRED, UNKNOWN, VERIFIED, Meanings, TokenRule
 from tracediff.kernels.model import Detail, KernelName, make_kernel_name, make_types
 from tracediff.kernels.spelling import Spelling
 
@@ -177,3 +178,24 @@ def read_fmha(name: str, spelling: Spelling) -> KernelName | None:
         head_dim=numbers.get("h") or numbers.get("qk"),
         details=tuple(details),
     )
+
+
+_TOKENS: tuple[TokenRule, ...] = (
+    (r"[bB]mm|[gG]emm\w*", "trtllm-gen's (batched) GEMM", INFERRED, True),
+    (r"(?:Mx|Nv)?(?:Bfloat16|Fp16|Fp32|E\dm\d)", "type of D, then of the accumulator", INFERRED, False),
+    (r"(?:(?:Mx|Nv)?(?:Bfloat16|Fp16|E\dm\d)){2}", "types of A and B", INFERRED, True),
+    (r"t\d+x\d+x\d+(?:u\d+)?", "tile M×N×K of one CTA, u: k unrolled", INFERRED, True),
+    (r"sm\d+[a-z]?", "architecture", VERIFIED, True),
+    (r"s\d+", "pipeline stages", INFERRED, True),
+    (r"et\d+x\d+", "tile of the epilogue", INFERRED, True),
+    (r"m\d+x\d+x\d+", "shape of the matrix instruction", INFERRED, True),
+    (r"c(?:ga)?\d+x\d+x\d+", "thread-block cluster", INFERRED, True),
+    (r"splitK\d+", "split-K factor", INFERRED, True),
+    (r"[TNB]{2}", "layouts of A and B", INFERRED, True),
+    (r"swiGlu|geGlu|relu2?|silu|gelu", "fused activation", INFERRED, True),
+    (r"\w+", "option", UNKNOWN, False),
+)
+
+MEANINGS = Meanings(
+    tokens={"trtllm_gen_gemm": _TOKENS},
+)

@@ -30,6 +30,7 @@ Details: `warpgroups`, `align_a`, `align_c`, `segment_k`, `library`, `launched`,
 import re
 
 from tracediff.kernels.cpp_types import integer, integers
+from tracediff.kernels.meanings import ARCH, INFERRED, TRIPLE, UNKNOWN, VERIFIED, Meanings, TokenRule
 from tracediff.kernels.mma import mma_shape
 from tracediff.kernels.model import Detail, KernelName, Types, make_kernel_name, make_types
 from tracediff.kernels.spelling import Spelling
@@ -190,3 +191,41 @@ class _Tail:
             self.unparsed.append(self.execute)
         if library.strip("_"):
             self.details.append(("library", library.strip("_")))
+
+
+_TOKENS: tuple[TokenRule, ...] = (
+    ARCH,
+    (r"xmma", "the kernel generator behind cuDNN, TensorRT and cuBLAS", VERIFIED, True),
+    (r"(?:fprop|dgrad|wgrad)_implicit_gemm", "operation: a convolution as a GEMM", VERIFIED, True),
+    (r"sparse|gemm|indexed", "operation", VERIFIED, False),
+    (r"(?:tf|bf|f|i|u|e)\d+(?:m\d)?(?:tf|bf|f|i|u|e)\d+(?:m\d)?", "types: input and output", INFERRED, True),
+    (r"(?:tf|bf|f|i|u|e)\d+(?:m\d)?(?:tf|bf|f|i|u|e)\d+(?:m\d)?", "types: multiplied in, summed in", INFERRED, True),
+    (r"(?:tf|bf|f|i|u|e)\d+(?:m\d)?", "type of the epilogue", INFERRED, True),
+    (r"[ntc]{2}|nhwc\w+|nchw\w+", "layouts of A and B", INFERRED, True),
+    (r"[ntc]|nhwc\w*|nchw\w*", "layout of C", INFERRED, True),
+    (r"tilesize" + TRIPLE, "tile M×N×K of one CTA, M and N swapped against cuBLASLt's own tile", VERIFIED, True),
+    (r"stage\d+", "pipeline stages", VERIFIED, True),
+    (r"warpsize" + TRIPLE, "warps along m, n, k", VERIFIED, True),
+    (r"warpgroupsize" + TRIPLE, "warp groups along m, n, k", INFERRED, True),
+    (r"cgasize[\dx]+", "thread-block cluster", INFERRED, True),
+    (r"g\d+", "groups of a convolution", INFERRED, True),
+    (r"tensor" + TRIPLE, "shape of the matrix instruction", VERIFIED, True),
+    (r"ffma", "multiplies without tensor cores", VERIFIED, True),
+    (r"aligna\d+", "alignment of A, in elements", INFERRED, True),
+    (r"alignc\d+", "alignment of C, in elements", INFERRED, True),
+    (r"t\d+r\d+s\d+", "filter size", INFERRED, True),
+    (r"algo\d+", "unknown", UNKNOWN, True),
+    (r"execute_split_k_kernel", "the reduction behind a split-K GEMM of the same tile, not a GEMM", VERIFIED, True),
+    (r"execute_segment_k_on_kernel", "the kernel itself, with work cut along k as stream-K does", INFERRED, True),
+    (r"execute_segment_k_off_kernel", "the kernel itself, with work not cut along k", INFERRED, True),
+    (r"execute_kernel", "the kernel itself; whether K is split is not visible", VERIFIED, True),
+    (r"kernel", "the kernel itself; whether K is split is not visible", VERIFIED, True),
+    (r"by_fusion_tactic", "chosen by a fusion tactic", UNKNOWN, True),
+    (r"fused", "unknown", UNKNOWN, True),
+    (r"5x_(?:cublas|cudnn)|cudnn_(?:infer|train)", "library it is built into", VERIFIED, True),
+    (r"trt|cublas|cudnn", "library it is built into", VERIFIED, False),
+)
+
+MEANINGS = Meanings(
+    tokens={"xmma": _TOKENS, "xmma_conv": _TOKENS},
+)
