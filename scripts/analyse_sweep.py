@@ -4,10 +4,12 @@
     python scripts/analyse_sweep.py sweep.jsonl.gz --no-log            as for a trace without cuBLASLt's log
     python scripts/analyse_sweep.py sweep.jsonl.gz --wrong 10          examples of wrong and unknown answers
 
-Every two row counts of one group are a pair: row 0 of both has the same bits or not. The predictors: *name* (equal
-names mean equal bits), *name + launch* (equal names, grids and blocks), and *order*: `tracediff.diff.verdict.judge_row`
-itself, as `tracediff diff` uses it (`same-kernels` and `same-order` mean equal bits, `order-changed` other bits).
-In the tables, *wrong: equal* counts pairs said to be equal whose bits differ, *wrong: differ* the opposite.
+Every two row counts of one group are a pair: the rows that both have (of the first sweep, an H200's: row 0) have equal
+bits or not. The predictors: *name* (equal names mean equal bits), *name + launch* (equal names, grids and blocks), and
+*order*: `tracediff.diff.verdict.judge_row` itself, as `tracediff diff` uses it (`same-kernels` and `same-order` mean
+equal bits, `order-changed` other bits). The two parts of a sweep are counted apart: the rules were written from
+*tuning*, none from *held-out*. In the tables, *wrong: equal* counts pairs said to be equal whose bits differ, *wrong:
+differ* the opposite.
 """
 
 from __future__ import annotations
@@ -17,32 +19,53 @@ import gzip
 import json
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import combinations
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from sweep_geometries import TUNING
 
 from tracediff.diff.align import align
 from tracediff.diff.result import Kernel, Verdict
 from tracediff.diff.rules import Rule, decide
 from tracediff.diff.rules.decide import deciding_rule
+from tracediff.diff.rules.k_cuts import cuts_segments
 from tracediff.diff.split_k import infer
 from tracediff.diff.verdict import judge_row
 from tracediff.kernels import KernelName, parse
 from tracediff.trace.algorithm import Algorithm, parse_algorithm
 
+_TITLES = {"gemm": "matrix products", "reduction": "norms and reductions", "attention": "attention"}
 EQUAL = (Verdict.SAME_KERNELS, Verdict.SAME_ORDER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One measurement: row 0's bits at one row count, and the kernels behind them."""
+    """One measurement: the bits at one row count, and the kernels behind them.
+
+    Attributes:
+        rows: How many.
+        bits: What stands for the bits of the first 1, 2, … rows, as (rows, what) in ascending order; each holds until
+            the next. Equal in two cases of a group: equal bits.
+        part: `tuning` or `held-out`.
+        kernels: In launch order.
+    """
 
     rows: int
-    bits: str
+    bits: tuple[tuple[int, int | str], ...]
+    part: str
     kernels: tuple[Kernel, ...]
+
+    def bits_at(self, rows: Sequence[int]) -> np.ndarray:
+        """Return what stands for the bits of the first rows, at each of these row counts."""
+        starts, what = zip(*self.bits, strict=True)
+        return np.array(what)[np.searchsorted(starts, rows, side="right") - 1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +75,11 @@ class Sweep:
     header: dict[str, Any]
     groups: dict[tuple[str, str], list[Case]]
     failed: Counter[str]
+
+    @property
+    def gpu(self) -> str:
+        """The card, in one word: `H200`."""
+        return next((word for word in str(self.header.get("gpu", "CPU")).split() if word != "NVIDIA"), "CPU")
 
 
 Prediction = tuple[str, str]  # equal, differ or unknown; and why
@@ -77,12 +105,14 @@ def read_sweep(path: Path, use_log: bool = True) -> Sweep:
                 names.append(parse(line["name"]))
             elif "log" in line:
                 logs.append(parse_algorithm(line["log"]))
-            elif "bits" in line and not line["kernels"]:
+            elif "kernels" in line and not line["kernels"]:
                 failed["no kernels in the profile"] += 1
-            elif "bits" in line:
+            elif "kernels" in line:
                 lines = [logs[index] for index in line["logs"]] if use_log else []
                 kernels = _kernels(line["kernels"], names, lines, header.get("sm_count"))
-                case = Case(rows=line["rows"], bits=line["bits"], kernels=kernels)
+                prefixes = line.get("prefixes") or [(0, line["bits"])]
+                bits = tuple((rows, what) for rows, what in prefixes)
+                case = Case(rows=line["rows"], bits=bits, part=line.get("part", TUNING), kernels=kernels)
                 groups[line["table"], line["group"]].append(case)
             else:
                 failed[line.get("failed") or line.get("note", "")] += 1
@@ -127,8 +157,15 @@ def predict_by_launch(a: Case, b: Case) -> Prediction:
 
 def predict_by_order(a: Case, b: Case) -> Prediction:
     """What tracediff says."""
-    _, verdict, reason = judge_row(align(a.kernels, b.kernels))
+    _, verdict, reason = judge_row(_aligned(a, b))
     return ("equal" if verdict in EQUAL else "differ" if verdict is Verdict.ORDER_CHANGED else "unknown"), reason
+
+
+def _aligned(a: Case, b: Case) -> list[tuple[Kernel | None, Kernel | None]]:
+    """Align the kernels; one GEMM on each side is the common case, and needs no search."""
+    if len(a.kernels) == len(b.kernels) == 1 and a.kernels[0].parsed.role == b.kernels[0].parsed.role == "gemm":
+        return [(a.kernels[0], b.kernels[0])]
+    return align(a.kernels, b.kernels)
 
 
 PREDICTORS: dict[str, Callable[[Case, Case], Prediction]] = {
@@ -154,27 +191,50 @@ class Confusion:
         return self.counts.total()
 
 
-def confusion(groups: Iterable[list[Case]], predict: Callable[[Case, Case], Prediction]) -> Confusion:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pairs:
+    """All pairs of cases of a group whose kernels are those of `a` and `b`, and how many had equal bits."""
+
+    a: Case
+    b: Case
+    equal: int
+    other: int
+
+
+def pairs_of(cases: Sequence[Case]) -> Iterator[Pairs]:
+    """Yield every pair of a group's cases, those with the same kernels, launches and algorithms taken together."""
+    kernels = _distinct(cases)
+    rows = [case.rows for case in cases]
+    bits = np.array([case.bits_at(rows) for case in cases])
+    equal = bits == np.diagonal(bits)  # of case j (row) and i (column): the bits of i's rows, in j and in i
+    later, earlier = np.tril_indices(len(cases), -1)
+    codes = kernels[earlier] * len(cases) + kernels[later]
+    _, first, which = np.unique(codes, return_index=True, return_inverse=True)
+    alike = np.bincount(which, weights=equal[later, earlier]).astype(int)
+    for place, both, same in zip(first, np.bincount(which), alike, strict=True):
+        yield Pairs(a=cases[earlier[place]], b=cases[later[place]], equal=int(same), other=int(both - same))
+
+
+def confusion(groups: Iterable[Sequence[Case]], predict: Callable[[Case, Case], Prediction]) -> Confusion:
     """Count predictions over every pair of each group."""
     counts: Counter[tuple[str, bool]] = Counter()
     for cases in groups:
-        known: dict[tuple[int, int], Prediction] = {}
-        identity = _distinct(cases)
-        for (first, a), (second, b) in combinations(enumerate(cases), 2):
-            key = identity[first], identity[second]
-            if key not in known:
-                known[key] = predict(a, b)
-            counts[known[key][0], a.bits == b.bits] += 1
+        for pairs in pairs_of(cases):
+            said, _ = predict(pairs.a, pairs.b)
+            counts[said, True] += pairs.equal
+            counts[said, False] += pairs.other
     return Confusion(counts)
 
 
-def _distinct(cases: list[Case]) -> list[int]:
+def _distinct(cases: Sequence[Case]) -> np.ndarray:
     """Number the cases so that those with the same kernels, launches and algorithms have the same number.
 
-    The number of rows and the workspace are left out: no predictor looks at them.
+    The number of rows and the workspace are left out: no predictor looks at them, but where rows decide on cuts of k.
     """
     numbers: dict[tuple[Kernel, ...], int] = {}
-    return [numbers.setdefault(tuple(map(_without_rows, case.kernels)), len(numbers)) for case in cases]
+    rows_matter = any(cuts_segments(kernel) for case in cases for kernel in case.kernels)
+    kernels = [case.kernels if rows_matter else tuple(map(_without_rows, case.kernels)) for case in cases]
+    return np.array([numbers.setdefault(each, len(numbers)) for each in kernels])
 
 
 def _without_rows(kernel: Kernel) -> Kernel:
@@ -190,36 +250,38 @@ def kind(table: str, group: str) -> str:
         return words[-1]
     if table == "attention":
         return f"{words[0]} {words[1]}"
-    return group
+    return group.partition(" width ")[0]
 
 
-def tables(sweep: Sweep, only: str | None = None) -> str:
-    """Return the confusion matrices as Markdown, of one table only where it is named."""
+def tables(sweep: Sweep, only: str | None = None, predictors: Collection[str] = PREDICTORS.keys()) -> str:
+    """Return the confusion matrices as Markdown, tuning and held-out apart; of one table only where it is named."""
     lines = []
-    for table in dict.fromkeys(name for name, _ in sweep.groups if only in (None, name)):
+    found = dict.fromkeys((table, cases[0].part) for (table, _), cases in sweep.groups.items() if only in (None, table))
+    for table, part in sorted(found, key=lambda each: (each[0], each[1] != TUNING)):
         lines += [
-            f"### {table}",
+            f"### {sweep.gpu}, {_TITLES[table]}, {part}",
             "",
             "| what | pairs | bits equal | predictor | right | wrong: equal | wrong: differ | unknown |",
             "|---|---:|---:|---|---:|---:|---:|---:|",
         ]
         kinds: dict[str, list[list[Case]]] = defaultdict(list)
         for (name, group), cases in sweep.groups.items():
-            if name == table:
+            if name == table and cases[0].part == part:
                 kinds[kind(table, group)].append(cases)
         for what, groups in kinds.items():
-            for predictor, predict in PREDICTORS.items():
-                matrix = confusion(groups, predict)
-                unknown = matrix.count("unknown", True) + matrix.count("unknown", False)
-                wrongly_equal, wrongly_differ = matrix.count("equal", False), matrix.count("differ", True)
-                right = matrix.count("equal", True) + matrix.count("differ", False)
-                equal = sum(matrix.count(said, True) for said in ("equal", "differ", "unknown"))
-                lines.append(
-                    f"| {what} | {matrix.pairs} | {equal} | {predictor} | {_share(right, matrix.pairs)} "
-                    f"| {wrongly_equal} | {wrongly_differ} | {_share(unknown, matrix.pairs)} |"
-                )
+            lines += [_line(what, each, confusion(groups, PREDICTORS[each])) for each in predictors]
         lines.append("")
     return "\n".join(lines)
+
+
+def _line(what: str, predictor: str, matrix: Confusion) -> str:
+    unknown = matrix.count("unknown", True) + matrix.count("unknown", False)
+    right = matrix.count("equal", True) + matrix.count("differ", False)
+    equal = sum(matrix.count(said, True) for said in ("equal", "differ", "unknown"))
+    return (
+        f"| {what} | {matrix.pairs} | {equal} | {predictor} | {_share(right, matrix.pairs)} "
+        f"| {matrix.count('equal', False)} | {matrix.count('differ', True)} | {_share(unknown, matrix.pairs)} |"
+    )
 
 
 def _share(part: int, whole: int) -> str:
@@ -231,19 +293,33 @@ def _share(part: int, whole: int) -> str:
     return f"{part} ({shown} %)"
 
 
+@dataclass(slots=True)
+class Example:
+    """Pairs with one answer, and one of them in words."""
+
+    pairs: int = 0
+    text: str = ""
+
+    def add(self, pairs: int, text: str) -> None:
+        """Count pairs; the first text stays."""
+        self.pairs += pairs
+        self.text = self.text or text
+
+
 def examples(sweep: Sweep, limit: int) -> str:
     """Return the commonest wrong and unknown answers of the order predictor, with an example of each."""
-    seen: dict[tuple[str, str, str, bool], list[str]] = defaultdict(list)
+    seen: dict[tuple[str, str, str, str, bool], Example] = {}
     for (table, group), cases in sweep.groups.items():
-        for a, b in combinations(cases, 2):
-            said, reason = predict_by_order(a, b)
-            equal = a.bits == b.bits
-            if said == "unknown" or (said == "equal") != equal:
-                seen[kind(table, group), said, reason, equal].append(f"{group}: {a.rows} → {b.rows} rows")
+        for pairs in pairs_of(cases):
+            said, reason = predict_by_order(pairs.a, pairs.b)
+            for equal, count in ((True, pairs.equal), (False, pairs.other)):
+                if count and (said == "unknown" or (said == "equal") != equal):
+                    entry = seen.setdefault((cases[0].part, kind(table, group), said, reason, equal), Example())
+                    entry.add(count, f"{group}: {pairs.a.rows} → {pairs.b.rows} rows")
     lines = []
-    for (what, said, reason, equal), found in sorted(seen.items(), key=lambda entry: -len(entry[1]))[:limit]:
+    for (part, what, said, reason, equal), found in sorted(seen.items(), key=lambda each: -each[1].pairs)[:limit]:
         bits = "equal" if equal else "differ"
-        lines.append(f"{len(found):6d}  {what}: said {said}, bits {bits}: {reason}; e.g. {found[0]}")
+        lines.append(f"{found.pairs:6d}  {part}, {what}: said {said}, bits {bits}: {reason}; e.g. {found.text}")
     return "\n".join(lines)
 
 
@@ -251,24 +327,20 @@ def examples(sweep: Sweep, limit: int) -> str:
 _ROLE = {"gemm": "gemm", "attention": "attention", "reduction": "reduction"}
 
 
-def rule_counts(sweep: Sweep) -> dict[Rule, Counter[bool]]:
-    """Count, for every rule, the pairs of cases in which it decided: how many had equal bits (True), how many other."""
-    counts: dict[Rule, Counter[bool]] = defaultdict(Counter)
+def rule_counts(sweep: Sweep) -> dict[tuple[Rule, str], Counter[bool]]:
+    """Count, for every rule and part, the pairs in which it decided: how many had equal bits (True), how many other."""
+    counts: dict[tuple[Rule, str], Counter[bool]] = defaultdict(Counter)
     for (table, _), cases in sweep.groups.items():
-        known: dict[tuple[int, int], Rule | None] = {}
-        identity = _distinct(cases)
-        for (first, a), (second, b) in combinations(enumerate(cases), 2):
-            key = identity[first], identity[second]
-            if key not in known:
-                known[key] = _first_rule(a, b, _ROLE[table])
-            if (rule := known[key]) is not None:
-                counts[rule][a.bits == b.bits] += 1
+        for pairs in pairs_of(cases):
+            if (rule := _first_rule(pairs.a, pairs.b, _ROLE[table])) is not None:
+                counts[rule, cases[0].part][True] += pairs.equal
+                counts[rule, cases[0].part][False] += pairs.other
     return counts
 
 
 def _first_rule(a: Case, b: Case, role: str) -> Rule | None:
     """Return the rule for the first kernels of this role that changed: repeats of one sum count once."""
-    for first, second in align(a.kernels, b.kernels):
+    for first, second in _aligned(a, b):
         if first is None or second is None or {first.parsed.role, second.parsed.role} != {role}:
             continue
         if decide(first, second)[0] is not Verdict.SAME_KERNELS:

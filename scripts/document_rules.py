@@ -6,48 +6,69 @@ python scripts/document_rules.py
 from __future__ import annotations
 
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from analyse_sweep import read_sweep, rule_counts, tables
+from sweep_geometries import HELD_OUT, TUNING
 
 from tracediff.diff import Verdict, diff_tables
 from tracediff.diff.evidence import attach_evidence
-from tracediff.diff.rules import TABLES
+from tracediff.diff.rules import TABLES, Rule
 from tracediff.trace import read_trace
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs" / "reduction-order.md"
 PROFILES = ROOT / "profiles"
-SWEEP = PROFILES / "reduction-order" / "h200.jsonl.gz"
+SWEEPS = PROFILES / "reduction-order"
+H200 = SWEEPS / "h200.jsonl.gz"
+H100_PRODUCTS = SWEEPS / "h100-products.jsonl.gz"
+H100_REDUCTIONS = SWEEPS / "h100-reductions.jsonl.gz"
 
 
 def rules_in_markdown() -> str:
-    """Return every rule table: name, verdict, source, and the sweep's pairs in which the rule decided."""
-    counts = rule_counts(read_sweep(SWEEP))
+    """Return every rule table: name, verdict, source, and the sweeps' pairs in which the rule decided."""
+    counts: dict[tuple[Rule, str], Counter[bool]] = defaultdict(Counter)
+    for path in (H200, H100_PRODUCTS, H100_REDUCTIONS):
+        for (rule, part), seen in rule_counts(read_sweep(path)).items():
+            counts[rule, part] += seen
     lines = []
     for title, rules in TABLES.items():
         lines += [
             f"### {title}",
             "",
-            "| when | verdict | source | pairs equal | pairs not |",
-            "|---|---|---|---:|---:|",
+            "| when | verdict | source | tuning: equal | other bits | held out: equal | other bits |",
+            "|---|---|---|---:|---:|---:|---:|",
         ]
         for rule in rules:
-            seen = counts.get(rule, Counter())
-            numbers = f"{seen[True]} | {seen[False]}" if seen else "– | –"
+            numbers = " | ".join(
+                f"{counts[rule, part][True]} | {counts[rule, part][False]}" if (rule, part) in counts else "– | –"
+                for part in (TUNING, HELD_OUT)
+            )
             lines.append(f"| {rule.name} | {rule.verdict} | {rule.source} | {numbers} |")
         lines.append("")
     return "\n".join(lines)
 
 
+def products_in_markdown() -> str:
+    """Return the confusion matrices of the H100's matrix products, with cuBLASLt's log and without."""
+    with_log = tables(read_sweep(H100_PRODUCTS))
+    without_log = tables(read_sweep(H100_PRODUCTS, use_log=False), predictors=("order",))
+    return f"{with_log}\n{without_log.replace(' matrix products', ' matrix products without the log')}"
+
+
 def sweep_in_markdown() -> str:
-    """Return the confusion matrices of the stored sweep, with cuBLASLt's log and without."""
-    with_log = tables(read_sweep(SWEEP))
-    without_log = tables(read_sweep(SWEEP, use_log=False), only="gemm")
-    return f"{with_log}\n### gemm, without cuBLASLt's log\n{without_log.partition('gemm')[2]}"
+    """Return the confusion matrices of the H100's norms and of the H200's sweep."""
+    without_log = tables(read_sweep(H200, use_log=False), only="gemm", predictors=("order",))
+    parts = [
+        tables(read_sweep(H100_REDUCTIONS), predictors=("order",)),
+        tables(read_sweep(H200)),
+        without_log.replace(" matrix products", " matrix products without the log"),
+    ]
+    return "\n".join(parts)
 
 
 def evidence_in_markdown() -> str:
@@ -86,14 +107,18 @@ def replaced(text: str, name: str, content: str) -> str:
     return f"{before}{start}\n\n{content.strip()}\n\n{end}{after}"
 
 
-def document(text: str) -> str:
-    """Return the document with its written parts up to date."""
-    for name, content in (
-        ("rules", rules_in_markdown()),
-        ("sweep", sweep_in_markdown()),
-        ("evidence", evidence_in_markdown()),
-    ):
-        text = replaced(text, name, content)
+PARTS: dict[str, Callable[[], str]] = {
+    "evidence": evidence_in_markdown,
+    "products": products_in_markdown,
+    "sweep": sweep_in_markdown,
+    "rules": rules_in_markdown,
+}
+
+
+def document(text: str, parts: Collection[str] = PARTS.keys()) -> str:
+    """Return the document with its written parts up to date; those of the H100 take minutes."""
+    for name in parts:
+        text = replaced(text, name, PARTS[name]())
     return text
 
 

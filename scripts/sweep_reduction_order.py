@@ -3,13 +3,16 @@
     python scripts/sweep_reduction_order.py --out sweep.jsonl.gz            on a GPU
     python scripts/sweep_reduction_order.py --out toy.jsonl.gz --toy --device cpu     tries the script out
 
-Row 0 has the same input at every row count, so its output should have the same bits; where it has not, a kernel summed
-in another order. Three tables: the projections of Llama-3-8B, norms and reductions, attention. For every pair of row
-counts, `scripts/analyse_sweep.py` compares the bits with what kernel names, launches and tracediff's rules predict.
+Every row has the same input at every row count, so its output should have the same bits; where it has not, a kernel
+summed in another order. Three tables: matrix products (`scripts/sweep_geometries.py`, in a tuning and a held-out part),
+norms and reductions, attention. For every pair of row counts, `scripts/analyse_sweep.py` compares the bits with what
+kernel names, launches and tracediff's rules predict.
 
 The output is one JSON object per line: a header; `{"name": …}` and `{"log": …}`, which later lines refer to by index in
-order of appearance; and one line per case: table, group (cases of one group are comparable), rows, a hash of row 0's
-bits, and the kernels as [name, grid, block, registers, shared memory]. Hashes are BLAKE2b with 8 bytes.
+order of appearance; and one line per case: table, part, group (cases of one group are comparable), rows, the kernels as
+[name, grid, block, registers, shared memory], and the bits. Of a matrix product they are `prefixes`: [[rows, number],
+…], where cases of one group with the same number at a row count have the same bits in all rows up to there; a number
+holds until the next row count that is listed. Of the others they are `bits`, a hash (BLAKE2b, 8 bytes) of row 0 alone.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
+from itertools import product, zip_longest
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -31,23 +35,14 @@ import torch
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+from sweep_geometries import HELD_OUT, TUNING, WIDTHS, Product, products, rows_of
+
 from tracediff.capture.algorithm_log import AlgorithmLog, loaded_libraries
 from tracediff.trace.algorithm import is_algorithm_log
 
 SCHEMA = 1
-TOKENS = (
-    *range(1, 33), 36, 40, 44, 48, 52, 56, 60, 64, 65, 72, 80, 88, 96, 104, 112, 120, 128, 129, 144, 160, 176, 192, 208,
-    224, 240, 256, 257, 288, 320, 352, 384, 416, 448, 480, 512, 513, 576, 640, 704, 768, 896, 1024, 1025, 1280, 1408,
-    1536, 1792, 1920, 2047, 2048,
-)  # fmt: skip
-PROJECTIONS = {
-    "q_proj, o_proj": (4096, 4096),
-    "k_proj, v_proj": (4096, 1024),
-    "gate_proj, up_proj": (4096, 14336),
-    "down_proj": (14336, 4096),
-    "lm_head": (4096, 128256),
-}
-TOY_PROJECTIONS = {"q_proj, o_proj": (64, 64), "down_proj": (128, 64)}
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32, "TF32": torch.float32}
 BATCHES = (1, 2, 3, 4, 6, 8, 16, 24, 32, 48, 64)
 LENGTHS = (1, 6, 33, 128, 512)
@@ -70,11 +65,15 @@ MAX_ELEMENTS = 2**28
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One measurement: `run` returns row 0's output, a tensor that stays on the device."""
+    """One measurement: `run` returns its output, a tensor that stays on the device.
+
+    Of a matrix product it is every row, else row 0.
+    """
 
     table: str
     group: str
     rows: int
+    part: str = TUNING
     run: Callable[[], torch.Tensor]
 
 
@@ -107,7 +106,7 @@ def main() -> int:
     with gzip.open(arguments.out, "wt", encoding="utf-8") as stream, torch.inference_mode():
         output = Output(stream)
         output.line(_header(arguments.device))
-        for group in _groups(arguments.device, arguments.toy, arguments.table):
+        for group in _groups(arguments.device, arguments.toy, arguments.table, arguments.part):
             if time.monotonic() > deadline:
                 print("out of time; the rest is left out", file=sys.stderr)
                 output.line({"note": "out of time"})
@@ -131,6 +130,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=4, help="start no group after this")
     parser.add_argument("--toy", action="store_true", help="small shapes, few rows: tries the script out")
     parser.add_argument("--table", choices=("gemm", "reduction", "attention"), help="only this table")
+    parser.add_argument("--part", choices=(TUNING, HELD_OUT), help="only this part of the matrix products")
     return parser.parse_args()
 
 
@@ -150,16 +150,16 @@ def _header(device: str) -> dict[str, Any]:
 # -- what is measured -------------------------------------------------------------------------------------------------
 
 
-def _groups(device: str, toy: bool, table: str | None) -> Iterator[Callable[[], Iterator[Case]]]:
+def _groups(device: str, toy: bool, table: str | None, part: str | None) -> Iterator[Callable[[], Iterator[Case]]]:
     """Yield one function per group; it makes the group's tensors, so that only one group's are held at a time."""
     if table in (None, "gemm"):
-        for dtype in DTYPES:
-            for module in TOY_PROJECTIONS if toy else PROJECTIONS:
-                yield lambda module=module, dtype=dtype: _projection(module, dtype, device, toy)
+        for shape, dtype in product(TOY_PRODUCTS if toy else _alternating(part), DTYPES):
+            yield lambda shape=shape, dtype=dtype: _matrix_product(shape, dtype, device)
     if table in (None, "reduction"):
-        for dtype in ("fp16", "bf16", "fp32"):
-            for operation in REDUCTIONS:
-                yield lambda operation=operation, dtype=dtype: _reduction(operation, dtype, device, toy)
+        for operation, dtype, width, chosen in _reductions(toy, part):
+            yield lambda operation=operation, dtype=dtype, width=width, chosen=chosen: _reduction(
+                operation, dtype, width, chosen, device
+            )
     if table in (None, "attention"):
         for dtype in ("fp16", "bf16", "fp32"):
             for backend in BACKENDS:
@@ -167,19 +167,88 @@ def _groups(device: str, toy: bool, table: str | None) -> Iterator[Callable[[], 
                     yield lambda backend=backend, dtype=dtype: _attention(backend, dtype, device, toy)
 
 
-def _projection(module: str, dtype: str, device: str, toy: bool) -> Iterator[Case]:
-    inputs, outputs = (TOY_PROJECTIONS if toy else PROJECTIONS)[module]
-    tokens = (1, 2, 3, 8) if toy else TOKENS
+def _alternating(part: str | None) -> list[Product]:
+    """Return the products of both parts in turn, so that a sweep that runs out of time has some of each."""
+    if part is not None:
+        return list(products(part))
+    both = zip_longest(products(TUNING), products(HELD_OUT))
+    return [shape for pair in both for shape in pair if shape is not None]
+
+
+def _matrix_product(shape: Product, dtype: str, device: str) -> Iterator[Case]:
     torch.backends.cuda.matmul.allow_tf32 = dtype == "TF32"
-    x = _random(max(tokens), inputs, dtype=dtype, device=device)
-    weight = _random(outputs, inputs, dtype=dtype, device=device) / inputs**0.5
-    for rows in tokens:
+    row_counts = rows_of(shape)
+    multiply = FORMS[shape.form](shape, max(row_counts), dtype, device)
+    for rows in row_counts:
         yield Case(
             table="gemm",
-            group=f"{module} {dtype}",
+            part=shape.part,
+            group=f"{shape.group} {dtype}",
             rows=rows,
-            run=lambda rows=rows: functional.linear(x[:rows], weight)[0],
+            run=lambda rows=rows: multiply(rows),
         )
+
+
+Multiply = Callable[[int], torch.Tensor]
+
+
+def _linear(shape: Product, most: int, dtype: str, device: str) -> Multiply:
+    x = _random(most, shape.k, dtype=dtype, device=device)
+    weight = _weight(shape.n, shape.k, dtype=dtype, device=device)
+    return lambda rows: functional.linear(x[:rows], weight)
+
+
+def _bias(shape: Product, most: int, dtype: str, device: str) -> Multiply:
+    x = _random(most, shape.k, dtype=dtype, device=device)
+    weight = _weight(shape.n, shape.k, dtype=dtype, device=device)
+    bias = _random(shape.n, dtype=dtype, device=device)
+    return lambda rows: functional.linear(x[:rows], weight, bias)
+
+
+def _residual(shape: Product, most: int, dtype: str, device: str) -> Multiply:
+    x = _random(most, shape.k, dtype=dtype, device=device)
+    weight = _weight(shape.n, shape.k, dtype=dtype, device=device)
+    added = _random(most, shape.n, dtype=dtype, device=device)
+    return lambda rows: torch.addmm(added[:rows], x[:rows], weight.t())
+
+
+def _batched(shape: Product, most: int, dtype: str, device: str) -> Multiply:
+    x = _random(shape.batch, most, shape.k, dtype=dtype, device=device)
+    weight = _weight(shape.batch, shape.n, shape.k, dtype=dtype, device=device)
+    return lambda rows: torch.bmm(x[:, :rows], weight.transpose(1, 2))[0]
+
+
+def _strided(shape: Product, most: int, dtype: str, device: str) -> Multiply:
+    wide = _random(most, 3 * shape.k, dtype=dtype, device=device)
+    x = wide[:, shape.k : 2 * shape.k]
+    weight = _weight(shape.n, shape.k, dtype=dtype, device=device)
+    return lambda rows: functional.linear(x[:rows], weight)
+
+
+def _untransposed(shape: Product, most: int, dtype: str, device: str) -> Multiply:
+    x = _random(most, shape.k, dtype=dtype, device=device)
+    weight = _weight(shape.n, shape.k, dtype=dtype, device=device).t().contiguous()
+    return lambda rows: torch.mm(x[:rows], weight)
+
+
+def _transposed_input(shape: Product, most: int, dtype: str, device: str) -> Multiply:
+    columns = _random(shape.k, most, dtype=dtype, device=device)
+    weight = _weight(shape.n, shape.k, dtype=dtype, device=device)
+    return lambda rows: functional.linear(columns[:, :rows].t(), weight)
+
+
+FORMS: dict[str, Callable[[Product, int, str, str], Multiply]] = {
+    "linear": _linear,
+    "bias": _bias,
+    "residual": _residual,
+    "batched": _batched,
+    "strided": _strided,
+    "untransposed": _untransposed,
+    "transposed input": _transposed_input,
+}
+TOY_PRODUCTS = tuple(
+    Product(part=TUNING, name="toy", k=64, n=96, form=form, batch=2 if form == "batched" else 1) for form in FORMS
+)
 
 
 def _llama_rms_norm(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -202,21 +271,31 @@ REDUCTIONS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
 }
 
 
-def _reduction(operation: str, dtype: str, device: str, toy: bool) -> Iterator[Case]:
-    width = 64 if toy else VOCABULARY if operation.startswith("vocabulary") else 4096
-    lengths = (1, 6) if toy else LENGTHS
-    rows_of = sorted(
+def _reductions(toy: bool, part: str | None) -> Iterator[tuple[str, str, int, str]]:
+    """Yield operation, type, elements of a row, part."""
+    for chosen in (TUNING, HELD_OUT) if part is None else (part,):
+        for width, dtype, operation in product((64,) if toy else WIDTHS[chosen], ("fp16", "bf16", "fp32"), REDUCTIONS):
+            if not operation.startswith("vocabulary"):
+                yield operation, dtype, width, chosen
+            elif chosen == TUNING:
+                yield operation, dtype, 64 if toy else VOCABULARY, chosen
+
+
+def _reduction(operation: str, dtype: str, width: int, part: str, device: str) -> Iterator[Case]:
+    lengths = LENGTHS if width > 64 else (1, 6)
+    row_counts = sorted(
         {batch * length for batch in BATCHES for length in lengths if batch * length * width <= MAX_ELEMENTS}
     )
     # One row says little where rounding to 16 bits hides most changes of a float32 sum: several rows stand first.
-    starts = 1 if operation.startswith("vocabulary") else ROWS_TRIED
-    x = _random(max(rows_of) + starts, width, dtype=dtype, device=device)
+    starts = 1 if operation.startswith("vocabulary") else ROWS_TRIED if part == TUNING else 2
+    x = _random(max(row_counts) + starts, width, dtype=dtype, device=device)
     weight = _random(width, dtype=dtype, device=device)
     apply = REDUCTIONS[operation]
-    for rows in rows_of:
+    for rows in row_counts:
         yield Case(
             table="reduction",
-            group=f"{operation} {dtype}",
+            part=part,
+            group=f"{operation} {dtype}" if part == TUNING else f"{operation} {dtype} width {width}",
             rows=rows,
             run=lambda rows=rows: torch.cat([apply(x[first : first + rows], weight)[:1] for first in range(starts)]),
         )
@@ -249,6 +328,10 @@ def _attention(backend: str, dtype: str, device: str, toy: bool) -> Iterator[Cas
             )
 
 
+def _weight(*shape: int, dtype: str, device: str) -> torch.Tensor:
+    return _random(*shape, dtype=dtype, device=device) / shape[-1] ** 0.5
+
+
 def _random(*shape: int, dtype: str, device: str) -> torch.Tensor:
     return torch.randn(*shape, device=device, dtype=torch.float32).to(DTYPES[dtype])
 
@@ -261,7 +344,7 @@ def _measure(cases: Sequence[Case], output: Output, device: str) -> int:
     with suppress(Exception):
         cases[0].run()  # libraries load here, outside the profiler and before their log is sought
     on_gpu = device.startswith("cuda")
-    bits: dict[int, str] = {}
+    bits: dict[int, str | list[int]] = {}
     failures: dict[int, str] = {}
     lines: dict[int, list[str]] = {}
     with _profiled(on_gpu) as kernels, _algorithm_log(on_gpu) as log:
@@ -269,25 +352,58 @@ def _measure(cases: Sequence[Case], output: Output, device: str) -> int:
             log.clear()
             try:
                 with torch.profiler.record_function(f"case {index}"):
-                    row = case.run()
+                    result = case.run()
                     if on_gpu:
                         torch.cuda.synchronize()  # the kernels end inside their range
-                bits[index] = _hash(row)
+                bits[index] = (
+                    _prefixes(result, [each.rows for each in cases]) if case.table == "gemm" else _hash(result)
+                )
             except Exception as error:
                 failures[index] = f"{type(error).__name__}: {str(error).splitlines()[0][:120]}"
             lines[index] = list(log)
+    numbers: dict[int, dict[int, int]] = {}
     for index, case in enumerate(cases):
-        entry: dict[str, Any] = {"table": case.table, "group": case.group, "rows": case.rows}
+        entry: dict[str, Any] = {"table": case.table, "part": case.part, "group": case.group, "rows": case.rows}
         if index in failures:
             entry["failed"] = failures[index]
         else:
-            entry["bits"] = bits[index]
+            entry |= _bits_entry(bits[index], [each.rows for each in cases], numbers)
             entry["kernels"] = [
                 [output.index("name", name), *configuration] for name, *configuration in kernels.get(index, [])
             ]
             entry["logs"] = [output.index("log", line) for line in lines[index]]
         output.line(entry)
     return len(bits)
+
+
+def _bits_entry(
+    bits: str | list[int], row_counts: list[int], numbers: dict[int, dict[int, int]]
+) -> dict[str, str | list[list[int]]]:
+    """Return what a line says of a case's bits; hashes of prefixes become small numbers, counted per row count."""
+    if isinstance(bits, str):
+        return {"bits": bits}
+    prefixes: list[list[int]] = []
+    for rows, prefix in zip(row_counts, bits, strict=False):
+        known = numbers.setdefault(rows, {})
+        number = known.setdefault(prefix, len(known))
+        if not prefixes or prefixes[-1][1] != number:
+            prefixes.append([rows, number])
+    return {"prefixes": prefixes}
+
+
+def _prefixes(output: torch.Tensor, row_counts: Sequence[int]) -> list[int]:
+    """Return a hash of the first 1, 2, … rows, at each row count that the output has.
+
+    Bits as integers, times random odd numbers, added modulo 2^64: exact, whatever the order.
+    """
+    integers = output.contiguous().view(torch.int16 if output.element_size() == 2 else torch.int32)
+    generator = torch.Generator(device="cpu").manual_seed(1)
+    columns, rows = (
+        torch.randint(-(2**62), 2**62, (size,), generator=generator).mul_(2).add_(1).to(output.device)
+        for size in reversed(integers.shape)
+    )
+    sums = ((integers.to(torch.int64) * columns).sum(1) * rows).cumsum(0)
+    return [int(value) for value in sums[[count - 1 for count in row_counts if count <= len(sums)]].tolist()]
 
 
 def _hash(row: torch.Tensor) -> str:
