@@ -42,9 +42,33 @@ def test_where_the_order_is_kept_the_bits_are_equal(folder, batch):
     assert diff.warnings == ()
 
 
+def changed(folder, batch, norms):
+    """Return whether bits were equal, of the norms or the other modules that sum in another order."""
+    rows = measured(folder, batch).rows
+    return [
+        row.bits_equal
+        for row in rows
+        if row.verdict is Verdict.ORDER_CHANGED
+        and row.bits_equal is not None
+        and row.module.rpartition(".")[2].endswith("norm") == norms
+    ]
+
+
 @every_pair
-def test_where_the_order_changed_the_bits_are_others(folder, batch):
-    assert not any(isolated(measured(folder, batch), Verdict.ORDER_CHANGED))
+def test_where_the_order_of_a_product_changed_the_bits_are_others(folder, batch):
+    assert not any(changed(folder, batch, norms=False))
+
+
+@pytest.mark.parametrize(("folder", "least", "most"), [(FLOAT16, 0.02, 0.08), (BFLOAT16, 0, 0), (FLOAT32, 0.2, 0.3)])
+def test_another_order_in_a_norm_shows_in_few_of_them_and_in_16_bits_seldom(folder, least, most):
+    equal = changed(folder, 2, norms=True) + changed(folder, 8, norms=True)
+    assert len(equal) == 390
+    assert least <= equal.count(False) / len(equal) <= most
+
+
+def test_the_trace_alone_leaves_few_modules_unknown():
+    verdicts = [row.verdict for folder, batch in PAIRS for row in measured(folder, batch).rows]
+    assert verdicts.count(Verdict.UNKNOWN) / len(verdicts) < 0.03
 
 
 @every_pair

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tracediff.diff.result import Kernel
+from tracediff.diff.rules.k_cuts import cuts, cuts_segments
 
 # cuBLASLt's splitKreduce_kernel: blocks of 32 x 16 threads, grid (m ÷ 32, n ÷ 16) rounded up, as long as it has fewer
 # than 512 blocks; then its blocks loop (measured on cuBLAS 13.1: 315 of 315 smaller grids).
@@ -42,6 +43,10 @@ def infer(kernels: Sequence[Kernel], sm_count: int | None) -> tuple[Kernel, ...]
 
 
 def _factor(kernel: Kernel, reduce: Kernel | None, sm_count: int | None) -> tuple[int | None, str | None]:
+    if cuts_segments(kernel):
+        # k is cut by the number of tiles, whatever the log's factor.
+        parts = cut.parts if (cut := cuts(kernel)) is not None else None
+        return (parts, "inferred") if parts is not None else (None, None)
     if kernel.algorithm is not None and kernel.algorithm.split_k is not None:
         return kernel.algorithm.split_k, "log"
     if kernel.parsed.split_k is not None:
@@ -53,7 +58,7 @@ def _factor(kernel: Kernel, reduce: Kernel | None, sm_count: int | None) -> tupl
 
 
 def _from_launch(kernel: Kernel, reduce: Kernel | None, sm_count: int | None) -> int | None:
-    if kernel.parsed.family in _PARTS_ALONG_Z and kernel.parsed.detail("segment_k") is not True:
+    if kernel.parsed.family in _PARTS_ALONG_Z:
         # More than one layer without a reduction after it may be a batch of products as well.
         return kernel.grid[2] if kernel.grid[2] == 1 or reduce is not None else None
     if kernel.parsed.family == "nvjet" and reduce is not None:
@@ -68,7 +73,7 @@ def _blocks_per_tile(kernel: Kernel, reduce: Kernel, sm_count: int | None) -> in
     whole clusters. Blocks that loop over tiles fill the GPU; a grid that large says nothing.
     """
     tile, cluster = kernel.parsed.tile, kernel.parsed.cluster
-    if tile is None or tile[0] is None or tile[1] is None or cluster is None or len(cluster) < 2:
+    if tile is None or not tile[0] or not tile[1] or cluster is None or len(cluster) < 2 or 0 in cluster:
         return None
     if reduce.block != _REDUCE_BLOCK or reduce.grid[0] * reduce.grid[1] >= _REDUCE_LOOPS_FROM:
         return None
@@ -78,6 +83,8 @@ def _blocks_per_tile(kernel: Kernel, reduce: Kernel, sm_count: int | None) -> in
     across = _whole(-(-reduce.grid[0] * 32 // tile[0]), cluster[0])
     most = _whole(-(-reduce.grid[1] * 16 // tile[1]), cluster[1])
     least = _whole(-(-((reduce.grid[1] - 1) * 16 + 1) // tile[1]), cluster[1])
+    if across <= 0 or least <= 0:
+        return None  # a reduction without a grid
     fitting = {
         blocks // (across * along)
         for along in range(least, most + 1, cluster[1])

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from tracediff.diff.result import SEVERITY, Kernel, Pair, Verdict
 from tracediff.diff.rules import decide
+from tracediff.diff.rules.reduction import seldom_shows
 
 # Where several pairs are equally bad, the one that says most about bits gives the row's reason.
 _TELLING = {"gemm": 0, "attention": 1, "reduction": 2, "splitk_reduce": 3, "other": 4, "elementwise": 5, "copy": 6}
+
+# What decides whether another order of a norm's fp32 sum can be seen; docs/reduction-order.md has the measured shares.
+SELDOM_SHOWS = " (seldom shows in 16 bits)"
 
 Aligned = tuple[Kernel | None, Kernel | None]
 
@@ -46,16 +51,31 @@ def judge_row(pairs: Sequence[Aligned]) -> tuple[tuple[Pair, ...], Verdict, str]
         if not any(there):
             # Whatever ran, nothing is known of what the other trace did in its place.
             return tuple(judged), Verdict.UNKNOWN, f"only in {'b' if side == 'a' else 'a'}"
+    judged = _with_what_shows(judged)
     worst = min(judged, key=lambda pair: (-SEVERITY[pair.verdict], _telling(pair)))
     return tuple(judged), worst.verdict, worst.reason
+
+
+def _with_what_shows(judged: list[Pair]) -> list[Pair]:
+    """Add to the reasons of norms, in a module that rounds to 16 bits, that another order is seldom seen."""
+    if not seldom_shows(pair.a for pair in judged if pair.a is not None):
+        return judged
+    return [
+        replace(pair, reason=pair.reason + SELDOM_SHOWS)
+        if pair.verdict is Verdict.ORDER_CHANGED and pair.a is not None and pair.a.parsed.role == "reduction"
+        else pair
+        for pair in judged
+    ]
 
 
 def _with_product(product: Pair, a: Kernel | None, b: Kernel | None) -> tuple[Verdict, str]:
     """Judge a split-K reduction: its order is the split-K factor, which the GEMM's pair has settled."""
     same = product.verdict in (Verdict.SAME_KERNELS, Verdict.SAME_ORDER)
     if a is None or b is None:
-        # Where k is split alike, the GEMM's rules have settled that it does not matter which kernel adds the parts.
-        return decide(a, b) if same and not _is_split(product) else (product.verdict, product.reason)
+        # Where k is split alike and the log says how parts are added, the GEMM's rules have settled that it does not
+        # matter which kernel adds them.
+        settled = _is_split(product) and _is_logged(product)
+        return decide(a, b) if same and not settled else (product.verdict, product.reason)
     if _partial_type(a) != _partial_type(b):
         return Verdict.ORDER_CHANGED, f"partial sums {_partial_type(a)} → {_partial_type(b)}"
     verdict, reason = decide(a, b)
@@ -66,6 +86,10 @@ def _with_product(product: Pair, a: Kernel | None, b: Kernel | None) -> tuple[Ve
 
 def _is_split(product: Pair) -> bool:
     return all(kernel is not None and (kernel.split_k or 1) > 1 for kernel in (product.a, product.b))
+
+
+def _is_logged(product: Pair) -> bool:
+    return all(kernel is not None and kernel.algorithm is not None for kernel in (product.a, product.b))
 
 
 def _partial_type(kernel: Kernel) -> str | None:

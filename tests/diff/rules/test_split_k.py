@@ -69,3 +69,43 @@ def test_parts_of_cutlass_lie_along_grid_z():
 def test_only_products_have_a_factor():
     assert factor(kernel("e", role="elementwise", grid=(1, 1, 1))) == (None, None)
     assert infer([], 132) == ()
+
+
+def test_what_has_no_grid_has_no_factor():
+    assert factor(nvjet_launch((4, 24, 1)), reduce_launch((0, 0, 0))) == (None, None)
+    assert factor(nvjet_launch((0, 0, 0)), reduce_launch((128, 1, 1))) == (None, None)
+    flat = replace(nvjet_launch((4, 24, 1)), parsed=replace(nvjet_launch((4, 24, 1)).parsed, tile=(0, 8, 64)))
+    assert factor(flat, reduce_launch((128, 1, 1))) == (None, None)
+    alone = replace(flat, parsed=replace(flat.parsed, tile=(128, 8, 64), cluster=(0, 0)))
+    assert factor(alone, reduce_launch((128, 1, 1))) == (None, None)
+
+
+def test_segments_of_k_are_counted_by_blocks_and_tiles_whatever_the_log_says():
+    problem = log(split_k=1, m=4096, n=100, k=4096, tile=(128, 128), cluster=(1, 1, 1))
+    segments = kernel("x", "xmma", "gemm", details=(("segment_k", True),), algorithm=problem, grid=(128, 1, 1))
+    assert factor(segments) == (4, "inferred")
+    assert factor(replace(segments, grid=(40, 1, 1))) == (None, None)
+    assert factor(replace(segments, algorithm=log(split_k=1))) == (None, None)
+    assert factor(replace(segments, parsed=replace(segments.parsed, details=(("segment_k", False),)))) == (1, "log")
+
+
+def test_the_reduction_must_be_the_next_kernel_and_of_the_known_shape():
+    split = nvjet_launch((4, 24, 1))
+    between = kernel("e", role="elementwise")
+    assert factor(split, between, reduce_launch((128, 1, 1))) == (None, None)
+    assert factor(split, replace(reduce_launch((128, 1, 1)), block=(32, 8, 1))) == (None, None)
+
+
+def test_a_grid_that_leaves_less_than_a_cluster_free_says_nothing():
+    # 24 blocks a cluster column: at most 132 - 4 = 128 blocks are certain not to loop over tiles.
+    split, reduce = nvjet_launch((4, 24, 1)), reduce_launch((128, 1, 1))
+    assert factor(split, reduce, sm_count=100) == (3, "inferred")
+    assert factor(split, reduce, sm_count=99) == (None, None)
+
+
+def test_a_reduction_of_511_blocks_still_tells_the_size_of_the_output():
+    # 511 = 73 x 7 blocks of 32 x 16: 2,336 x 112 outputs, 19 tiles of 128 in clusters of 4 are 20, 14 tiles of 8.
+    assert factor(nvjet_launch((4, 20, 2)), reduce_launch((73, 7, 1)), sm_count=400) == (None, None)
+    wide = replace(nvjet_launch((20, 2, 1)), parsed=replace(nvjet_launch((1, 1, 1)).parsed, tile=(128, 112, 64)))
+    assert factor(wide, reduce_launch((73, 7, 1))) == (2, "inferred")
+    assert factor(wide, reduce_launch((64, 8, 1))) == (None, None)

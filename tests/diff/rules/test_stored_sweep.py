@@ -1,4 +1,4 @@
-"""The rules against what was measured: the stored sweep of an H200, and the real pair whose bits are known."""
+"""The rules against what was measured: the stored sweeps of an H200 and an H100."""
 
 import sys
 from pathlib import Path
@@ -11,22 +11,25 @@ sys.path.insert(0, str(ROOT / "scripts"))
 import analyse_sweep  # noqa: E402
 import document_rules  # noqa: E402
 from hypothesis import given, settings, strategies  # noqa: E402
+from sweep_geometries import HELD_OUT  # noqa: E402
 
 from tracediff.diff.align import align  # noqa: E402
 from tracediff.diff.result import Verdict  # noqa: E402
 from tracediff.diff.rules import TABLES  # noqa: E402
-from tracediff.diff.rules.attention import varies_from_run_to_run  # noqa: E402
+from tracediff.diff.rules.same_launch import same_sum  # noqa: E402
 from tracediff.diff.verdict import judge_row  # noqa: E402
+
+SLOW_PARTS = ("products", "sweep", "rules")
 
 
 @pytest.fixture(scope="module")
 def sweep():
-    return analyse_sweep.read_sweep(document_rules.SWEEP)
+    return analyse_sweep.read_sweep(document_rules.H200)
 
 
 @pytest.fixture(scope="module")
 def sweep_without_log():
-    return analyse_sweep.read_sweep(document_rules.SWEEP, use_log=False)
+    return analyse_sweep.read_sweep(document_rules.H200, use_log=False)
 
 
 def matrix(sweep, table, words):
@@ -46,14 +49,46 @@ def test_16_bit_products_are_predicted_without_an_error_and_without_a_gap(sweep,
     assert unknown_share(found) == 0
 
 
-@pytest.mark.parametrize(("dtype", "most"), [("fp32", 0.01), ("TF32", 0.20)])
+@pytest.mark.parametrize(("dtype", "most"), [("fp32", 0.01), ("TF32", 0.08)])
 def test_32_bit_products_are_predicted_without_an_error_and_with_few_gaps(sweep, dtype, most):
     found = matrix(sweep, "gemm", dtype)
-    assert found.count("equal", False) == found.count("differ", True) == 0
+    assert found.count("equal", False) == 0
     assert unknown_share(found) < most
+    # This sweep keeps row 0 alone, and TF32 kernels may cut k in the tiles of other rows only.
+    assert found.count("differ", True) == 0 if dtype == "fp32" else found.count("differ", True) < 100
 
 
-@pytest.mark.slow
+# Goals for layers that no rule was written from: no false promise, and few that are left unknown.
+MOST_UNKNOWN = {"fp16": 0.005, "bf16": 0.005, "fp32": 0.01, "TF32": 0.08}
+
+
+@pytest.mark.parametrize("use_log", [True, False], ids=["log", "no log"])
+@pytest.mark.parametrize("every", [12, pytest.param(1, marks=pytest.mark.slow)], ids=["sample", "all"])
+def test_layers_that_no_rule_was_written_from_are_predicted_as_well(use_log, every):
+    sweep = analyse_sweep.read_sweep(document_rules.H100_PRODUCTS, use_log=use_log)
+    pairs = 0
+    for dtype, most in MOST_UNKNOWN.items():
+        held_out = [
+            cases
+            for (_, group), cases in sweep.groups.items()
+            if cases[0].part == HELD_OUT and group.endswith(f" {dtype}")
+        ]
+        found = analyse_sweep.confusion(held_out[::every], analyse_sweep.predict_by_order)
+        pairs += found.pairs
+        assert found.count("equal", False) == 0, dtype
+        if use_log and every == 1:
+            assert unknown_share(found) < most, dtype
+    assert pairs > (1_000_000 if every == 1 else 100_000)
+
+
+def test_norms_of_other_widths_are_predicted_as_well():
+    sweep = analyse_sweep.read_sweep(document_rules.H100_REDUCTIONS)
+    found = matrix(sweep, "reduction", "")
+    assert found.pairs > 90_000
+    assert found.count("equal", False) == 0
+    assert unknown_share(found) < 0.01
+
+
 @pytest.mark.parametrize("table", ["gemm", "reduction", "attention"])
 def test_nothing_is_called_the_same_order_that_gave_other_bits(sweep, sweep_without_log, table):
     for read in (sweep, sweep_without_log):
@@ -67,7 +102,7 @@ def test_a_verdict_does_not_depend_on_which_trace_comes_first(sweep, data):
     cases = strategies.sampled_from(sweep.groups[group])
     a, b = data.draw(cases).kernels, data.draw(cases).kernels
     assert judge_row(align(a, b))[1] is judge_row(align(b, a))[1]
-    steady = not any(varies_from_run_to_run(kernel) for kernel in a)
+    steady = all(same_sum(kernel, kernel) for kernel in a)
     assert judge_row(align(a, a))[1] is (Verdict.SAME_KERNELS if steady else Verdict.UNKNOWN)
 
 
@@ -83,9 +118,17 @@ def test_inferred_split_k_factors_are_those_of_the_log(sweep, sweep_without_log)
 
 
 @pytest.mark.slow
-def test_the_document_holds_the_tables_of_this_code_and_this_data():
+@pytest.mark.parametrize("part", ["evidence", *(pytest.param(part, marks=pytest.mark.slow) for part in SLOW_PARTS)])
+def test_the_document_holds_the_tables_of_this_code_and_this_data(part):
     text = document_rules.DOCUMENT.read_text(encoding="utf-8")
-    assert document_rules.document(text) == text, "run scripts/document_rules.py"
+    assert document_rules.document(text, [part]) == text, "run scripts/document_rules.py"
+
+
+def test_the_document_names_every_rule_with_its_verdict_and_source():
+    text = document_rules.DOCUMENT.read_text(encoding="utf-8")
+    for rules in TABLES.values():
+        for rule in rules:
+            assert f"| {rule.name} | {rule.verdict} | {rule.source} |" in text
 
 
 def test_every_table_ends_with_a_rule_for_every_pair_or_is_followed_by_one():

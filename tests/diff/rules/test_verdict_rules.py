@@ -66,7 +66,47 @@ def test_two_families_are_unknown():
 
 @pytest.mark.parametrize("role", ["elementwise", "copy"])
 def test_kernels_that_never_reduce_keep_the_order_whatever_the_launch(role):
-    assert decide(kernel("x", role=role), kernel("y", role=role, grid=(9, 1, 1)))[0] is Verdict.SAME_ORDER
+    assert decide(kernel("x", role=role), kernel("x", role=role, grid=(9, 1, 1)))[0] is Verdict.SAME_ORDER
+
+
+def test_another_elementwise_kernel_may_compute_something_else():
+    assert decide(kernel("x", role="elementwise"), kernel("y", role="elementwise")) == (
+        Verdict.UNKNOWN,
+        "another elementwise kernel",
+    )
+    assert decide(kernel("x", role="copy"), kernel("y", role="copy"))[0] is Verdict.SAME_ORDER
+
+
+MULTIPLY = "at::native::BinaryFunctor<c10::{0}, c10::{0}, c10::{0}, at::native::binary_internal::MulFunctor<float> >"
+
+
+def elementwise(
+    functor, template="void at::native::vectorized_elementwise_kernel<4, {}, std::array<char*, 3ul> >(int)"
+):
+    return named(template.format(functor))
+
+
+def named(name, **fields):
+    return replace(kernel(**fields), parsed=parse(name))
+
+
+def test_one_function_of_the_elements_keeps_the_order_however_memory_is_walked():
+    strided = (
+        "void at::native::elementwise_kernel<128, 4, at::native::gpu_kernel_impl_nocast<{0}>(at::TensorIteratorBase&, "
+        "{0} const&)::{{lambda(int)#1}}>(int, at::native::gpu_kernel_impl_nocast<{0}>(at::TensorIteratorBase&))"
+    )
+    multiply = MULTIPLY.format("Half")
+    assert decide(elementwise(multiply), elementwise(multiply, strided))[0] is Verdict.SAME_ORDER
+    add = multiply.replace("MulFunctor", "AddFunctor")
+    assert decide(elementwise(multiply), elementwise(add)) == (Verdict.UNKNOWN, "another elementwise kernel")
+
+
+def test_no_same_order_across_element_types():
+    half, brain = (elementwise(MULTIPLY.format(word)) for word in ("Half", "BFloat16"))
+    assert decide(half, brain) == (Verdict.UNKNOWN, "element types f16 f32 → bf16 f32")
+    gather = "void at::native::(anonymous namespace)::indexSelectSmallIndex<c10::{}, long, unsigned int, 2, 2, -2>(int)"
+    half, brain = (named(gather.format(word)) for word in ("Half", "BFloat16"))
+    assert decide(half, brain) == (Verdict.UNKNOWN, "element types f16 → bf16")
 
 
 def test_a_torch_reduction_with_the_same_threads_per_row_keeps_the_order():
@@ -74,8 +114,49 @@ def test_a_torch_reduction_with_the_same_threads_per_row_keeps_the_order():
     first = kernel(name, role="reduction", block=(128, 4, 1), grid=(2, 1, 1))
     assert decide(first, kernel(name, role="reduction", block=(128, 4, 1), grid=(4, 1, 1)))[0] is Verdict.SAME_ORDER
     other = kernel(name, role="reduction", block=(64, 8, 1), grid=(2, 1, 1))
-    assert decide(first, other) == (Verdict.UNKNOWN, "block 128×4×1 → 64×8×1")
-    assert decide(first, kernel(name, role="reduction", block=(128, 4, 1), grid=(2, 8, 1)))[0] is Verdict.UNKNOWN
+    assert decide(first, other) == (Verdict.ORDER_CHANGED, "block 128×4×1 → 64×8×1")
+    split = kernel(name, role="reduction", block=(128, 4, 1), grid=(2, 8, 1))
+    assert decide(first, split) == (Verdict.ORDER_CHANGED, "grid 2×1×1 → 2×8×1")
+    # block.x may count rows here: whether threads share a row otherwise is not known.
+    assert decide(first, kernel(name, role="reduction", block=(128, 8, 1), grid=(2, 1, 1)))[0] is Verdict.UNKNOWN
+
+
+def test_a_norm_is_said_to_change_its_order_and_to_show_it_seldom_in_16_bits():
+    reduce = "void at::native::reduce_kernel<512, 1, at::native::ReduceOp<float, at::native::MeanOps<float> > >(int)"
+    mean = [named(reduce, block=block) for block in ((128, 4, 1), (64, 8, 1))]
+    for word, shown in (
+        ("Half", " (seldom shows in 16 bits)"),
+        ("BFloat16", " (seldom shows in 16 bits)"),
+        ("float", ""),
+    ):
+        functor = MULTIPLY.format(word).replace("c10::float", "float")
+        scale = elementwise(functor)
+        pairs, verdict, reason = judge_row([(mean[0], mean[1]), (scale, scale)])
+        assert pairs[0].reason == reason
+        assert (verdict, reason) == (Verdict.ORDER_CHANGED, "block 128×4×1 → 64×8×1" + shown)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "void vllm::fused_add_rms_norm_kernel<c10::Half, 8>(c10::Half*, long, c10::Half*, float, int)",
+        "void vllm::rms_norm_kernel<c10::BFloat16, 8, 2>(c10::BFloat16*, c10::BFloat16 const*, long, float, int, int)",
+        "void at::native::(anonymous namespace)::vectorized_layer_norm_kernel<float, float, false>(int, float)",
+        "void at::native::(anonymous namespace)::cunn_SoftMaxForward<4, float, float, float>(float*, int)",
+    ],
+)
+def test_a_block_that_sums_a_row_keeps_the_order_over_rows_and_changes_it_with_its_threads(name):
+    first = named(name, grid=(1, 1, 1), block=(1024, 1, 1))
+    assert decide(first, named(name, grid=(8, 1, 1), block=(1024, 1, 1)))[0] is Verdict.SAME_ORDER
+    fewer = named(name, grid=(256, 1, 1), block=(256, 1, 1))
+    assert decide(first, fewer) == (Verdict.ORDER_CHANGED, "block 1024×1×1 → 256×1×1")
+
+
+def test_a_warp_that_sums_a_row_keeps_the_order_whatever_the_block_and_another_template_is_unknown():
+    name = "void tensorrt_llm::kernels::fusedQKNormRopeKernel<{}, true>(__nv_bfloat16*, int, int, int, float)"
+    first = named(name.format(128), grid=(4, 1, 1), block=(256, 1, 1))
+    assert decide(first, named(name.format(128), grid=(8, 1, 1), block=(128, 1, 1)))[0] is Verdict.SAME_ORDER
+    assert decide(first, named(name.format(64), grid=(4, 1, 1), block=(256, 1, 1)))[0] is Verdict.UNKNOWN
 
 
 def test_a_kernel_of_an_unknown_family_with_another_launch_is_unknown():
@@ -104,8 +185,8 @@ def test_partial_sums_in_another_type_are_another_order():
 
 
 def test_a_row_takes_its_worst_kernel_and_the_reason_that_says_most():
-    elementwise = kernel("e", role="elementwise")
-    pairs = [(elementwise, kernel("e", role="elementwise", grid=(2, 1, 1))), (nvjet(1), nvjet(1, tile=(64, 8, 64)))]
+    walk = kernel("e", role="elementwise")
+    pairs = [(walk, kernel("e", role="elementwise", grid=(2, 1, 1))), (nvjet(1), nvjet(1, tile=(64, 8, 64)))]
     assert judge_row(pairs)[1:] == (Verdict.SAME_ORDER, "tile only, unsplit, same k-step")
 
 
@@ -116,14 +197,198 @@ def test_a_copy_without_counterpart_keeps_the_order_and_other_kernels_are_unknow
         decide(None, None)
 
 
-def test_segments_of_k_are_unknown_and_unsplit_xmma_tiles_keep_the_order():
-    def xmma(tile, segment_k=False):
-        return kernel(
-            f"xmma{tile}{segment_k}", "xmma", "gemm", split_k=1, tile=tile, details=(("segment_k", segment_k),)
-        )
+def segments(rows, *, on=True, tile=(128, 128), blocks=128, cluster=(1, 1, 1), logged=True, m=4096, split_k=1):
+    details = (("segment_k", on),)
+    algorithm = log(m=m, n=rows, k=4096, tile=tile, cluster=cluster) if logged else None
+    name = f"sm90_xmma_gemm_{tile}_segment_k_{on}"
+    return kernel(
+        name,
+        "xmma",
+        "gemm",
+        split_k=split_k,
+        tile=(*tile[::-1], 32),
+        grid=(blocks, 1, 1),
+        details=details,
+        algorithm=algorithm,
+    )
 
-    assert decide(xmma((64, 64, 32)), xmma((128, 64, 32)))[0] is Verdict.SAME_ORDER
-    assert decide(xmma((64, 64, 32)), xmma((64, 64, 32), True))[0] is Verdict.UNKNOWN
+
+def test_the_same_segment_kernel_and_launch_sums_otherwise_when_the_rows_are_others():
+    # 32 tiles along m: 4 x 32 = 128 blocks cut every tile's k into four parts; 2 x 32 tiles into two.
+    assert decide(segments(100), segments(100)) == (Verdict.SAME_KERNELS, "same kernel, same launch")
+    assert decide(segments(100), segments(120))[0] is Verdict.SAME_KERNELS
+    assert decide(segments(100), segments(200)) == (Verdict.ORDER_CHANGED, "parts of k 4 → 2")
+    assert decide(segments(100, logged=False), segments(100, logged=False)) == (
+        Verdict.UNKNOWN,
+        "k is cut by the number of tiles (segment_k)",
+    )
+
+
+def test_segments_cut_into_as_many_parts_are_the_same_order_across_tiles():
+    assert decide(segments(100), segments(100, tile=(64, 128), blocks=256)) == (
+        Verdict.SAME_ORDER,
+        "k cut in every tile of both",
+    )
+
+
+def test_tiles_that_fill_up_a_cluster_count_as_well():
+    # 32 x 1 tiles in clusters of 1 x 2 are 64: the 128 blocks cut k in two, not in four.
+    padded = segments(100, cluster=(1, 2, 1))
+    assert decide(padded, segments(200))[0] is Verdict.SAME_KERNELS
+    assert decide(padded, segments(100)) == (Verdict.ORDER_CHANGED, "parts of k 2 → 4")
+
+
+def test_cuts_in_every_tile_against_none_are_another_order_and_cuts_in_some_where_all_rows_are_in_both():
+    whole = segments(200, on=False)
+    assert decide(segments(100), whole) == (Verdict.ORDER_CHANGED, "parts of k 4 → 1")
+    some = segments(200, blocks=120)
+    assert decide(some, segments(300, on=False)) == (Verdict.ORDER_CHANGED, "k cut in some tiles → no tile")
+    # The whole one has fewer rows: whether they are in the tiles that the other cuts is not known.
+    assert decide(segments(100, on=False), some) == (Verdict.UNKNOWN, "k cut in no tile → some tiles")
+    assert decide(some, segments(300, blocks=120)) == (Verdict.UNKNOWN, "k cut in some tiles of both")
+    assert decide(whole, segments(300, on=False, blocks=120))[0] is Verdict.SAME_ORDER
+
+
+def xmma_split(parts, option=None, *, logged=True, name="sm80_xmma_ffma"):
+    algorithm = log(k=4096, reduction_scheme="COMPUTE_TYPE", custom_option=option) if logged else None
+    return kernel(
+        name,
+        "xmma",
+        "gemm",
+        split_k=parts,
+        tile=(128, 128, 8),
+        op_class="ffma",
+        grid=(5, 16, parts),
+        algorithm=algorithm,
+    )
+
+
+def test_the_same_xmma_kernel_and_launch_adds_its_parts_in_another_order_by_custom_option():
+    changed = (Verdict.ORDER_CHANGED, "split-K 3 in both, parts added in another order")
+    assert decide(xmma_split(3, 1), xmma_split(3)) == changed
+    assert decide(xmma_split(3, 1), xmma_split(3, 2)) == changed
+    assert decide(xmma_split(3, 1), xmma_split(3, 1))[0] is Verdict.SAME_KERNELS
+    # Two parts have one order of adding.
+    assert decide(xmma_split(2, 1), xmma_split(2))[0] is Verdict.SAME_ORDER
+
+
+def test_without_the_log_the_same_split_xmma_kernel_promises_nothing():
+    bare = xmma_split(3, logged=False)
+    assert decide(bare, bare)[0] is Verdict.UNKNOWN
+    two = xmma_split(2, logged=False)
+    assert decide(two, two)[0] is Verdict.SAME_KERNELS
+
+
+def test_without_the_log_the_same_split_nvjet_kernel_and_launch_may_be_split_into_other_parts():
+    name = "nvjet_sm90_hsh_64x72_64x12_2x1_v_bz_splitK_TNT"
+    same = nvjet(None, name=name, split_k_form="stated")
+    assert decide(same, same) == (Verdict.UNKNOWN, "split-K factor not known")
+
+
+@pytest.mark.parametrize("other", [1, "none"])
+def test_a_split_product_that_becomes_unsplit_is_another_order_even_where_the_factor_is_not_known(other):
+    split, whole = nvjet(None, split_k_form="stated"), nvjet(1, split_k_form="none")
+    assert decide(split, whole) == (Verdict.ORDER_CHANGED, "split-K 2 or more → 1")
+    assert decide(whole, split) == (Verdict.ORDER_CHANGED, "split-K 1 → 2 or more")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "void Marlin<1125899906909960, 4503599627370498, 1125899906909960, 256, 1, 8, 8, 4, 8>(int4 const*)",
+        "void VecQuant4MatMulKernel<c10::Half>(c10::Half const*, int const*, c10::Half*)",
+        "void vllm::gptq::gemm_half_q_half_gptq_4bit_kernel<true, 4>(__half const*, unsigned int const*)",
+        "cutlass3x_sm90_tensorop_s64x128x16gemm_f16_f16_f32_void_f16_128x128x64_1x1x1_0_tnn_align8_stream_k"
+        "_warpspecialized_cooperative_epi_tma",
+    ],
+)
+def test_products_cut_by_the_problem_or_added_atomically_promise_nothing_even_with_the_same_launch(name):
+    same = named(name, role="gemm", grid=(132, 1, 1))
+    assert same.parsed.role == "gemm"
+    assert decide(same, same)[0] is Verdict.UNKNOWN
+
+
+def cutlass(name, *, split_k=1, k=4096, scheme=None, type_d="R_16F", grid=(8, 3, 1), stages=None):
+    name = f"void cutlass::Kernel2<{name}>({name}::Params)"
+    type_a = "R_32F" if type_d == "R_32F" else "R_16F"
+    algorithm = log(k=k, type_a=type_a, type_d=type_d, split_k=split_k, reduction_scheme=scheme, stages=stages)
+    return replace(kernel(grid=grid, split_k=split_k, algorithm=algorithm), parsed=parse(name))
+
+
+def test_an_instruction_that_adds_more_products_at_once_is_another_order():
+    shallow = cutlass("cutlass_75_tensorop_f16_s1688gemm_f16_128x128_tn_align1")
+    deep = cutlass("cutlass_80_wmma_tensorop_f16_s161616gemm_f16_32x32_128x2_tn_align2")
+    assert decide(shallow, deep) == (Verdict.ORDER_CHANGED, "instruction 16×8×8 → 16×16×16")
+    same_depth = cutlass("cutlass_80_tensorop_f16_s16816gemm_f16_64x64_64x3_tn_align2")
+    assert decide(deep, same_depth)[0] is Verdict.UNKNOWN
+
+
+def test_cutlass_tiles_keep_the_order_where_k_is_whole_steps_or_the_steps_are_equal():
+    fine, coarse = (f"cutlass_80_tensorop_s1688gemm_64x64_{step}x4_tn_align4" for step in (16, 32))
+    assert decide(cutlass(fine, k=128), cutlass(coarse, k=128))[0] is Verdict.SAME_ORDER
+    # 777 is no multiple of either step, and what is left over is added first.
+    assert decide(cutlass(fine, k=777), cutlass(coarse, k=777))[0] is Verdict.UNKNOWN
+    wide = "cutlass_80_tensorop_s1688gemm_128x64_16x4_tn_align4"
+    assert decide(cutlass(fine, k=777, split_k=5), cutlass(wide, k=777, split_k=5)) == (
+        Verdict.SAME_ORDER,
+        "split-K 5 in both",
+    )
+    assert decide(cutlass(fine, k=1280, split_k=5), cutlass(coarse, k=1280, split_k=5))[0] is Verdict.SAME_ORDER
+    assert decide(cutlass(fine, k=1200, split_k=5), cutlass(coarse, k=1200, split_k=5))[0] is Verdict.UNKNOWN
+
+
+def test_older_names_without_a_k_step_share_one():
+    small, large = (f"cutlass_75_tensorop_s1688gemm_f16_{tile}_tn_align1" for tile in ("64x64", "128x128"))
+    assert decide(cutlass(small, k=4100, split_k=4), cutlass(large, k=4100, split_k=4))[0] is Verdict.SAME_ORDER
+    assert decide(cutlass(small), cutlass(small.replace("64x64", "64x64_32x2")))[0] is Verdict.UNKNOWN
+
+
+def test_partial_sums_rounded_at_another_moment_are_another_order_and_fp32_ones_are_not_rounded():
+    name = "cutlass_80_tensorop_{}s16816gemm_f16_64x64_32x6_tn_align4"
+    half = [cutlass(name.format("f16_"), split_k=3, scheme=scheme) for scheme in ("OUTPUT_TYPE", "INPLACE")]
+    assert decide(*half) == (Verdict.ORDER_CHANGED, "reduction scheme OUTPUT_TYPE → INPLACE")
+    simt = [
+        cutlass("cutlass_80_simt_sgemm_128x32_8x5_nn_align1", split_k=3, scheme=scheme, type_d="R_32F")
+        for scheme in ("COMPUTE_TYPE", "INPLACE")
+    ]
+    assert decide(*simt)[0] is Verdict.SAME_ORDER
+
+
+def test_another_factor_that_gives_the_same_parts_keeps_the_order():
+    name = "cutlass_80_tensorop_s1688gemm_128x64_32x3_tn_align4"
+
+    def product(factor, parts, k=8192):
+        return cutlass(name, split_k=factor, k=k, type_d="R_32F", grid=(8, 1, parts), scheme="COMPUTE_TYPE")
+
+    assert decide(product(32, 32), product(33, 32)) == (Verdict.SAME_ORDER, "split-K 32 → 33, the same 32 parts")
+    assert decide(product(33, 32), product(44, 43))[0] is Verdict.ORDER_CHANGED
+    # 777 in 8 parts of whole cache lines would be 7: the grid says otherwise, so where they are cut is not known.
+    assert decide(product(8, 7, 777), product(7, 7, 777))[0] is Verdict.SAME_ORDER
+    assert decide(product(8, 8, 777), product(9, 8, 777)) == (Verdict.UNKNOWN, "split-K 8 → 9, 8 parts in both")
+
+
+def ogs(tile, **launch):
+    return named(f"_matmul_ogs_NNT_bf16xbf16xmxfp4_{tile}", **launch)
+
+
+def test_triton_products_are_judged_by_the_split_that_their_names_print():
+    def split(tile, factor, **launch):
+        return replace(ogs(tile, **launch), split_k=factor)
+
+    assert decide(split("64x128x256x1", 1), split("16x128x256x4", 4)) == (Verdict.ORDER_CHANGED, "split-K 1 → 4")
+    one = split("64x128x256x1", 1, grid=(8, 1, 1))
+    assert decide(one, split("64x128x256x1", 1, grid=(64, 1, 1)))[0] is Verdict.SAME_ORDER
+    # tl.dot may take another instruction for another tile.
+    assert decide(one, split("128x128x256x1", 1)) == (Verdict.UNKNOWN, "Triton GEMM, tile 64×128×256 → 128×128×256")
+
+
+def test_a_triton_product_whose_name_hides_its_block_sizes_is_unknown_in_another_launch():
+    first, second = named("fused_moe_kernel", grid=(8, 1, 1)), named("fused_moe_kernel", grid=(16, 1, 1))
+    assert decide(first, second) == (Verdict.UNKNOWN, "Triton GEMM, grid 8×1×1 → 16×1×1")
+    assert decide(first, first)[0] is Verdict.SAME_KERNELS
+    assert decide(first, named("fused_moe_kernel_gptq_awq")) == (Verdict.UNKNOWN, "another Triton GEMM")
+    threads = named("fused_moe_kernel", grid=(8, 1, 1), block=(256, 1, 1))
+    assert decide(first, threads) == (Verdict.UNKNOWN, "Triton GEMM, block 128×1×1 → 256×1×1")
 
 
 def test_xmma_parts_added_in_turn_are_another_order_unless_there_are_two():
@@ -154,19 +419,54 @@ def test_parts_of_equal_length_may_be_added_inside_the_kernel_or_after_it():
 
 
 def test_attention_is_judged_by_its_kv_parts():
-    def flash(parts, batch):
+    def flash(parts, batch, form="split-kv"):
         return kernel(
             "flash_fwd_splitkv_kernel",
             "flash_attn2",
             "attention",
-            split_k_form="split-kv",
+            kernel="flash_fwd_splitkv_kernel",
+            split_k_form=form,
             grid=(1, parts, 32 * batch),
         )
 
     whole = kernel("flash_fwd_kernel", "flash_attn2", "attention", split_k_form="none")
     assert decide(flash(4, 1), flash(2, 2)) == (Verdict.ORDER_CHANGED, "split-KV 4 → 2")
-    assert decide(flash(4, 1), flash(4, 2))[0] is Verdict.SAME_ORDER
-    assert decide(flash(4, 1), whole)[0] is Verdict.ORDER_CHANGED
+    assert decide(flash(4, 1), flash(4, 2)) == (Verdict.SAME_ORDER, "same kernel, split-KV 4 in both")
+    assert decide(flash(4, 1), whole) == (Verdict.ORDER_CHANGED, "split-KV only in a")
+    assert decide(whole, flash(4, 1)) == (Verdict.ORDER_CHANGED, "split-KV only in b")
+    # A name cut short does not tell whether keys are split.
+    assert decide(flash(4, 1, None), flash(4, 2, None))[0] is Verdict.UNKNOWN
+
+
+def test_vllm_attention_from_2d_to_3d_splits_the_keys():
+    flat, split = (named(f"kernel_unified_attention_{word}", grid=(4, 8, 16)) for word in ("2d", "3d"))
+    assert decide(flat, split) == (Verdict.ORDER_CHANGED, "split-KV only in b")
+    combine = named("reduce_segments")
+    assert judge_row([(flat, split), (None, combine)])[1:] == (Verdict.ORDER_CHANGED, "split-KV only in b")
+    assert decide(split, named("kernel_unified_attention_3d", grid=(8, 8, 16)))[0] is Verdict.SAME_ORDER
+    assert decide(split, named("kernel_unified_attention_3d", grid=(4, 8, 32))) == (
+        Verdict.ORDER_CHANGED,
+        "split-KV 16 → 32",
+    )
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "void flashinfer::BatchDecodeWithPagedKVCacheKernel<(flashinfer::PosEncodingMode)0, 2, 4, 8, 16, 1, 8, V>(P)",
+        "void flash_fwd_splitkv_mla_kernel<Flash_fwd_kernel_traits_mla<576, 64, 64, 8>, true>(Flash_fwd_mla_params)",
+        "cudnn_generated_fort_native_sdpa_sm100_flash_fprop",
+    ],
+)
+def test_attention_whose_keys_are_cut_by_a_plan_promises_nothing_even_with_the_same_launch(name):
+    same = named(name, grid=(132, 1, 1))
+    assert same.parsed.role == "attention"
+    assert decide(same, same)[0] is Verdict.UNKNOWN
+
+
+def test_attention_that_never_splits_keeps_its_kernels():
+    same = named("void flash::flash_fwd_kernel<Flash_fwd_kernel_traits<128, 128, 64, 4>, false, true>(int)")
+    assert decide(same, same)[0] is Verdict.SAME_KERNELS
 
 
 @pytest.mark.parametrize(("warps", "verdict"), [((4, 1, 1), Verdict.SAME_ORDER), ((1, 4, 1), Verdict.UNKNOWN)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tracediff.diff.result import Kernel, Verdict
-from tracediff.diff.rules.facts import change, differ, same_block, same_name
+from tracediff.diff.rules.facts import agree, change, differ, same_block, same_name
 from tracediff.diff.rules.rule import Rule, always
 
 FLASH = "FlashAttention flash_fwd_launch_template.h"
@@ -13,6 +13,10 @@ def _is_split(kernel: Kernel) -> bool:
     return kernel.parsed.split_k_form == "split-kv"
 
 
+def _is_whole(kernel: Kernel) -> bool:
+    return kernel.parsed.split_k_form == "none"
+
+
 def _warps_along_keys(kernel: Kernel) -> int | None:
     """Warps of a block that share one query's keys (cuDNN prints warps along queries x keys x head)."""
     warps = kernel.parsed.warps
@@ -20,11 +24,26 @@ def _warps_along_keys(kernel: Kernel) -> int | None:
 
 
 def varies_from_run_to_run(kernel: Kernel) -> bool:
-    """Whether the same launch on the same input has been seen to give other bits: equal launches then promise nothing.
+    """Whether the same launch on the same input may give other bits: equal launches then promise nothing.
 
-    Warps that share one query's keys are how cuDNN's variable kernel is told from its others.
+    Warps that share one query's keys are how cuDNN's variable kernel is told from its others. A cuDNN kernel whose name
+    does not tell its warps may be one.
     """
-    return kernel.parsed.family == "cudnn_sdpa" and (_warps_along_keys(kernel) or 1) > 1
+    return kernel.parsed.family == "cudnn_sdpa" and _warps_along_keys(kernel) != 1
+
+
+# Where the launch grid counts the parts of split-KV, by family and function.
+_PARTS_AXIS = {
+    ("flash_attn2", "flash_fwd_splitkv_kernel"): 1,  # query tiles, parts, batch x heads
+    ("vllm", "paged_attention_v2_kernel"): 2,  # heads, sequences, partitions
+    ("triton_user", "kernel_unified_attention_3d"): 2,  # query blocks, KV heads, segments
+}
+
+
+def _parts(kernel: Kernel) -> int | None:
+    """Parts of the keys, as the launch grid counts them; None where it does not."""
+    axis = _PARTS_AXIS.get((kernel.parsed.family, kernel.parsed.kernel or ""))
+    return kernel.grid[axis] if axis is not None and _is_split(kernel) else None
 
 
 def _family_of_both(a: Kernel, b: Kernel, family: str) -> bool:
@@ -42,23 +61,23 @@ ATTENTION = (
     ),
     Rule(
         name="split-KV appears or disappears",
-        when=lambda a, b: _is_split(a) != _is_split(b),
+        when=lambda a, b: (_is_split(a) and _is_whole(b)) or (_is_whole(a) and _is_split(b)),
         verdict=Verdict.ORDER_CHANGED,
         reason=lambda a, b: "split-KV only in " + ("a" if _is_split(a) else "b"),
         source=FLASH + ": with splits the parts are combined by a second kernel",
     ),
     Rule(
         name="number of KV parts",
-        when=lambda a, b: same_name(a, b) and _is_split(a) and a.grid[1] != b.grid[1],
+        when=lambda a, b: same_name(a, b) and differ(_parts(a), _parts(b)),
         verdict=Verdict.ORDER_CHANGED,
-        reason=lambda a, b: change("split-KV", a.grid[1], b.grid[1]),
-        source=FLASH + ": grid is (query tiles, splits, batch x heads)",
+        reason=lambda a, b: change("split-KV", _parts(a), _parts(b)),
+        source=FLASH + ": grid is (query tiles, splits, batch x heads); vLLM: its last axis counts partitions",
     ),
     Rule(
         name="same KV parts",
-        when=lambda a, b: same_name(a, b) and _is_split(a) and same_block(a, b) and a.grid[1] == b.grid[1],
+        when=lambda a, b: same_name(a, b) and same_block(a, b) and agree(_parts(a), _parts(b)),
         verdict=Verdict.SAME_ORDER,
-        reason=lambda a, b: f"same kernel, split-KV {a.grid[1]} in both",
+        reason=lambda a, b: f"same kernel, split-KV {_parts(a)} in both",
         source=FLASH,
     ),
     Rule(
@@ -66,7 +85,7 @@ ATTENTION = (
         when=lambda a, b: (
             same_name(a, b)
             and same_block(a, b)
-            and (_family_of_both(a, b, "flash_attn2") or _family_of_both(a, b, "fmha_cutlass"))
+            and (_family_of_both(a, b, "fmha_cutlass") or (_family_of_both(a, b, "flash_attn2") and _is_whole(a)))
         ),
         verdict=Verdict.SAME_ORDER,
         reason="same kernel, one block per tile of queries, rows only",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from tracediff.diff.result import Kernel, Verdict
 from tracediff.diff.rules import gemm
-from tracediff.diff.rules.attention import ATTENTION, varies_from_run_to_run
+from tracediff.diff.rules.attention import ATTENTION
 from tracediff.diff.rules.elementwise import COPY, ELEMENTWISE
-from tracediff.diff.rules.facts import differ, same_launch, same_name
+from tracediff.diff.rules.facts import same_launch, same_name
 from tracediff.diff.rules.one_sided import one_sided
 from tracediff.diff.rules.reduction import REDUCTION
 from tracediff.diff.rules.rule import Rule, first_match
+from tracediff.diff.rules.same_launch import same_sum
 
 SAME_KERNEL = "same kernel, same launch"
 # Operators of a CPU: which code runs at which size is not in their trace.
@@ -33,7 +34,7 @@ def decide(a: Kernel | None, b: Kernel | None) -> tuple[Verdict, str]:
         return one_sided(a, b)
     if same_name(a, b) and not any((*a.grid, *b.grid)):
         return Verdict.UNKNOWN, NO_LAUNCH
-    if same_name(a, b) and same_launch(a, b) and _same_sum(a, b) and not varies_from_run_to_run(a):
+    if same_name(a, b) and same_launch(a, b) and same_sum(a, b):
         return Verdict.SAME_KERNELS, SAME_KERNEL
     roles = {a.parsed.role, b.parsed.role}
     if len(roles) > 1 and not roles <= _NEVER_REDUCE:
@@ -49,19 +50,3 @@ def deciding_rule(a: Kernel, b: Kernel) -> Rule | None:
     if a.parsed.role == "gemm":
         return first_match(gemm.table(a, b), a, b)
     return first_match(_TABLES.get(a.parsed.role, ()), a, b)
-
-
-def _same_sum(a: Kernel, b: Kernel) -> bool:
-    """Whether nothing known says that the same kernel sums another way."""
-    if a.parsed.role != "gemm":
-        return True
-    if a.split_k != b.split_k:
-        return False
-    first, second = a.algorithm, b.algorithm
-    if first is None or second is None:
-        return True
-    return (
-        not differ(first.k, second.k)
-        and first.reduction_scheme == second.reduction_scheme
-        and first.compute_type == second.compute_type
-    )

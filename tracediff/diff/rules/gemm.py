@@ -16,29 +16,40 @@ from tracediff.diff.rules.facts import (
     problem_k,
     reduction_scheme,
     same_block,
+    same_name,
     split_part,
     warps_along_k,
 )
 from tracediff.diff.rules.gemm_facts import (
     adds_in_turn,
+    both_cutlass,
     both_unsplit,
     changed_type,
     compute_type,
+    cutlass_part,
+    instruction_depth,
     is_ffma,
+    is_split,
     is_vector_kernel,
+    keeps_type,
     label,
     leading_numbers,
+    narrows_output,
     other_algorithm,
     split_reason,
+    steps_fit,
+    triton_reason,
     unsplit_reason,
 )
+from tracediff.diff.rules.k_cuts import cut_alike, cut_elsewhere, cuts_in_words, cuts_segments
 from tracediff.diff.rules.rule import Rule, always
+from tracediff.diff.rules.same_launch import cut_by_problem
 
 # The counts behind it stand in docs/reduction-order.md, written by scripts/document_rules.py.
 SWEEP = "the sweep"
 
 # What holds for every family comes first.
-WHATEVER_FAMILY = (
+OTHER_SUM = (
     Rule(
         name="other problem",
         when=lambda a, b: differ(problem_k(a), problem_k(b)),
@@ -60,6 +71,27 @@ WHATEVER_FAMILY = (
         reason=lambda a, b: change("compute type", compute_type(a), compute_type(b)),
         source="cuBLASLt's log: products are rounded or summed in another type",
     ),
+)
+
+WHATEVER_FAMILY = (
+    *OTHER_SUM[:1],
+    Rule(
+        name="other factor, the same parts",
+        when=lambda a, b: (
+            differ(a.split_k, b.split_k) and agree(cutlass_part(a), cutlass_part(b)) and agree(k_step(a), k_step(b))
+        ),
+        verdict=Verdict.SAME_ORDER,
+        reason=lambda a, b: f"split-K {a.split_k} → {b.split_k}, the same {a.grid[2]} parts",
+        source="CUTLASS gemm/kernel/gemm_universal.h: parts are rounded up to whole cache lines, so 33 of 8,192 are"
+        " 32 of 256; checked against grid.z; " + SWEEP,
+    ),
+    Rule(
+        name="other factor, as many parts",
+        when=lambda a, b: differ(a.split_k, b.split_k) and both_cutlass(a, b) and a.grid[2] == b.grid[2],
+        verdict=Verdict.UNKNOWN,
+        reason=lambda a, b: f"split-K {a.split_k} → {b.split_k}, {a.grid[2]} parts in both",
+        source="the grid says how many parts there are, not where they are cut",
+    ),
     Rule(
         name="split-K factor",
         when=lambda a, b: differ(a.split_k, b.split_k),
@@ -68,6 +100,14 @@ WHATEVER_FAMILY = (
         source=SWEEP,
     ),
     Rule(
+        name="split-K appears or disappears",
+        when=lambda a, b: (is_split(a) and b.split_k == 1) or (is_split(b) and a.split_k == 1),
+        verdict=Verdict.ORDER_CHANGED,
+        reason=split_reason,
+        source="a split sum has two parts or more, whatever the factor",
+    ),
+    *OTHER_SUM[1:],
+    Rule(
         name="epilogue",
         when=lambda a, b: a.parsed.epilogue != b.parsed.epilogue and a.parsed.family == b.parsed.family == "nvjet",
         verdict=Verdict.UNKNOWN,
@@ -75,22 +115,39 @@ WHATEVER_FAMILY = (
         source="not measured: an epilogue may round before it adds",
     ),
     Rule(
+        name="reduction scheme, narrower output",
+        when=lambda a, b: differ(reduction_scheme(a), reduction_scheme(b)) and narrows_output(a) and narrows_output(b),
+        verdict=Verdict.ORDER_CHANGED,
+        reason=lambda a, b: change("reduction scheme", reduction_scheme(a), reduction_scheme(b)),
+        source=SWEEP + ": partial sums are rounded to 16 bits in one and not, or at another moment, in the other",
+    ),
+    Rule(
         name="reduction scheme",
-        when=lambda a, b: differ(reduction_scheme(a), reduction_scheme(b)),
+        when=lambda a, b: (
+            differ(reduction_scheme(a), reduction_scheme(b))
+            and not (both_cutlass(a, b) and keeps_type(a) and keeps_type(b))
+        ),
         verdict=Verdict.UNKNOWN,
         reason=lambda a, b: change("reduction scheme", reduction_scheme(a), reduction_scheme(b)),
-        source="parts may be rounded to another type before they are added",
+        source="parts may be added in another order",
     ),
 )
 
 # Code whose multiplying unit may differ under one family's name.
 OTHER_UNIT = (
     Rule(
+        name="instruction of another depth",
+        when=lambda a, b: differ(instruction_depth(a), instruction_depth(b)),
+        verdict=Verdict.ORDER_CHANGED,
+        reason=lambda a, b: change("instruction", a.parsed.mma, b.parsed.mma),
+        source=SWEEP + ": it adds another number of products at once",
+    ),
+    Rule(
         name="other instruction",
         when=lambda a, b: a.parsed.mma != b.parsed.mma or a.parsed.op_class != b.parsed.op_class,
         verdict=Verdict.UNKNOWN,
         reason=lambda a, b: change("instruction", a.parsed.mma or a.parsed.op_class, b.parsed.mma or b.parsed.op_class),
-        source="an instruction of another depth adds another number of products at once",
+        source="one instruction may add its products in another order than the other",
     ),
     Rule(
         name="k sliced in the block",
@@ -105,7 +162,7 @@ OTHER_UNIT = (
 SPLIT_UNSETTLED = (
     Rule(
         name="same kernel, same factor",
-        when=lambda a, b: a.identity == b.identity and agree(a.split_k, b.split_k),
+        when=lambda a, b: same_name(a, b) and agree(a.split_k, b.split_k) and not cut_by_problem(a, b),
         verdict=Verdict.SAME_ORDER,
         reason=lambda a, b: f"same kernel, split-K {a.split_k} in both",
         source="the same code cuts the same sum into as many parts",
@@ -162,14 +219,28 @@ NVJET = (
 
 # cuBLAS's xmma kernels: sm80 code for fp32 (FFMA), sm90 code for TF32.
 XMMA = (
-    Rule(
-        name="k cut into segments",
-        when=lambda a, b: a.parsed.detail("segment_k") is True or b.parsed.detail("segment_k") is True,
-        verdict=Verdict.UNKNOWN,
-        reason="k is cut into segments by the launch (segment_k_on)",
-        source=SWEEP + ": equal or not, by how the launch shares out the tiles",
-    ),
     *OTHER_UNIT,
+    Rule(
+        name="segments, k cut alike",
+        when=lambda a, b: (cuts_segments(a) or cuts_segments(b)) and cut_alike(a, b),
+        verdict=Verdict.SAME_ORDER,
+        reason=cuts_in_words,
+        source=SWEEP,
+    ),
+    Rule(
+        name="segments, k cut elsewhere",
+        when=lambda a, b: (cuts_segments(a) or cuts_segments(b)) and cut_elsewhere(a, b),
+        verdict=Verdict.ORDER_CHANGED,
+        reason=cuts_in_words,
+        source=SWEEP,
+    ),
+    Rule(
+        name="segments",
+        when=lambda a, b: cuts_segments(a) or cuts_segments(b),
+        verdict=Verdict.UNKNOWN,
+        reason=cuts_in_words,
+        source=SWEEP + ": which rows are in tiles that are cut is not known",
+    ),
     Rule(
         name="unsplit",
         when=lambda a, b: both_unsplit(a, b) and agree(k_step(a), k_step(b)),
@@ -186,7 +257,12 @@ XMMA = (
     ),
     Rule(
         name="same parts",
-        when=lambda a, b: agree(a.split_k, b.split_k) and is_ffma(a) and agree(split_part(a), split_part(b)),
+        when=lambda a, b: (
+            agree(a.split_k, b.split_k)
+            and is_ffma(a)
+            and agree(split_part(a), split_part(b))
+            and not cut_by_problem(a, b)
+        ),
         verdict=Verdict.SAME_ORDER,
         reason=lambda a, b: f"split-K {a.split_k} in both, parts of equal length",
         source=SWEEP + ", whether the parts are added inside the kernel or after it",
@@ -206,12 +282,41 @@ CLASSIC = (
     ),
     Rule(
         name="unsplit",
-        when=lambda a, b: both_unsplit(a, b) and agree(k_step(a), k_step(b)),
+        when=lambda a, b: both_unsplit(a, b) and steps_fit(a, b),
         verdict=Verdict.SAME_ORDER,
         reason=unsplit_reason,
-        source="CUTLASS threadblock/mma_multistage.h: one accumulator walks k in steps of one instruction",
+        source="CUTLASS threadblock/mma_multistage.h: one accumulator walks k in steps of one instruction, what is"
+        " left beyond whole k-steps first; " + SWEEP,
+    ),
+    Rule(
+        name="same parts",
+        when=lambda a, b: agree(a.split_k, b.split_k) and both_cutlass(a, b) and steps_fit(a, b),
+        verdict=Verdict.SAME_ORDER,
+        reason=lambda a, b: f"split-K {a.split_k} in both",
+        source=SWEEP,
     ),
     *SPLIT_UNSETTLED,
+)
+
+# Triton's own kernels: tl.dot picks its instruction by tile and warps, and constants that a name does not print
+# (BLOCK_K, SPLIT_K) may differ between two kernels of one name.
+TRITON = (
+    Rule(
+        name="same configuration",
+        when=lambda a, b: (
+            same_name(a, b) and same_block(a, b) and a.parsed.tile is not None and agree(a.split_k, b.split_k)
+        ),
+        verdict=Verdict.SAME_ORDER,
+        reason=lambda a, b: f"same kernel, split-K {a.split_k} in both",
+        source="triton_kernels matmul_ogs_details: the name prints every block size and SPLIT_K",
+    ),
+    Rule(
+        name="other configuration or launch",
+        when=always,
+        verdict=Verdict.UNKNOWN,
+        reason=triton_reason,
+        source="tl.dot chooses its instruction by the tile; names may leave out block sizes",
+    ),
 )
 
 # gemv, gemmSN, dot, large-k: each kernel has its own order.
@@ -261,13 +366,13 @@ ACROSS_FAMILIES = (
 )
 
 
-_TABLES = {"nvjet": NVJET, "xmma": XMMA}
+_TABLES = {"nvjet": NVJET, "xmma": XMMA, "triton_user": TRITON, "triton_inductor": TRITON}
 
 
 def table(a: Kernel, b: Kernel) -> tuple[Rule, ...]:
     """Return the rules for two GEMMs."""
     if is_vector_kernel(a) or is_vector_kernel(b):
-        return WHATEVER_FAMILY[:3] + VECTOR
+        return OTHER_SUM + VECTOR
     if a.parsed.family != b.parsed.family:
         return WHATEVER_FAMILY + ACROSS_FAMILIES
     return WHATEVER_FAMILY + _TABLES.get(a.parsed.family, CLASSIC)

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import re
+from math import ceil
 
 from tracediff.diff.result import Kernel
-from tracediff.diff.rules.facts import change, differ, k_step
+from tracediff.diff.rules.facts import agree, change, differ, k_step, problem_k
 
 VECTOR_FAMILY = "cublas_gemv_misc"
 
 # What cuBLAS's functions are called in a reason; the first word that the function's name holds decides.
 _CALLED = {"gemmSN": "gemmSN", "gemmk1": "gemmk1", "largek": "large-k GEMM", "gemv": "gemv", "dot": "dot product"}
+
+# GPTQ's kernels and exllama's: atomicAdd of each block's part (GPTQ-for-LLaMa quant_cuda_kernel.cu, vLLM
+# csrc/quantization/gptq/q_gemm.cu).
+_ATOMIC = ("vecquant", "gemm_half_q_half")
+
+# Elements in 128 bytes.
+_CACHE_LINE = {"R_32F": 32, "R_16F": 64, "R_16BF": 64}
 
 _TYPE_WORDS = {"accumulate": "the sum", "output": "the output"}
 
@@ -20,11 +28,21 @@ def both_unsplit(a: Kernel, b: Kernel) -> bool:
     return a.split_k == 1 and b.split_k == 1
 
 
+def is_split(kernel: Kernel) -> bool:
+    """Whether k is certain to be split, even where the factor is not known."""
+    if kernel.split_k is not None:
+        return kernel.split_k > 1
+    return kernel.parsed.split_k_form in ("stated", "parallel", "serial")
+
+
 def split_reason(a: Kernel, b: Kernel) -> str:
     """Say the split-K factors, as far as they are known."""
     if a.split_k is None and b.split_k is None:
         return "split-K factor not known"
-    return change("split-K", a.split_k, b.split_k)
+    if is_split(a) and is_split(b):
+        return change("split-K", a.split_k, b.split_k)
+    first, second = ("2 or more" if is_split(x) and x.split_k is None else x.split_k for x in (a, b))
+    return change("split-K", first, second)
 
 
 def unsplit_reason(a: Kernel, b: Kernel) -> str:
@@ -34,6 +52,57 @@ def unsplit_reason(a: Kernel, b: Kernel) -> str:
     if differ(k_step(a), k_step(b)):
         return "unsplit, " + change("k-step", k_step(a), k_step(b))
     return "tile only, unsplit, same k-step"
+
+
+def both_cutlass(a: Kernel, b: Kernel) -> bool:
+    """Whether both are cuBLAS's copies of CUTLASS 2.x with a tile in the name."""
+    return all(x.parsed.family == "cutlass2x" and x.parsed.tile is not None for x in (a, b))
+
+
+def cutlass_part(kernel: Kernel) -> int | None:
+    """Elements of k in one part of CUTLASS's split sum, None unless the grid bears it out."""
+    log = kernel.algorithm
+    line = _CACHE_LINE.get(log.type_a or "") if log is not None else None
+    k, parts = problem_k(kernel), kernel.split_k
+    if kernel.parsed.family != "cutlass2x" or line is None or not k or not parts:
+        return None
+    part = ceil(ceil(k / parts) / line) * line
+    return part if ceil(k / part) == kernel.grid[2] else None
+
+
+def steps_fit(a: Kernel, b: Kernel) -> bool:
+    """Whether CUTLASS's k-steps let both kernels add the same products at once.
+
+    A kernel adds what is left of k beyond whole k-steps first, so two k-steps are alike where (each part of) k is a
+    whole number of both. Names of cuBLAS's older copies of CUTLASS leave the k-step out; it is the same in all of them.
+    """
+    first, second = k_step(a), k_step(b)
+    if agree(first, second):
+        return True
+    if first is None and second is None:
+        return both_cutlass(a, b)
+    k, parts = problem_k(a), a.split_k
+    if first is None or second is None or k is None or parts is None:
+        return False
+    return k % (parts * first) == 0 and k % (parts * second) == 0
+
+
+def instruction_depth(kernel: Kernel) -> int | None:
+    """Products that one matrix instruction adds to an element."""
+    mma = kernel.parsed.mma
+    return mma[2] if mma is not None and len(mma) == 3 else None
+
+
+def keeps_type(kernel: Kernel) -> bool:
+    """Whether sums are known to be written in the type that they are kept in, so that partial sums are not rounded."""
+    log = kernel.algorithm
+    return log is not None and log.type_d == "R_32F"
+
+
+def narrows_output(kernel: Kernel) -> bool:
+    """Whether sums are known to be rounded to 16 or 8 bits where they are written."""
+    log = kernel.algorithm
+    return log is not None and log.type_d is not None and log.type_d.startswith(("R_16", "R_8"))
 
 
 def changed_type(a: Kernel, b: Kernel) -> str | None:
@@ -70,6 +139,25 @@ def leading_numbers(kernel: Kernel) -> list[str]:
 def is_vector_kernel(kernel: Kernel) -> bool:
     """Whether this is one of cuBLAS's kernels for very few rows or columns."""
     return kernel.parsed.family == VECTOR_FAMILY
+
+
+def adds_atomically(kernel: Kernel) -> bool:
+    """Whether blocks add their parts of k with atomicAdd, in the order in which they happen to finish."""
+    function = (kernel.parsed.kernel or kernel.parsed.name).lower()
+    return any(word in function for word in _ATOMIC)
+
+
+def triton_reason(a: Kernel, b: Kernel) -> str:
+    """Say what changed between two Triton kernels of unknown block sizes."""
+    if a.identity != b.identity:
+        if differ(a.parsed.tile, b.parsed.tile):
+            return change("Triton GEMM, tile", a.parsed.tile, b.parsed.tile)
+        return "another Triton GEMM"
+    return change("Triton GEMM, " + ("block" if a.block != b.block else "grid"), *_launches(a, b))
+
+
+def _launches(a: Kernel, b: Kernel) -> tuple[object, object]:
+    return (a.block, b.block) if a.block != b.block else (a.grid, b.grid)
 
 
 def label(kernel: Kernel) -> str:

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from tracediff.diff.result import Kernel, Verdict
+from tracediff.diff.rules.elementwise import element_types
 from tracediff.diff.rules.facts import change, same_block, same_name
 from tracediff.diff.rules.rule import Rule, always
 
 REDUCE_CUH = "PyTorch aten/src/ATen/native/cuda/Reduce.cuh"
 
-# Kernels in which one block (or one warp) sums whole rows, so that more rows only mean more blocks.
-ONE_BLOCK_PER_ROW = (
+# Kernels in which all threads of a block sum one row, so that more rows only mean more blocks.
+BLOCK_PER_ROW = (
     "vectorized_layer_norm_kernel",
     "RowwiseMomentsCUDAKernel",
     "LayerNormForwardCUDAKernel",
     "cunn_SoftMaxForward",
-    "softmax_warp_forward",
+    "rms_norm_kernel",
+    "rms_norm_static_fp8_quant_kernel",
+    "rms_norm_dynamic_per_token_quant_kernel",
 )
+# Kernels in which one warp sums a row: the other warps of its block work on other rows.
+WARP_PER_ROW = ("softmax_warp_forward", "fusedQKNormRopeKernel")
 # One element decides, no rounding: the order of comparisons cannot change a maximum.
 EXACT = ("ArgMaxOps", "ArgMinOps", "MaxNanFunctor", "MinNanFunctor", "MaxOps", "MinOps", "AndFunctor", "or_kernel")
 
@@ -24,8 +31,26 @@ def _is_torch_reduce(kernel: Kernel) -> bool:
     return "at::native::reduce_kernel<" in kernel.parsed.name
 
 
-def _is_one_block_per_row(kernel: Kernel) -> bool:
-    return any(name in kernel.parsed.name for name in ONE_BLOCK_PER_ROW)
+def _sums_by_block(kernel: Kernel) -> bool:
+    return any(word in kernel.parsed.name for word in BLOCK_PER_ROW)
+
+
+def _sums_by_warp(kernel: Kernel) -> bool:
+    return any(word in kernel.parsed.name for word in WARP_PER_ROW)
+
+
+def _same_function(a: Kernel, b: Kernel) -> bool:
+    return same_name(a, b) or (a.parsed.kernel is not None and a.parsed.kernel == b.parsed.kernel)
+
+
+def _other_sharing(a: Kernel, b: Kernel) -> bool:
+    """Whether another number of threads, or of blocks, is certain to share a row of PyTorch's reduce_kernel."""
+    # Threads are block.x or block.y of the row, by its strides, with a fixed product: where both change, the row's do.
+    return (a.block[0] != b.block[0] and a.block[1] != b.block[1]) or (same_block(a, b) and a.grid[1:] != b.grid[1:])
+
+
+def _launch_changed(a: Kernel, b: Kernel) -> str:
+    return change("block", a.block, b.block) if a.block != b.block else change("grid", a.grid, b.grid)
 
 
 REDUCTION = (
@@ -45,17 +70,33 @@ REDUCTION = (
     ),
     Rule(
         name="torch reduce, other threads per row",
-        when=lambda a, b: same_name(a, b) and _is_torch_reduce(a),
-        verdict=Verdict.UNKNOWN,
-        reason=lambda a, b: change("block", a.block, b.block) if a.block != b.block else change("grid", a.grid, b.grid),
-        source=REDUCE_CUH + ": another number of threads shares a row's sum; whether that shows is a matter of values",
+        when=lambda a, b: same_name(a, b) and _is_torch_reduce(a) and _other_sharing(a, b),
+        verdict=Verdict.ORDER_CHANGED,
+        reason=_launch_changed,
+        source=REDUCE_CUH
+        + ": another number of threads shares a row's sum. A sum that is rounded to 16 bits afterwards"
+        " seldom shows it, see above",
     ),
     Rule(
         name="one block per row",
-        when=lambda a, b: same_name(a, b) and _is_one_block_per_row(a) and same_block(a, b),
+        when=lambda a, b: same_name(a, b) and _sums_by_block(a) and same_block(a, b),
         verdict=Verdict.SAME_ORDER,
         reason="one block per row, rows only",
-        source="PyTorch layer_norm_kernel.cu, SoftMax.cu: a block (or warp) sums whole rows",
+        source="PyTorch layer_norm_kernel.cu, SoftMax.cu, vLLM layernorm_kernels.cu: a block sums whole rows",
+    ),
+    Rule(
+        name="one block per row, other threads",
+        when=lambda a, b: _same_function(a, b) and _sums_by_block(a) and not same_block(a, b),
+        verdict=Verdict.ORDER_CHANGED,
+        reason=_launch_changed,
+        source="the same: thread t sums elements t, t + threads, …, and the threads' sums are added",
+    ),
+    Rule(
+        name="one warp per row",
+        when=lambda a, b: same_name(a, b) and _sums_by_warp(a),
+        verdict=Verdict.SAME_ORDER,
+        reason="one warp per row, rows only",
+        source="PyTorch PersistentSoftmax.cuh; vLLM fused_qknorm_rope_kernel.cu: the template says what a warp sums",
     ),
     Rule(
         name="attention parts combined",
@@ -76,7 +117,12 @@ REDUCTION = (
         name="other launch",
         when=always,
         verdict=Verdict.UNKNOWN,
-        reason=lambda a, b: change("block", a.block, b.block) if a.block != b.block else change("grid", a.grid, b.grid),
+        reason=_launch_changed,
         source="how this kernel shares out a row is not known",
     ),
 )
+
+
+def seldom_shows(kernels: Iterable[Kernel]) -> bool:
+    """Whether a module rounds to 16 bits, so that another order of an fp32 sum inside it seldom shows in its output."""
+    return any(element_types(kernel) & {"f16", "bf16"} for kernel in kernels)
