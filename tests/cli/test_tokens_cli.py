@@ -62,6 +62,32 @@ def test_prompts_come_from_a_file(tmp_path):
 
 
 @pytest.mark.torch
+def test_a_gguf_file_is_searched_with_its_chat_template_many_prompts_at_a_time(tmp_path):
+    for package in ("torch", "transformers", "gguf", "accelerate"):
+        pytest.importorskip(package)
+    from tests.model.tiny_gguf import write_gguf
+
+    weights, prompts, out = tmp_path / "Tiny.Q4_1.gguf", tmp_path / "prompts.jsonl", tmp_path / "flips.json"
+    write_gguf(weights, "{% for message in messages %}<{{ message['content'] }}>{% endfor %}")
+    prompts.write_text('{"prompt": "hi", "kind": "chat"}\n{"prompt": "you", "kind": "chat"}\n')
+    done = run(
+        "flips", "--model", weights, "--prompts", prompts, "--chat", "--cache", "static", "--dtypes", "bf16", "--batch",
+        "1,2", "--device", "cpu", "--decode", 3, "--no-reference", "--out", out,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    found = json.loads(out.read_text())
+    assert [(prompt["length"], prompt["kind"]) for prompt in found["searches"][0]["prompts"]] == [
+        (4, "chat"),
+        (5, "chat"),
+    ]
+    assert (found["settings"]["model"], found["settings"]["cache"], found["settings"]["chat"]) == (
+        "Tiny.Q4_1", "static", True,
+    )  # fmt: skip
+    assert any("dequantised from a GGUF file" in note for note in found["notes"])
+    assert done.stderr.splitlines()[0].startswith("0 of 2: bfloat16, 2 prompts of up to 256 tokens")
+
+
+@pytest.mark.torch
 def test_a_stored_result_is_shown_with_its_flips(result_file):
     done = run("flips", result_file)
     assert done.exit_code == 0, done.stderr

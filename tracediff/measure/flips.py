@@ -154,7 +154,10 @@ def search_flips(
         searches.append(one.run())
     progress(total, total, "done")
     result = FlipsResult(
-        settings=settings, machine=log.machine, searches=tuple(searches), notes=(*notes, *_notes(settings, searches))
+        settings=settings,
+        machine=log.machine,
+        searches=tuple(searches),
+        notes=(*notes, *_notes(request.spec, searches)),
     )
     if out is not None:
         write_text(out, json_text(result_to_json(result)) + "\n", force=force)
@@ -351,13 +354,15 @@ def _precisions(request: FlipRequest) -> tuple[list[tuple[str, bool]], list[str]
     return [*precisions, ("float32", True)], []
 
 
-def _notes(settings: FlipSettings, searches: Sequence[Search]) -> list[str]:
+def _notes(spec: ModelSpec, searches: Sequence[Search]) -> list[str]:
     notes = []
-    if settings.random_weights:
+    if spec.is_preset:
         notes.append(
             "random weights: the kernels and their bits are those of the real geometry, the margins are not those of a "
             "trained model, so the flip rate says nothing about one"
         )
+    if spec.is_gguf:
+        notes.append("the weights were dequantised from a GGUF file: another precision of them has margins of its own")
     if any(search.stopped_early for search in searches):
         notes.append("a search that stops at --find overstates the flip rate: it ends right after a prompt with flips")
     return notes

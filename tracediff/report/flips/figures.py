@@ -70,7 +70,7 @@ def margin_histogram(result: FlipsResult) -> Any:
         for margin in (margin for prompt in search.prompts for margin in prompt.margin_ulp):
             steps[_margin_bin(margin)] += 1
         figure.add_bar(
-            x=names,
+            x=list(range(len(names))),
             y=steps,
             name="steps",
             marker_color=_STEPS,
@@ -79,17 +79,21 @@ def margin_histogram(result: FlipsResult) -> Any:
             row=row,
             col=1,
         )
-        for place, batch in enumerate(result.settings.batches[1:]):
+        others = result.settings.batches[1:]
+        for place, batch in enumerate(others):
             flips = [0] * len(names)
             for flip in search.flips:
                 flips[_margin_bin(flip.margin_ulp)] += flip.batch == batch
+            # Batch sizes stand side by side within their bin.
+            offset = (place - (len(others) - 1) / 2) * 0.8 / len(others)
             figure.add_scatter(
-                x=[name for name, count in zip(names, flips, strict=True) if count],
+                x=[each + offset for each, count in enumerate(flips) if count],
                 y=[count for count in flips if count],
                 mode="markers+text",
                 text=[str(count) for count in flips if count],
-                textposition=("middle right", "middle left", "top center")[place % 3],
-                marker={**_batch_marker(place), "size": 10},
+                textposition="top center",
+                textfont={"size": 10},
+                marker={**_batch_marker(place), "size": 8},
                 name=f"flips, batch {result.settings.batches[0]} → {batch}",
                 legendgroup=f"batch {batch}",
                 showlegend=row == 1,
@@ -97,7 +101,8 @@ def margin_histogram(result: FlipsResult) -> Any:
                 col=1,
             )
         figure.update_yaxes(type="log", title_text="steps", dtick=1, row=row, col=1)
-    figure.update_xaxes(title_text="margin (top-1 minus top-2 logit) in ULP of the dtype", row=len(searches), col=1)
+    figure.update_xaxes(tickvals=list(range(len(names))), ticktext=names)
+    figure.update_xaxes(title_text="margin (top-1 minus top-2 logit) in ULP", row=len(searches), col=1)
     return _styled(figure, "Margin of every step, and of the steps that flip", len(searches))
 
 
@@ -257,12 +262,14 @@ def top_logits(flip: Flip, base: int, precision: str) -> Any:
             row=1,
             col=column,
         )
-    figure.update_yaxes(autorange="reversed", type="category")
+    figure.update_yaxes(autorange="reversed", type="category", automargin=True)
     figure.update_xaxes(
         range=[low, max(values) + 0.05 * (max(values) - low)], title_text="logit (axis cut at the left)"
     )
-    margin = "an exact tie" if flip.margin == 0 else f"{number(flip.margin)} ({number(flip.margin_ulp)} ULP)"
-    title = f"{precision}, prompt {flip.prompt}, step {flip.step}: margin at batch {base} {margin}"
+    margin = (
+        "an exact tie" if flip.margin == 0 else f"a margin of {number(flip.margin)} ({number(flip.margin_ulp)} ULP)"
+    )
+    title = f"{precision}, prompt {flip.prompt}, step {flip.step}: at batch {base} {margin}"
     return _styled(figure, title, 2, top=120)
 
 
@@ -387,10 +394,10 @@ def _styled(figure: Any, title: str, rows: int, top: int = 80) -> Any:
         font={"family": "system-ui, 'DejaVu Sans', sans-serif", "size": 12, "color": _TEXT},
         paper_bgcolor="#ffffff",
         plot_bgcolor="#ffffff",
-        legend={"orientation": "h", "y": -0.14 if rows > 1 else -0.3, "x": 0, "font": {"color": _QUIET}},
-        margin={"l": 90, "r": 30, "t": top, "b": 80},
+        legend={"orientation": "h", "y": -0.14 if rows > 1 else -0.4, "x": 0, "font": {"color": _QUIET}},
+        margin={"l": 90, "r": 30, "t": top, "b": 80 if rows > 1 else 120},
         width=900,
-        height=140 + 210 * max(rows, 1),
+        height=(140 if rows > 1 else 180) + 210 * max(rows, 1),
         barmode="overlay",
     )
     figure.update_xaxes(gridcolor=_LINE, zeroline=False, linecolor=_LINE)
