@@ -13,6 +13,7 @@ from tracediff.kernels import parse
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "kernel-names.md").read_text(encoding="utf-8")
 MACHINERY = {
     "model",
+    "pasted",
     "registry",
     "cpp_types",
     "mma",
@@ -21,7 +22,6 @@ MACHINERY = {
     "describe",
     "explain",
     "meanings",
-    "pasted",
 }
 GRAMMARS = sorted({module.name for module in pkgutil.iter_modules(tracediff.kernels.__path__)} - MACHINERY)
 
