@@ -26,4 +26,4 @@ def forward(bits, keys=300, **more):
 def batch_map(*modules, **fields):
     """A map of these modules."""
     about = {"machine": {"gpu": "H100", "torch": "2"}, "model": "m", "dtype": "float16", "setting": "default"}
-    return BatchMap(**{**about, "layers": None, **fields}, modules=modules)
+    return BatchMap(**{**about, "layers": None, "hashed": "h", **fields}, modules=modules)

@@ -163,6 +163,13 @@ def test_bits_of_two_maps_compare_only_on_the_same_inputs():
     assert "not compared" in other.warnings[0]
 
 
+def test_bits_that_were_hashed_in_two_ways_are_not_compared():
+    diff = compare_maps(batch_map(module("aab")), batch_map(module("xxy"), hashed="other"))
+    assert diff.changes[0].bits_changed is None
+    assert not diff.changes[0].classes_changed
+    assert "hashed" in diff.warnings[0]
+
+
 def test_classes_compare_on_any_inputs_and_name_a_pair_that_moved():
     change = compare_maps(batch_map(module("aab")), batch_map(module("xyy", inputs="y"))).changes[0]
     assert change.split_apart == (1, 2)

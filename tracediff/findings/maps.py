@@ -86,6 +86,7 @@ class BatchMap:
         machine: What it was measured on: `device`, `gpu`, `torch`, `cuda`, `cublas`, `cudnn`, `triton`, `transformers`.
         model, dtype, setting: What ran.
         layers: Blocks kept in the forward; None all.
+        hashed: How the bits were hashed; hashes compare with those of another map only where it is the same.
         modules: The forward first.
         notes: What a reader must know, one sentence each.
     """
@@ -95,6 +96,7 @@ class BatchMap:
     dtype: str
     setting: str
     layers: int | None
+    hashed: str
     modules: tuple[ModuleMap, ...]
     notes: tuple[str, ...] = ()
 
@@ -118,6 +120,7 @@ class BatchMap:
             "dtype": self.dtype,
             "setting": self.setting,
             "layers": self.layers,
+            "hashed": self.hashed,
             "modules": [module_to_json(module) for module in self.modules],
             "notes": list(self.notes),
         }
@@ -207,6 +210,7 @@ def read_map(path: Path) -> BatchMap:
             dtype=str(data["dtype"]),
             setting=str(data["setting"]),
             layers=data["layers"],
+            hashed=str(data["hashed"]),
             modules=tuple(module_from(each) for each in data["modules"]),
             notes=tuple(map(str, data["notes"])),
         )

@@ -1,6 +1,7 @@
 """Two maps side by side: which sums did another card, library or setting change?
 
-Hashes compare only where both maps ran the same weights and inputs. Where they did not, orders and classes still do.
+Hashes compare only where both maps ran the same weights and inputs and hashed bits alike. Where they did not, orders
+and classes still do.
 """
 
 from __future__ import annotations
@@ -132,7 +133,7 @@ def compare_maps(a: BatchMap, b: BatchMap) -> MapDiff:
     compared = set()
     for module in a.modules:
         other = of_b.get(module.identity)
-        change = None if other is None else _compare(module, other)
+        change = None if other is None else _compare(module, other, same_hash=a.hashed == b.hashed)
         if change is not None:
             changes.append(change)
             compared.add(module.identity)
@@ -148,13 +149,13 @@ def compare_maps(a: BatchMap, b: BatchMap) -> MapDiff:
     )
 
 
-def _compare(a: ModuleMap, b: ModuleMap) -> ModuleChange | None:
+def _compare(a: ModuleMap, b: ModuleMap, same_hash: bool) -> ModuleChange | None:
     of_b = {count.rows: count for count in b.counts}
     pairs = [(count, of_b[count.rows]) for count in a.counts if count.rows in of_b]
     if not pairs:
         return None
     rows = tuple(x.rows for x, _ in pairs)
-    comparable = bool(a.inputs) and a.inputs == b.inputs
+    comparable = same_hash and bool(a.inputs) and a.inputs == b.inputs
     ordered = [(x, y) for x, y in pairs if x.order is not None and y.order is not None]
     changed = [(x, y) for x, y in ordered if x.order != y.order]
     split, joined = _pairs_that_moved(pairs)
@@ -219,7 +220,9 @@ def _warnings(a: BatchMap, b: BatchMap, changes: Sequence[ModuleChange]) -> list
     if (a.model, a.dtype) != (b.model, b.dtype):
         found.append(f"other models: {a.model} {a.dtype} and {b.model} {b.dtype}")
     unknown = [change for change in changes if change.bits_changed is None]
-    if unknown:
+    if a.hashed != b.hashed:
+        found.append("the maps hashed bits in two ways: bits are not compared, orders and classes are")
+    elif unknown:
         found.append(
             f"{len(unknown)} of {len(changes)} modules had other weights or inputs: their bits are not compared,"
             " their orders and classes are"

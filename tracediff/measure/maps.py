@@ -94,10 +94,12 @@ def measure_map(
     """
     if out is not None:
         refuse_to_overwrite(out, force)
+    from tracediff.measure.maps_counts import HASHED  # noqa: PLC0415 -- it imports torch
+
     environment = setting_named(request.setting).environment if request.device != "cpu" else {}
     if any(os.environ.get(name) != value for name, value in environment.items()):
         return _measured_elsewhere(request, out, force, environment)
-    part = PartFile.open(out, {**asdict(request), "minutes": None}, force)
+    part = PartFile.open(out, {**asdict(request), "minutes": None, "hashed": HASHED}, force)
     clock = Clock.of(request.minutes)
     modules = _measure(request, part, clock, progress)
     notes = tuple(dict.fromkeys((*part.pieces("note"), *((OUT_OF_TIME,) if clock.stopped else ()))))
@@ -107,6 +109,7 @@ def measure_map(
         dtype=request.spec.dtype,
         setting=request.setting,
         layers=request.spec.layers,
+        hashed=HASHED,
         modules=modules,
         notes=notes,
     )
@@ -139,7 +142,7 @@ def _measured_elsewhere(request: MapRequest, out: Path | None, force: bool, envi
 def map_from(data: dict[str, Any]) -> BatchMap:
     """Return a map from the JSON form that a measuring process hands over."""
     modules = tuple(module_from(each) for each in data["modules"])
-    fields = {name: data[name] for name in ("machine", "model", "dtype", "setting", "layers")}
+    fields = {name: data[name] for name in ("machine", "model", "dtype", "setting", "layers", "hashed")}
     return BatchMap(**fields, modules=modules, notes=tuple(data["notes"]))
 
 

@@ -17,7 +17,8 @@ from tracediff.measure.maps_modules import Part, RunningPart
 from tracediff.measure.maps_profile import RANGE, algorithm_lines, kernels_of, profiled
 from tracediff.model.logits_hashes import hash_of
 
-_HASH_CHARACTERS = 16
+HASHED = "splitmix64-sum"
+"""The hash of `tracediff.model.fingerprint`. Another function needs another name: maps compare by it."""
 _TIMED_RUNS = 3
 # Attention has been seen to vary from run to run at a few runs in a hundred; two runs would miss most of it.
 _MORE_RUNS = {"attention": 16}
@@ -57,8 +58,8 @@ def measure_part(part: Part, rows: Sequence[int], device: str) -> ModuleMap:
 
 def hash_of_both(first: torch.Tensor, second: torch.Tensor) -> str | None:
     """Return the hash of two runs' bits; None where they differ."""
-    bits = hash_of(first)[:_HASH_CHARACTERS]
-    return bits if hash_of(second)[:_HASH_CHARACTERS] == bits else None
+    bits = hash_of(first)
+    return bits if hash_of(second) == bits else None
 
 
 def _measured(part: Part, rows: Sequence[int], device: str) -> tuple[str, tuple[Count, ...]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,9 +14,9 @@ from tracediff.errors import TracediffError
 from tracediff.findings.remedies_catalog import Kind, Setting
 from tracediff.measure.maps_cache import attention_heads
 from tracediff.measure.remedies_apply import attention_of, is_rms_norm, product_of
+from tracediff.model.fingerprint import fingerprint
 
 _COPIES = 8
-_CHUNK = 2**24
 # Engines compute these with one product each.
 _FUSED = {"qkv (fused)": ("q_proj", "k_proj", "v_proj"), "gate_up (fused)": ("gate_proj", "up_proj")}
 
@@ -175,14 +174,6 @@ def _rows(rows: int, shape: Sequence[int], like: torch.Tensor, seed: int) -> tor
 
 
 def checksum(tensors: Sequence[torch.Tensor]) -> str:
-    """Return a checksum of tensors' bits, made on their device: sums of integers, which are exact in any order."""
-    integers = {2: torch.int16, 4: torch.int32}
-    text = hashlib.blake2b(digest_size=8)
-    for tensor in tensors:
-        flat = tensor.detach().reshape(-1).view(integers[tensor.element_size()])
-        sums = []
-        for chunk in flat.split(_CHUNK):
-            place = torch.arange(1, len(chunk) + 1, device=chunk.device) % 65521 + 1
-            sums.append((chunk.to(torch.int64) * place).sum())
-        text.update(str([tuple(tensor.shape), torch.stack(sums).tolist()]).encode())
-    return text.hexdigest()
+    """Return a checksum of tensors' bits and sizes, made on their device (64 bits, hexadecimal)."""
+    sizes = torch.tensor([size for tensor in tensors for size in tensor.shape], device=tensors[0].device)
+    return f"{int(fingerprint([sizes, *tensors])) & (2**64 - 1):016x}"

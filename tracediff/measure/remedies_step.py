@@ -19,7 +19,6 @@ from tracediff.measure.replay import record, replay
 from tracediff.model.logits_hashes import hash_of
 
 _REPLAYED_CLASSES = 3
-_HASH_CHARACTERS = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,8 +128,8 @@ def _bits_over(run: _Run, batches: Sequence[int], what: str, logits: Callable[[i
         rows = run.rows(batch)
         if rows not in known:
             try:
-                first = hash_of(logits(rows))[:_HASH_CHARACTERS]
-                known[rows] = first if hash_of(logits(rows))[:_HASH_CHARACTERS] == first else None
+                first = hash_of(logits(rows))
+                known[rows] = first if hash_of(logits(rows)) == first else None
             except torch.OutOfMemoryError:
                 torch.cuda.empty_cache()
                 run.left_out.append(f"batch {batch}, {what}: out of memory")
