@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -204,6 +205,16 @@ def test_an_execution_that_launches_otherwise_than_the_other_traces_is_counted()
         assert (left.why, left.executions, left.kernels, left.weighs) == (LeftOut.OTHER_LAUNCH, 1, 1, True)
     # Where the compared execution differs too, that says it all.
     assert [chosen.not_compared for chosen in select([growing, replace(steady, grid=grid + 1)])] == [(), ()]
+
+
+def test_an_execution_for_which_cublaslt_logged_something_else_is_counted():
+    steady = repeated("short", "short", "short")
+    numbers = [np.array(codes, dtype=np.int32) for codes in ([0, 0, 0], [1, 0, 1])]
+    first = replace(steady, algorithms=("algo=[numSplitsK=3] at 0x7f00",), algorithm=numbers[0])
+    second = replace(steady, algorithms=("algo=[numSplitsK=2]", "algo=[numSplitsK=3] at 0x7fff"), algorithm=numbers[1])
+    assert select([first, second])[0].not_compared == (
+        NotCompared(why=LeftOut.OTHER_LAUNCH, phase="step", executions=1, kernels=1),
+    )
 
 
 def test_too_many_kernels_in_no_module_are_listed_by_role_within_bounds():

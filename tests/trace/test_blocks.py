@@ -6,12 +6,19 @@ import sqlite3
 from collections import Counter, defaultdict
 from contextlib import closing
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from small_exports import DATA, PROCESS, SmallExport
+from test_repeats import nearly_repeated
 
 from tests.profiles import PROFILES
 from tracediff.diff import diff_tables
+from tracediff.kernels import KernelName
 from tracediff.trace import read_trace
+from tracediff.trace.ranges import key_of
+from tracediff.trace.unnamed import Attributed, place_unnamed
 
 PRODUCT = re.compile(r"model\.layers\.\d+\.\w+\.\w+_proj|blocks\.\d+\.gemm\d")
 DTYPES = ("float16", "bfloat16", "float32")
@@ -280,3 +287,28 @@ def test_ranks_whose_kernels_have_no_launch_are_sequences_of_their_own(tmp_path)
     }
     assert layers[0] == set(range(8))
     assert layers[1] >= set(range(7))
+
+
+KEYS = (key_of(None, None), key_of("serve", None), key_of("serve", "module"), key_of("step", None))
+
+
+@given(nearly_repeated(), st.randoms(use_true_random=False))
+def test_whatever_ranges_say_a_kernel_is_outside_or_in_an_iteration_and_no_key_is_there_twice(letters, chance):
+    roles = {"n": "reduction", "A": "gemm", "B": "gemm", "f": "attention", "a": "elementwise", "b": "copy"}
+    count = len(letters)
+    key = np.array([chance.randrange(4) if chance.random() < 0.2 else 0 for _ in letters], dtype=np.int32)
+    iteration = np.array([-1 if code == 0 else place // 20 for place, code in enumerate(key.tolist())], dtype=np.int32)
+    columns = {
+        "name": np.array([list(roles).index(letter) for letter in letters], dtype=np.int32),
+        "grid": np.ones((count, 3), dtype=np.int32),
+        "block": np.ones((count, 3), dtype=np.int32),
+        "process": np.zeros(count, dtype=np.int32),
+    }
+    parsed = tuple(KernelName(name=letter, family="made", role=role) for letter, role in roles.items())
+    given_to = Attributed(keys=KEYS, key=key, iteration=iteration)
+    placed = place_unnamed(given_to, parsed, columns, np.arange(count, dtype=np.int64), np.zeros(count, dtype=np.int32))
+    found = [placed.keys[code] for code in placed.key.tolist()]
+    assert [each == -1 for each in placed.iteration.tolist()] == [each.phase is None for each in found]
+    assert len(set(found)) == len(set(placed.key.tolist()))
+    kept = [KEYS[code] for code in key.tolist() if KEYS[code].module]
+    assert [each for each in found if each.module == "module"] == kept

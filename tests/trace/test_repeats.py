@@ -173,11 +173,21 @@ def test_graphs_smaller_than_a_block_part_nothing():
     assert blocks(find_runs(sequence(letters, groups))) == bounds
 
 
-@given(st.lists(st.sampled_from("nAbCdf"), max_size=60))
+@st.composite
+def nearly_repeated(draw):
+    """A block again and again, some of its repeats changed, other kernels between."""
+    letter = st.sampled_from("nABfab")
+    block = draw(st.lists(letter, min_size=1, max_size=8))
+    pieces = draw(st.lists(st.one_of(st.just(block), st.lists(letter, max_size=8)), max_size=20))
+    return [each for piece in pieces for each in piece * draw(st.integers(1, 4))]
+
+
+@given(nearly_repeated())
 def test_runs_are_in_order_and_do_not_overlap(letters):
     runs = find_runs(sequence(letters))
     for run in runs:
         assert all(first < second for first, second in pairwise([*run.starts, run.end]))
+        assert len(run.starts) >= 3
         assert run.starts[0] >= 0
         assert run.end <= len(letters)
     assert all(before.end <= after.starts[0] for before, after in pairwise(runs))

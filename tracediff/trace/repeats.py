@@ -168,7 +168,7 @@ def _follow_from(sequence: KernelSequence, free: Bool, spans: list[tuple[int, in
         if end - start < min(end - begin, _REPEATS * period):
             continue
         before, after = np.searchsorted(walls, start, side="right") - 1, np.searchsorted(walls, end)
-        run = _run(sequence, free, start, period, (max(low, int(walls[before])), int(walls[after])))
+        run = _run(sequence, start, period, (max(low, int(walls[before])), int(walls[after])))
         if len(run.starts) >= _REPEATS:
             runs.append(run)
     return runs
@@ -181,7 +181,8 @@ def _alike(sequence: KernelSequence, free: Bool, run: Run) -> list[tuple[int, in
     first = next(start for start, end in blocks if end - start == usual)
     places = np.flatnonzero(free[: len(free) - usual + 1])
     for offset in range(usual):
-        places = places[sequence.name[places + offset] == sequence.name[first + offset]]
+        same = sequence.name[places + offset] == sequence.name[first + offset]
+        places = places[same & free[places + offset]]
     return [(place, place + usual) for place in places.tolist()]
 
 
@@ -275,12 +276,11 @@ def _is_broken_block(sequence: KernelSequence, before: Run, end: int) -> bool:
     return 2 * (usual & there).total() >= _BROKEN * (usual.total() + there.total())
 
 
-def _run(sequence: KernelSequence, free: Bool, start: int, period: int, bounds: tuple[int, int]) -> Run:
+def _run(sequence: KernelSequence, start: int, period: int, bounds: tuple[int, int]) -> Run:
     """Return the run around a stretch that repeats, cut into blocks.
 
     Args:
         sequence: All kernels.
-        free: Which of them are in no run yet.
         start: Where the stretch begins.
         period: With which period it repeats.
         bounds: Where the run may begin at the earliest, and end at the latest.
@@ -294,7 +294,9 @@ def _run(sequence: KernelSequence, free: Bool, start: int, period: int, bounds: 
     # How many kernels of the repeated block came before each kernel, counted from the run's first.
     passed = np.concatenate([before[-1] - before[:0:-1], before[-1] + after])
     length = int(passed[-1])
-    shift = _belongs_to_next(sequence, free, begin, begin + len(passed) - 1, len(block))
+    whole = length // len(block) * len(block)
+    last = slice(*(begin + np.searchsorted(passed, [whole - len(block), whole])).tolist())
+    shift = _belongs_to_next(sequence, low, begin, last)
     shift = shift or -_belongs_to_before(sequence.take(slice(begin, begin + len(block))), length % len(block))
     starts = begin + np.searchsorted(passed + shift, np.arange(0, length + shift + 1, len(block)))
     starts[0] = begin - shift
@@ -329,14 +331,20 @@ def _belongs_to_before(block: KernelSequence, most: int) -> int:
     return count if count <= most else 0
 
 
-def _belongs_to_next(sequence: KernelSequence, free: Bool, begin: int, end: int, period: int) -> int:
-    """Return how many kernels at the end of a run's blocks belong to the next: a norm, where one precedes the run."""
-    last = begin + (end - begin) // period * period
-    products = np.flatnonzero(sequence.is_product[last - period : last])
-    tail = period - 1 - int(products[-1]) if len(products) else 0
-    for length in range(1, min(tail, begin) + 1):
-        mine, before = last - length, begin - length
-        if not free[before] or sequence.is_norm[mine] != sequence.is_norm[before]:
+def _belongs_to_next(sequence: KernelSequence, low: int, begin: int, last: slice) -> int:
+    """Return how many kernels at the end of a run's blocks belong to the next: a norm, where one precedes the run.
+
+    Args:
+        sequence: All kernels.
+        low: Where the run may begin at the earliest.
+        begin: Where it begins so far.
+        last: Its last block.
+    """
+    products = np.flatnonzero(sequence.is_product[last])
+    tail = last.stop - last.start - 1 - int(products[-1]) if len(products) else 0
+    for length in range(1, min(tail, begin - low) + 1):
+        mine, before = last.stop - length, begin - length
+        if sequence.is_norm[mine] != sequence.is_norm[before]:
             return 0
         if sequence.is_norm[mine]:
             return length

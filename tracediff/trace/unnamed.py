@@ -92,8 +92,11 @@ def place_unnamed(
     key, iterations = given.key.copy(), given.iteration.copy()
     key[kernels[taken]] = code + len(given.keys)
     # Phases of each process on their own: ranks run the same phases at the same time.
-    which = np.where(is_outside & (blocks.step < 0), -1, phase * (1 << 32) + columns["process"][kernels])
-    iterations[kernels] = _count_steps(blocks.step, taken, which, iteration)
+    which = phase * (1 << 32) + columns["process"][kernels]
+    is_taken = np.zeros(len(kernels), dtype=np.bool_)
+    is_taken[taken] = True
+    which[is_outside & ~is_taken] = -1
+    iterations[kernels] = _count_steps(blocks.step, is_taken, which, iteration)
     note = _note(blocks, len(kernels), len(taken))
     return Attributed(
         keys=(*given.keys, *(key_of(known[each // width], blocks.modules[each % width]) for each in distinct.values)),
@@ -128,19 +131,17 @@ def _in_execution_of_its_step(blocks: Blocks, execution: Int64) -> Int64:
     return taken
 
 
-def _count_steps(step: Int32, taken: Int64, which: Int64, iteration: Int32) -> Int32:
+def _count_steps(step: Int32, is_taken: npt.NDArray[np.bool_], which: Int64, iteration: Int32) -> Int32:
     """Return the iterations: steps are counted in each phase that has more than one in some execution.
 
     Args:
         step: Number of each kernel's step.
-        taken: Kernels that were placed.
+        is_taken: Whether each was placed in its step.
         which: A number for the phase and process of each kernel, -1 for kernels that stay outside.
         iteration: Their iterations by ranges, -1 outside.
     """
     result = iteration.copy()
-    is_taken = np.zeros(len(step), dtype=np.bool_)
-    is_taken[taken] = True
-    for each in np.unique(which[taken]).tolist():
+    for each in np.unique(which[is_taken]).tolist():
         mine = np.flatnonzero(which == each)
         placed = is_taken[mine]
         steps, first = np.unique(step[mine][placed], return_index=True)
