@@ -155,10 +155,10 @@ def test_explain_reads_a_directory_and_checks_a_sampler(result_file, tmp_path, m
     done = run("explain", tmp_path, "--sampler", "my_greedy:pick", "--format", "json")
     assert done.exit_code == 0, done.stderr
     data = json.loads(done.stdout)
-    assert data["verdict"] == "inconclusive"
-    assert {check["answer"] for check in data["checks"] if "sampler" in check["question"]} == {"yes"}
-    assert run("explain", tmp_path).stdout.startswith("inconclusive because")
-    assert run("explain", tmp_path, "--format", "markdown").stdout.startswith("**inconclusive")
+    assert data["judgement"] == "cannot tell"
+    assert {each["answer"] for each in data["questions"] if "sampler" in each["question"]} == {"yes"}
+    assert run("explain", tmp_path).stdout.startswith("CANNOT TELL")
+    assert run("explain", tmp_path, "--format", "markdown").stdout.startswith("**cannot tell")
 
 
 @pytest.mark.torch

@@ -284,7 +284,11 @@ def _steadier(evidence: RunEvidence) -> str:
     if evidence.steady_attentions:
         named = listing([f"`--attention {name}`" for name in evidence.steady_attentions], limit=3)
         return f"with {named} it repeats itself"
-    return "measure with another attention backend (`--attention flash`)"
+    if evidence.steady_attentions is not None:
+        return "no other attention backend makes it repeat itself"
+    if any("attn" in each.module or "attention" in each.module for each in evidence.unstable):
+        return "measure with another attention backend (`--attention flash`)"
+    return "`tracediff determinism` measures which operations vary here"
 
 
 def _judge_traces(diff: TraceDiff) -> Assessment:
