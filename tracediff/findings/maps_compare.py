@@ -84,7 +84,19 @@ class MapDiff:
     warnings: tuple[str, ...]
 
     def failing(self, gates: Iterable[Gate]) -> dict[Gate, int]:
-        """Return for each gate how many modules fail it, zeros left out."""
+        """Return for each gate how many modules fail it, zeros left out.
+
+        Raises:
+            TracediffError: A gate asks for what could be compared of no module.
+        """
+        gates = tuple(gates)
+        for gate, known in (
+            (Gate.BITS, [change.bits_changed is not None for change in self.changes]),
+            (Gate.ORDER, [change.order_changed is not None for change in self.changes]),
+        ):
+            if gate in gates and not any(known):
+                why = next(iter(self.warnings), "the maps hold none")
+                raise TracediffError(f"--fail-on {gate}: no module's {gate} could be compared", why)
         tests = {
             Gate.BITS: lambda change: bool(change.bits_changed),
             Gate.ORDER: lambda change: bool(change.order_changed),
