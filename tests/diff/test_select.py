@@ -148,6 +148,22 @@ def test_steps_that_are_equal_in_one_trace_alone_are_compared_as_they_pair():
     assert compared(second, other) == [("decode[0–4]", ["x"]), ("decode[5]", ["y"])]
 
 
+def test_steps_that_a_program_runs_again_with_other_kernels_keep_their_rows_apart():
+    kernels = [*steps(6), *steps(6, kernels=[("q", "y")])]
+    again = table(kernels, iteration=[0] * 6 + [1] * 6)
+    (chosen,) = select([again])
+    assert compared(chosen, again) == [("decode[0–5]", ["x"]), ("decode[0–5] (2)", ["y"])]
+    assert [row.a[0].parsed.name for row in diff_tables(again, again).rows] == ["x", "y"]
+
+
+def test_many_phases_that_ran_several_times_are_told_in_short():
+    phases = [f"op {letter}" for letter in "abcdefgh"]
+    many = table([(phase, "q", "x") for phase in phases for _ in range(2)], iteration=[0, 1] * len(phases))
+    (chosen,) = select([many])
+    assert len(chosen.notes) == 5
+    assert chosen.notes[-1] == "4 more phases ran several times"
+
+
 def test_a_handful_of_steps_and_those_that_evidence_may_speak_of_keep_a_phase_each():
     assert len(select([table(steps(4))])[0].parts) == 4
     assert len(select([table(steps(20), manifest={"file": "made.sqlite"})])[0].parts) == 20

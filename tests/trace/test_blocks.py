@@ -74,6 +74,9 @@ def test_layer_and_place_of_every_kernel_are_found_without_ranges(dtype, batch, 
             ("self_attn.q", "self_attn.k", "self_attn.v", "self_attn.o", "mlp.gate", "mlp.up", "mlp.down"), start=1
         )
     }
+    for (module, role), count in names.items():
+        if role == "splitk_reduce":
+            assert list(count) == list(names[module, "gemm"])
     assert any("attention" in count for (module, _), count in names.items() if module == "self_attn")
 
 

@@ -89,12 +89,8 @@ def _add_phase(
     there = [index for index, run in enumerate(runs) if run.numbers]
     compared = _kinds_to_compare([runs[index] for index in there], [traces[index] for index in there])
     numbers = [[runs[there[0]].numbers[place] for place in places[0]] for places in compared]
-    for places_of_kind, of_kind in zip(compared, numbers, strict=True):
-        phase = name
-        if counts_up:
-            phase = f"{name}[{_stretches(of_kind)}]"
-        elif len(compared) > 1:
-            phase = f"{name}[{of_kind[-1]}]"
+    called = _names_of_kinds(name, counts_up, numbers)
+    for places_of_kind, phase in zip(compared, called, strict=True):
         unnamed = [
             int(collected[index].unnamed(runs[index].kernels[places[-1]]).sum())
             for index, places in zip(there, places_of_kind, strict=True)
@@ -152,10 +148,23 @@ def _kinds_to_compare(runs: list[Executed], traces: list[Numbered]) -> list[tupl
     return sorted(usual, key=lambda places: places[0][0])
 
 
+def _names_of_kinds(name: str, counts_up: bool, numbers: list[list[int]]) -> list[str]:
+    """Return what each kind is called, given the numbers of its executions: `step`, `step[17]` or `decode[0–99]`."""
+    if not counts_up:
+        return [name] if len(numbers) == 1 else [f"{name}[{of_kind[-1]}]" for of_kind in numbers]
+    called: list[str] = []
+    for of_kind in numbers:
+        plain = f"{name}[{_stretches(of_kind)}]"
+        # Steps of one number may be of several kinds, where a program runs them all again.
+        again = sum(each == plain or each.startswith(f"{plain} (") for each in called)
+        called.append(f"{plain} ({again + 1})" if again else plain)
+    return called
+
+
 def _stretches(numbers: Sequence[int]) -> str:
     """Write numbers that count up: `0–99`, `0, 2–99`; the last one where they come in many stretches."""
     found: list[list[int]] = []
-    for number in numbers:
+    for number in sorted(set(numbers)):
         if found and number == found[-1][-1] + 1:
             found[-1][1:] = [number]
         else:

@@ -13,6 +13,8 @@ from tracediff.trace.table import Int64
 
 #: Kernels in no module that are listed, of each role.
 MOST_UNNAMED = 500
+#: Phases that ran several times and are told one by one.
+_MOST_NOTES = 4
 #: Roles in the order in which kernels in no module are listed: first those that say what was computed. The kernel that
 #: adds the parts of a split-K product is judged with the product and listed there.
 _ROLES = ("gemm", "attention", "reduction", "elementwise", "copy", "other")
@@ -93,10 +95,12 @@ class Collected:
             self.leave_out(LeftOut.OUTSIDE, phase, 0, left)
 
     def done(self) -> Selection:
-        """Return the selection."""
+        """Return the selection; of many notes the first, and how many more there are."""
+        more = len(self.notes) - _MOST_NOTES
+        notes = [*self.notes[:_MOST_NOTES], f"{more:,} more phases ran several times"] if more > 1 else self.notes
         return Selection(
             parts=tuple(self.parts),
-            notes=tuple(self.notes),
+            notes=tuple(notes),
             executions=tuple(self.executions),
             not_compared=tuple(self.not_compared),
         )
