@@ -148,6 +148,8 @@ from pathlib import Path
 from tracediff import __main__ as program
 from tracediff.files import replaced_when_complete
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored
+
 def app(prog_name):
     with replaced_when_complete(Path(sys.argv[1])) as temporary:
         temporary.write_text("half")
