@@ -302,6 +302,24 @@ def test_kernel_that_ends_before_it_starts_lasts_no_time_and_is_noted(tmp_path):
     assert any("end before their start" in note for note in table.notes)
 
 
+@pytest.mark.parametrize("column", ["gridX", "blockZ", "registersPerThread", "streamId", "dynamicSharedMemory"])
+@pytest.mark.parametrize(("value", "reads"), [(2**40, 2**31 - 1), (-(2**40), -(2**31)), (2**31 - 1, 2**31 - 1)])
+def test_a_number_beyond_32_bits_is_cut_and_noted(tmp_path, column, value, reads):
+    table = read_trace(SmallExport().kernel("k", 1, 20, **{column: value}).write(tmp_path / "trace.sqlite"))
+    columns = {"gridX": table.grid, "blockZ": table.block, "registersPerThread": table.registers}
+    columns |= {"streamId": table.stream, "dynamicSharedMemory": table.shared_memory_bytes}
+    found = columns[column]
+    assert reads in found
+    assert any("beyond 32 bits, cut to them: 1" in note for note in table.notes) == (value != reads)
+
+
+def test_kernels_that_last_longer_together_than_64_bits_hold_are_refused(tmp_path):
+    export = SmallExport()
+    for number in range(3):
+        export.kernel("k", number, 20, start=0, end=3 * 10**18)
+    assert "longer than 127 years" in refusal(export.write(tmp_path / "trace.sqlite"))
+
+
 def test_id_without_a_string_is_shown_as_missing(tmp_path):
     path = one_module().write(tmp_path / "trace.sqlite")
     with sqlite3.connect(path) as connection:

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tracediff.errors import TracediffError
 from tracediff.kernels import parse
 from tracediff.trace.algorithm import is_algorithm_log, without_pointers
 from tracediff.trace.annotations import Separated, separate_annotations
 from tracediff.trace.attribution import Attribution, attribute
-from tracediff.trace.columns import NULL, Codes, Texts, count_codes, distinct_of
+from tracediff.trace.columns import LONGEST_TIME_NS, NULL, Codes, Texts, count_codes, distinct_of
 from tracediff.trace.graphs import Capture
 from tracediff.trace.naming import Naming, name_ranges, number_by_place
 from tracediff.trace.nvtx import Events, Ranges, find_marks, find_ranges, named, range_texts
@@ -55,6 +56,8 @@ def assemble(
         naming: What the user says of the ranges.
     """
     columns, thread, launch = kernels.columns, kernels.thread, kernels.launch
+    if columns["duration_ns"].sum(dtype=np.float64) > LONGEST_TIME_NS:
+        raise TracediffError(f"{info.path}: its kernels last longer than 127 years together", "record it again")
     separated = separate_annotations(events, naming)
     events = separated.events
     names = name_ranges(events.texts, range_texts(events), naming)
@@ -218,7 +221,18 @@ def _coverage(
     )
 
 
+_INT32 = np.iinfo(np.int32)
+
+
 def narrow(values: Int64) -> Int32:
-    """Narrow a column; NULL and what no GPU has become 0 and the nearest 32-bit number."""
-    limits = np.iinfo(np.int32)
-    return np.where(values == NULL, 0, np.clip(values, limits.min, limits.max)).astype(np.int32)
+    """Return a column as 32-bit numbers: NULL as 0, and what is beyond them as the nearest one."""
+    if len(values) and _INT32.min <= values.min() and values.max() <= _INT32.max:
+        return values.astype(np.int32)
+    return np.where(values == NULL, 0, np.clip(values, _INT32.min, _INT32.max)).astype(np.int32)
+
+
+def count_beyond_32_bits(values: Int64) -> int:
+    """Count the numbers that `narrow` changes, NULL aside."""
+    if not len(values) or (_INT32.min <= values.min() and values.max() <= _INT32.max):
+        return 0
+    return int(((values > _INT32.max) | ((values < _INT32.min) & (values != NULL))).sum())

@@ -50,8 +50,8 @@ class Arguments(msgspec.Struct, gc=False):
     """What is used of an event's `args`."""
 
     correlation: Identity | None = None
-    device: Identity | None = None
-    stream: Identity | None = None
+    device: Size | None = None
+    stream: Size | None = None
     registers: Size | None = msgspec.field(default=None, name="registers per thread")
     shared: Size | None = msgspec.field(default=None, name="shared memory")
     grid: Annotated[list[Size], msgspec.Meta(max_length=3)] | None = None

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tracediff.errors import TracediffError
-from tracediff.trace.assemble import Kernels, assemble, narrow
+from tracediff.trace.assemble import Kernels, assemble, count_beyond_32_bits, narrow
 from tracediff.trace.columns import NULL, Codes, Growing, Source, Texts
 from tracediff.trace.foreign import other_database
 from tracediff.trace.graphs import NODES, WHOLE_GRAPHS, read_captures
@@ -31,6 +31,7 @@ STRINGS = "StringIds"
 
 _GRID = ("gridX", "gridY", "gridZ")
 _BLOCK = ("blockX", "blockY", "blockZ")
+_NARROW = ("deviceId", "streamId", "registersPerThread", *_GRID, *_BLOCK, "staticSharedMemory", "dynamicSharedMemory")
 _KERNEL_COLUMNS = (
     "start",
     "end",
@@ -143,11 +144,12 @@ def _read_kernels(export: Source) -> _Kernels:
     processes, names = Codes(), Codes()
     graph_kernels: list[Int64] = []
     nodes: list[Int64] = []
-    backwards = count = 0
+    backwards = beyond = count = 0
     for rows in export.chunks(KERNELS, _KERNEL_COLUMNS):
         chunk = rows.integers
         timed = (chunk["start"] != NULL) & (chunk["end"] != NULL) & (chunk["end"] >= chunk["start"])
         backwards += len(timed) - int(timed.sum())
+        beyond += sum(count_beyond_32_bits(chunk[column]) for column in _NARROW)
         columns_of_chunk: dict[str, npt.NDArray[Any]] = {
             "name": names.of(chunk["demangledName"]),
             "process": processes.of(chunk["globalPid"]),
@@ -175,6 +177,8 @@ def _read_kernels(export: Source) -> _Kernels:
     notes = []
     if backwards:
         notes.append(f"{backwards:,} kernels have an end before their start, or no times; they count as lasting 0 ns")
+    if beyond:
+        notes.append(f"numbers of kernels (grid, block, registers, …) beyond 32 bits, cut to them: {beyond:,}")
     missing = [column for column in _KERNEL_COLUMNS if not export.has(KERNELS, column) and column != "graphNodeId"]
     if missing:
         notes.append(f"this nsys version wrote no {', '.join(missing)} for kernels; they read 0")

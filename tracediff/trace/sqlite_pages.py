@@ -20,17 +20,19 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tracediff.trace.columns import NULL, Rows, TextColumn, distinct_of
 from tracediff.trace.table import Int64
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -259,6 +261,8 @@ class PageFile:
 
 def _ahead(decode: Callable[[slice], Rows], parts: list[slice]) -> Iterator[Rows]:
     """Decode parts in order, a few ahead of the reader: numpy lets threads run side by side."""
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 -- small traces are one part
+
     with ThreadPoolExecutor(_THREADS) as pool:
         waiting: deque[Future[Rows]] = deque()
         try:
