@@ -116,7 +116,7 @@ def _batch_steps(
 ) -> BatchSteps:
     changed = (bits_of(base) != bits_of(other.logits)).float().mean(dim=-1)
     change = (base.float() - other.logits.float()).abs().amax(dim=-1)
-    divergence, ratio = _distributions(base, other.logits, chosen)
+    divergence, ratio = distributions(base, other.logits, chosen)
     return BatchSteps(
         batch=batch,
         largest_change=_rounded(change, 7),
@@ -128,19 +128,29 @@ def _batch_steps(
     )
 
 
-def _distributions(
+def distributions(
     base: torch.Tensor, other: torch.Tensor, chosen: torch.Tensor
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return each step's Kullback-Leibler divergence and the probability ratio of the base's token.
 
-    In double precision: the divergence of two nearly equal distributions is smaller than float32's rounding of it.
+    With d the change of a logit and p the base's probabilities, the divergence is log E[exp(d)] - E[d]. In these small
+    numbers float32 keeps its digits; in the difference of two log-probabilities they would cancel.
+
+    Args:
+        base, other: Logits (steps, vocabulary) at the base batch size and at another.
+        chosen: The base's tokens (steps,).
     """
     if torch.equal(bits_of(base), bits_of(other)):
         return (0.0,) * len(base), (1.0,) * len(base)
-    before, after = base.double().log_softmax(dim=-1), other.double().log_softmax(dim=-1)
-    divergence = (before.exp() * (before - after)).sum(dim=-1).clamp(min=0.0)
-    ratio = (after - before).gather(-1, chosen[:, None])[:, 0].exp()
-    return _rounded(divergence, 4), _rounded(ratio, 6)
+    before, after = base.float(), other.float()
+    probabilities = before.softmax(dim=-1)
+    change = after - before
+    # The same change of all logits changes no probability; a masked token has none.
+    change = change - change.gather(-1, chosen[:, None])
+    change = torch.where(probabilities > 0, change, 0.0)
+    log_mean = torch.log1p((probabilities * torch.expm1(change)).sum(dim=-1))
+    divergence = (log_mean - (probabilities * change).sum(dim=-1)).clamp(min=0.0)
+    return _rounded(divergence, 4), _rounded(torch.exp(-log_mean), 6)
 
 
 def _flips(

@@ -26,7 +26,7 @@ from tracediff.measure.generation import Steps, bits_of, rows_are_equal
 from tracediff.model.forward import call_with_cache
 
 # Rows that decode at once, over all lanes of a graph; and lanes where every row is a copy, of which one is wanted.
-_ROWS_AT_ONCE, _LANES_OF_COPIES = 32, 8
+_ROWS_AT_ONCE, _LANES_OF_COPIES = 64, 8
 _SMALLEST_CACHE = 256
 # Cache slots of all prompts that are prefilled before they decode.
 _HELD_SLOTS = 400_000
