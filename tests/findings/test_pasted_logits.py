@@ -157,6 +157,39 @@ VLLM_OUTPUT = """[RequestOutput(request_id=0, prompt='Hi', prompt_token_ids=[1, 
             [([("a", "-0.5"), ("b", "-1.5")], None), ([("a", "-0.25"), ("b", "-2.5")], None)],
         ),
         ("```json\n[1.5, 2.5]\n```", [([("0", "1.5"), ("1", "2.5")], None)]),
+        (
+            "| token | batch 1 |\n|---|---|\n| x | 60.9% |\n| y | 22.5 % |",
+            [([("x", "60.9e-2"), ("y", "22.5e-2")], "probabilities")],
+        ),
+        (
+            "| rank | token | A |\n|---|---|---|\n| 1 | x | \u22120.5 |\n| 2 | y\\|z | \u22121.5 |",
+            [([("x", "-0.5"), ("y\\|z", "-1.5")], None)],
+        ),
+        (
+            "┃ token ┃ logprob ┃\n┡━━━━━━━╇━━━━━━━━━┩\n│ the   │ -0.5    │\n│ a     │ -1.5    │",
+            [([("the", "-0.5"), ("a", "-1.5")], "logprobs")],
+        ),
+        (
+            " token | logit \n-------+-------\n the   | 1.5\n a     | 1.25",
+            [([("the", "1.5"), ("a", "1.25")], "logits")],
+        ),
+        ("[tensor(19.6250, device='cuda:0'), tensor(19.5000)]", [([("0", "19.6250"), ("1", "19.5000")], None)]),
+        (
+            "torch.return_types.topk(\nvalues=tensor([[26.8281, 26.8125]], dtype=torch.float16),\n"
+            "indices=tensor([[416, 284]]))",
+            [([("416", "26.8281"), ("284", "26.8125")], None)],
+        ),
+        (
+            "ChoiceLogprobs(content=[ChatCompletionTokenLogprob(token='x', bytes=[120], logprob=-0.5, top_logprobs=["
+            "TopLogprob(token='x', bytes=[120], logprob=-0.5), TopLogprob(token='y', bytes=[121], logprob=-1.0)])], "
+            "refusal=None)",
+            [([("x", "-0.5"), ("y", "-1.0")], "logprobs")],
+        ),
+        (
+            "  token  logprob\n0   the    -0.70\n1     a    -0.82",
+            [([("0 the", "-0.70"), ("1 a", "-0.82")], "logprobs")],
+        ),
+        ("the: -0.70\na: -0.82", [([("the", "-0.70"), ("a", "-0.82")], None)]),
         ("' the': 19.625\n' a': 19.5", [([("the", "19.625"), ("a", "19.5")], None)]),
     ],
 )

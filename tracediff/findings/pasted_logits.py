@@ -42,12 +42,18 @@ _LABELS = ("decoded_token", "token", "tok_str", "token_str", "text", "token_id",
 _TOKEN_FIELDS = {*_LABELS, *_KINDS, "bytes", "rank", "special", "value"}
 # Lists over steps, not over the tokens of one step: their differences mean nothing.
 _ONE_VALUE_PER_STEP = re.compile(
-    r"token_logprobs$|chosencandidates$|^tokens$|^prefill$|(?:^|_)ids$|text_offset$|^bytes$"
+    r"token_logprobs$|chosencandidates$|^tokens$|^prefill$|(?:^|_)(?:ids|indices)$|text_offset$|^bytes$"
 )
 _ALTERNATIVES = ("top_logprobs", "top_probs", "top_logits")
 _API_FIELDS = {"choices", "usage", "object", "model", "meta_info", "timings"}
 _ARRAYS = {"tensor", "array", "parameter", "ndarray"}
+# Columns of numbers that are no values.
+_COUNTING_COLUMNS = {*_LABELS, "rank", "#", "no", "no.", "index", "position", "step", "count", ""}
+# A minus sign, spaces that do not break, and the mark at the start of some files, as plain characters; table borders.
+_TYPOGRAPHY = str.maketrans({"\u2212": "-", "\u00a0": " ", "\u202f": " ", "\ufeff": None})
+_BARS = str.maketrans("│┃║", "|||")
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|-?inf(?:inity)?\b"
+_PERCENT = re.compile(r"([+-]?\d+(?:\.\d*)?)\s*%")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +85,7 @@ def read_steps(text: str) -> tuple[PastedStep, ...]:
     if not plain:
         raise TracediffError("the input is empty", f"what is read: {'; '.join(FORMS)}")
     walk = _Walk()
-    for form in (_streamed, _json, _json_lines, _markdown, _bracketed, _log_lines, _lines_with_objects, _columns):
+    for form in (_streamed, _json, _json_lines, _piped, _bracketed, _log_lines, _lines_with_objects, _columns):
         steps = form(plain, walk)
         if steps:
             return tuple(steps)
@@ -96,7 +102,7 @@ def _refusal(walk: _Walk) -> TracediffError:
 
 def _without_quoting(text: str) -> str:
     """Return the text without Markdown fences, quoting and Python's own prompts."""
-    lines = [line for line in text.replace("\ufeff", "").splitlines() if not line.lstrip().startswith("```")]
+    lines = [line for line in text.translate(_TYPOGRAPHY).splitlines() if not line.lstrip().startswith("```")]
     if any(line.startswith(">>>") for line in lines):
         lines = [line for line in lines if not line.startswith((">>>", "... "))]
     elif lines and all(line.startswith(">") for line in lines if line.strip()):
@@ -164,13 +170,14 @@ def _lines_with_objects(text: str, walk: _Walk) -> list[PastedStep]:
     return walk.steps(found)
 
 
-def _markdown(text: str, walk: _Walk) -> list[PastedStep]:
-    rows = [line.strip().strip("|").split("|") for line in text.splitlines() if line.count("|") >= 2]
-    cells = [[cell.strip().strip("`*") for cell in row] for row in rows]
-    ruled = [place for place, row in enumerate(cells) if all(re.fullmatch(r":?-+:?", cell) for cell in row)]
-    if ruled[:1] != [1]:
+def _piped(text: str, walk: _Walk) -> list[PastedStep]:
+    """A Markdown table, or what databases and rich print with bars between the cells."""
+    lines = [line.translate(_BARS).strip() for line in text.splitlines()]
+    rows = [line.strip("|") for line in lines if "|" in line and not re.fullmatch(r"[|+:=\-\s\u2500-\u257f]+", line)]
+    cells = [[cell.strip().strip("`*") for cell in re.split(r"(?<!\\)\|", row)] for row in rows]
+    if len(cells) < 2 or len(cells[0]) < 2 or all(map(_is_number, cells[0])):
         return []
-    return _table(cells[0], [row for place, row in enumerate(cells) if place not in (0, *ruled)])
+    return _table(cells[0], cells[1:]) if {len(row) for row in cells} == {len(cells[0])} else []
 
 
 def _log_lines(text: str, walk: _Walk) -> list[PastedStep]:
@@ -256,6 +263,10 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[PastedS
         column = names.index("value")
     if column is not None:
         return _by_step(names, rows, label, column, kinds[column])
+    percent = [place for place in range(len(header)) if rows and all(_PERCENT.fullmatch(row[place]) for row in rows)]
+    rows = [
+        [_PERCENT.sub(r"\1e-2", cell) if place in percent else cell for place, cell in enumerate(row)] for row in rows
+    ]
     numeric = [place for place in range(len(header)) if all(_is_number(row[place]) for row in rows) and rows]
     if label is None:
         label = next((place for place in range(len(header)) if place not in numeric), None)
@@ -263,9 +274,10 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[PastedS
         replace(
             _step([(str(place) if label is None else row[label], row[each]) for place, row in enumerate(rows)]),
             name=header[each],
+            kind=PROBABILITIES if each in percent else None,
         )
         for each in numeric
-        if each != label and names[each] not in _LABELS and len(rows) > 1
+        if each != label and names[each] not in _COUNTING_COLUMNS and len(rows) > 1
     ]
 
 
@@ -313,6 +325,8 @@ def _plain_call(call: Call) -> Any:
     named = {key: _plain(value) for key, value in call.named.items()}
     if name in _ARRAYS and positional:
         stated = str(call.named.get("dtype", ""))
+        if isinstance(positional[0], Printed):
+            return positional[0]
         try:
             return _Array(positional[0], dtype_named(stated) if stated else None)
         except TracediffError:  # integers are token ids, no logits
@@ -353,6 +367,8 @@ class _Walk:
             yield PastedStep(readings=readings, kind=_kind_of_items(node) or kind, dtype=dtype)
         elif isinstance(node, dict) and any(key in node for key in _ALTERNATIVES) and _value_of(node) is not None:
             yield from self._with_alternatives(node)
+        elif isinstance(node, dict) and {"values", "indices"} <= node.keys():
+            yield from self._top_k(node["values"], node["indices"], kind, dtype)
         elif isinstance(node, dict):
             self.single_values |= _is_token(node) and _value_of(node) is not None
             for key, child in node.items():
@@ -363,6 +379,16 @@ class _Walk:
         elif isinstance(node, list):
             for child in node:
                 yield from self._walk(child, kind, dtype)
+
+    def _top_k(self, values: Any, indices: Any, kind: str | None, dtype: str | None) -> Iterator[PastedStep]:
+        """Yield the steps of what torch.topk returned, labelled with the indices."""
+        steps = list(self._walk(values, kind, dtype))
+        labels = [[reading.text for reading in step.readings] for step in self._walk(indices, None, None)]
+        for place, step in enumerate(steps):
+            if place < len(labels) and len(labels[place]) == len(step.readings):
+                named = zip(labels[place], step.readings, strict=True)
+                step = replace(step, readings=tuple(Reading(label=name, text=each.text) for name, each in named))  # noqa: PLW2901
+            yield step
 
     def _with_alternatives(self, node: dict[str, Any]) -> Iterator[PastedStep]:
         """Yield the step of an object that holds the chosen token's value beside the largest ones."""
