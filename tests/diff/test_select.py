@@ -135,6 +135,19 @@ def test_the_result_does_not_grow_with_equal_steps():
     assert len(few.rows[0].a) == len(many.rows[0].a) == 1
 
 
+@pytest.mark.parametrize("text", ["replay {}", "token_{}", "request-{}", "decode:{}"])
+def test_steps_may_count_up_in_any_form(text):
+    many = table([(text.format(number), "q", "x") for number in range(20)])
+    (chosen,) = select([many])
+    assert [part.phase for part in chosen.parts] == [f"{text[:-3]}[0–19]"]
+
+
+@pytest.mark.parametrize("text", ["layer {}", "blocks_{}", "model.layers.{}", "conv{}"])
+def test_layers_and_what_numbers_name_are_no_steps(text):
+    many = table([(text.format(number), "", "x") for number in range(20)])
+    assert len(select([many])[0].parts) == 20
+
+
 def test_a_step_that_differs_is_a_phase_of_its_own():
     many = table([*steps(3), ("decode[3]", "q", "y"), *steps(6, start=4)])
     for chosen in select([many, many]):

@@ -1,7 +1,7 @@
 """The executions of each phase, told apart by the kernels they ran.
 
 A phase that ran many times (a decode step in a loop, a server's requests) is one thing repeated: either one text that
-occurs again and again (`step`), or texts that only count up (`decode[0]`, `decode[1]`, …). Executions that run the same
+occurs again and again (`step`), or texts that only count up (`decode[0]`, `replay 1`, …). Executions that run the same
 kernels in the same modules are of one kind. Kinds have the same number in every trace that is looked at.
 """
 
@@ -20,7 +20,11 @@ from tracediff.trace.table import Int64
 UInt64 = npt.NDArray[np.uint64]
 
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
-_COUNTED = re.compile(r"(?P<name>.*)\[(?P<number>\d{1,9})\]")
+#: `decode[17]`, `replay 17`, `token_17`; but `layers 3` is another layer than `layers 4`.
+_COUNTED = re.compile(
+    r"(?P<name>.*(?<!layer)(?<!layers)(?<!block)(?<!blocks))(?:\[(?P<number>\d{1,9})\]|[ _#:-](?P<plain>\d{1,9}))",
+    re.IGNORECASE,
+)
 #: So many steps that count up keep a phase each; more are executions of one phase.
 _KEPT_APART = 4
 #: Evidence is measured step by step, so steps that it may speak of keep a phase each.
@@ -110,7 +114,7 @@ def repeated_steps(phases: Collection[str], measured: bool) -> dict[str, tuple[s
         measured: Whether evidence may speak of single steps.
     """
     found = {phase: _COUNTED.fullmatch(phase) for phase in phases}
-    steps = {phase: (match["name"], int(match["number"])) for phase, match in found.items() if match}
+    steps = {phase: (match["name"], int(match["number"] or match["plain"])) for phase, match in found.items() if match}
     count: dict[str, int] = {}
     for name, _ in steps.values():
         count[name] = count.get(name, 0) + 1
