@@ -24,7 +24,7 @@ def repeated(*kinds):
 
 
 def compared(selection, of):
-    return [(part.phase, [of.names[code] for code in of.name[part.kernels]]) for part in selection.parts]
+    return [(part.phase, [of.names[code] for code in of.name[part.kernels]]) for part in selection.excerpts]
 
 
 def test_a_phase_that_ran_once_is_taken_whole():
@@ -37,7 +37,7 @@ def test_a_phase_that_ran_once_is_taken_whole():
 def test_of_equal_iterations_the_last_is_taken():
     same = repeated("short", "short", "short")
     (chosen,) = select([same])
-    assert [part.kernels.tolist() for part in chosen.parts] == [[2]]
+    assert [part.kernels.tolist() for part in chosen.excerpts] == [[2]]
     assert chosen.notes == ("step ran 3 times; compared: iteration 2",)
 
 
@@ -59,7 +59,7 @@ def test_two_iterations_with_the_same_kernels_in_another_order_are_not_the_same(
     usual, swapped = [("step", "q", "x"), ("step", "q", "y")], [("step", "q", "y"), ("step", "q", "x")]
     both = table([*usual, *usual, *swapped], iteration=[0, 0, 1, 1, 2, 2])
     (chosen,) = select([both])
-    assert [part.kernels.tolist() for part in chosen.parts] == [[2, 3], [4, 5]]
+    assert [part.kernels.tolist() for part in chosen.excerpts] == [[2, 3], [4, 5]]
 
 
 def test_a_grid_that_grows_with_the_cache_is_no_other_kind():
@@ -67,7 +67,7 @@ def test_a_grid_that_grows_with_the_cache_is_no_other_kind():
     grid = growing.grid.copy()
     grid[:, 0] = [1, 2, 3]
     (chosen,) = select([replace(growing, grid=grid)])
-    assert [part.kernels.tolist() for part in chosen.parts] == [[2]]
+    assert [part.kernels.tolist() for part in chosen.excerpts] == [[2]]
 
 
 def test_of_a_phase_that_never_settles_the_latest_kinds_are_compared_and_the_rest_is_counted():
@@ -82,7 +82,7 @@ def test_kernels_outside_every_range_come_last_and_by_role():
         [("prefill", "q", "z"), (None, "", "add_kernel"), (None, "", GEMM), (None, "", "add_kernel"), (None, "", GEMM)]
     )
     (chosen,) = select([loose])
-    assert [(part.phase, part.module, part.kernels.tolist()) for part in chosen.parts] == [
+    assert [(part.phase, part.module, part.kernels.tolist()) for part in chosen.excerpts] == [
         ("prefill", None, [0]),
         (None, "gemm", [2, 4]),
         (None, "other", [1, 3]),
@@ -112,7 +112,7 @@ def test_without_any_range_nothing_is_set_up():
 def test_the_list_of_kernels_outside_is_bounded_and_what_it_leaves_out_weighs():
     loose = table([("prefill", "q", "z"), *[(None, "", GEMM)] * 700])
     (chosen,) = select([loose])
-    assert [len(part.kernels) for part in chosen.parts] == [1, 500]
+    assert [len(part.kernels) for part in chosen.excerpts] == [1, 500]
     (left,) = chosen.not_compared
     assert (left.why, left.kernels, left.weighs) == (LeftOut.OUTSIDE, 200, True)
 
@@ -139,13 +139,13 @@ def test_the_result_does_not_grow_with_equal_steps():
 def test_steps_may_count_up_in_any_form(text):
     many = table([(text.format(number), "q", "x") for number in range(20)])
     (chosen,) = select([many])
-    assert [part.phase for part in chosen.parts] == [f"{text[:-3]}[0–19]"]
+    assert [part.phase for part in chosen.excerpts] == [f"{text[:-3]}[0–19]"]
 
 
 @pytest.mark.parametrize("text", ["layer {}", "blocks_{}", "model.layers.{}", "conv{}"])
 def test_layers_and_what_numbers_name_are_no_steps(text):
     many = table([(text.format(number), "", "x") for number in range(20)])
-    assert len(select([many])[0].parts) == 20
+    assert len(select([many])[0].excerpts) == 20
 
 
 def test_a_step_that_differs_is_a_phase_of_its_own():
@@ -178,15 +178,15 @@ def test_many_phases_that_ran_several_times_are_told_in_short():
 
 
 def test_a_handful_of_steps_and_those_that_evidence_may_speak_of_keep_a_phase_each():
-    assert len(select([table(steps(4))])[0].parts) == 4
-    assert len(select([table(steps(20), manifest={"file": "made.sqlite"})])[0].parts) == 20
-    assert len(select([table(steps(40), manifest={"file": "made.sqlite"})])[0].parts) == 1
+    assert len(select([table(steps(4))])[0].excerpts) == 4
+    assert len(select([table(steps(20), manifest={"file": "made.sqlite"})])[0].excerpts) == 20
+    assert len(select([table(steps(40), manifest={"file": "made.sqlite"})])[0].excerpts) == 1
 
 
 def test_one_step_of_many_can_be_asked_for():
     many = table(steps(9))
     (chosen,) = select([many], ["decode[7]"])
-    assert [part.phase for part in chosen.parts] == ["decode[7]"]
+    assert [part.phase for part in chosen.excerpts] == ["decode[7]"]
     assert [(left.why, left.executions, left.weighs) for left in chosen.not_compared] == [
         (LeftOut.NOT_ASKED_FOR, 8, False)
     ]
@@ -248,10 +248,10 @@ def test_an_execution_for_which_cublaslt_logged_something_else_is_counted():
 
 def test_too_many_kernels_in_no_module_are_listed_by_role_within_bounds():
     few = table([("serve", "", GEMM), ("serve", "", "add"), ("serve", "q", GEMM)])
-    assert [part.module for part in select([few])[0].parts] == [None]
+    assert [part.module for part in select([few])[0].excerpts] == [None]
     many = table([("serve", "q", GEMM), *[("serve", "", GEMM), ("serve", "", "add")] * 600])
     for chosen in select([many, few]):
-        assert [(part.phase, part.module) for part in chosen.parts] == [
+        assert [(part.phase, part.module) for part in chosen.excerpts] == [
             ("serve", None),
             ("serve", "gemm"),
             ("serve", "other"),

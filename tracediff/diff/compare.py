@@ -58,14 +58,14 @@ def kernels_by_range(
     spellings = [(spelled or {}).get(name) for name in table.names]
     algorithms = [parse_algorithm(text) for text in table.algorithms]
     result: KernelsByRange = {}
-    for part in selection.parts:
-        order = part.kernels[np.argsort(table.key[part.kernels], kind="stable")]
+    for excerpt in selection.excerpts:
+        order = excerpt.kernels[np.argsort(table.key[excerpt.kernels], kind="stable")]
         codes = table.key[order]
         kernels = _kernels(table, order, algorithms, spellings)
         starts = np.flatnonzero(np.r_[True, codes[1:] != codes[:-1]])
         for start, end in zip(starts, np.r_[starts[1:], len(codes)], strict=True):
-            key = replace(table.keys[codes[start]], phase=part.phase)
-            key = key if part.module is None else replace(key, module=part.module)
+            key = replace(table.keys[codes[start]], phase=excerpt.phase)
+            key = key if excerpt.module is None else replace(key, module=excerpt.module)
             result[key] = infer(kernels[start:end], table.info.sm_count)
     return result
 

@@ -15,7 +15,7 @@ from tracediff.diff.compared import Executions, LeftOut
 from tracediff.diff.executions import Executed, Numbered, executed, numbered, phases_of, repeated_steps
 from tracediff.diff.other_launches import other_launches
 from tracediff.diff.pair_kinds import pair_kinds
-from tracediff.diff.selection import MOST_UNNAMED, Collected, Part, Selection
+from tracediff.diff.selection import MOST_UNNAMED, Collected, Excerpt, Selection
 from tracediff.errors import TracediffError
 from tracediff.text import shorten
 from tracediff.trace import KernelTable
@@ -97,7 +97,7 @@ def _add_phase(
         ]
         for index, places in zip(there, places_of_kind, strict=True):
             table, kernels, each = traces[index].table, runs[index].kernels, collected[index]
-            each.add(Part(phase=phase, kernels=kernels[places[-1]]), by_role=max(unnamed) > MOST_UNNAMED)
+            each.add(Excerpt(phase=phase, kernels=kernels[places[-1]]), by_role=max(unnamed) > MOST_UNNAMED)
             if len(places) > 1:
                 durations = tuple(int(table.duration_ns[kernels[place]].sum()) for place in places)
                 each.executions.append(Executions(phase=phase, durations_ns=durations))

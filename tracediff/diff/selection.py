@@ -1,4 +1,4 @@
-"""What of a trace is compared: its parts, and what was left out."""
+"""What of a trace is compared, and what was left out."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ROLES = ("gemm", "attention", "reduction", "elementwise", "copy", "other")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class Excerpt:
     """Kernels that are compared: one execution of one phase, or those of one role outside every range.
 
     Attributes:
@@ -40,13 +40,13 @@ class Selection:
     """The kernels of one trace to compare.
 
     Attributes:
-        parts: In order of the run, kernels outside every range last.
+        excerpts: In order of the run, kernels outside every range last.
         notes: What is compared of phases that ran more than once, one sentence each.
         executions: How often each compared phase ran, where that is more than once.
         not_compared: What was left out.
     """
 
-    parts: tuple[Part, ...]
+    excerpts: tuple[Excerpt, ...]
     notes: tuple[str, ...]
     executions: tuple[Executions, ...] = ()
     not_compared: tuple[NotCompared, ...] = ()
@@ -57,7 +57,7 @@ class Collected:
     """The selection of the trace `table` while it is made."""
 
     table: KernelTable
-    parts: list[Part] = field(default_factory=list)
+    excerpts: list[Excerpt] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     executions: list[Executions] = field(default_factory=list)
     not_compared: list[NotCompared] = field(default_factory=list)
@@ -70,15 +70,15 @@ class Collected:
         """Return which kernels are directly under their phase."""
         return np.array([not key.module for key in self.table.keys], dtype=np.bool_)[self.table.key[kernels]]
 
-    def add(self, part: Part, by_role: bool) -> None:
-        """Add a part; where wanted, those of its kernels that are in no module role by role."""
+    def add(self, excerpt: Excerpt, by_role: bool) -> None:
+        """Add an excerpt; where wanted, those of its kernels that are in no module role by role."""
         if not by_role:
-            self.parts.append(part)
+            self.excerpts.append(excerpt)
             return
-        unnamed = self.unnamed(part.kernels)
+        unnamed = self.unnamed(excerpt.kernels)
         if not unnamed.all():
-            self.parts.append(replace(part, kernels=part.kernels[~unnamed]))
-        self.add_by_role(part.phase, part.kernels[unnamed])
+            self.excerpts.append(replace(excerpt, kernels=excerpt.kernels[~unnamed]))
+        self.add_by_role(excerpt.phase, excerpt.kernels[unnamed])
 
     def add_by_role(self, phase: str | None, kernels: Int64) -> None:
         """Add kernels that are in no module, role by role: bounded lists of what computes, and of the rest."""
@@ -89,7 +89,7 @@ class Collected:
         for number, role in enumerate(_ROLES):
             mine = kernels[code == number]
             if len(mine):
-                self.parts.append(Part(phase=phase, kernels=mine[:MOST_UNNAMED], module=role))
+                self.excerpts.append(Excerpt(phase=phase, kernels=mine[:MOST_UNNAMED], module=role))
             left += max(len(mine) - MOST_UNNAMED, 0)
         if left:
             self.leave_out(LeftOut.OUTSIDE, phase, 0, left)
@@ -99,7 +99,7 @@ class Collected:
         more = len(self.notes) - _MOST_NOTES
         notes = [*self.notes[:_MOST_NOTES], f"{more:,} more phases ran several times"] if more > 1 else self.notes
         return Selection(
-            parts=tuple(self.parts),
+            excerpts=tuple(self.excerpts),
             notes=tuple(notes),
             executions=tuple(self.executions),
             not_compared=tuple(self.not_compared),
