@@ -137,6 +137,13 @@ def test_probabilities_are_seen_as_such_and_their_logarithms_taken():
     assert lattice.margin == pytest.approx(math.log(0.9959388 / 0.00265192))
 
 
+def test_a_part_of_a_distribution_may_be_probabilities_and_is_asked_for():
+    lattice = analyse(readings([0.6, 0.3]))
+    assert lattice.kind == "logits"
+    assert any("--kind probabilities" in note for note in lattice.notes)
+    assert analyse(readings([0.6, 0.3]), kind="probabilities").margin == pytest.approx(math.log(2))
+
+
 def test_probabilities_printed_finely_still_tell_the_dtype():
     logits = np.array([21.5, 21.375, 20.25, 19.0, 18.625, 17.125])
     probabilities = np.exp(logits - logits.max())

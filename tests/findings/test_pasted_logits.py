@@ -235,6 +235,9 @@ def test_the_columns_of_a_table_are_named():
         ("token,logit\nx,high\ny,1\n", "'high' is no number"),
         ("[" * 100_000, "no logits or logprobs found"),
         ("(" * 10_000 + "1", "no logits or logprobs found"),
+        ("[" * 5000 + "1.5, 2.5" + "]" * 5000, "no logits or logprobs found"),
+        ('{"prompt_tokens": 5, "completion_tokens": 7}', "no logits or logprobs found"),
+        ("the margin was 0.125 at step 3", "no logits or logprobs found"),
     ],
 )
 def test_what_cannot_be_read_is_one_line(text, words):

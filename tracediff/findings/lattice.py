@@ -200,6 +200,8 @@ def _analyse(finite: list[Reading], kind: str | None, dtype: str | None, notes: 
         notes.append("few values: the dtype's own spacing may be a fraction of the common spacing")
     if kind == LOGITS and dtype is None and len(believed) > 1:
         notes.append(f"{' and '.join(believed)} both fit; name the dtype with --dtype, or paste more values")
+    if kind == LOGITS and values.min() >= 0 and values.sum() <= 1.01:
+        notes.append("all values lie between 0 and 1: where they are probabilities, say --kind probabilities")
     if kind == LOGITS and values[0] <= 0:
         notes.append("no value is positive: logprobs of several steps look so too, and their gaps mean nothing")
     if len(set(values.tolist())) < len(values):

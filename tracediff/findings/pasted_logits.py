@@ -86,7 +86,10 @@ def read_steps(text: str) -> tuple[PastedStep, ...]:
         raise TracediffError("the input is empty", f"what is read: {'; '.join(FORMS)}")
     walk = _Walk()
     for form in (_streamed, _json, _json_lines, _piped, _bracketed, _log_lines, _lines_with_objects, _columns):
-        steps = form(plain, walk)
+        try:
+            steps = [step for step in form(plain, walk) if len(step.readings) > 1]
+        except RecursionError:
+            continue
         if steps:
             return tuple(steps)
     raise _refusal(walk)
@@ -419,7 +422,8 @@ def _one_step(node: Any, kind: str | None) -> tuple[Reading, ...] | None:
             return None
         readings = _tuples(items) or [_reading(item, str(place)) for place, item in enumerate(items)]
     elif isinstance(node, dict):
-        if _API_FIELDS & node.keys() or (_is_token(node) and kind is None):
+        counts = all(key.lower().endswith("tokens") for key in node)
+        if counts or _API_FIELDS & node.keys() or (_is_token(node) and kind is None):
             return None
         readings = [_reading(item, key) for key, item in node.items()]
     else:
