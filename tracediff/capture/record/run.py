@@ -26,7 +26,7 @@ from tracediff.temporary import temporary_folder
 SCHEMA = 1
 #: Further variables that change which kernels a server runs; named in the manifest where set.
 _SERVER_SETTINGS = ("VLLM_BATCH_INVARIANT", "VLLM_ATTENTION_BACKEND", "TORCH_COMPILE_DISABLE", "TORCHDYNAMO_DISABLE")
-_BATCH_SHAPES = 2
+_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,17 +66,17 @@ class RecordResult:
         lines, following = [], []
         for trace in self.traces:
             holds = trace.holds
-            steps = ", ".join(f"{count} × {shape}" for shape, count in list(holds.steps.items())[:5])
-            more = ", …" if len(holds.steps) > 5 else ""
+            steps = ", ".join(f"{shape} ({count} ×)" for shape, count in list(holds.steps.items())[:_SHOWN])
+            more = ", …" if len(holds.steps) > _SHOWN else ""
             lines.append(
                 f"{trace.path}  {holds.kernels} kernels, {holds.ranges} ranges"
                 + (f", steps: {steps}{more}" if steps else "")
             )
             path = shlex.quote(str(trace.path))
             following.append(f"tracediff show {path}")
-            shapes = [shape for shape in holds.steps if "x" in shape]
-            if len(shapes) >= _BATCH_SHAPES:
-                following.append(f"tracediff diff {path} --between {shapes[1]} {shapes[0]}")
+            shapes = sorted(list(holds.steps)[:2], key=lambda shape: [int(size) for size in shape.split("x")])
+            if len(shapes) == 2:
+                following.append(f"tracediff diff {path} --between {shapes[0]} {shapes[1]}")
         lines.append(str(self.folder / FILE_NAME))
         return [*lines, "next:", *(f"  {line}" for line in following)]
 
