@@ -98,6 +98,20 @@ def test_a_replayed_kernel_has_the_shape_that_was_captured(export, tmp_path):
     assert shapes(read(export, tmp_path))[-2:] == ["1x1", "8x1"]
 
 
+def test_every_replay_outside_all_ranges_is_an_execution_of_what_was_captured(export, tmp_path):
+    step(export, 100, 1, 1)
+    export.range("Net", 200, 250, domainId=OWN, int64Value=(1 << 32) + 1)
+    export.range("layers.0", 210, 240, domainId=OWN)
+    node = {"start": 220, "end": 221, "eventClass": 1, "globalTid": THREAD, "nameId": 1, "graphNodeId": 71}
+    export.add("CUDA_GRAPH_NODE_EVENTS", **node)
+    for correlation, launch in ((50, 500), (51, 600)):
+        export.call(correlation, launch).kernel("replayed", correlation, None, start=launch + 5, graphNodeId=71)
+    table = read(export, tmp_path)
+    replays = [table.names[code] == "replayed" for code in table.name.tolist()]
+    assert table.iteration[replays].tolist() == [1, 2]
+    assert {table.keys[code].module for code in table.key[replays].tolist()} == {"layers.0"}
+
+
 def test_two_shapes_of_a_trace_are_two_tables(export, tmp_path):
     for start, batch in ((100, 1), (200, 8), (300, 1)):
         step(export, start, batch, 1)
@@ -148,6 +162,21 @@ def test_the_log_of_a_step_says_nothing_of_another_shape_or_another_kernel(expor
     step(export, 200, 8, 1)
     step(export, 300, 1, 1, kernel="nvjet_sm90_hsh_64x8_64x16_4x1_v_bz_TNT")
     assert algorithms(read(export, tmp_path))[2:] == [None] * 4
+
+
+def test_the_log_of_a_capture_holds_for_every_replay(export, tmp_path):
+    export.range("layers.0", 100, 200, domainId=OWN)
+    for place, (split_k, node) in enumerate(((3, 71), (2, 72))):
+        moment = 110 + 20 * place
+        text = LOG.format(split_k)
+        export.add("NVTX_EVENTS", start=moment, eventType=34, text=text, globalTid=THREAD, domainId=OWN)
+        made = {"start": moment + 5, "end": moment + 6, "eventClass": 1, "globalTid": THREAD, "nameId": 1}
+        export.add("CUDA_GRAPH_NODE_EVENTS", **made, graphNodeId=node)
+    for correlation, launch in ((50, 500), (51, 600)):
+        export.call(correlation, launch)
+        export.kernel(GEMM, correlation, None, start=launch + 5, graphNodeId=71)
+        export.kernel(GEMM, correlation, None, start=launch + 7, graphNodeId=72)
+    assert algorithms(read(export, tmp_path)) == [LOG.format(3), LOG.format(2)] * 2
 
 
 def test_where_the_log_of_equal_launches_differs_none_is_shared(export, tmp_path):

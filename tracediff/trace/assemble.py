@@ -16,7 +16,7 @@ from tracediff.trace.attribution import Attribution, attribute
 from tracediff.trace.columns import LONGEST_TIME_NS, NULL, Codes, Texts, count_codes, distinct_of
 from tracediff.trace.graphs import Capture
 from tracediff.trace.naming import Naming, name_ranges, number_by_place
-from tracediff.trace.nvtx import Events, Ranges, find_marks, find_ranges, named, range_texts
+from tracediff.trace.nvtx import Events, Marks, Ranges, find_marks, find_ranges, named, range_texts
 from tracediff.trace.ranges import NONE
 from tracediff.trace.steps import shapes_of_steps, shared_by_steps_of_a_shape
 from tracediff.trace.table import Coverage, Int32, Int64, KernelTable, RangeKey, TraceInfo
@@ -94,6 +94,9 @@ def assemble(
         mark_thread = np.array([codes.get(tid, -2) for tid in marks.thread.tolist()], dtype=np.int32)
         around = ranges.innermost(mark_thread, kernels.threads, marks.time)
         given = _give_marks((mark_thread, marks.time, around), (thread, launch_ns, innermost), is_gemm[columns["name"]])
+        if len(capture.kernel):
+            kernel = capture.kernel if order is None else np.argsort(order)[capture.kernel]
+            given = np.maximum(given, _marks_at_capture(marks, ranges, capture, kernel, is_gemm[columns["name"]]))
         distinct, lines = Codes(), Texts()
         has = np.flatnonzero(given >= 0)
         code = distinct.of(marks.text[given[has]].astype(np.int64))
@@ -199,6 +202,34 @@ def _give_marks(
         launched, mark = launched[first_after], mine[last[first_after]]
         same = around[mark] == innermost[launched]
         result[launched[same]] = mark[same]
+    return result
+
+
+def _marks_at_capture(
+    marks: Marks, ranges: Ranges, capture: Capture, kernel: Int64, is_gemm: npt.NDArray[np.bool_]
+) -> Int64:
+    """Give the marks left while graphs were captured to the GEMMs that were captured, in every replay of them.
+
+    Args:
+        marks: The log's.
+        ranges: The trace's.
+        capture: Where the kernels of graphs were captured.
+        kernel: Place of each of these kernels in the order of launch.
+        is_gemm: Whether each kernel of the trace multiplies matrices.
+
+    Returns:
+        The index of each kernel's mark, -1 for none.
+    """
+    codes = Codes()
+    thread, mark_thread = codes.of(capture.thread), codes.of(marks.thread)
+    # Kernels that were captured on one thread at one moment are replays of one node.
+    _, first, node = np.unique(np.stack([thread, capture.moment]), axis=1, return_index=True, return_inverse=True)
+    around = ranges.innermost(mark_thread, codes.values, marks.time)
+    inside = ranges.innermost(thread[first], codes.values, capture.moment[first])
+    nodes = (thread[first], capture.moment[first], inside)
+    given = _give_marks((mark_thread, marks.time, around), nodes, is_gemm[kernel[first]])
+    result = np.full(len(is_gemm), -1, dtype=np.int64)
+    result[kernel] = given[node.reshape(-1)]
     return result
 
 

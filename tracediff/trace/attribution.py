@@ -93,9 +93,17 @@ def attribute(
         if len(shape):
             captured = shape_of_range[inside]
             shape[in_graph] = np.where(captured == NULL, shape_of_range[around[in_graph]], captured)
+    executed = around
+    if len(in_graph):
+        executed = around.copy()
+        executed[in_graph[replayed == NONE]] = NONE
     launches = np.zeros(len(itself), dtype=np.bool_)
-    launches[ranges.phase[around[around != NONE]]] = True
-    iteration = np.append(occurrences(ranges.phase, ranges.name, ranges.start, launches), NONE).astype(np.int32)[around]
+    launches[ranges.phase[executed[executed != NONE]]] = True
+    counted = np.append(occurrences(ranges.phase, ranges.name, ranges.start, launches), NONE).astype(np.int32)
+    iteration = counted[executed]
+    if len(in_graph):
+        by_itself = in_graph[replayed == NONE]
+        _count_replays(iteration, by_itself, np.append(phase_text, NONE)[around], launch)
     keys = tuple(
         key_of(None, None)
         if code == outside
@@ -174,3 +182,20 @@ def _shapes(ranges: Ranges) -> Int64:
     np.add.at(took, text, ranges.end[steps] - ranges.start[steps])
     shape = np.where(ranges.text == took.argmax(), ranges.shape, NULL)
     return np.append(shape[ranges.phase], NULL)
+
+
+def _count_replays(iteration: Int32, replayed: Int64, phase: Int64, launch: Int64) -> None:
+    """Make every replay outside all ranges an execution of its own of the phase that was captured.
+
+    Args:
+        iteration: Of every kernel; changed in place.
+        replayed: Indices of the kernels that such replays ran.
+        phase: Of every kernel, -1 for none.
+        launch: Of every kernel; one for all kernels of a replay.
+    """
+    others = np.ones(len(iteration), dtype=np.bool_)
+    others[replayed] = False
+    for each in np.unique(phase[replayed]).tolist():
+        mine = replayed[phase[replayed] == each]
+        first = int(iteration[others & (phase == each)].max(initial=-1)) + 1
+        iteration[mine] = first + np.unique(launch[mine], return_inverse=True)[1]

@@ -92,18 +92,24 @@ class TorchNvtx:
 
 
 class LogOfFirstSteps:
-    """cuBLASLt's log, on in the first steps of each shape: it is slow, and what it says of a shape stays the same."""
+    """cuBLASLt's log, on in the first steps of each shape: it is slow, and what it says of a shape stays the same.
 
-    def __init__(self, log: AlgorithmLog) -> None:
+    Args:
+        log: The log, switched on.
+        is_capturing: Whether a CUDA graph is being captured now.
+    """
+
+    def __init__(self, log: AlgorithmLog, is_capturing: Callable[[], bool]) -> None:
         self._log = log
+        self._is_capturing = is_capturing
         self._steps: Counter[tuple[str, int | None]] = Counter()
         self._is_on = True
 
     def before_step(self, root: str, shape: int | None) -> None:
         """Switch the log on or off for a step."""
         self._steps[root, shape] += 1
-        # Steps of unknown shape may be of any.
-        wanted = shape is None or self._steps[root, shape] <= _LOGGED_STEPS
+        # Steps of unknown shape may be of any; what is captured into a graph is called once and replayed often.
+        wanted = shape is None or self._steps[root, shape] <= _LOGGED_STEPS or self._is_capturing()
         if wanted != self._is_on:
             self._is_on = wanted
             (self._log.resume if wanted else self._log.pause)()
@@ -129,7 +135,8 @@ def install(settings: Mapping[str, Any]) -> None:
         if settings["ranges"] == "modules":
             from tracediff.capture.record.module_ranges import follow_modules  # noqa: PLC0415 -- imports torch
 
-            follow_modules(nvtx, LogOfFirstSteps(log).before_step if log_state == "on" else _do_nothing)
+            first_steps = LogOfFirstSteps(log, lambda: _is_capturing(torch))
+            follow_modules(nvtx, first_steps.before_step if log_state == "on" else _do_nothing)
         _mark_profiler_calls(torch, nvtx.mark)
         _let_forked_children_end_slowly(nvtx.mark)
     _report(settings["reports"], nvtx, log_state)
@@ -137,6 +144,11 @@ def install(settings: Mapping[str, Any]) -> None:
 
 # Callbacks are C's to call for as long as the process lives.
 _logs: list[AlgorithmLog] = []
+
+
+def _is_capturing(torch: Any) -> bool:
+    """Return whether a CUDA graph is being captured; asking before CUDA is initialised would initialise it."""
+    return bool(torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing())
 
 
 def _do_nothing(_root: str, _shape: int | None) -> None:
