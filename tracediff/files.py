@@ -1,4 +1,4 @@
-"""Write files: never over another one unasked, never half a file, and only ever in place of a regular file."""
+"""Write files: never overwrite unasked, never leave half a file, never replace anything but a regular file."""
 
 import contextlib
 import fcntl
@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from tracediff.errors import TracediffError
 
-#: A file in the making. Its writer holds a lock on it, so that one left behind by a killed writer can be told apart.
+#: A file in the making. Its writer holds a lock on it, so that one left behind by a killed writer can be recognised.
 _PREFIX, _SUFFIX = ".tracediff-", ".tmp"
 _STDOUT, _STDERR = 1, 2
 _STREAMS = {"-": _STDOUT, "/dev/stdout": _STDOUT, "/dev/stderr": _STDERR}

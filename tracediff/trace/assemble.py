@@ -141,7 +141,7 @@ def _why_outside(
 def _attribution_notes(found: Attribution) -> list[str]:
     notes = []
     if found.captured:
-        notes.append(f"{found.captured:,} kernels of replayed CUDA graphs stand in the modules that were captured")
+        notes.append(f"{found.captured:,} kernels of replayed CUDA graphs were given to the modules of their capture")
     if found.from_other_threads:
         notes.append(f"{found.from_other_threads:,} kernels were given to ranges that were open on another thread")
     return notes
@@ -150,7 +150,7 @@ def _attribution_notes(found: Attribution) -> list[str]:
 def _launch_order(launch_ns: Int64, capture: Capture, start: Int64) -> Int64 | None:
     """Return the order of launch, None where the rows have it already.
 
-    Kernels of one graph have one launch; they stand in the order of capture, whatever order they ran in.
+    All kernels of a graph share one launch; they are put in the order of capture, whatever order they ran in.
     """
     steps = np.diff(launch_ns)
     ties = np.flatnonzero(steps == 0)

@@ -1,4 +1,4 @@
-"""Columns of a trace as numpy arrays, whatever file they come from: no Python object outlives its row."""
+"""Columns of a trace as numpy arrays, whatever kind of file they come from: never one Python object per row."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Rows:
         rowid: Of each row; zeros where the file has none.
         integers: Column → values, `NULL` where the row holds no integer.
         text: The column of text that was asked for, None where none was.
-        apart: Positions of rows that a page does not hold whole; their values are to be asked of SQLite.
-        share: How much of the table has been read with these rows; a half where nobody knows.
+        apart: Positions of rows that continue on other pages; SQLite is asked for their values.
+        share: How much of the table has been read including these rows; 0.5 if unknown.
     """
 
     rowid: Int64
@@ -103,7 +103,7 @@ def distinct_of(values: Int64) -> Int64:
 
 
 def distinct_and_places(values: Int64) -> tuple[Int64, Int64]:
-    """Return the distinct values in order, and the place of each value among them; quick where most follow in order."""
+    """Return the distinct values in order, and where each value is among them; fast if most are in order."""
     order = np.argsort(values, kind="stable")
     ordered = values[order]
     new = np.append(True, ordered[1:] != ordered[:-1])[: len(values)]
@@ -128,8 +128,8 @@ def count_up_to(ascending: Int64, moment: Int64) -> Int64:
 
 
 class Growing:
-    """Columns that grow chunk by chunk. Room for the rest is set aside as the first chunks foretell it: a table is held
-    once, not a second time while its chunks are joined. A column of one value takes no room.
+    """Columns that grow chunk by chunk. Room for the rest is reserved from what the first chunks took: a table is never
+    held twice while its chunks are joined. A column with a single value takes no memory.
     """
 
     def __init__(self) -> None:
@@ -174,7 +174,7 @@ class Growing:
 
 
 class Codes:
-    """Numbers small integers stand for: 0, 1, … in order of first appearance."""
+    """Small integers in place of values: 0, 1, … in order of first appearance."""
 
     def __init__(self) -> None:
         self._codes: dict[int, int] = {}

@@ -1,4 +1,4 @@
-"""The first bytes of a file, which tell its kind; or in one line why it cannot be read."""
+"""The first bytes of a file, which tell what kind it is, or one line that says why it cannot be read."""
 
 import stat
 from pathlib import Path
@@ -16,7 +16,7 @@ def read_head(path: Path) -> bytes:
     """Return the first bytes of a regular file.
 
     Raises:
-        TracediffError: The file is missing, empty, no regular file or not readable.
+        TracediffError: The file is missing, empty, not a regular file, or not readable.
     """
     try:
         mode = path.stat().st_mode
@@ -29,7 +29,7 @@ def read_head(path: Path) -> bytes:
     except FileNotFoundError:
         raise TracediffError(f"{path}: no such file", "check the path") from None
     except PermissionError:
-        raise TracediffError(f"{path}: permission denied", "make it readable for you") from None
+        raise TracediffError(f"{path}: permission denied", "check its permissions") from None
     except OSError as error:
         raise TracediffError(f"{path} cannot be read", error.strerror or str(error)) from error
     if not head:

@@ -1,4 +1,4 @@
-"""The state of a file, before and after it is read: a trace that changed in between is two traces mixed."""
+"""The state of a file before and after it is read: what is read of a file that changes may be two traces mixed."""
 
 import time
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ _TICK_NS = 20_000_000
 def unchanged(path: Path) -> Iterator[None]:
     """Raise TracediffError where a file, or a file in a folder, is replaced or written while the block runs.
 
-    A file that was written this very moment is given time first, so that a second write would show.
+    If the file was written a moment ago, this waits first, so that another write would change its time stamp.
     """
     before = _settled(path)
     try:

@@ -72,7 +72,7 @@ class Event(msgspec.Struct, gc=False):
 
 
 class _Kind(msgspec.Struct):
-    """What tells whether an event is wanted at all."""
+    """The fields that decide whether an event is wanted."""
 
     ph: object = None
     cat: object = None
@@ -113,7 +113,7 @@ class ChromeTrace(Generic[E]):
         return not self._at_end
 
     def _read_head(self) -> dict[str, Any]:
-        """Return the members before the events, and stand before the first event."""
+        """Return the members before the events, and leave the first event next in the buffer."""
         while not self._buffer.lstrip(_SPACE) and self._more():
             self._buffer = self._buffer.removeprefix(BOM)
         begin = self._buffer.lstrip(_SPACE)
@@ -139,7 +139,7 @@ class ChromeTrace(Generic[E]):
         raise not_a_chrome_trace(self._path, self._buffer)
 
     def batches(self, wanted: Callable[[object, object], bool]) -> Iterator[list[E]]:
-        """Yield the events in the order of the file, those that are not wanted and well-formed among them.
+        """Yield the events in the order of the file, including those that nobody wants.
 
         Args:
             wanted: Whether an event of this phase and category is: if it is malformed, that is counted.
@@ -165,7 +165,7 @@ class ChromeTrace(Generic[E]):
             size = max(_CHUNK, len(self._buffer))
 
     def _cut(self) -> int:
-        """Return behind which byte of the buffer an event probably ends, 0 for none."""
+        """Return where in the buffer an event probably ends, 0 if nowhere."""
         at = len(self._buffer)
         for _ in range(_MOST_TRIES):
             at = self._buffer.rfind(b"{", 0, at)
@@ -270,7 +270,7 @@ def open_events(path: Path, event: type[E]) -> Iterator[ChromeTrace[E]]:
 
 
 class _Bounded:
-    """A compressed file that is refused once it unpacks to far more than traces do."""
+    """A compressed file that is refused once it has unpacked to far more than any trace does."""
 
     def __init__(self, path: Path, unpacked: gzip.GzipFile) -> None:
         self._path = path
@@ -290,7 +290,7 @@ class _Bounded:
 
 
 def _parsed(text: bytes) -> Any:
-    """Return what JSON says that only Python takes (NaN, lone surrogates, bytes that are no text); None for no JSON."""
+    """Parse JSON leniently (NaN, lone surrogates, bytes that are not text); None if even that fails."""
     try:
         return _clean(json.loads(text.decode("utf-8", errors="replace")))
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""How much of a compressed or crafted file is taken in before it is refused; each limit is the user's to raise."""
+"""Limits on what a compressed or crafted file may expand to; the user can raise each of them."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""`manifest.json` beside a trace, as tracediff's captures write it: what of it a reader of traces uses."""
+"""`manifest.json` beside a trace, as tracediff's captures write it: the parts that reading a trace uses."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def read_manifest(trace: Path) -> tuple[Manifest | None, dict[str, Any], str | N
     """Read the manifest beside a trace.
 
     Returns:
-        The manifest, and the whole entry of this trace as it is written there; None and an empty entry where there is
-        none that can be used; and why it cannot.
+        The manifest, this trace's entry in it as written, and why the manifest cannot be used. Without a usable
+        manifest the first is None and the second empty; the last is None if nothing is wrong.
     """
     path = trace.absolute().parent / MANIFEST
     try:

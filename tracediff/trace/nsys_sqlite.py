@@ -53,7 +53,7 @@ def read_nsys_sqlite(path: Path, naming: Naming) -> KernelTable:
     """Read the kernel table of an nsys SQLite export.
 
     Raises:
-        TracediffError: The file is missing, damaged, no nsys export, or lacks kernels, launch calls or strings.
+        TracediffError: The file is missing, damaged, not an nsys export, or lacks kernels, launch calls or strings.
     """
     connection = open_export(path)
     try:

@@ -1,4 +1,4 @@
-"""Open an nsys SQLite export read-only, or say in one line why it is none."""
+"""Open an nsys SQLite export read-only, or say in one line why it cannot be read."""
 
 import sqlite3
 import time
@@ -10,7 +10,7 @@ from tracediff.trace.foreign import EXPORT_AGAIN, not_a_trace
 
 _SQLITE_MAGIC = b"SQLite format 3\x00"
 
-#: What sqlite3 raises for a damaged file. It cannot decode a message in which SQLite quotes a damaged schema.
+#: What sqlite3 raises for a damaged file. sqlite3 fails to decode a message that quotes a damaged schema.
 SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
 
 #: A longer text or blob is refused by SQLite: no name is, and a generated column may make one out of nothing.
@@ -23,7 +23,7 @@ _WAL_HEADER_BYTES = 32
 
 
 def open_export(path: Path) -> sqlite3.Connection:
-    """Open the SQLite file `path`, unchanging and unchanged.
+    """Open an SQLite file without changing it, or creating anything beside it.
 
     `immutable=1` keeps SQLite from making a journal beside the file or asking for locks, but also from looking at a
     journal or a write-ahead log that is there: a file with either is refused. sqlite3's own `connect(path)` would
@@ -51,14 +51,14 @@ def open_export(path: Path) -> sqlite3.Connection:
 
 
 def damaged(path: Path, error: Exception) -> TracediffError:
-    """Say in one line what sqlite3 met in `path`."""
+    """Return the error that tells the user what sqlite3 reported."""
     if isinstance(error, UnicodeDecodeError):
         return TracediffError(f"{path} is damaged or cut short", EXPORT_AGAIN)
     name = getattr(error, "sqlite_errorname", None)
     if name == "SQLITE_NOTADB":
         return TracediffError(f"{path} is not an SQLite database", EXPORT_AGAIN)
     if name == "SQLITE_INTERRUPT":
-        return TracediffError(f"{path} makes SQLite work for longer than its size explains", EXPORT_AGAIN)
+        return TracediffError(f"{path} keeps SQLite busy for longer than its size explains", EXPORT_AGAIN)
     if name == "SQLITE_TOOBIG":
         return TracediffError(f"{path} holds a text longer than {_LONGEST_TEXT >> 20} MB", EXPORT_AGAIN)
     reason = " ".join(str(error).split())

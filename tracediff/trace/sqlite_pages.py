@@ -57,7 +57,7 @@ _HIGHEST_KEY = np.iinfo(np.int64).max
 
 
 class UnusualPageError(Exception):
-    """A page holds what this reader leaves to SQLite."""
+    """A page holds something that this reader leaves to SQLite."""
 
 
 class DamagedPageError(UnusualPageError):
@@ -260,7 +260,7 @@ class PageFile:
 
 
 def _ahead(decode: Callable[[slice], Rows], parts: list[slice]) -> Iterator[Rows]:
-    """Decode parts in order, a few ahead of the reader: numpy lets threads run side by side."""
+    """Decode parts in order, a few ahead of the consumer: numpy releases the interpreter's lock."""
     from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 -- small traces are one part
 
     with ThreadPoolExecutor(_THREADS) as pool:

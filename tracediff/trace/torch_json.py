@@ -34,7 +34,7 @@ from tracediff.trace.torch_modules import PREFIX, module_paths
 
 
 class _Kind(Enum):
-    """What an event is to a kernel table."""
+    """How an event is used."""
 
     KERNEL = auto()
     CALL = auto()
@@ -99,7 +99,7 @@ class _Collector:
         self._computes: dict[str, bool] = {}
 
     def add(self, batch: list[Event]) -> None:
-        """Take in some events."""
+        """Add a batch of events."""
         by_kind: dict[_Kind, list[Event]] = {kind: [] for kind in _Kind}
         for event in batch:
             if event.ph == "X":
@@ -230,7 +230,7 @@ def _nothing_to_read(path: Path, begin: bytes, notes: list[str]) -> TracediffErr
 
 
 class _Threads:
-    """Threads as numbers that are below any process's: one trace holds one process."""
+    """Numbers for threads, small enough to lie below nsys's process ids: a trace holds one process."""
 
     def __init__(self) -> None:
         self._codes: dict[tuple[object, object], int] = {}
@@ -330,7 +330,7 @@ class _Head(msgspec.Struct):
 
 
 def _info(path: Path, members: dict[str, Any]) -> tuple[TraceInfo, str]:
-    """Return where the trace comes from, and what is wrong with its description if that cannot be used."""
+    """Return where the trace comes from, and what is wrong if its own description cannot be used."""
     complaint = ""
     try:
         head = msgspec.convert(members, _Head)
