@@ -35,11 +35,12 @@ def comparability_warnings(a: KernelTable, b: KernelTable) -> tuple[str, ...]:
     for label, table in (("a", a), ("b", b)):
         coverage = table.coverage
         if coverage.in_module + coverage.in_phase_only == 0:
+            a_range = "a record_function block" if table.info.profiler == "torch" else "an NVTX range"
             warnings.append(
-                f"No kernel of {label} was launched inside an NVTX range: there are no phases and modules to compare."
+                f"No kernel of {label} was launched inside {a_range}: there are no phases and modules to compare."
             )
     if not {(key.phase, key.module) for key in a.keys} & {(key.phase, key.module) for key in b.keys}:
-        warnings.append("The traces have no phase and module in common, so nothing stands for anything.")
+        warnings.append("The traces have no phase and module in common, so no kernel has a counterpart.")
     return tuple(warnings)
 
 
