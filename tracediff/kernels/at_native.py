@@ -4,8 +4,9 @@
     void at::native::reduce_kernel<512, 1, at::native::ReduceOp<float, at::native::MeanOps<float, …>, …>>(…)
 
 The function says the role; the functor or the host function that made it (`direct_copy_kernel_cuda`, `silu_kernel`,
-`MeanOps`) says what is computed, kept as `kind`. Source: PyTorch's ATen/native/cuda. Verified by the functions'
-names; a function in neither list has role `other`.
+`MeanOps`) says what is computed, kept as `kind`. A `multi_tensor_apply_kernel` (foreach operations, optimizers) is told
+by its functor alone. Source: PyTorch's ATen/native/cuda. Verified by the functions' names; a function in neither list
+has role `other`.
 
 Details: `vector` (elements per access of vectorized_elementwise_kernel).
 """
@@ -40,6 +41,8 @@ _REDUCTIONS = (
     "reducegrad",
     "gammabeta",
     "embedding_bag",
+    "embedding_backward",
+    "compute_grad_weight",
     "segment_reduce",
     "bincount",
     "cleanup",
@@ -60,7 +63,6 @@ _COPIES = (
 )
 _ELEMENTWISE = (
     "elementwise",
-    "multi_tensor_apply",
     "fused_dropout",
     "dropout",
     "distribution",
@@ -92,6 +94,11 @@ _WHAT = (
     "_functor",
     "FunctorOnSelf_add",
     "Functor_add",
+)
+# Functors of multi_tensor_apply_kernel (foreach operations and optimizers) that work on one element at a time.
+_FOREACH = re.compile(
+    r"(?:Unary|Binary|Ternary|Pointwise|Zero|Clamp|Maximum|Minimum|Lerp|Copy|Amp|Fused(?:Adam|Sgd|Adagrad))\w*Functor\w*"
+    r"|\w*Op(?:Scalar|List|ScalarList|Tensor|ScalarTensor)?_?Functor_?|FusedAdam\w*|FusedSgd\w*|FusedAdagrad\w*"
 )
 _WORD = re.compile(r"\w+")
 # Where to look for them: behind that come the argument types of nested lambdas.
@@ -132,6 +139,8 @@ def _role(kernel: str, what: str) -> str:
     if kernel in _COMMON:
         return "copy" if "copy" in what else "elementwise"
     function = kernel.lower()
+    if function == "multi_tensor_apply_kernel":
+        return "reduction" if "norm" in what.lower() else "elementwise" if _FOREACH.fullmatch(what) else "other"
     if "elementwise" in function and "copy" in what:
         return "copy"
     for role, words in (("reduction", _REDUCTIONS), ("copy", _COPIES), ("elementwise", _ELEMENTWISE)):
