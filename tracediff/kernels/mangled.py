@@ -324,7 +324,7 @@ class _Reader:
             return self._function()
         self.position += 1
         if letter in _QUALIFIERS:
-            return self._remember(self._type() + _QUALIFIERS[letter])
+            return self._remember(self._qualified(_QUALIFIERS[letter]))
         if letter == "A":
             size = self._number()
             if not self._take("_"):
@@ -336,6 +336,15 @@ class _Reader:
             return self._remember(self._source_name())
         self.position -= 1
         raise _StopError
+
+    def _qualified(self, qualifier: str) -> str:
+        """Read a pointer to, reference to or qualified form of a type; that of a function stands inside it."""
+        of_function = self._look() == "F"
+        found = self._type()
+        if not of_function:
+            return found + qualifier
+        result, _, parameters = found.partition(" (")
+        return f"{result} ({qualifier.strip()})({parameters}"
 
     def _special(self) -> str:
         if self._take("Dp"):
@@ -355,7 +364,8 @@ class _Reader:
             parts.append(self._type())
         if not parts:
             raise _StopError
-        return self._remember(f"{parts[0]} ({', '.join(parts[1:])})")
+        parameters = [] if parts[1:] == ["void"] else parts[1:]
+        return self._remember(f"{parts[0]} ({', '.join(parameters)})")
 
     def _remember(self, text: str) -> str:
         self.known.append(self._built(text))
