@@ -36,7 +36,10 @@ def diff_tables(a: KernelTable, b: KernelTable, phases: Collection[str] = ()) ->
     b = pair_names(a, b)
     selected_a, selected_b = select([a, b], phases)
     kernels_a, kernels_b = kernels_by_range(a, selected_a), kernels_by_range(b, selected_b, same_kernels(a, b))
-    rows = tuple(_row(key, kernels_a.get(key, ()), kernels_b.get(key, ())) for key in _run_order(kernels_a, kernels_b))
+    dtypes = a.info.dtype, b.info.dtype
+    rows = tuple(
+        _row(key, kernels_a.get(key, ()), kernels_b.get(key, ()), dtypes) for key in _run_order(kernels_a, kernels_b)
+    )
     return TraceDiff(
         a=side_of(a, selected_a, kernels_a),
         b=side_of(b, selected_b, kernels_b),
@@ -130,8 +133,8 @@ def _run_order(a: KernelsByRange, b: KernelsByRange) -> list[RangeKey]:
     return result
 
 
-def _row(key: RangeKey, a: tuple[Kernel, ...], b: tuple[Kernel, ...]) -> Row:
-    pairs, verdict, reason = judge_row(align(a, b))
+def _row(key: RangeKey, a: tuple[Kernel, ...], b: tuple[Kernel, ...], dtypes: tuple[str | None, str | None]) -> Row:
+    pairs, verdict, reason = judge_row(align(a, b), dtypes)
     return Row(
         phase=key.phase,
         layer=key.layer,

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from tracediff.diff.result import SEVERITY, Kernel, Pair, Verdict
 from tracediff.diff.rules import decide
+from tracediff.diff.rules.facts import change, differ
 from tracediff.diff.rules.reduction import seldom_shows
 
 # Where several pairs are equally bad, the one that says most about bits gives the row's reason.
@@ -18,13 +19,16 @@ SELDOM_SHOWS = " (seldom shows in 16 bits)"
 Aligned = tuple[Kernel | None, Kernel | None]
 
 
-def judge_row(pairs: Sequence[Aligned]) -> tuple[tuple[Pair, ...], Verdict, str]:
+def judge_row(
+    pairs: Sequence[Aligned], dtypes: tuple[str | None, str | None] = (None, None)
+) -> tuple[tuple[Pair, ...], Verdict, str]:
     """Judge the aligned kernels of one (phase, module).
 
     A kernel that only adds the parts of a split-K GEMM is judged with that GEMM.
 
     Args:
         pairs: Every kernel of both sides once, aligned, in launch order; one side may be None, not both.
+        dtypes: Element types that the traces state for themselves. Where they differ, no kernel promises equal bits.
 
     Returns:
         The judged pairs, the worst verdict among them, and the reason of the pair that decides.
@@ -51,7 +55,7 @@ def judge_row(pairs: Sequence[Aligned]) -> tuple[tuple[Pair, ...], Verdict, str]
         if not any(there):
             # Whatever ran, nothing is known of what the other trace did in its place.
             return tuple(judged), Verdict.UNKNOWN, f"only in {'b' if side == 'a' else 'a'}"
-    judged = _with_what_shows(judged)
+    judged = _across_types(_with_what_shows(judged), *dtypes)
     worst = min(judged, key=lambda pair: (-SEVERITY[pair.verdict], _telling(pair)))
     return tuple(judged), worst.verdict, worst.reason
 
@@ -64,6 +68,17 @@ def _with_what_shows(judged: list[Pair]) -> list[Pair]:
         replace(pair, reason=pair.reason + SELDOM_SHOWS)
         if pair.verdict is Verdict.ORDER_CHANGED and pair.a is not None and pair.a.parsed.role == "reduction"
         else pair
+        for pair in judged
+    ]
+
+
+def _across_types(judged: list[Pair], a: str | None, b: str | None) -> list[Pair]:
+    """Take back every promise of equal bits between traces of two element types."""
+    if not differ(a, b):
+        return judged
+    promises = (Verdict.SAME_KERNELS, Verdict.SAME_ORDER)
+    return [
+        replace(pair, verdict=Verdict.UNKNOWN, reason=change("dtype", a, b)) if pair.verdict in promises else pair
         for pair in judged
     ]
 

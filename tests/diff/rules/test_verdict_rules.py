@@ -492,3 +492,115 @@ def test_cudnn_parts_of_the_keys_make_it_unknown():
 def test_other_element_types_are_another_order():
     half, single = (nvjet(1, name=word, types=Types(a=word, output=word)) for word in ("f16", "f32"))
     assert decide(half, single) == (Verdict.ORDER_CHANGED, "type of a f16 → f32")
+
+
+def test_no_kernel_promises_equal_bits_between_traces_of_two_element_types():
+    walk, same = kernel("e", role="elementwise"), nvjet(1)
+    pairs, verdict, reason = judge_row([(walk, walk), (same, same)], ("float16", "bfloat16"))
+    assert (verdict, reason) == (Verdict.UNKNOWN, "dtype float16 → bfloat16")
+    assert {pair.verdict for pair in pairs} == {Verdict.UNKNOWN}
+    changed = judge_row([(nvjet(2), nvjet(3))], ("float16", "bfloat16"))
+    assert changed[1:] == (Verdict.ORDER_CHANGED, "split-K 2 → 3")
+    for dtypes in (("float16", "float16"), (None, "float16"), (None, None)):
+        assert judge_row([(same, same)], dtypes)[1] is Verdict.SAME_KERNELS
+
+
+def test_warps_along_k_are_another_order_however_the_name_states_them():
+    def sliced(**fields):
+        return kernel(str(fields), "cutlass2x", "gemm", split_k=1, tile=(64, 64, 32), **fields)
+
+    assert decide(sliced(warps=(2, 2, 1)), sliced(warps=(2, 1, 2))) == (Verdict.ORDER_CHANGED, "warps along k 1 → 2")
+    assert decide(sliced(warps=(2, 2, 1)), sliced(warps=(4, 1, 1)))[0] is Verdict.SAME_ORDER
+    assert decide(sliced(sliced_k=1), sliced(sliced_k=2)) == (Verdict.ORDER_CHANGED, "warps along k 1 → 2")
+    assert decide(sliced(sliced_k=2), sliced(warps=(2, 2, 1))) == (Verdict.ORDER_CHANGED, "warps along k 2 → 1")
+    # Two numbers say nothing of k.
+    assert decide(sliced(warps=(2, 2)), sliced(warps=(2, 4)))[0] is Verdict.SAME_ORDER
+
+
+def test_the_reasons_that_people_read():
+    reduce = "void at::native::reduce_kernel<512, 1, at::native::ReduceOp<float, at::native::{}> >(int)"
+    mean, most = (named(reduce.format(word), block=(32, 16, 1)) for word in ("MeanOps<float>", "MaxOps<float>"))
+    more = [replace(each, grid=(9, 1, 1)) for each in (mean, most)]
+    assert decide(mean, more[0]) == (Verdict.SAME_ORDER, "same block, rows only")
+    assert decide(most, more[1]) == (Verdict.SAME_ORDER, "maximum or minimum: nothing is rounded")
+    assert decide(mean, most) == (Verdict.UNKNOWN, "another reduction kernel")
+    softmax = "void at::native::softmax_warp_forward<float, float, float, 8, false, false>(int)"
+    assert decide(named(softmax), named(softmax, block=(32, 8, 1))) == (
+        Verdict.SAME_ORDER,
+        "one warp per row, rows only",
+    )
+    norm = "void vllm::rms_norm_kernel<float, 8, 2>(float)"
+    assert decide(named(norm), named(norm, grid=(2, 1, 1))) == (Verdict.SAME_ORDER, "one block per row, rows only")
+    unknown = kernel("r", role="reduction")
+    assert decide(unknown, kernel("r", role="reduction", grid=(2, 1, 1))) == (Verdict.UNKNOWN, "grid 1×1×1 → 2×1×1")
+    assert decide(unknown, kernel("r", role="reduction", block=(64, 1, 1))) == (
+        Verdict.UNKNOWN,
+        "block 128×1×1 → 64×1×1",
+    )
+    combine = kernel("c", role="reduction", split_k_form="split-kv")
+    assert decide(combine, replace(combine, grid=(5, 1, 1))) == (
+        Verdict.SAME_ORDER,
+        "combines the parts of split-KV, rows only",
+    )
+    assert decide(combine, replace(combine, block=(64, 1, 1)))[0] is Verdict.UNKNOWN
+    assert decide(kernel("x"), kernel("y")) == (Verdict.UNKNOWN, "other kernel or launch, family not known")
+    assert decide(kernel("x", role="gemm"), kernel("y", role="attention")) == (Verdict.UNKNOWN, "gemm → attention")
+    for role, words in (("gemm", "GEMM"), ("splitk_reduce", "split-K reduction"), ("other", "kernel")):
+        assert decide(None, kernel("x", role=role)) == (Verdict.UNKNOWN, f"{words} only in b")
+
+
+def test_the_reasons_of_attention():
+    def attention(name="f", **fields):
+        return kernel(name, "flash_attn2", "attention", kernel="flash_fwd_kernel", split_k_form="none", **fields)
+
+    assert decide(attention(), attention(grid=(2, 1, 1))) == (
+        Verdict.SAME_ORDER,
+        "same kernel, one block per tile of queries, rows only",
+    )
+    tiles = [attention(str(keys), tile=(128, keys, None)) for keys in (64, 128)]
+    assert decide(*tiles) == (Verdict.UNKNOWN, "key tile 64 → 128")
+    assert decide(attention("f"), attention("g")) == (Verdict.UNKNOWN, "another attention kernel")
+    assert decide(attention(), attention(block=(64, 1, 1))) == (
+        Verdict.UNKNOWN,
+        "same attention kernel, grid 1×1×1 → 1×1×1",
+    )
+    efficient = kernel("e", "fmha_cutlass", "attention")
+    assert decide(efficient, replace(efficient, grid=(2, 1, 1)))[0] is Verdict.SAME_ORDER
+    other = kernel("o", "trtllm_gen_fmha", "attention")
+    assert decide(other, replace(other, grid=(2, 1, 1)))[0] is Verdict.UNKNOWN
+    cudnn = kernel("sdpa", "cudnn_sdpa", "attention", warps=(4, 1, 1), grid=(1, 32, 1))
+    assert decide(cudnn, replace(cudnn, grid=(1, 64, 1))) == (
+        Verdict.SAME_ORDER,
+        "same kernel, each warp walks all keys of its queries, rows only",
+    )
+    assert decide(cudnn, replace(cudnn, grid=(2, 64, 1)))[0] is Verdict.UNKNOWN
+
+
+def test_the_reasons_of_products():
+    assert decide(nvjet(1), nvjet(1, tile=(64, 8, 128))) == (Verdict.SAME_ORDER, "unsplit, k-step 64 → 128")
+    assert decide(nvjet(2), nvjet(2, tile=(64, 8, 64))) == (Verdict.SAME_ORDER, "split-K 2 in both")
+    assert decide(nvjet(3, tile=(128, 8, 128)), nvjet(3)) == (
+        Verdict.UNKNOWN,
+        "split-K 3 in both, k-step 128 → 64",
+    )
+    assert decide(nvjet(1), replace(nvjet(1), grid=(2, 1, 1))) == (Verdict.SAME_ORDER, "same kernel, unsplit")
+    bias = nvjet(1, name="b", epilogue="bias")
+    assert decide(nvjet(1), bias) == (Verdict.UNKNOWN, "epilogue ? → bias")
+    fields = {"family": "xmma", "role": "gemm", "split_k": 3}
+    small, large = (kernel(f"x{m}", tile=(m, 64, 16), algorithm=log(), **fields) for m in (64, 128))
+    assert decide(small, large) == (Verdict.UNKNOWN, "split-K 3 in both, tile 64×64×16 → 128×64×16")
+    assert decide(small, replace(small, grid=(2, 1, 1))) == (Verdict.SAME_ORDER, "same kernel, split-K 3 in both")
+    k = [replace(nvjet(1), algorithm=log(k=size)) for size in (64, 128)]
+    assert decide(*k) == (Verdict.ORDER_CHANGED, "k 64 → 128")
+    compute = [replace(nvjet(1, name=word), algorithm=log(compute_type=word)) for word in ("32F", "16F")]
+    assert decide(*compute) == (Verdict.ORDER_CHANGED, "compute type 32F → 16F")
+    sums = [nvjet(1, name=word, types=Types(accumulate=word)) for word in ("f16", "f32")]
+    assert decide(*sums) == (Verdict.ORDER_CHANGED, "type of the sum f16 → f32")
+    outputs = [nvjet(1, name=word, types=Types(output=word)) for word in ("f16", "f32")]
+    assert decide(*outputs) == (Verdict.ORDER_CHANGED, "type of the output f16 → f32")
+    large_k = [
+        kernel(f"sgemm_largek_{n}", "cublas_gemv_misc", "gemm", kernel="sgemm_largek_lds64", split_k=4) for n in (1, 2)
+    ]
+    assert decide(*large_k) == (Verdict.SAME_ORDER, "large-k GEMM, split-K 4 in both")
+    unknown = [replace(each, split_k=None) for each in large_k]
+    assert decide(*unknown) == (Verdict.UNKNOWN, "large-k GEMM in both, other variant or launch")
