@@ -21,12 +21,12 @@ from typing import Any
 
 from tracediff.capture.find_nsys import Nsys
 from tracediff.capture.job import ReportReader
-from tracediff.capture.probe import last_words
 from tracediff.capture.record import launcher
 from tracediff.capture.record.options import RecordOptions
 from tracediff.capture.worker_process import Progress
 from tracediff.errors import TracediffError
 from tracediff.processes import kill_session
+from tracediff.text import printable
 
 #: The variable that holds the hook's settings; `startup/sitecustomize.py`, which must not import this, names it too.
 SETTINGS = "TRACEDIFF_RECORD"
@@ -60,6 +60,17 @@ class Recorded:
     log: str = ""
 
 
+# Options of nsys that a recording sets, each with its short name; the user's own value takes their place.
+_TRACED = (
+    ("--trace=cuda,nvtx", "-t"),
+    ("--cuda-graph-trace=node", None),
+    ("--sample=none", "-s"),
+    ("--cpuctxsw=none", None),
+    # Without it the forked workers of a server, which never call exec, are not recorded.
+    ("--trace-fork-before-exec=true", None),
+)
+
+
 def nsys_command(nsys: Path, output: Path, session: str, options: tuple[str, ...], program: list[str]) -> list[str]:
     """Return the nsys command that records all of a program, and what it starts, into `output.nsys-rep`.
 
@@ -67,14 +78,13 @@ def nsys_command(nsys: Path, output: Path, session: str, options: tuple[str, ...
         nsys: The profiler.
         output: Where to, without suffix.
         session: A name for the recording.
-        options: The user's further options; they come last and win.
+        options: The user's further options.
         program: What to record.
     """
-    traced = ["--trace=cuda,nvtx", "--cuda-graph-trace=node", "--sample=none", "--cpuctxsw=none"]
-    # Without it the forked workers of a server, which never call exec, are not recorded.
-    forks = ["--trace-fork-before-exec=true"]
+    given = {option.split("=")[0] for option in options}
+    traced = [option for option, short in _TRACED if not {option.split("=")[0], short} & given]
     own = [f"--session-new={session}", f"--output={output}", "--force-overwrite=true"]
-    return [str(nsys), "profile", *own, *traced, *forks, *options, *program]
+    return [str(nsys), "profile", *own, *traced, *options, *program]
 
 
 def surroundings(options: RecordOptions, environment: Mapping[str, str], temporary: Path) -> dict[str, str]:
@@ -155,7 +165,8 @@ def run_recorded(
     recorded.switches = caught.switches
     recorded.log = log.read_text(encoding="utf-8", errors="replace")
     if not listener.program_ended:
-        raise TracediffError("nsys ended before the program did", last_words(recorded.log))
+        said = next((line.strip() for line in recorded.log.splitlines() if line.strip()), "it says nothing")
+        raise TracediffError("nsys did not record the program", printable(said))
     return recorded
 
 
@@ -178,8 +189,10 @@ class _Caught:
 @contextmanager
 def _signals() -> Iterator[_Caught]:
     caught = _Caught()
-    handlers = {signal.SIGINT: caught.end, signal.SIGTERM: caught.end, signal.SIGHUP: caught.end}
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    ending = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
+        ending.append(signal.SIGHUP)
+    before = {number: signal.signal(number, caught.end) for number in ending}
     before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, caught.switch)
     try:
         yield caught
