@@ -258,3 +258,64 @@ def test_a_file_that_shrinks_while_it_is_read_is_damaged(tmp_path, monkeypatch):
     path.write_bytes((DATA / "cuda-graph-b1.sqlite").read_bytes())
     with pytest.raises(TracediffError, match="damaged"):
         read_while(path, lambda file: file.open("r+b").truncate(8192), monkeypatch)
+
+
+def changed_at(path, marker, offset, values):
+    """Overwrite bytes of a file, counted from where `marker` stands."""
+    content = bytearray(path.read_bytes())
+    at = content.index(marker) + offset
+    content[at : at + len(values)] = values
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("code", [10, 11])
+@pytest.mark.parametrize("text", ["x", "x" * 70])
+def test_types_that_the_format_reserves_read_as_sqlite_reads_them(tmp_path, code, text):
+    path = tmp_path / "t.sqlite"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE t (a INTEGER, text TEXT, b INTEGER)")
+        connection.execute("INSERT INTO t VALUES (300, ?, NULL)", (f"marker{text}",))
+        connection.execute("INSERT INTO t VALUES (5, 'y', 6)")
+    connection.close()
+    # The record's header ends with the type of b; behind it stand two bytes of a, then the text.
+    changed_at(path, b"marker", -3, [code])
+    assert whole(path, "t", ("a", "b"), "text") == whole(path, "t", ("a", "b"), "text", pages=False)
+
+
+def test_pages_that_the_header_does_not_count_are_refused_as_sqlite_refuses_them(tmp_path):
+    path = tmp_path / "t.sqlite"
+    path.write_bytes((DATA / "cuda-graph-b1.sqlite").read_bytes())
+    content = bytearray(path.read_bytes())
+    content[28:32] = (int.from_bytes(content[28:32], "big") // 2).to_bytes(4, "big")
+    path.write_bytes(content)
+    file = PageFile(path)
+    try:
+        assert file.pages == int.from_bytes(content[28:32], "big")
+    finally:
+        file.close()
+    name = "CUPTI_ACTIVITY_KIND_KERNEL"
+    with pytest.raises(TracediffError, match="damaged"):
+        whole(path, name, ("start",))
+
+
+@pytest.mark.parametrize("which", ["leaf twice", "interior key", "leaf type"])
+def test_a_tree_that_breaks_a_rule_is_refused(tmp_path, which):
+    path = tmp_path / "t.sqlite"
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA page_size = 512")
+        connection.execute("CREATE TABLE t (a INTEGER)")
+        connection.executemany("INSERT INTO t VALUES (?)", ((value,) for value in range(2000)))
+        (root,) = connection.execute("SELECT rootpage FROM sqlite_master").fetchone()
+    connection.close()
+    content = bytearray(path.read_bytes())
+    page = (root - 1) * 512
+    first, second = (page + int.from_bytes(content[page + 12 + at : page + 14 + at], "big") for at in (0, 2))
+    if which == "leaf twice":
+        content[first : first + 4] = content[second : second + 4]
+    elif which == "interior key":
+        content[first + 4] ^= 1
+    else:
+        content[(int.from_bytes(content[first : first + 4], "big") - 1) * 512] = 10
+    path.write_bytes(content)
+    with pytest.raises(TracediffError, match="damaged"):
+        whole(path, "t", ("a",))
