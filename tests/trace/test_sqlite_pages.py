@@ -319,3 +319,17 @@ def test_a_tree_that_breaks_a_rule_is_refused(tmp_path, which):
     path.write_bytes(content)
     with pytest.raises(TracediffError, match="damaged"):
         whole(path, "t", ("a",))
+
+
+@pytest.mark.parametrize("size", [512, 1024, 4096, 32768, 65536])
+def test_pages_of_every_size_are_read_without_sqlite(tmp_path, size):
+    path = tmp_path / "t.sqlite"
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"PRAGMA page_size = {size}")
+        connection.execute("CREATE TABLE t (a INTEGER, text TEXT)")
+        connection.executemany("INSERT INTO t VALUES (?, ?)", ((value, f"{value}") for value in range(20_000)))
+    connection.close()
+    with contextlib.closing(open_export(path)) as connection:
+        export = SqliteExport(path, connection)
+        found = [row for rows in export._from_pages(export.table("t"), ["a"], "text") for row in rows.integers["a"]]
+    assert found == list(range(20_000))
