@@ -1,0 +1,78 @@
+"""A run that does not repeat itself is no bug: captures of 700 tokens on an H200, default attention and flash."""
+
+from functools import cache
+
+import pytest
+
+from tests.profiles import LONG, LONG_FLASH
+from tracediff.diff import diff_tables
+from tracediff.diff.answer import Judgement, answer
+from tracediff.diff.evidence import attach_evidence
+from tracediff.diff.noise import noise_in_words
+from tracediff.findings.explain import explain
+from tracediff.findings.facts import gather
+from tracediff.kernels import parse
+from tracediff.measured import ControlResult, State, read_evidence
+from tracediff.trace import read_trace
+
+PAIRS = [(folder, batch) for folder in (LONG, LONG_FLASH) for batch in (2, 7)]
+every_pair = pytest.mark.parametrize(("folder", "batch"), PAIRS, ids=[f"{f.name}-{b}" for f, b in PAIRS])
+
+
+@cache
+def measured(folder, batch):
+    return attach_evidence(diff_tables(read_trace(folder / "b1.sqlite"), read_trace(folder / f"b{batch}.sqlite")))
+
+
+@every_pair
+def test_no_leak_is_said_anywhere(folder, batch):
+    diff = measured(folder, batch)
+    assert diff.evidence.controls["neighbours"].answer is not ControlResult.DIFFERS
+    assert not answer(diff).judgement.bug
+    assert "leak" not in explain(gather(folder)).headline.lower()
+
+
+@every_pair
+def test_no_prediction_is_contradicted(folder, batch):
+    diff = measured(folder, batch)
+    assert not any(row.contradicted for row in diff.rows)
+    assert sum(row.bits_equal is True for row in diff.rows) > 800
+
+
+@pytest.mark.parametrize("batch", [2, 7])
+def test_the_attention_that_varies_is_named_with_its_kernel(batch):
+    diff = measured(LONG, batch)
+    assert answer(diff).judgement is Judgement.NOT_REPEATABLE
+    unstable = [row for row in diff.rows if row.state is State.UNSTABLE]
+    assert unstable
+    for row in unstable:
+        assert row.module.endswith("self_attn")
+        assert row.phase.startswith("decode")
+        assert "cudnn_sdpa" in {parse(name).family for name in row.evidence.unstable.kernels}
+        assert row.bits_equal is None
+
+
+def test_the_last_words_of_the_capture_name_the_cause_and_what_was_seen_to_help():
+    words = noise_in_words(read_evidence(LONG / "evidence.json"))
+    assert words.startswith("This run does not repeat itself: torch's default attention, cuDNN (self_attn gave up to 5")
+    assert words.endswith("with `--attention flash` it does.")
+
+
+def test_noise_alone_explains_the_logits_of_batch_2_and_an_order_of_summation_more_of_batch_7():
+    two, seven = read_evidence(LONG / "evidence.json").pairs
+    assert not two.logits["decode[2]"].equal
+    assert all(bits.equal for bits in two.pinned_logits.values())
+    assert two.repair is None
+    assert seven.first_origin == ("decode[0]", "model.layers.0.post_attention_layernorm")
+    assert (seven.repair.minimal, seven.repair.logits_equal) == (("post_attention_layernorm",), True)
+
+
+@pytest.mark.parametrize("batch", [2, 7])
+def test_with_flash_the_run_repeats_itself_and_the_logits_are_bit_identical(batch):
+    diff = measured(LONG_FLASH, batch)
+    assert diff.evidence.unstable == ()
+    assert all(bits.equal for bits in diff.evidence.logits.values())
+    for name in ("run_to_run", "neighbours", "position"):
+        assert diff.evidence.controls[name].answer is ControlResult.EQUAL
+    assert answer(diff).judgement is Judgement.NO_DIFFERENCE
+    assert noise_in_words(diff.evidence) is None
