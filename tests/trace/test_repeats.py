@@ -83,6 +83,14 @@ def test_a_norm_fused_with_the_sum_before_it_belongs_to_the_block_that_it_begins
     assert blocks(find_runs(sequence(letters))) == [[2 + 11 * number for number in range(9)]]
 
 
+def test_a_first_block_that_was_compiled_otherwise_is_a_block():
+    """vLLM with torch.compile: the first block's kernels before attention are fused and named otherwise."""
+    block = ["n2", "Q", "x3", *"cfOnGsD+"]
+    first = ["n0", "Q0", "x1", *block[3:]]
+    letters = [*"ex", *first, *block * 7, "n2", *"Lt"]
+    assert blocks(find_runs(sequence(letters))) == [[2 + 11 * number for number in range(9)]]
+
+
 def test_a_kernel_that_ends_every_block_with_a_norm_keeps_its_place_where_no_norm_precedes():
     block = [*"nQfOnaGsD", "n9", "a"]  # normalised again after the last product, as in Gemma 2
     letters = [*"ex", *block * 6, *"Lt"]

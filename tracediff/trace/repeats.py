@@ -84,6 +84,12 @@ class KernelSequence:
             for each in (self.group, self.execution)
         )
 
+    @cached_property
+    def sort(self) -> Int64:
+        """A number for each kernel's sort: product, the adding of its parts, attention, norm, or any other."""
+        sort: Int64 = self.is_product + 2 * self.is_attention + 4 * self.adds_parts + np.int64(8) * self.is_norm
+        return sort
+
     def take(self, kernels: Int64 | slice) -> KernelSequence:
         """Return some kernels, in that order."""
         return KernelSequence(
@@ -332,7 +338,10 @@ def _belongs_to_before(block: KernelSequence, most: int) -> int:
 
 
 def _belongs_to_next(sequence: KernelSequence, low: int, begin: int, last: slice) -> int:
-    """Return how many kernels at the end of a run's blocks belong to the next: a norm, where one precedes the run.
+    """Return how many kernels at the end of a run's blocks begin the next one: from a norm on.
+
+    The first block may begin with other kernels than the others have there (no sum to fuse with its norm, an embedding,
+    code compiled for it alone), so that the repetition only begins after them. They are of the same sorts.
 
     Args:
         sequence: All kernels.
@@ -340,12 +349,11 @@ def _belongs_to_next(sequence: KernelSequence, low: int, begin: int, last: slice
         begin: Where it begins so far.
         last: Its last block.
     """
-    products = np.flatnonzero(sequence.is_product[last])
-    tail = last.stop - last.start - 1 - int(products[-1]) if len(products) else 0
-    for length in range(1, min(tail, begin - low) + 1):
+    count = 0
+    for length in range(1, min(last.stop - last.start, begin - low + 1)):
         mine, before = last.stop - length, begin - length
-        if sequence.is_norm[mine] != sequence.is_norm[before]:
-            return 0
+        if sequence.sort[mine] != sequence.sort[before]:
+            break
         if sequence.is_norm[mine]:
-            return length
-    return 0
+            count = length
+    return count
