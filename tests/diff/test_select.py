@@ -100,7 +100,8 @@ def test_kernels_before_the_first_range_are_set_up_and_do_not_weigh():
     (chosen,) = select([warm])
     assert compared(chosen, warm) == [("prefill", ["z"]), (None, ["x"])]
     (left,) = chosen.not_compared
-    assert (left.why, left.kernels, left.weighs) == (LeftOut.SET_UP, 2, False)
+    assert left == NotCompared(why=LeftOut.SET_UP, phase=None, executions=0, kernels=2)
+    assert not left.weighs
 
 
 def test_without_any_range_nothing_is_set_up():
