@@ -18,7 +18,7 @@ def capture(
     model: str = typer.Option(
         "llama-3-8b",
         help="llama-3-8b, llama-3.2-1b, llama-3.2-3b, llama-2-7b or tiny (random weights, nothing to download), "
-        "a local directory, or a hub id.",
+        "a local directory, a GGUF file, or a hub id.",
     ),
     dtype: str = typer.Option("float16", help="float16, bfloat16 or float32."),
     prompt: str | None = typer.Option(
