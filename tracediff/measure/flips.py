@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from tracediff.measure.lanes import Decoder, Task
 
 Progress = Callable[[int, int, str], None]
-# Prompts of a static search that are compared before they are stored: their logits lie in memory together.
-_PROMPTS_AT_ONCE = 64
+# Prompts of a static search that run together, and how many logits of all their batch sizes may lie in memory.
+_PROMPTS_AT_ONCE, _LOGITS_AT_ONCE = 64, 2_500_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,7 +258,8 @@ class _PrecisionSearch:
         # Prompts of one length are prefilled together.
         for prompt in sorted(waiting, key=lambda prompt: (len(prompt.tokens), prompt.number)):
             by_slots.setdefault(slots_for(len(prompt.tokens), count), []).append(prompt)
-        for slots, chunk in _chunks_of(by_slots, _PROMPTS_AT_ONCE):
+        logits = count * self.models.get(self.dtype).config.vocab_size * len(request.batches)
+        for slots, chunk in _chunks_of(by_slots, max(1, min(_PROMPTS_AT_ONCE, _LOGITS_AT_ONCE // logits))):
             done = len(self.log.prompts(self.place))
             self.tell(done, f"{len(chunk)} prompts of up to {slots} tokens, batch {request.batches[0]}")
             tasks = [Task(tokens=prompt.tokens) for prompt in chunk]
