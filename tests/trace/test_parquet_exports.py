@@ -89,6 +89,16 @@ def test_the_number_that_means_null_here_is_refused(tmp_path):
         read_trace(folder)
 
 
+def test_codes_of_texts_beyond_their_dictionary_are_damage():
+    from tracediff.trace.nsys_parquet import _texts
+
+    codes = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0, 2, None]), pyarrow.array(["a", "b"]), safe=False)
+    with pytest.raises(pyarrow.ArrowInvalid):
+        _texts(codes)
+    sound = pyarrow.DictionaryArray.from_arrays(pyarrow.array([1, None, 0]), pyarrow.array(["a", "b"]))
+    assert _texts(sound).take(np.arange(3)) == [b"b", None, b"a"]
+
+
 def test_rows_that_a_file_of_its_size_cannot_hold_are_refused(tmp_path):
     folder = as_parquet(DATA / "llama-two-blocks-b1.sqlite", tmp_path / "run")
     file = folder / "CUPTI_ACTIVITY_KIND_RUNTIME.parquet"

@@ -363,3 +363,11 @@ def test_lone_surrogates_before_the_events_are_no_trouble(tmp_path):
         tmp_path / "t.json", launched("k", 1, 50), **{"a\ud800": "b\udfff", "deviceProperties": [{"name": "\ud800"}]}
     )
     assert read_trace(path).info.gpu == "\ufffd"
+
+
+@pytest.mark.parametrize("inside", ["[", '{"a": ', '[{"a": '])
+def test_nesting_without_end_is_damage_at_once(tmp_path, inside):
+    path = tmp_path / "t.json"
+    path.write_text('{"traceEvents": [' + inside * 300_000)
+    with pytest.raises(TracediffError, match="damaged"):
+        read_trace(path)

@@ -31,6 +31,8 @@ _UNPACKED_TIMES = 100
 _EVENTS = b'"traceEvents"'
 #: Places that are looked at for the end of an event, or for the events of the outermost object.
 _MOST_TRIES = 100
+#: No parser follows JSON deeper than about this.
+_DEEPEST = 1000
 _SPACE = b" \t\r\n"
 _BETWEEN = _SPACE + b","
 _OPENING = re.compile(rb"\s*:\s*\[")
@@ -196,6 +198,8 @@ class ChromeTrace(Generic[E]):
                     begin = token.start()
                     self._require_gap(end, begin)
                 depth += 1
+                if depth > _DEEPEST:
+                    raise self._damaged()
             elif text in b"}]":
                 depth -= 1
                 if depth < 0:  # the array of events ends here

@@ -146,7 +146,10 @@ def _texts(column: pyarrow.DictionaryArray) -> TextColumn | None:
     if not pyarrow.types.is_dictionary(column.type):
         return None
     index = column.indices.cast(pyarrow.int64()).fill_null(-1).to_numpy(zero_copy_only=False)
-    return TextColumn.of([*column.dictionary.cast(pyarrow.binary()).to_pylist(), None]).picked(index)
+    texts = column.dictionary.cast(pyarrow.binary()).to_pylist()
+    if len(index) and (index.min() < -1 or index.max() >= len(texts)):  # pyarrow does not look
+        raise pyarrow.ArrowInvalid("a code of a text is beyond its dictionary")
+    return TextColumn.of([*texts, None]).picked(index)  # -1: the last, which is none
 
 
 def _objects(column: pyarrow.Array) -> list[object]:
