@@ -21,16 +21,18 @@ _SECONDS_WITHOUT_LOCK = 24 * 3600
 
 
 @contextmanager
-def temporary_folder(purpose: str) -> Iterator[Path]:
+def temporary_folder(purpose: str, parent: Path | None = None) -> Iterator[Path]:
     """Yield a folder that only this user can read; at the end it goes, and with it every process whose TMPDIR it is.
 
     Folders of earlier runs that were killed are removed first, with the processes that those left.
 
     Args:
         purpose: One word for its name: `tracediff-<purpose>-…`.
+        parent: Where it is made; None: in the folder for temporary files.
     """
-    remove_leftovers(Path(tempfile.gettempdir()))
-    with tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{purpose}-", ignore_cleanup_errors=True) as name:
+    parent = Path(tempfile.gettempdir()) if parent is None else parent
+    remove_leftovers(parent)
+    with tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{purpose}-", dir=parent, ignore_cleanup_errors=True) as name:
         folder = Path(name)
         # The lock is the kernel's: it ends with this process, however that ends, and no child inherits it.
         with (folder / _LOCK).open("wb") as lock:

@@ -162,6 +162,7 @@ def test_a_recording_that_cannot_be_imported_is_kept_and_named(nsys, tmp_path, m
     assert "do not share" in str(raised.value)
     kept = tmp_path / "out" / "capture.1.qdstrm"
     assert kept.stat().st_size > 0
+    assert kept.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_worker_that_dies_is_one_line(nsys, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import getpass
 import gzip
 import json
+import os
 import re
 import socket
 import subprocess
@@ -59,6 +60,13 @@ def test_it_works_without_a_gpu_and_says_what_stands_for_the_kernels(recorded):
     assert re.search(rf"{out}/b2\.json\.gz  batch 2, \d+ operators, no kernels", result.stdout)
     assert f"tracediff diff {out}/b1.json.gz {out}/b2.json.gz" in result.stdout
     assert {path.name for path in out.iterdir()} == {"b1.json.gz", "b2.json.gz", "manifest.json"}
+
+
+def test_files_have_the_mode_that_the_umask_allows(recorded):
+    _, out = recorded
+    umask = os.umask(0)
+    os.umask(umask)
+    assert {path.stat().st_mode & 0o777 for path in out.iterdir()} == {0o666 & ~umask}
 
 
 def test_every_trace_holds_one_run_with_every_phase_and_module_in_order(recorded):

@@ -96,3 +96,12 @@ def test_the_library_reads_a_report_by_way_of_an_exporter_and_keeps_its_name(rep
     table = read_trace(report, export=lambda path: exported(path, lambda _: None))
     assert len(table) == 112
     assert table.info.path == str(report)
+
+
+def test_what_a_killed_export_left_in_the_cache_is_removed(report, tmp_path):
+    left = tmp_path / "cache" / "tracediff" / "exports" / "tracediff-export-left"
+    left.mkdir(parents=True)
+    (left / ".in-use").touch()
+    (left / "whole.sqlite").write_text(SECRET)
+    kept = exported(report, lambda _: None)
+    assert [entry.name for entry in kept.parent.iterdir()] == [kept.name]

@@ -72,11 +72,11 @@ class Recording:
         recordings = sorted(self._temporary.glob("*.qdstrm"))
         if recordings:
             problem, hint = why_no_import(self._nsys.path, self._log())
-            kept = [shutil.move(path, self._options.folder / path.name) for path in recordings]
+            kept = [_copied_privately(path, self._options.folder / path.name) for path in recordings]
             raise TracediffError(
                 problem,
                 f"{hint}; the recording is kept in {self._options.folder} "
-                f"({', '.join(Path(path).name for path in kept)}; it holds the environment, do not share it)",
+                f"({', '.join(path.name for path in kept)}; it holds the environment, do not share it)",
             )
         raise TracediffError(f"nsys wrote {len(found)} of {self._captures} recordings", self._last_words())
 
@@ -109,7 +109,7 @@ class Recording:
         for report in reports:
             position = _number(report) - 1
             batch, repeat = self._options.batches[position // REPEATS], position % REPEATS + 1
-            kept.append(Path(shutil.copyfile(report, self._options.folder / f"b{batch}.repeat{repeat}.nsys-rep")))
+            kept.append(_copied_privately(report, self._options.folder / f"b{batch}.repeat{repeat}.nsys-rep"))
         return tuple(kept)
 
     def _log(self) -> str:
@@ -117,6 +117,14 @@ class Recording:
 
     def _last_words(self) -> str:
         return last_words(self._log())
+
+
+def _copied_privately(source: Path, destination: Path) -> Path:
+    """Copy what holds the environment of a process, for nobody but the user to read."""
+    destination.unlink(missing_ok=True)
+    destination.touch(mode=0o600)
+    shutil.copyfile(source, destination)
+    return destination
 
 
 def _number(report: Path) -> int:

@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import os
 import sqlite3
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +18,10 @@ from tracediff.capture.find_nsys import HOW_TO_GET_NSYS, Nsys, nsys_candidates, 
 from tracediff.capture.kept import DOMAIN_CREATED, GRAPH_NODES, MARK, NVTX, PUSH_POP, START_END, clean_copy, in_list
 from tracediff.errors import TracediffError
 from tracediff.processes import run_program
+from tracediff.temporary import temporary_folder
+
+#: Raised whenever the allow-list changes, so that what an older version kept is not read.
+_WHAT_IS_KEPT = 2
 
 
 def cache_folder() -> Path:
@@ -40,7 +43,7 @@ def exported(report: Path, progress: Callable[[str], None], folder: Path | None 
     """
     try:
         state = report.stat()
-        identity = f"{report.resolve()}\0{state.st_size}\0{state.st_mtime_ns}"
+        identity = f"{_WHAT_IS_KEPT}\0{report.resolve()}\0{state.st_size}\0{state.st_mtime_ns}"
     except OSError as error:
         raise TracediffError(f"{report}: {error.strerror or error}", "check the path") from None
     folder = folder or cache_folder()
@@ -50,8 +53,8 @@ def exported(report: Path, progress: Callable[[str], None], folder: Path | None 
     nsys = _any_nsys(report)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as temporary:
-            whole, clean = Path(temporary) / "whole.sqlite", Path(temporary) / "clean.sqlite"
+        with temporary_folder("export", folder) as temporary:
+            whole, clean = temporary / "whole.sqlite", temporary / "clean.sqlite"
             progress(f"exporting {report.name} with nsys {nsys.version}")
             _export(nsys, report, whole)
             progress(f"keeping what a kernel table needs of {report.name}")
