@@ -240,7 +240,7 @@ def find_ranges(events: Events, phase_names: frozenset[str] = frozenset()) -> Ra
     own_texts = np.array([OWN_PHASE.fullmatch(each) is not None for each in texts] + [False], dtype=bool)
     said = np.array([each in phase_names for each in texts] + [False], dtype=bool)
     # `tracediff record` puts the shape of a step into its range: a phase, whatever the program has open around it.
-    shape = np.where(is_own, events.payload[rows], NULL)[order]
+    shape = _shapes_of_steps(events.payload[rows], is_own, order)
     phase = phases(parent, own_texts[text] & is_own[order] | (shape != NULL) | said[text])
     notes = (f"{int(open_ended.sum())} NVTX ranges were still open at the end",) if open_ended.any() else ()
     return Ranges(
@@ -274,6 +274,13 @@ def _in_layers_of_callers(text: Int32, parent: Int64, texts: tuple[str, ...]) ->
     changed = text.copy()
     changed[shared] = np.array([codes.setdefault(name, len(codes)) for name in names], dtype=np.int32)[which]
     return changed, tuple(codes)
+
+
+def _shapes_of_steps(payload: Int64, is_own: npt.NDArray[np.bool_], order: Int64) -> Int64:
+    """Return the payloads of tracediff's own ranges, in an order, `NULL` for others; held once where none has any."""
+    if not (is_own & (payload != NULL)).any():
+        return np.broadcast_to(np.int64(NULL), len(order))
+    return np.where(is_own[order], payload[order], NULL)
 
 
 def find_marks(events: Events, wanted: npt.NDArray[np.bool_]) -> Marks:
