@@ -22,11 +22,11 @@ class _FlipsCommand(ManyValues):
 @app.command(cls=_FlipsCommand)
 def flips(
     result_file: Path | None = typer.Argument(
-        None, metavar="RESULT", help="Show this finished result instead of searching; needs no GPU and no torch."
+        None, metavar="RESULT", help="Show this result instead of searching; needs neither a GPU nor torch."
     ),
     batch: list[int] = typer.Option([1, 2], help="Batch sizes; the first is compared with each of the others."),
     dtypes: list[str] = typer.Option(
-        ["float16"], "--dtypes", "--dtype", help="Precisions to search: float16 bfloat16 float32."
+        ["float16"], "--dtypes", "--dtype", help="Precisions to search: fp16, bf16, fp32."
     ),
     tf32: bool = typer.Option(False, "--tf32/--no-tf32", help="Also search float32 with TF32 products."),
     reference: bool = typer.Option(True, help="Compare 16-bit logits with the same weights in float32."),
@@ -40,16 +40,17 @@ def flips(
     mode: str = typer.Option("generate", help="generate, or prefill: every position of one forward is a step."),
     cache: str = typer.Option(
         "dynamic",
-        help="dynamic: one prompt at a time, the cache grows as in transformers' generation. static: many prompts at a "
-        "time through a cache of fixed size, on a GPU with CUDA graphs: much faster, other attention kernels.",
+        help="Key-value cache. dynamic: grows as in transformers' generation, one prompt at a time. static: of fixed "
+        "size, many prompts at a time, on a GPU with CUDA graphs (runs other attention kernels).",
     ),
     mix: bool = typer.Option(
-        True, help="With a static cache: let rows hold different prompts where a control shows that no bit changes."
+        True,
+        help="With a static cache: put different prompts into one batch where a control shows that no bit changes.",
     ),
     find: int | None = typer.Option(None, help="Stop each precision after so many flips."),
     model: ModelName = None,
     layers: FirstLayers = None,
-    attention: str = typer.Option("sdpa", help="sdpa or eager."),
+    attention: str = typer.Option("sdpa", help="sdpa (torch chooses), flash, efficient, cudnn, math or eager."),
     seed: int = typer.Option(0, help="Of random weights and prompts."),
     device: TorchDevice = None,
     out: Path | None = typer.Option(

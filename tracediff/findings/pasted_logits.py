@@ -221,7 +221,7 @@ def _steps_of_lines(kind: str, found: Sequence[tuple[int, str, re.Match[str]]]) 
 
 
 def _columns(text: str, walk: _Walk) -> list[PastedStep]:
-    """CSV with commas, tabs or semicolons; else lines that end with a number, what stands before it the label."""
+    """CSV with commas, tabs or semicolons; else lines that end with a number, labelled by the text before it."""
     rows = _rows(text) if text[0] not in "[{(" else []
     if not rows or (not _is_number(rows[0][-1]) and len(rows[0]) < 2):
         return []

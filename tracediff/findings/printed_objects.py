@@ -1,7 +1,7 @@
 """Read what Python, numpy and torch print: numbers keep their digits, so that their print precision is not lost.
 
 The grammar is that of Python's literals, loosened where prints are: commas between items may be missing (numpy), keys
-may be numbers, words without quotes are text, `...` stands for items left out, and a call such as `Logprob(rank=1)` or
+may be numbers, words without quotes are text, `...` means items left out, and a call such as `Logprob(rank=1)` or
 `tensor([1.0], dtype=torch.bfloat16)` is an object. Nothing is evaluated. JSON is a part of this grammar.
 """
 

@@ -1,4 +1,4 @@
-"""The unfinished flip search on disk, so that an interrupted one goes on where it stopped. No torch."""
+"""The unfinished flip search on disk, so that an interrupted one can be resumed. No torch."""
 
 from __future__ import annotations
 

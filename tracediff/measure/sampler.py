@@ -144,7 +144,7 @@ def _problem(sampler: Sampler, case: SamplerCase, takes: str, notes: list[str]) 
         if logits[token] != logits[best]:
             return f"row {row}: chose token {token} ({logits[token]:g}), the argmax is {best} ({logits[best]:g})"
         if token != best:
-            notes.append("breaks exact ties otherwise than torch.argmax, which takes the lowest id")
+            notes.append("breaks exact ties differently from torch.argmax, which takes the lowest id")
         alone, complaint = _call(sampler, case, case.logits[row : row + 1], takes, notes)
         if alone is None:
             return complaint

@@ -84,7 +84,7 @@ def margin_histogram(result: FlipsResult) -> Any:
             flips = [0] * len(names)
             for flip in search.flips:
                 flips[_margin_bin(flip.margin_ulp)] += flip.batch == batch
-            # Batch sizes stand side by side within their bin.
+            # Batch sizes are drawn side by side within their bin.
             offset = (place - (len(others) - 1) / 2) * 0.8 / len(others)
             figure.add_scatter(
                 x=[each + offset for each, count in enumerate(flips) if count],

@@ -123,7 +123,7 @@ def _side_by_side(flip: Flip, base: int, format_: FloatFormat) -> Table:
 
 
 def _rows(choice: StepChoice, format_: FloatFormat) -> list[tuple[Text, Text, Text]]:
-    """One row per logit; the chosen token stands in brackets, so that it shows without colour."""
+    """One row per logit; the chosen token is in brackets, so that it shows without colour."""
     top = choice.top[0].logit
     unit = margin_unit(format_, top, choice.top[1].logit)
     rows = []
