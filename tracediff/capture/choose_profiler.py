@@ -15,11 +15,11 @@ from tracediff.errors import TracediffError
 from tracediff.model.load import has_gpu, require_device
 from tracediff.model.presets import FOR_ANY_MACHINE
 
-_NO_KERNELS = "no kernels were recorded, there is no GPU: the CPU's operators stand in for them"
+_NO_KERNELS = "there is no GPU, so no kernels were recorded: the CPU's operators take their place"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class ChosenProfiler:
     """What records.
 
     Attributes:
@@ -46,7 +46,7 @@ def with_device(options: CaptureOptions) -> CaptureOptions:
     return options
 
 
-def choose_profiler(options: CaptureOptions, environment: dict[str, str], progress: Progress) -> Choice:
+def choose_profiler(options: CaptureOptions, environment: dict[str, str], progress: Progress) -> ChosenProfiler:
     """Return the profiler to record with.
 
     Args:
@@ -60,19 +60,19 @@ def choose_profiler(options: CaptureOptions, environment: dict[str, str], progre
     on_gpu = options.device.startswith("cuda")
     if options.profiler == TORCH or not (on_gpu or options.insists_on_nsys):
         settled = dataclasses.replace(options, profiler=TORCH)
-        return Choice(options=settled, nsys=None, warning=None if on_gpu else _NO_KERNELS)
+        return ChosenProfiler(options=settled, nsys=None, warning=None if on_gpu else _NO_KERNELS)
     progress("trying nsys")
     try:
         tried = choose_nsys(environment, options.nsys)
         if tried.problem is None:
-            return Choice(options=dataclasses.replace(options, profiler=NSYS), nsys=tried.nsys)
+            return ChosenProfiler(options=dataclasses.replace(options, profiler=NSYS), nsys=tried.nsys)
         failure = TracediffError(tried.problem, tried.hint)
     except TracediffError as error:
         failure = error
     if options.insists_on_nsys:
         raise failure
     assert options.profiler == AUTO
-    return Choice(
+    return ChosenProfiler(
         options=dataclasses.replace(options, profiler=TORCH),
         nsys=None,
         warning=f"recorded by torch's profiler, without cuBLASLt's algorithms (split-K is inferred), since {failure}",

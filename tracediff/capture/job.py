@@ -1,6 +1,6 @@
 """What the parent tells the recorded process, and what it hears back: files in the capture's temporary folder.
 
-The job is one JSON file. Reports are JSON lines that the worker appends, since nsys stands between the two processes.
+The job is one JSON file. Reports are JSON lines that the worker appends, since nsys runs between the two processes.
 """
 
 import dataclasses

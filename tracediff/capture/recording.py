@@ -22,7 +22,7 @@ from tracediff.processes import run_program
 _REPORT_NUMBER = re.compile(r"\.(\d+)\.nsys-rep$")
 
 
-class Recording:
+class NsysRecording:
     """The steps of one recording, to be called in this order: record, reports, export of each.
 
     Args:

@@ -20,7 +20,7 @@ Launch = tuple[str, tuple[int, ...]]
 def sequence_of(table: KernelTable) -> list[Launch]:
     """Return name and launch configuration of every kernel, or operator, of a table, in the order of launch.
 
-    torch's profiler states static and dynamic shared memory as one number; it stands as static.
+    torch's profiler states static and dynamic shared memory as one number; it is given as static.
     """
     columns = (*table.grid.T, *table.block.T, table.registers, table.shared_memory_bytes)
     rows = zip(*(column.tolist() for column in columns), strict=True)

@@ -4,10 +4,10 @@ import dataclasses
 import os
 from pathlib import Path
 
-from tracediff.capture.choose_profiler import Choice, choose_profiler, with_device
+from tracediff.capture.choose_profiler import ChosenProfiler, choose_profiler, with_device
 from tracediff.capture.folder import claim_folder
 from tracediff.capture.options import CaptureOptions
-from tracediff.capture.recording import Recording
+from tracediff.capture.recording import NsysRecording
 from tracediff.capture.torch_recording import TorchRecording
 from tracediff.capture.worker_process import REPEATS, Progress
 from tracediff.capture.write import Captured, deliver
@@ -44,13 +44,15 @@ def capture(options: CaptureOptions, progress: Progress) -> Captured:
             options.folder.rmdir()
 
 
-def _record_and_deliver(choice: Choice, temporary: Path, environment: dict[str, str], progress: Progress) -> Captured:
+def _record_and_deliver(
+    choice: ChosenProfiler, temporary: Path, environment: dict[str, str], progress: Progress
+) -> Captured:
     options, nsys = choice.options, choice.nsys
     surroundings = small_environment(environment, temporary)
     recording = (
         TorchRecording(options, temporary, surroundings, progress)
         if nsys is None
-        else Recording(options, nsys, temporary, surroundings, progress)
+        else NsysRecording(options, nsys, temporary, surroundings, progress)
     )
     facts = recording.record()
     reports = recording.reports()
@@ -62,7 +64,7 @@ def _record_and_deliver(choice: Choice, temporary: Path, environment: dict[str, 
     captured = deliver(options, facts, repeats, {} if nsys is None else {"nsys": nsys.version}, environment)
     if choice.warning is not None:
         captured = dataclasses.replace(captured, warnings=(choice.warning, *captured.warnings))
-    if options.keep_reports and isinstance(recording, Recording):
+    if options.keep_reports and isinstance(recording, NsysRecording):
         captured = dataclasses.replace(captured, kept_reports=recording.keep(reports))
     return captured
 

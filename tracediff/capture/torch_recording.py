@@ -1,6 +1,6 @@
 """One recording of torch's own profiler: the worker alone, its traces, and their clean copies.
 
-It has the steps of `tracediff.capture.recording.Recording`. The traces as torch writes them name the host and its
+It has the steps of `tracediff.capture.recording.NsysRecording`. The traces as torch writes them name the host and its
 processes; they stay in the temporary folder.
 """
 

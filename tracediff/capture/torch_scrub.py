@@ -1,8 +1,8 @@
 """A clean copy of a torch profiler trace: what a reader needs, and nothing that names a machine, a user or a process.
 
-Such a trace holds the host's name, the names of processes and threads, paths, process ids, and whatever else a library
-annotates. So nothing is deleted from it: a new trace is made, and only what is listed here is put into it. On a GPU
-that is kernels, their launches and our own ranges; on a CPU the operators stand in the kernels' place.
+Such a trace holds the host's name, the names of processes and threads, paths, process ids, and anything else that a
+library annotates. So nothing is deleted from it: a new trace is made, and only what is listed here is put into it. On a
+GPU that is kernels, their launches and our own ranges; on a CPU the operators take the kernels' place.
 """
 
 import gzip
@@ -26,7 +26,7 @@ _KERNEL = ("device", "context", "stream", "correlation", "registers per thread",
 _CALLS = ("cuda_runtime", "cuda_driver")
 _CALL = ("correlation",)
 _OPERATOR = re.compile(r"\w+::[\w.]+")
-#: Stands for the recorded process, above the numbers of all GPUs, which stand in the same field.
+#: The number given to the recorded process; higher than those of GPUs, which share the field.
 _PROCESS = 1000
 
 Event = dict[str, Any]

@@ -22,7 +22,7 @@ Progress = Callable[[str], None]
 
 
 def job_of(options: CaptureOptions, temporary: Path) -> Job:
-    """Return what the recorded process is told."""
+    """Return the job of the recorded process."""
     return Job(
         spec=options.spec.with_absolute_path(),
         profiler=options.profiler,

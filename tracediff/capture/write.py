@@ -83,7 +83,7 @@ def deliver(
         facts: What the worker reported of the model and the machine.
         repeats: Of each batch size the two recordings of the same forward, as clean exports.
         profiler_versions: The profiler's, by name, where the worker does not know it.
-        environment: The caller's; what of it changes numbers goes into the manifest.
+        environment: The caller's; its variables that change numbers go into the manifest.
 
     Raises:
         TracediffError: A recording on a GPU holds no kernels, or the folder cannot be written to.

@@ -29,7 +29,7 @@ _MESSAGE_CHARACTERS = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvidenceJob:
-    """What the measuring process is told.
+    """What to measure, and where to write it.
 
     Attributes:
         spec: The model.
