@@ -162,6 +162,11 @@ def test_steps_that_are_equal_in_one_trace_alone_are_compared_as_they_pair():
     assert compared(second, other) == [("decode[0–4]", ["x"]), ("decode[5]", ["y"])]
 
 
+def test_a_kind_whose_steps_come_in_many_stretches_is_named_by_its_last():
+    odd = table([(f"decode[{number}]", "q", "x" if number % 2 else "y") for number in range(12)])
+    assert [part.phase for part in select([odd])[0].excerpts] == ["decode[10]", "decode[11]"]
+
+
 def test_steps_that_a_program_runs_again_with_other_kernels_keep_their_rows_apart():
     kernels = [*steps(6), *steps(6, kernels=[("q", "y")])]
     again = table(kernels, iteration=[0] * 6 + [1] * 6)

@@ -17,6 +17,8 @@ _MIX = np.uint64(0x9E3779B97F4A7C15)
 _LEAST_AGREEING, _MOST_AGREEING = 3, 8
 #: So few kernels may be other, missing or more than usual whatever they compute.
 _FEW = 2
+#: What deviates more often than this many times, and once in so many kernels, is not a repetition.
+_MOST_DEVIATIONS, _KERNELS_PER_DEVIATION = 8, 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +66,8 @@ def follow(name: Int64, weight: Int64, block: Block) -> Int64:
         all its repeats; and one more such count for the end.
     """
     passed: list[Int64] = []
-    place = count = 0
-    while True:
+    place = count = deviations = 0
+    while deviations <= _MOST_DEVIATIONS + count // _KERNELS_PER_DEVIATION:
         agreeing = _agreeing(name[place:], block.name, count)
         passed.append(np.arange(count, count + agreeing))
         place, count = place + agreeing, count + agreeing
@@ -74,7 +76,7 @@ def follow(name: Int64, weight: Int64, block: Block) -> Int64:
             break
         other, missing = step
         passed.append(count + np.minimum(np.arange(other), missing))
-        place, count = place + other, count + missing
+        place, count, deviations = place + other, count + missing, deviations + 1
     return np.append(np.concatenate(passed), count)
 
 

@@ -168,15 +168,18 @@ def _follow_from(sequence: KernelSequence, free: Bool, spans: list[tuple[int, in
     """
     walls = _walls(sequence, free, period)
     runs: list[Run] = []
+    tried = 0
     for begin, end in spans:
         low = runs[-1].end if runs else 0
         start = max(begin, low)
-        if end - start < min(end - begin, _REPEATS * period):
+        if begin < tried or end - start < min(end - begin, _REPEATS * period):
             continue
         before, after = np.searchsorted(walls, start, side="right") - 1, np.searchsorted(walls, end)
         run = _run(sequence, start, period, (max(low, int(walls[before])), int(walls[after])))
         if len(run.starts) >= _REPEATS:
             runs.append(run)
+        else:
+            tried = run.end
     return runs
 
 
