@@ -143,3 +143,20 @@ def test_every_family_that_explains_parts_explains_its_own_names():
             assert family.MEANINGS.tokens or family.MEANINGS.procedural or family.MEANINGS.arguments
     tokens = explain("nvjet_sm90_hsh_128x8_64x12_4x1_v_bz_splitK_TNT")
     assert [token.certainty for token in tokens].count("unknown") == 0
+
+
+@pytest.mark.parametrize("printed", ["4", "(int)4", "int=4", "16"])
+def test_the_width_of_pytorchs_vectorized_access(printed):
+    name = f"void at::native::vectorized_elementwise_kernel<{printed}, at::native::CUDAFunctor_add<float> >(int)"
+    width = int(printed.removeprefix("(int)").removeprefix("int="))
+    assert parse(name).details == (("vector", width),)
+
+
+@pytest.mark.parametrize(
+    ("printed", "word"),
+    [("f32", "f32"), ("bf16", "bf16"), ("i64", "s64"), ("u8", "u8"), ("f16", "f16"), ("i8", "s8")],
+)
+def test_nccl_element_types(printed, word):
+    kernel = parse(f"ncclDevKernel_AllReduce_Sum_{printed}_RING_LL(ncclDevKernelArgsStorage<4096ul>)")
+    assert kernel.family == "nccl"
+    assert (kernel.types.a, kernel.types.output) == (word, word)

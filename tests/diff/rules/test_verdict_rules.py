@@ -69,6 +69,12 @@ def test_kernels_that_never_reduce_keep_the_order_whatever_the_launch(role):
     assert decide(kernel("x", role=role), kernel("x", role=role, grid=(9, 1, 1)))[0] is Verdict.SAME_ORDER
 
 
+def test_a_copy_and_an_elementwise_kernel_are_two_functions_whichever_comes_first():
+    walk, copy = kernel("x", role="elementwise"), kernel("y", role="copy")
+    assert decide(walk, copy) == (Verdict.UNKNOWN, "elementwise → copy")
+    assert decide(copy, walk) == (Verdict.UNKNOWN, "copy → elementwise")
+
+
 def test_another_elementwise_kernel_may_compute_something_else():
     assert decide(kernel("x", role="elementwise"), kernel("y", role="elementwise")) == (
         Verdict.UNKNOWN,
@@ -415,7 +421,10 @@ def test_parts_of_equal_length_may_be_added_inside_the_kernel_or_after_it():
         return kernel(name, "xmma", "gemm", split_k=4, tile=(32, 64, 8), op_class="ffma", algorithm=algorithm)
 
     reduce = kernel("execute_split_k_kernel", "xmma", "splitk_reduce")
-    assert judge_row([(split("a"), split("b")), (None, reduce)])[1] is Verdict.SAME_ORDER
+    assert judge_row([(split("a"), split("b")), (None, reduce)])[1:] == (
+        Verdict.SAME_ORDER,
+        "split-K 4 in both, parts of equal length",
+    )
 
 
 def test_attention_is_judged_by_its_kv_parts():
@@ -604,3 +613,35 @@ def test_the_reasons_of_products():
     assert decide(*large_k) == (Verdict.SAME_ORDER, "large-k GEMM, split-K 4 in both")
     unknown = [replace(each, split_k=None) for each in large_k]
     assert decide(*unknown) == (Verdict.UNKNOWN, "large-k GEMM in both, other variant or launch")
+
+
+def test_a_module_that_only_one_trace_has_is_unknown_whatever_ran_there():
+    copy = kernel("c", role="copy")
+    for pairs, side in (([(copy, None), (nvjet(1), None)], "a"), ([(None, copy)], "b")):
+        judged, verdict, reason = judge_row(pairs)
+        assert (verdict, reason) == (Verdict.UNKNOWN, f"only in {side}")
+        assert len(judged) == len(pairs)
+    assert judge_row([]) == ((), Verdict.SAME_KERNELS, "no kernels")
+
+
+def test_where_parts_are_added_is_settled_by_the_log_alone():
+    def product(logged):
+        return nvjet(3, name="nvjet_splitK", algorithm=log(split_k=3) if logged else None)
+
+    reduce = splitk_reduce()
+    assert judge_row([(product(True), product(True)), (reduce, None)])[1] is Verdict.SAME_KERNELS
+    assert judge_row([(product(False), product(False)), (reduce, None)])[1:] == (
+        Verdict.UNKNOWN,
+        "split-K reduction only in a",
+    )
+
+
+def test_a_split_k_reduction_takes_the_verdict_of_its_product():
+    reduce, wider = splitk_reduce(grid=(1, 1, 1)), splitk_reduce(grid=(2, 1, 1))
+    same = judge_row([(nvjet(3), nvjet(3, tile=(64, 8, 64))), (reduce, wider)])
+    assert [pair.verdict for pair in same[0]] == [Verdict.SAME_ORDER] * 2
+    assert {pair.reason for pair in same[0]} == {"split-K 3 in both"}
+    equal = judge_row([(nvjet(3), nvjet(3)), (reduce, reduce)])
+    assert [pair.verdict for pair in equal[0]] == [Verdict.SAME_KERNELS] * 2
+    unknown = judge_row([(nvjet(None), nvjet(None, tile=(64, 8, 64))), (reduce, reduce)])
+    assert [pair.verdict for pair in unknown[0]] == [Verdict.UNKNOWN] * 2

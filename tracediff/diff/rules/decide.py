@@ -16,7 +16,6 @@ SAME_KERNEL = "same kernel, same launch"
 # Operators of a CPU: which code runs at which size is not in their trace.
 NO_LAUNCH = "same name, no launch configuration recorded"
 
-_NEVER_REDUCE = {"elementwise", "copy"}
 _TABLES: dict[str, tuple[Rule, ...]] = {
     "elementwise": ELEMENTWISE,
     "copy": COPY,
@@ -37,7 +36,7 @@ def decide(a: Kernel | None, b: Kernel | None) -> tuple[Verdict, str]:
     if same_name(a, b) and same_launch(a, b) and same_sum(a, b):
         return Verdict.SAME_KERNELS, SAME_KERNEL
     roles = {a.parsed.role, b.parsed.role}
-    if len(roles) > 1 and not roles <= _NEVER_REDUCE:
+    if len(roles) > 1:
         return Verdict.UNKNOWN, f"{a.parsed.role} → {b.parsed.role}"
     rule = deciding_rule(a, b)
     if rule is None:
@@ -46,7 +45,7 @@ def decide(a: Kernel | None, b: Kernel | None) -> tuple[Verdict, str]:
 
 
 def deciding_rule(a: Kernel, b: Kernel) -> Rule | None:
-    """Return the rule for two kernels of one role (or that both never sum), None where there is no table for it."""
+    """Return the rule for two kernels of one role, None where there is no table for it."""
     if a.parsed.role == "gemm":
         return first_match(gemm.table(a, b), a, b)
     return first_match(_TABLES.get(a.parsed.role, ()), a, b)
