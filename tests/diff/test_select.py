@@ -8,10 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.diff.tables import table
+from tests.profiles import PROFILES
 from tracediff.diff import diff_tables
 from tracediff.diff.compared import LeftOut, NotCompared
 from tracediff.diff.select import select
 from tracediff.errors import TracediffError
+from tracediff.trace import read_trace
 
 GEMM = "nvjet_hsh_64x8_64x16_4x1_v_bz_TNT"
 STEPS = {"long": [("step", "q", "x"), ("step", "q", "y")], "short": [("step", "q", "z")]}
@@ -325,3 +327,10 @@ def test_a_trace_against_itself_compares_every_kind_and_finds_no_difference(kind
     diff = diff_tables(steps, steps)
     assert not diff.differs
     assert len({row.phase for row in diff.rows}) == len(set(kinds))
+
+
+def test_a_servers_kernels_outside_every_range_are_listed_by_role_after_its_phases():
+    (chosen,) = select([read_trace(PROFILES / "vllm" / "eager-b1.sqlite")])
+    outside = [part.module for part in chosen.excerpts if part.phase is None]
+    assert outside == ["elementwise", "copy", "other"]
+    assert all(part.phase is not None for part in chosen.excerpts[: -len(outside)])
