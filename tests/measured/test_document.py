@@ -220,3 +220,35 @@ EQUAL, OTHER = Bits(equal=True), Bits(equal=False, share=0.5, max_ulp=1)
 )
 def test_a_module_is_what_it_does_to_bits(isolated, propagated, state):
     assert ModuleBits(isolated=isolated, propagated=propagated).state is state
+
+
+SECOND = {
+    **{"schema": 2, "model": "m", "dtype": "float16", "tokens": 6, "batches": [1, 2], "phases": ["prefill"]},
+    "pairs": [],
+    "controls": {"neighbours": {"answer": "equal", "compared": "rows"}},
+}
+UNSTABLE = {"phase": "prefill", "module": "m", "batch": 2, "outcomes": 2, "repeats": 5}
+
+
+def test_a_file_of_schema_2_may_leave_out_what_is_empty():
+    evidence = decode_evidence(json.dumps(SECOND))
+    assert evidence.controls["neighbours"].equal is True
+    assert (evidence.unstable, evidence.attention, evidence.steady_attentions) == ((), None, None)
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        ({"controls": {"neighbours": {"answer": "maybe", "compared": "rows"}}}, "answer"),
+        ({"controls": {"neighbours": {"equal": True, "compared": "rows"}}}, "answer"),
+        ({"unstable": [{**UNSTABLE, "repeats": 0}]}, "$.unstable[0].repeats"),
+        ({"unstable": [{**UNSTABLE, "outcomes": 0}]}, "$.unstable[0].outcomes"),
+        ({"unstable": [{**UNSTABLE, "kernels": "one"}]}, "$.unstable[0].kernels"),
+        ({"steady_attentions": [1]}, "$.steady_attentions[0]"),
+        ({"attention": 3}, "$.attention"),
+    ],
+)
+def test_a_fault_in_a_field_of_schema_2_is_named(change, where):
+    with pytest.raises(MalformedEvidenceError) as caught:
+        decode_evidence(json.dumps({**SECOND, **change}))
+    assert where in str(caught.value)

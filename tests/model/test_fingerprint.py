@@ -44,11 +44,16 @@ def test_order_length_and_tensors_count():
     assert of(torch.tensor([0.0])) != of(torch.tensor([-0.0]))
 
 
-def test_large_tensors_are_taken_in_parts_with_the_same_result(monkeypatch):
-    values = torch.randn(1000)
-    whole = of(values)
+def test_large_tensors_are_taken_in_parts_that_all_count(monkeypatch):
     monkeypatch.setattr(module, "_CHUNK", 7)
-    assert of(values) == whole
+    values = torch.randn(50)
+    assert of(values) == of(values.clone())
+    for place in (0, 6, 7, 49):
+        changed = values.clone()
+        changed[place] += 1
+        assert of(changed) != of(values)
+    swapped = torch.cat([values[7:14], values[:7], values[14:]])
+    assert of(swapped) != of(values)
 
 
 def test_nothing_and_empty_tensors_have_fingerprints_too():

@@ -55,6 +55,7 @@ _FIRST_SCHEMA = 1
 
 # Larger whole numbers fit neither SQLite nor the counts they stand for.
 _Whole = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+_Count = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 _Share = Annotated[float, Meta(ge=0, le=1)]
 _BitsInFile = bool | tuple[_Share, _Whole | None] | None
 
@@ -100,8 +101,8 @@ class _Unstable(Struct, frozen=True, kw_only=True):
     phase: str
     module: str
     batch: _Whole
-    outcomes: _Whole
-    repeats: _Whole
+    outcomes: _Count
+    repeats: _Count
     kernels: tuple[str, ...] = ()
 
 

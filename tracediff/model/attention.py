@@ -97,5 +97,5 @@ def attention_failures_in_one_line(name: str, dtype: str) -> Iterator[None]:
             raise
         raise TracediffError(
             f"--attention {name} does not run here with {dtype} and these shapes",
-            f"choose another of {', '.join(ATTENTIONS)}",
+            f"choose another of {', '.join(each for each in ATTENTIONS if each != name)}",
         ) from error

@@ -9,7 +9,7 @@ import torch
 # Values of a tensor that are widened at once.
 _CHUNK = 1 << 24
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-# Odd constants of splitmix64, as signed 64-bit numbers.
+# Odd constants of the generator splitmix64, as signed 64-bit numbers.
 _STEP, _FIRST, _SECOND = -7046029254386353131, -4658895280553007687, -7723592293110705685
 
 
@@ -28,24 +28,36 @@ def fingerprint(tensors: Iterable[torch.Tensor]) -> torch.Tensor:
     for number, tensor in enumerate(tensors):
         flat = tensor.detach().contiguous().flatten()
         bits = flat.view(_INTEGERS.get(flat.element_size(), torch.uint8)) if flat.numel() else flat.to(torch.uint8)
-        if total is None:
-            total = torch.zeros((), dtype=torch.int64, device=tensor.device)
-        total = total + _mixed(torch.full_like(total, bits.numel() + (number << 40)))
+        own = torch.full((), _key(number, bits.numel()), dtype=torch.int64, device=tensor.device)
+        total = own if total is None else total + own
         for start in range(0, bits.numel(), _CHUNK):
             part = bits[start : start + _CHUNK].to(torch.int64)
-            place = torch.arange(start, start + part.numel(), device=part.device) + (number << 40)
-            total = total + _mixed(_mixed(place) ^ part).sum()
+            total = total + _mixed((_places(part) + _key(number, start)) ^ part).sum()
     return torch.zeros((), dtype=torch.int64) if total is None else total
 
 
+def _key(number: int, start: int) -> int:
+    """Return a number for a part of a tensor, as a signed one of 64 bits."""
+    unsigned = ((number + 1) * _STEP + (start + 1) * _FIRST) % 2**64
+    return unsigned - 2**64 if unsigned >= 2**63 else unsigned
+
+
+# A number for each place in a part, by device; made once, since making it costs more than using it.
+_places_by_device: dict[torch.device, torch.Tensor] = {}
+
+
+def _places(part: torch.Tensor) -> torch.Tensor:
+    known = _places_by_device.get(part.device)
+    if known is None or known.numel() < part.numel():
+        size = 1 << (part.numel() - 1).bit_length()
+        known = _mixed(torch.arange(1, size + 1, device=part.device))
+        _places_by_device[part.device] = known
+    return known[: part.numel()]
+
+
 def _mixed(values: torch.Tensor) -> torch.Tensor:
-    """Spread every bit of 64-bit integers over all (splitmix64; products wrap)."""
+    """Spread every bit of 64-bit integers over all; products wrap."""
     values = values * _STEP
-    values = (values ^ _shifted(values, 30)) * _FIRST
-    values = (values ^ _shifted(values, 27)) * _SECOND
-    return values ^ _shifted(values, 31)
-
-
-def _shifted(values: torch.Tensor, by: int) -> torch.Tensor:
     # torch shifts the sign in; the mask takes it out again.
-    return (values >> by) & ((1 << (64 - by)) - 1)
+    values = values ^ ((values >> 32) & 0xFFFFFFFF)
+    return values * _SECOND
