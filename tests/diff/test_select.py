@@ -334,3 +334,13 @@ def test_a_servers_kernels_outside_every_range_are_listed_by_role_after_its_phas
     outside = [part.module for part in chosen.excerpts if part.phase is None]
     assert outside == ["elementwise", "copy", "other"]
     assert all(part.phase is not None for part in chosen.excerpts[: -len(outside)])
+
+
+def test_of_kinds_that_share_nothing_else_the_seldom_one_is_paired_with_the_seldom_one():
+    def ran(*names):
+        return table([("step", "q", name) for name in names], iteration=list(range(len(names))))
+
+    first, second = ran("x", *["y"] * 5), ran(*["often"] * 6, "seldom")
+    a, b = select([first, second])
+    assert [names for _, names in compared(a, first)] == [["x"], ["y"]]
+    assert [names for _, names in compared(b, second)] == [["seldom"], ["often"]]
