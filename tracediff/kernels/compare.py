@@ -23,7 +23,7 @@ class FieldChange:
     text: str
 
 
-# The fields in the order in which they are told, and what they are called.
+# The fields in the order in which changes are listed, and what they are called.
 _LABELS = {
     "family": "family",
     "role": "role",
@@ -55,14 +55,14 @@ COLLECTIONS = frozenset({"cublas_gemv_misc", "other"})
 
 
 def differing_fields(a: KernelName, b: KernelName) -> tuple[FieldChange, ...]:
-    """Return what the two names state differently, the telling fields first; empty for names that state the same.
+    """Return what the two names state differently, the most informative first; empty where they state the same.
 
     Where the family differs only the fields that both names state are compared: what one grammar cannot say is no
-    change. A family of unlike kernels is told by its function: `kernel gemmSN_TN_kernel → xmma gemm`.
+    change. A family of unlike kernels is named by its function: `kernel gemmSN_TN_kernel → xmma gemm`.
     """
     changes = []
     for field, label in _LABELS.items():
-        if field == "family" and _told_by_function(a, b):
+        if field == "family" and _named_by_function(a, b):
             text = f"kernel {_which(a)} → {_which(b)}"
             changes.append(FieldChange(field=field, a=_which(a), b=_which(b), text=text))
             continue
@@ -83,7 +83,7 @@ def differing_fields(a: KernelName, b: KernelName) -> tuple[FieldChange, ...]:
     return tuple(changes)
 
 
-def _told_by_function(a: KernelName, b: KernelName) -> bool:
+def _named_by_function(a: KernelName, b: KernelName) -> bool:
     """Whether a change of family says little, and no change of function, which both names would state, says more."""
     return a.family != b.family and not COLLECTIONS.isdisjoint((a.family, b.family)) and None in (a.kernel, b.kernel)
 

@@ -2,7 +2,7 @@
 
 A reader of the Itanium C++ ABI's <name>: nested names, template arguments, literals, substitutions, pointers,
 packs, lambdas. Parameters are left out, since a kernel's identity is its template argument list. What it does not
-know (expressions, decltype) makes it stop: the rest of the name is then kept as it stands, behind the path that was
+know (expressions, decltype) makes it stop: the rest of the name is then kept unread, behind the path that was
 read, so a cut name still shows whose function it is.
 
 Source: Itanium C++ ABI, section 5.1.
@@ -52,7 +52,7 @@ def demangle(name: str) -> str | None:
         found = reader.encoding()
     except _StopError:
         return f"{reader.path}<{name[reader.path_end :]}" if reader.path else None
-    # What could not be read follows as it stands, inside the list that it left open.
+    # What could not be read follows unread, inside the list that it left open.
     return found + name[reader.position :] if reader.cut else found
 
 
@@ -60,7 +60,7 @@ class _Reader:
     """One mangled name and how far it is read."""
 
     def __init__(self, text: str) -> None:
-        # A closing NUL stands for the end: no construct begins with it, so reading past the end needs no test.
+        # A closing NUL marks the end: no construct begins with it, so reading past the end needs no test.
         self.text = text + "\0"
         self.position = 2
         self.path = ""
@@ -338,7 +338,7 @@ class _Reader:
         raise _StopError
 
     def _qualified(self, qualifier: str) -> str:
-        """Read a pointer to, reference to or qualified form of a type; that of a function stands inside it."""
+        """Read a pointer to, reference to or qualified form of a type; that of a function goes inside it."""
         of_function = self._look() == "F"
         found = self._type()
         if not of_function:

@@ -18,7 +18,7 @@ class Types:
         accumulate: What products are summed in.
         output: What is written.
         c: The operand that is added (`void`: none).
-        math: What operands are converted to before they are multiplied, where the name tells it apart from `a`.
+        math: What operands are converted to before they are multiplied, where the name states it apart from `a`.
         partial: What the partial sums of a split-K product are stored as.
         scale_a: Type of a's block scales and the elements that share one: `ue4m3/16`.
         scale_b: The same of b.
@@ -55,7 +55,7 @@ class KernelName:
         alignment: Operand alignment in elements.
         split_k: The split-K factor where the name states it as a number.
         split_k_form: `none` (the name states an unsplit sum: factor 1), `parallel`, `serial`, `stream-k`, `split-kv`,
-            `stated` (split, in a form the name does not tell) or None (the name cannot tell).
+            `stated` (split, in a form that the name does not say) or None (the name does not say).
         sliced_k: Slices of k summed inside one CTA.
         schedule: Kernel schedule (`warpspecialized_cooperative`, `coopA`, …).
         epilogue: What is fused behind the product (`bias`, `relu`, `bias(f16)+relu`, …).

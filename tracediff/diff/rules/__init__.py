@@ -23,6 +23,6 @@ TABLES: dict[str, tuple[Rule, ...]] = {
     "Elementwise": ELEMENTWISE,
     "Copies": COPY,
 }
-"""Every table by its title, in the order of the documentation. GEMMs are first asked by the rules for any two."""
+"""Every table by its title, in the order of the documentation. For GEMMs, the rules for any two apply first."""
 
 __all__ = ["TABLES", "Rule", "decide"]

@@ -26,8 +26,8 @@ def _warps_along_keys(kernel: Kernel) -> int | None:
 def varies_from_run_to_run(kernel: Kernel) -> bool:
     """Whether the same launch on the same input may give other bits: equal launches then promise nothing.
 
-    Warps that share one query's keys are how cuDNN's variable kernel is told from its others. A cuDNN kernel whose name
-    does not tell its warps may be one.
+    cuDNN's kernel that varies is recognised by warps that share one query's keys. A cuDNN kernel whose name
+    does not say how its warps are laid out may be one.
     """
     return kernel.parsed.family == "cudnn_sdpa" and _warps_along_keys(kernel) != 1
 

@@ -25,7 +25,7 @@ _TABLES: dict[str, tuple[Rule, ...]] = {
 
 
 def decide(a: Kernel | None, b: Kernel | None) -> tuple[Verdict, str]:
-    """Judge two kernels that stand for each other; None is no counterpart.
+    """Judge two aligned kernels; None where the other trace has no counterpart.
 
     A split-K reduction is judged here by its own name and launch alone, in `tracediff.diff.verdict` with its GEMM.
     """

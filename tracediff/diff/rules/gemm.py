@@ -45,7 +45,7 @@ from tracediff.diff.rules.k_cuts import cut_alike, cut_elsewhere, cuts_in_words,
 from tracediff.diff.rules.rule import Rule, always
 from tracediff.diff.rules.same_launch import cut_by_problem
 
-# The counts behind it stand in docs/reduction-order.md, written by scripts/document_rules.py.
+# scripts/document_rules.py writes the counts behind it into docs/reduction-order.md.
 SWEEP = "the sweep"
 
 # What holds for every family comes first.

@@ -1,4 +1,4 @@
-"""One rule: when it applies to two kernels that stand for each other, what it says, and how we know."""
+"""One rule: when it applies to two aligned kernels, what it says, and how we know."""
 
 from __future__ import annotations
 
