@@ -109,3 +109,12 @@ def test_a_reduction_of_511_blocks_still_tells_the_size_of_the_output():
     wide = replace(nvjet_launch((20, 2, 1)), parsed=replace(nvjet_launch((1, 1, 1)).parsed, tile=(128, 112, 64)))
     assert factor(wide, reduce_launch((73, 7, 1))) == (2, "inferred")
     assert factor(wide, reduce_launch((64, 8, 1))) == (None, None)
+
+
+def test_tiles_along_both_sides_of_the_output_are_counted():
+    # 2,048 x 17 to 32 outputs: 16 tiles of 128 by 2 of 16, so 96 blocks are three for each.
+    wide = nvjet_launch((4, 24, 1))
+    wide = replace(wide, parsed=replace(wide.parsed, tile=(128, 16, 64)))
+    assert factor(wide, reduce_launch((64, 2, 1))) == (3, "inferred")
+    # One block for each tile is no split.
+    assert factor(replace(wide, grid=(4, 8, 1)), reduce_launch((64, 2, 1))) == (None, None)

@@ -230,6 +230,12 @@ def test_the_same_segment_kernel_and_launch_sums_otherwise_when_the_rows_are_oth
     )
 
 
+def test_segments_of_which_one_trace_has_no_log_are_unknown():
+    reason = "k is cut by the number of tiles (segment_k)"
+    for pair in ((segments(100), segments(100, logged=False)), (segments(100, logged=False), segments(100))):
+        assert decide(*pair) == (Verdict.UNKNOWN, reason)
+
+
 def test_segments_cut_into_as_many_parts_are_the_same_order_across_tiles():
     assert decide(segments(100), segments(100, tile=(64, 128), blocks=256)) == (
         Verdict.SAME_ORDER,
