@@ -6,7 +6,7 @@ import pytest
 
 from tests.diff.rules.make import kernel, log, nvjet, splitk_reduce
 from tracediff.diff.result import Verdict
-from tracediff.diff.rules import decide
+from tracediff.diff.rules import TABLES, decide
 from tracediff.diff.verdict import judge_row
 from tracediff.kernels import Types, parse
 
@@ -589,6 +589,30 @@ def test_the_reasons_of_attention():
         "same kernel, each warp walks all keys of its queries, rows only",
     )
     assert decide(cudnn, replace(cudnn, grid=(2, 64, 1)))[0] is Verdict.UNKNOWN
+
+
+def test_another_reduction_scheme_of_other_kernels_is_unknown():
+    schemes = [
+        kernel("x", "xmma", "gemm", split_k=3, algorithm=log(reduction_scheme=word, type_d="R_32F"))
+        for word in ("COMPUTE_TYPE", "INPLACE")
+    ]
+    assert decide(*schemes) == (Verdict.UNKNOWN, "reduction scheme COMPUTE_TYPE → INPLACE")
+
+
+def test_every_table_has_the_title_that_the_documentation_gives_it():
+    assert list(TABLES) == [
+        "Any two GEMMs",
+        "nvjet",
+        "xmma",
+        "CUTLASS and older cuBLAS kernels",
+        "Triton",
+        "gemv, gemmSN, large-k",
+        "GEMMs of two families",
+        "Attention",
+        "Reductions, norms, softmax",
+        "Elementwise",
+        "Copies",
+    ]
 
 
 def test_the_reasons_of_products():

@@ -16,6 +16,7 @@ TABLES: dict[str, tuple[Rule, ...]] = {
     "nvjet": gemm.NVJET,
     "xmma": gemm.XMMA,
     "CUTLASS and older cuBLAS kernels": gemm.CLASSIC,
+    "Triton": gemm.TRITON,
     "gemv, gemmSN, large-k": gemm.VECTOR,
     "GEMMs of two families": gemm.ACROSS_FAMILIES,
     "Attention": ATTENTION,

@@ -46,10 +46,6 @@ def _parts(kernel: Kernel) -> int | None:
     return kernel.grid[axis] if axis is not None and _is_split(kernel) else None
 
 
-def _family_of_both(a: Kernel, b: Kernel, family: str) -> bool:
-    return a.parsed.family == family and b.parsed.family == family
-
-
 ATTENTION = (
     Rule(
         name="cuDNN, warps along the keys",
@@ -85,7 +81,7 @@ ATTENTION = (
         when=lambda a, b: (
             same_name(a, b)
             and same_block(a, b)
-            and (_family_of_both(a, b, "fmha_cutlass") or (_family_of_both(a, b, "flash_attn2") and _is_whole(a)))
+            and (a.parsed.family == "fmha_cutlass" or (a.parsed.family == "flash_attn2" and _is_whole(a)))
         ),
         verdict=Verdict.SAME_ORDER,
         reason="same kernel, one block per tile of queries, rows only",
@@ -96,7 +92,7 @@ ATTENTION = (
         when=lambda a, b: (
             same_name(a, b)
             and same_block(a, b)
-            and _family_of_both(a, b, "cudnn_sdpa")
+            and a.parsed.family == "cudnn_sdpa"
             and _warps_along_keys(a) == 1
             and sum(x != y for x, y in zip(a.grid, b.grid, strict=True)) == 1
         ),
