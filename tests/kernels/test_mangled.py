@@ -138,6 +138,23 @@ def test_a_pointer_to_a_function_has_its_star_inside():
     assert demangle("_ZN3foo3barIRFivEE3bazEv") == "foo::bar<int (&)()>::baz"
 
 
+@needs_cpp_filt
+@pytest.mark.parametrize(
+    "arguments",
+    ["NS_1aES1_", "A4_i", "JifE", "Dn", "MNS_1aEi", "PKc", "RKf", "Lb1ELb0E", "Lin5E", "Lj7ELl8ELm9E", "St4lessIiE"],
+)  # fmt: skip
+def test_kinds_of_template_arguments_read_as_cpp_filt_reads_them(arguments):
+    name = f"_ZN3foo3barI{arguments}E3bazEv"
+    assert f"{demangle(name)}()" == cpp_filt([name])[0]
+
+
+def test_template_parameters_and_numbers_that_refer_to_nothing():
+    assert demangle("_ZN3foo3barIT_E3bazEv") == "foo::bar<T>::baz"
+    assert demangle("_ZN3foo3barIT0_E3bazEv") == "foo::bar<T0>::baz"
+    assert demangle("_ZN3foo3barIT") == "foo::bar<"
+    assert demangle("_ZN3foo3barINS_1aES9_E3bazEv") == "foo::bar<foo::a9_E3bazEv"
+
+
 @pytest.mark.parametrize(
     ("name", "read"),
     [

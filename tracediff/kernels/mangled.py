@@ -331,7 +331,8 @@ class _Reader:
                 raise _StopError
             return self._remember(f"{self._type()} [{size}]")
         if letter == "M":
-            return self._remember(f"{self._type()}::* {self._type()}")
+            of_class, member = self._type(), self._type()
+            return self._remember(f"{member} {of_class}::*")
         if letter == "u":
             return self._remember(self._source_name())
         self.position -= 1
