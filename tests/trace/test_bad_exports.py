@@ -454,6 +454,8 @@ def test_an_empty_table_is_as_bad_as_a_missing_one(tmp_path, table, words):
         ),
         ('{"traces": [{"file": "trace.sqlite", "batch": -1}]}', ">= 0 - at `$.traces[0].batch`"),
         ('{"tokens": 99999999999999999999, "traces": []}', "at `$.tokens`"),
+        ('{"tokens": 2147483648, "traces": []}', "at `$.tokens`"),
+        ('{"tokens": 2147483647, "traces": []}', "does not describe"),
         ('{"versions": {"cuda": 13}, "traces": []}', "at `$.versions"),
         ('{"gpu": "\\ud800", "traces": []}', "it is not JSON"),
         ("[" * 100_000, "Expected `object`, got `array`"),
