@@ -110,12 +110,7 @@ def open_lines(section: Section, sort: Sort = Sort.SEVERITY, everything: bool = 
     if sort is Sort.TIME:
         lines.sort(key=lambda line: -line.time_ns[1] * len(line.rows))
     elif sort is Sort.SEVERITY:
-        lines.sort(
-            key=lambda line: (
-                RANK[line.standing],
-                line.standing is Standing.DIFFERS and not sums_products(line.rows[0]),
-            )
-        )
+        lines.sort(key=lambda line: (RANK[line.standing], not sums_products(line.rows[0])))
     else:
         places = {id(row): place for place, row in enumerate(section.rows)}
         lines.sort(key=lambda line: places[id(line.rows[0])])
