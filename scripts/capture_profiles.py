@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tracediff.capture.options import CaptureOptions
 from tracediff.capture.run import capture
+from tracediff.cli.last_words import what_was_found
 from tracediff.errors import TracediffError
 from tracediff.measure.step import EvidenceJob, measure_evidence
 from tracediff.model.spec import DTYPES, ModelSpec
@@ -59,7 +60,7 @@ def main() -> int:
         )
         for warning in (*captured.warnings, *measured.findings):
             print(f"warning: {warning}", file=sys.stderr)
-        print(captured.summary(measured.files))
+        print(captured.summary(measured.files, what_was_found(captured.traces_by_batch, measured.evidence)))
         if dtype not in KEEP_LOGITS:
             (options.folder / LOGITS).unlink(missing_ok=True)
     size = sum(path.stat().st_size for path in arguments.out.rglob("*") if path.is_file())

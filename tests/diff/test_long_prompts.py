@@ -5,6 +5,7 @@ from functools import cache
 import pytest
 
 from tests.profiles import LONG, LONG_FLASH
+from tracediff.cli.last_words import what_was_found
 from tracediff.diff import diff_tables
 from tracediff.diff.answer import Judgement, answer
 from tracediff.diff.evidence import attach_evidence
@@ -53,9 +54,14 @@ def test_the_attention_that_varies_is_named_with_its_kernel(batch):
 
 
 def test_the_last_words_of_the_capture_name_the_cause_and_what_was_seen_to_help():
-    words = noise_in_words(read_evidence(LONG / "evidence.json"))
-    assert words.startswith("This run does not repeat itself: torch's default attention, cuDNN (self_attn gave up to 5")
-    assert words.endswith("with `--attention flash` it does.")
+    lines = what_was_found(
+        {batch: LONG / f"b{batch}.sqlite" for batch in (1, 2, 7)}, read_evidence(LONG / "evidence.json")
+    )
+    assert [line.partition("  ")[0] for line in lines] == ["batch 1 → 2", "batch 1 → 7"]
+    for line in lines:
+        assert "DOES NOT REPEAT ITSELF" in line
+        assert "Cause: torch's default attention, cuDNN (self_attn gave up to " in line
+    assert answer(measured(LONG, 7)).settle == "with `--attention flash` (or efficient, math) it repeats itself"
 
 
 def test_noise_alone_explains_the_logits_of_batch_2_and_an_order_of_summation_more_of_batch_7():

@@ -1,8 +1,11 @@
 """A capture measures evidence after recording, and says loudly what it finds."""
 
+from dataclasses import replace
+
 import pytest
 from typer.testing import CliRunner
 
+from tests.profiles import LONG_FLASH
 from tracediff.capture import run
 from tracediff.capture.manifest import Manifest, TraceEntry
 from tracediff.capture.options import CaptureOptions
@@ -11,6 +14,7 @@ from tracediff.cli import app
 from tracediff.errors import TracediffError
 from tracediff.measure import step
 from tracediff.measure.step import StepResult
+from tracediff.measured import Control, read_evidence
 from tracediff.model.spec import ModelSpec
 
 MANIFEST = Manifest(
@@ -94,9 +98,14 @@ def test_nothing_is_measured_where_it_is_not_wanted(measured):
 @pytest.mark.parametrize(("leak", "code"), [(True, 1), (False, 0)])
 def test_capture_exits_1_on_a_leak_after_saying_what_it_wrote(measured, leak, code):
     _, found = measured
-    found |= {"leak": leak, "findings": ("LEAK: somewhere",) if leak else ()}
+    evidence = read_evidence(LONG_FLASH / "evidence.json")
+    first = "batch 7, layers.0.mlp" if leak else None
+    neighbours = Control(equal=not leak, compared="", first=first)
+    found["evidence"] = replace(evidence, controls=evidence.controls | {"neighbours": neighbours})
+    found["findings"] = ("a module could not be replayed",)
     result = CliRunner().invoke(app, ["capture", "--batch", "1"])
     assert result.exit_code == code
     assert "manifest.json" in result.stdout
     assert "warning: before" in result.stderr
-    assert ("LEAK: somewhere" in result.stderr) is leak
+    assert "warning: a module could not be replayed" in result.stderr
+    assert ("neighbours\u00a0≠ (first in batch 7, layers.0.mlp)" in result.stdout) is leak

@@ -11,6 +11,7 @@ pytestmark = pytest.mark.torch
 import torch  # noqa: E402
 
 from tests.measure import toy  # noqa: E402
+from tracediff.cli.last_words import what_was_found  # noqa: E402
 from tracediff.measure import step, worker  # noqa: E402
 from tracediff.measure.step import EvidenceJob  # noqa: E402
 from tracediff.model.spec import ModelSpec  # noqa: E402
@@ -63,8 +64,11 @@ def test_activations_are_written_where_they_are_asked_for(tmp_path, monkeypatch)
 
 def test_other_bits_under_the_profiler_are_a_finding_and_no_leak(tmp_path, monkeypatch):
     result = run_here(monkeypatch, job(tmp_path, batches=(1,), recorded_hashes={"1/prefill": ["0" * 16]}))
-    assert result.findings == ("The profiler changes bits (first: 1/prefill).",)
+    assert result.evidence.controls["profiler"].first == "1/prefill"
     assert not result.leak
+    (words,) = what_was_found({1: tmp_path / "b1.sqlite"}, result.evidence)
+    assert words.startswith("batch 1  controls: run to run\u00a0=")
+    assert "profiler\u00a0≠ (first in 1/prefill)" in words
 
 
 def test_a_leak_is_a_finding_and_a_leak(tmp_path, monkeypatch):
@@ -73,7 +77,7 @@ def test_a_leak_is_a_finding_and_a_leak(tmp_path, monkeypatch):
     )
     result = run_here(monkeypatch, job(tmp_path))
     assert result.leak
-    assert any(finding.startswith("LEAK") and "layers.1.first_proj" in finding for finding in result.findings)
+    assert "layers.1.first_proj" in result.evidence.controls["neighbours"].first
 
 
 def test_a_process_that_dies_is_a_finding(tmp_path, monkeypatch):

@@ -52,11 +52,12 @@ class Captured:
         """The trace file of each batch size."""
         return {entry.batch: self.folder / entry.file for entry in self.manifest.traces}
 
-    def summary(self, more_files: Sequence[Path] = ()) -> str:
-        """Return what was written, and the command to run next.
+    def summary(self, more_files: Sequence[Path] = (), found: Sequence[str] = ()) -> str:
+        """Return what was written, what was found, and the command to run next.
 
         Args:
             more_files: Files that were written into the folder after the capture.
+            found: What came out of measuring, one line each.
         """
         lines = [
             f"{path}  batch {entry.batch}, "
@@ -66,7 +67,7 @@ class Captured:
         lines += [str(path) for path in (self.folder / FILE_NAME, *more_files, *self.kept_reports)]
         first, *others = (shlex.quote(str(path)) for path in self.traces)
         following = [f"tracediff diff {first} {other}" for other in others] or [f"tracediff show {first}"]
-        return "\n".join([*lines, "next:", *(f"  {line}" for line in following)])
+        return "\n".join([*lines, *found, "next:", *(f"  {line}" for line in following)])
 
 
 def deliver(

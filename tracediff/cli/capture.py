@@ -64,6 +64,7 @@ def capture(
     """
     from tracediff.capture import run
     from tracediff.capture.options import CaptureOptions
+    from tracediff.cli.last_words import what_was_found
     from tracediff.cli.progress import steps_on_stderr
     from tracediff.measure import step as measuring
     from tracediff.model.spec import ModelSpec
@@ -105,6 +106,6 @@ def capture(
         typer.echo(f"warning: {warning}", err=True)
     if captured.kept_reports:
         typer.echo("warning: .nsys-rep files hold the environment of the recorded process: do not share them", err=True)
-    typer.echo(captured.summary(measured.files))
+    typer.echo(captured.summary(measured.files, what_was_found(captured.traces_by_batch, measured.evidence)))
     if measured.leak:
         raise typer.Exit(GATE_FAILED)

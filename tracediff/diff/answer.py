@@ -13,12 +13,12 @@ from enum import StrEnum
 from typing import Any
 
 from tracediff.diff.compared import NotCompared
+from tracediff.diff.noise import noise_in_words
 from tracediff.diff.overview import Group, Section, overview, sums_products
 from tracediff.diff.result import Row, TraceDiff, Verdict
 from tracediff.diff.standing import Standing
 from tracediff.diff.words import listing
-from tracediff.measured import CONTROLS, Control, ControlResult, Repair, RunEvidence, Unstable
-from tracediff.text import shorten
+from tracediff.measured import CONTROLS, Control, ControlResult, Repair, RunEvidence
 
 _CAUSES = 2
 _CONTROL_NAMES = {
@@ -181,14 +181,14 @@ def answer(diff: TraceDiff) -> Answer:
         diff: The diff, with evidence attached where there is some.
     """
     sections = overview(diff.rows)
-    controls = _controls(diff.evidence)
+    controls = () if diff.evidence is None else control_answers(diff.evidence.controls)
     contradicted = [row for row in diff.rows if row.contradicted]
     found = _judge(diff, contradicted)
     return Answer(
         judgement=found.judgement,
         measured=_measured(diff),
         outcome=found.outcome,
-        cause="" if found.judgement is Judgement.NO_DIFFERENCE else _cause(sections, contradicted),
+        cause=_cause_of(found.judgement, diff, sections, contradicted),
         chain=_chain(diff),
         margin=None if diff.evidence is None else _margin(diff.evidence),
         controls=controls,
@@ -282,8 +282,9 @@ def _flipped(evidence: RunEvidence, phase: str) -> bool:
 def _steadier(evidence: RunEvidence) -> str:
     """Return what makes the run repeat itself, as far as it was tried."""
     if evidence.steady_attentions:
-        named = listing([f"`--attention {name}`" for name in evidence.steady_attentions], limit=3)
-        return f"with {named} it repeats itself"
+        first, *others = evidence.steady_attentions
+        more = f" (or {', '.join(others)})" if others else ""
+        return f"with `--attention {first}`{more} it repeats itself"
     if evidence.steady_attentions is not None:
         return "no other attention backend makes it repeat itself"
     if any("attn" in each.module or "attention" in each.module for each in evidence.unstable):
@@ -337,12 +338,16 @@ def _measured(diff: TraceDiff) -> bool:
 # -- the cause --------------------------------------------------------------------------------------------------------
 
 
+def _cause_of(judgement: Judgement, diff: TraceDiff, sections: Sequence[Section], contradicted: Sequence[Row]) -> str:
+    if judgement is Judgement.NO_DIFFERENCE:
+        return ""
+    noise = None if diff.evidence is None or judgement is Judgement.LEAK else noise_in_words(diff.evidence)
+    return _cause(sections, contradicted) if noise is None else noise
+
+
 def _cause(sections: Sequence[Section], contradicted: Sequence[Row]) -> str:
     """Name what changed where the difference begins: measured origins, else modules that sum in another order."""
     groups = [group for section in sections for group in section.groups]
-    unstable = [group for group in groups if group.standing is Standing.UNSTABLE]
-    if unstable:
-        return _noise(unstable)
     wanted = (
         (Standing.CONTRADICTED,)
         if contradicted
@@ -370,19 +375,6 @@ def _cause(sections: Sequence[Section], contradicted: Sequence[Row]) -> str:
 
 def _names(groups: Iterable[Group]) -> str:
     return listing(dict.fromkeys(group.name or "no module" for group in groups), limit=4)
-
-
-def _noise(groups: Sequence[Group]) -> str:
-    """Name the modules that vary by themselves, and the kernel to blame where a trace names it."""
-    rows = [row for group in groups for row in group.rows]
-    found: list[Unstable] = [row.evidence.unstable for row in rows if row.evidence and row.evidence.unstable]
-    kernels = list(dict.fromkeys(name for unstable in found for name in unstable.kernels))
-    blamed = f" ({listing([shorten(name, 60) for name in kernels], limit=1)})" if kernels else ""
-    worst = max(found, key=lambda unstable: unstable.outcomes / unstable.repeats)
-    return (
-        f"{_names(groups)}{blamed} varies by itself{_phases(groups)}: "
-        f"up to {worst.outcomes} outcomes in {worst.repeats} runs on equal inputs"
-    )
 
 
 def _phases(groups: Iterable[Group]) -> str:
@@ -419,12 +411,15 @@ def _chain(diff: TraceDiff) -> tuple[Link, ...]:
     )
 
 
-def _controls(evidence: RunEvidence | None) -> tuple[ControlAnswer, ...]:
-    if evidence is None or not evidence.controls:
-        return ()
-    known = [name for name in CONTROLS if name in evidence.controls]
-    unknown = [name for name in evidence.controls if name not in CONTROLS]
-    return tuple(_control(name, evidence.controls[name]) for name in (*known, *unknown))
+def control_answers(controls: Mapping[str, Control]) -> tuple[ControlAnswer, ...]:
+    """Return what each control found, the known ones first.
+
+    Args:
+        controls: As measured, by name.
+    """
+    known = [name for name in CONTROLS if name in controls]
+    unknown = [name for name in controls if name not in CONTROLS]
+    return tuple(_control(name, controls[name]) for name in (*known, *unknown))
 
 
 def _control(name: str, control: Control) -> ControlAnswer:

@@ -1,4 +1,4 @@
-"""Modules that vary by themselves, in words: which, by which kernel, and with which attention the run is steady."""
+"""What varies by itself, in words: which module, by which kernel, how often."""
 
 from __future__ import annotations
 
@@ -31,16 +31,12 @@ class MeasuredNoise(Protocol):
         """How attention was computed."""
 
     @property
-    def steady_attentions(self) -> tuple[str, ...] | None:
-        """The attentions with which the run repeated itself."""
-
-    @property
     def controls(self) -> Mapping[str, Control]:
         """By name."""
 
 
 def noise_in_words(measured: MeasuredNoise) -> str | None:
-    """Say that a run does not repeat itself, what is to blame, and what would help; None where it repeats itself.
+    """Say what varies from run to run on equal inputs; None where the run repeats itself.
 
     Args:
         measured: What was measured, of a capture or of two of its batch sizes.
@@ -49,13 +45,7 @@ def noise_in_words(measured: MeasuredNoise) -> str | None:
         control = measured.controls.get("run_to_run")
         if control is None or control.equal is not False:
             return None
-        return f"This run does not repeat itself (first: {control.first})."
-    sentence = f"This run does not repeat itself: {_blamed(measured)}"
-    steady = measured.steady_attentions or ()
-    return f"{sentence}; with `--attention {steady[0]}` it does." if steady else f"{sentence}."
-
-
-def _blamed(measured: MeasuredNoise) -> str:
+        return "no module was found to vary, whole runs do" + (f" (first: {control.first})" if control.first else "")
     kinds = list(dict.fromkeys(_kind(each.module) for each in measured.unstable))
     families = list(dict.fromkeys(family for each in measured.unstable for family in _families(each.kernels)))
     places = len({(each.phase, each.module, each.batch) for each in measured.unstable})

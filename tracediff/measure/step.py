@@ -14,8 +14,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tracediff.diff.noise import noise_in_words
-from tracediff.diff.summary import control_findings
 from tracediff.files import copy_file
 from tracediff.measure.blame import with_kernels
 from tracediff.measured import ACTIVATIONS_FILE, EVIDENCE_FILE, LOGITS_FILE, Evidence, encode_evidence, read_evidence
@@ -81,13 +79,18 @@ class StepResult:
 
     Attributes:
         files: What was written into the job's folder; empty where nothing was measured.
-        findings: What the user should know, one line each: controls that failed, or why nothing was measured.
-        leak: Whether rows of a batch leak into each other.
+        findings: What could not be measured, one line each.
+        evidence: What was measured; None where nothing was.
     """
 
     files: tuple[Path, ...] = ()
     findings: tuple[str, ...] = ()
-    leak: bool = False
+    evidence: Evidence | None = None
+
+    @property
+    def leak(self) -> bool:
+        """Whether rows of a batch leak into each other."""
+        return self.evidence is not None and self.evidence.controls["neighbours"].equal is False
 
 
 def measure_evidence(job: EvidenceJob) -> StepResult:
@@ -116,16 +119,9 @@ def measure_evidence(job: EvidenceJob) -> StepResult:
             copy_file(temporary / name, job.out / name)
     return StepResult(
         files=tuple(job.out / name for name in names),
-        findings=_findings(evidence),
-        leak=evidence.controls["neighbours"].equal is False,
+        findings=evidence.notes,
+        evidence=evidence,
     )
-
-
-def _findings(evidence: Evidence) -> tuple[str, ...]:
-    noise = noise_in_words(evidence)
-    # That the same run gives other bits is said better by what is to blame.
-    told = {name: control for name, control in evidence.controls.items() if noise is None or name != "run_to_run"}
-    return (*([] if noise is None else [noise]), *control_findings(told), *evidence.notes)
 
 
 def _why(temporary: Path, output: str) -> str:

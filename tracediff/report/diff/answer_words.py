@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tracediff.diff.answer import Answer, ControlAnswer, Link, Margin
@@ -46,7 +47,7 @@ def facts(found: Answer) -> tuple[Fact, ...]:
     result = []
     if found.controls:
         grave = any(control.result is ControlResult.DIFFERS for control in found.controls)
-        result.append(Fact(label="controls", text="   ".join(map(_control, found.controls)), grave=grave))
+        result.append(Fact(label="controls", text=controls_line(found.controls), grave=grave))
     links = " → ".join(map(_link, found.chain))
     result.append(Fact(label="chain", text=f"{links}   (of {found.chain[0].total:,} modules)"))
     if found.margin is not None:
@@ -66,6 +67,11 @@ def facts(found: Answer) -> tuple[Fact, ...]:
     if found.settle:
         result.append(Fact(label="to settle", text=printable(found.settle)))
     return tuple(result)
+
+
+def controls_line(controls: Sequence[ControlAnswer]) -> str:
+    """Return what the controls found, in one line: `run to run =   neighbours ≠ (first in …)`."""
+    return "   ".join(map(_control, controls))
 
 
 def section_words(section: Section) -> tuple[str, str]:
