@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from tracediff import api
 from tracediff.diff.gate import failures
+from tracediff.diff.overview import sums_products
 from tracediff.diff.result import Verdict
 from tracediff.diff.words import listing
 
@@ -54,7 +55,11 @@ def assert_same_order(
     failed = failures([result.result], gates, any_difference=False)
     if not failed:
         return
-    rows = sorted((row for row in result.result.rows if row.verdict in gates), key=lambda row: _RANK[row.verdict])
+    # Products before norms: where a reader looks first.
+    rows = sorted(
+        (row for row in result.result.rows if row.verdict in gates),
+        key=lambda row: (_RANK[row.verdict], not sums_products(row)),
+    )
     named = [f"{row.module or 'no module'} ({row.phase}): {row.reason}" for row in rows]
     raise AssertionError(f"{', '.join(failed)}; {listing(named, limit=_NAMED)}" if named else ", ".join(failed))
 

@@ -370,7 +370,7 @@ def _cause(sections: Sequence[Section], contradicted: Sequence[Row]) -> str:
     ]
     told = {group.name for members in list(by_reason.values())[:_CAUSES] for group in members}
     rest = {group.name for members in list(by_reason.values())[_CAUSES:] for group in members} - told
-    return "; ".join(named) + (f"; and {listing(sorted(rest), limit=3)}" if rest else "")
+    return "; ".join(named) + (f"; more in {listing(sorted(rest), limit=3)}" if rest else "")
 
 
 def _names(groups: Iterable[Group]) -> str:

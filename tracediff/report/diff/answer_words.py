@@ -71,7 +71,15 @@ def facts(found: Answer) -> tuple[Fact, ...]:
 
 def controls_line(controls: Sequence[ControlAnswer]) -> str:
     """Return what the controls found, in one line: `run to run =   neighbours ≠ (first in …)`."""
-    return "   ".join(map(_control, controls))
+    # What is said of several controls alike is said once.
+    alike: dict[tuple[ControlResult, str], list[ControlAnswer]] = {}
+    for control in controls:
+        alike.setdefault((control.result, control.detail), []).append(control)
+    words = []
+    for (_, detail), members in alike.items():
+        signs = "   ".join(f"{printable(member.name)}\u00a0{_GLYPHS[member.result]}" for member in members)
+        words.append(signs + (f" ({printable(detail)})" if detail else ""))
+    return "   ".join(words)
 
 
 def section_words(section: Section) -> tuple[str, str]:
@@ -88,11 +96,6 @@ def section_words(section: Section) -> tuple[str, str]:
         numbers.append(f"split-K reduces {reduces}{factor}")
     numbers.append(f"{duration(section.duration_ns[0])} → {duration(section.duration_ns[1])}")
     return name, "   ".join(numbers)
-
-
-def _control(control: ControlAnswer) -> str:
-    detail = f" ({printable(control.detail)})" if control.detail else ""
-    return f"{printable(control.name)}\u00a0{_GLYPHS[control.result]}{detail}"
 
 
 def _margin(margin: Margin) -> str:

@@ -26,7 +26,7 @@ from tracediff.report.diff.json import (
 )
 from tracediff.report.diff.lines import GLYPHS
 from tracediff.report.diff.subject import subject_words
-from tracediff.report.diff.terminal import JUDGEMENT_STYLE, STANDING_STYLE
+from tracediff.report.diff.terminal import JUDGEMENT_STYLE, STANDING_STYLE, print_hanging
 from tracediff.report.diff.view import View
 from tracediff.report.words import count, duration, split_k_words
 from tracediff.text import printable, sizes_in_words
@@ -75,7 +75,9 @@ def print_many(many: ManyDiff, console: Console, view: View | None = None) -> No
     for number, diff in enumerate(many.diffs, start=1):
         found = answer(diff)
         head, rest = answer_line(found)
-        console.print(Text.assemble((f"0 → {number}  ", "dim"), (head, JUDGEMENT_STYLE[found.judgement]), f"  {rest}"))
+        print_hanging(
+            Text.assemble((f"0 → {number}  ", "dim"), (head, JUDGEMENT_STYLE[found.judgement]), f"  {rest}"), console
+        )
     console.print()
     console.print(_totals(many))
     tables: dict[str | None, Table] = {}
@@ -115,7 +117,7 @@ def _table(phase: str | None, many: ManyDiff) -> Table:
     title = "(outside every range)" if phase is None else printable(phase)
     table = Table(box=SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
     table.add_column("layers", no_wrap=True)
-    table.add_column("module", overflow="fold", min_width=16)
+    table.add_column("module", overflow="fold", min_width=24)
     for number, side in enumerate(many.sides):
         batch = "" if side.info.batch is None else f" (batch {side.info.batch})"
         table.add_column(f"{number}{batch}", overflow="fold")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 
 from rich.console import Console
 from rich.padding import Padding
@@ -10,10 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from tracediff.diff.answer import Answer, Judgement, answer
-from tracediff.diff.fold import fold, layer_span
+from tracediff.diff.fold import FoldedRow, fold, layer_span
 from tracediff.diff.overview import Section
-from tracediff.diff.result import Row, Side, TraceDiff
+from tracediff.diff.result import Kernel, Row, Side, TraceDiff
 from tracediff.diff.standing import Standing
+from tracediff.diff.words import listing
 from tracediff.kernels import describe
 from tracediff.report.diff.answer_words import answer_line, facts, section_words
 from tracediff.report.diff.lines import Fold, Line, folds, open_lines
@@ -27,6 +29,10 @@ NARROW = 72
 _LABEL = 11
 _WIDE = 140
 _MOST_LINES = 12
+#: Roles of kernels that sum nothing.
+_PLAIN_ROLES = ("elementwise", "copy")
+#: A module's last name up to here is not broken (`post_attention_layernorm`).
+_LONG_MODULE = 24
 #: From here on a time in µs has three digits before the point.
 _THREE_DIGITS_NS = 100_000
 
@@ -87,9 +93,15 @@ def _print_subject(diff: TraceDiff, console: Console) -> None:
 
 def _print_answer(found: Answer, console: Console) -> None:
     head, rest = answer_line(found)
-    console.print(Text.assemble((head, JUDGEMENT_STYLE[found.judgement]), f"  {rest}"))
+    print_hanging(Text.assemble((head, JUDGEMENT_STYLE[found.judgement]), f"  {rest}"), console)
     for fact in facts(found):
         _print_fact(fact.label, Text(fact.text, style="bold yellow" if fact.grave else ""), console)
+
+
+def print_hanging(text: Text, console: Console) -> None:
+    """Print a sentence, the lines after its first indented."""
+    for number, line in enumerate(text.wrap(console, max(20, console.width - 2))):
+        console.print(Text.assemble("  " if number else "", line))
 
 
 def _print_notes(diff: TraceDiff, console: Console) -> None:
@@ -116,9 +128,10 @@ def _print_fact(label: str, text: Text, console: Console) -> None:
 def _print_section(section: Section, console: Console, view: View) -> None:
     name, numbers = section_words(section)
     unchanged = all(group.standing is Standing.SAME for group in section.groups) and not view.everything
-    console.print(
-        Text.assemble((name.upper(), "bold"), (f"   {numbers}", "dim"), ("   unchanged" if unchanged else "", "green"))
+    heading = Text.assemble(
+        (name.upper(), "bold"), (f"   {numbers}", "dim"), ("   unchanged" if unchanged else "", "green")
     )
+    print_hanging(heading, console)
     if unchanged:
         return
     shown = open_lines(section, view.sort, view.everything)
@@ -140,7 +153,8 @@ def _print_section(section: Section, console: Console, view: View) -> None:
 def _table(lines: Sequence[Line], width: int) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("", width=1, no_wrap=True)
-    table.add_column("module", overflow="fold", min_width=10, max_width=max(24, width // 5))
+    longest = max(len(word) for line in lines for word in line.modules.split())
+    table.add_column("module", overflow="fold", min_width=min(longest, _LONG_MODULE), max_width=max(24, width // 5))
     table.add_column("where", max_width=max(9, width // 9))
     table.add_column("kernel", overflow="fold", ratio=1)
     split_k = any(line.split_k for line in lines)
@@ -211,27 +225,67 @@ def print_side(label: str, side: Side, console: Console) -> None:
 
 
 def print_show(side: Side, rows: tuple[Row, ...], console: Console, unfold: bool = False) -> None:
-    """Print one trace's kernel table: per (phase, module) its kernels in launch order."""
+    """Print one trace's kernel table: per (phase, module) its kernels in launch order.
+
+    Unless `unfold`, layers that ran alike share their lines, so do neighbouring elementwise and copy kernels, and of a
+    phase that ran what an earlier one ran only the name is printed.
+    """
     print_side("", side, console)
-    folded = [each for row in rows for each in fold([row])] if unfold else list(fold(rows))
-    grouped: dict[str | None, Table] = {}
-    for each in folded:
-        row = each.row
-        if row.phase not in grouped:
-            grouped[row.phase] = _show_table(console.width)
-        for position, kernel in enumerate(row.a):
-            split = "" if kernel.split_k is None else str(kernel.split_k)
-            grouped[row.phase].add_row(
-                Text(layer_span(each.layers) if position == 0 else ""),
-                Text(printable(each.module) if position == 0 else ""),
-                Text(printable(describe(kernel.parsed))),
-                Text(split),
-                Text(sizes_in_words(kernel.grid)),
-                Text(duration(kernel.duration_ns)),
-            )
-    for phase, table in grouped.items():
-        console.print(Text("\nOUTSIDE EVERY RANGE" if phase is None else f"\n{printable(phase).upper()}", style="bold"))
+    by_phase: dict[str | None, list[Row]] = {}
+    for row in rows:
+        by_phase.setdefault(row.phase, []).append(row)
+    printed: dict[object, str] = {}
+    hidden = False
+    for phase, members in by_phase.items():
+        folded = [each for row in members for each in fold([row])] if unfold else list(fold(members))
+        name = "outside every range" if phase is None else printable(phase)
+        ran = tuple(
+            (each.module, each.layers, tuple((kernel.parsed.name, kernel.split_k) for kernel in each.row.a))
+            for each in folded
+        )
+        if not unfold and ran in printed:
+            time = duration(sum(row.duration_ns[0] for row in members))
+            print_hanging(Text(f"\n{name.upper()}   the same kernels as {printed[ran]}, {time}", style="bold"), console)
+            hidden = True
+            continue
+        printed[ran] = name
+        table = _show_table(console.width)
+        for each in folded:
+            hidden = _show_module(table, each, unfold) or hidden
+        console.print(Text(f"\n{name.upper()}", style="bold"))
         console.print(table)
+    if hidden:
+        console.print(Text("\nOne line per kernel and layer: --unfold, or --format csv", style="dim"))
+
+
+def _show_module(table: Table, each: FoldedRow, unfold: bool) -> bool:
+    """Add a module's lines and return whether a line stands for several kernels."""
+    summed = False
+    lines = [[kernel] for kernel in each.row.a] if unfold else _runs_of_plain_kernels(each.row.a)
+    for position, kernels in enumerate(lines):
+        first = kernels[0]
+        words, split, grid = describe(first.parsed), first.split_k, sizes_in_words(first.grid)
+        if len(kernels) > 1:
+            roles = listing(sorted({str(kernel.parsed.role) for kernel in kernels}))
+            words, grid, summed = f"{len(kernels)} kernels: {roles}", "", True
+        table.add_row(
+            Text(layer_span(each.layers) if position == 0 else ""),
+            Text(printable(each.module) if position == 0 else ""),
+            Text(printable(words)),
+            Text("" if split is None else str(split)),
+            Text(grid),
+            Text(duration(sum(kernel.duration_ns for kernel in kernels))),
+        )
+    return summed
+
+
+def _runs_of_plain_kernels(kernels: Sequence[Kernel]) -> list[list[Kernel]]:
+    """Return the kernels, neighbours that sum nothing together."""
+    return [
+        part
+        for plain, run in groupby(kernels, key=lambda kernel: kernel.parsed.role in _PLAIN_ROLES)
+        for part in ([list(run)] if plain else [[kernel] for kernel in run])
+    ]
 
 
 def _show_table(width: int) -> Table:

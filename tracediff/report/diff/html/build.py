@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,14 @@ from typing import Any
 from tracediff.diff.answer import Answer, answer
 from tracediff.diff.overview import Section
 from tracediff.diff.result import Row, Side, TraceDiff, Verdict
+from tracediff.diff.standing import Standing, standing
 from tracediff.report.diff.answer_words import facts, section_words
 from tracediff.report.diff.html.chain import chain, splitk_sentence
 from tracediff.report.diff.html.figure import figure
-from tracediff.report.diff.html.groups import group_rows, heat_rows, totals
+from tracediff.report.diff.html.groups import group_rows, heat_rows, sign, totals
 from tracediff.report.diff.html.places import anchor, kind_labels, phase_name
 from tracediff.report.diff.html.run_evidence import logits_step, token_step, view_run
-from tracediff.report.diff.html.view import GroupView, PageView, Phase, SourceView
+from tracediff.report.diff.html.view import GroupView, PageView, Phase, Sign, SourceView
 from tracediff.report.diff.markdown import diff_to_markdown
 from tracediff.report.diff.subject import side_words, subject_words
 from tracediff.report.words import change, coverage_words
@@ -54,6 +56,7 @@ def build_report(diff: TraceDiff) -> PageView:
         totals=total,
         time_change=change(*total.duration_ns),
         verdicts={verdict.value: number for verdict, number in diff.verdicts.items()},
+        legend=_legend(diff.rows),
         figure=figure(found.sections),
         markdown=diff_to_markdown(diff),
         sources=_sources(diff.a, diff.b),
@@ -63,6 +66,11 @@ def build_report(diff: TraceDiff) -> PageView:
         measured=any(module.measured for phase in phases for group in phase.groups for module in group.modules),
         version=__version__,
     )
+
+
+def _legend(rows: Sequence[Row]) -> tuple[tuple[Sign, int], ...]:
+    counted = Counter(map(standing, rows))
+    return tuple((sign(stands), counted[stands]) for stands in Standing if counted[stands])
 
 
 def _phase(rows: Sequence[Row], labels: dict[str, str], earlier: dict[Any, str]) -> Phase:

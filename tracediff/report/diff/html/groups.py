@@ -6,11 +6,13 @@ from collections.abc import Sequence
 
 from tracediff.diff.fold import FoldedRow, fold
 from tracediff.diff.result import Row
+from tracediff.diff.standing import Standing, standing
 from tracediff.diff.words import layers_in_words
 from tracediff.report.diff.html.kernels import leading, pair_view, short_name
 from tracediff.report.diff.html.measured import bits_in_words, contradiction, together
 from tracediff.report.diff.html.places import anchor, phase_name
-from tracediff.report.diff.html.view import GroupView, HeatCell, HeatRow, ModuleView, Totals
+from tracediff.report.diff.html.view import GroupView, HeatCell, HeatRow, ModuleView, Sign, Totals
+from tracediff.report.diff.lines import GLYPHS
 from tracediff.report.words import change, duration
 from tracediff.text import printable
 
@@ -122,14 +124,17 @@ def heat_rows(
 
 def _cell(row: Row, label: str) -> HeatCell:
     isolated = row.evidence.isolated if row.evidence is not None else None
+    stands = standing(row)
     words = [f"layer {row.layer} {label}" if row.layer is not None else label, row.verdict.value]
     if row.reason:
         words[-1] += f", {printable(row.reason)}"
-    mark = ""
     if isolated is not None:
         words.append(f"bits on equal inputs: {bits_in_words(isolated)}")
-        mark = "equal" if isolated.equal else "origin"
-    if row.contradicted:
-        words.append("the measurement contradicts the prediction")
-        mark = "contradiction"
-    return HeatCell(anchor=row_anchor(row), verdict=row.verdict.value, label="; ".join(words), mark=mark)
+    if stands in (Standing.CONTRADICTED, Standing.UNSTABLE):
+        words.append(str(stands))
+    return HeatCell(anchor=row_anchor(row), sign=sign(stands), label="; ".join(words))
+
+
+def sign(stands: Standing) -> Sign:
+    """Return how the map draws a standing."""
+    return Sign(style=stands.name.lower().replace("_", "-"), glyph=GLYPHS[stands], words=str(stands))

@@ -109,6 +109,7 @@ class ModuleView:
         module: Dotted path.
         duration_ns: GPU time (a, b).
         time: That in words: a, b, change.
+        legend: The map's signs, worst first, each with how many modules bear it.
         measured: Its bits, None without a measurement.
         isolated, propagated: The same in words, empty where not measured.
         contradiction: What the evidence says against the verdict, empty where nothing.
@@ -167,20 +168,33 @@ class GroupView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sign:
+    """How the map draws what is known of a module's bits.
+
+    Attributes:
+        style: Name of its colours: `differs`, `measured-equal`, …
+        glyph: One sign; colour says the same.
+        words: What it means.
+    """
+
+    style: str
+    glyph: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HeatCell:
     """One module in the heatmap.
 
     Attributes:
         anchor: The module it leads to.
-        verdict: Its verdict.
+        sign: What is known of its bits.
         label: All of it in words, for whoever does not see the cell.
-        mark: What was measured: `equal` bits, `origin` of other bits, `contradiction` of the verdict; else empty.
     """
 
     anchor: str
-    verdict: str
+    sign: Sign
     label: str
-    mark: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -359,12 +373,14 @@ class PageView:
         totals: Over everything.
         time_change: Change of the GPU time in words.
         verdicts: Rows per verdict, every verdict present.
+        legend: The map's signs, worst first, each with how many modules bear it.
         figure: Split-K factors and times by kind of module.
         markdown: The result as Markdown, to copy.
         sources: Versions and conditions of both sides.
         notes: What the readers had to say, per side.
         coverage: What of each trace was attributed, in words.
         run: What was measured of the whole run, None without evidence.
+        legend: The map's signs, worst first, each with how many modules bear it.
         measured: Whether any module has evidence.
         version: Of tracediff.
     """
@@ -383,6 +399,7 @@ class PageView:
     totals: Totals
     time_change: str
     verdicts: dict[str, int]
+    legend: tuple[tuple[Sign, int], ...]
     figure: tuple[FigureSection, ...]
     markdown: str
     sources: tuple[SourceView, ...]

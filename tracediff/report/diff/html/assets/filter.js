@@ -89,8 +89,18 @@ function applyFilter(found, filter) {
       layers.textContent = part + layers.dataset.layers;
     }
   }
+  const shownByPhase = new Map();
+  for (const module of found) {
+    const phase = data.strings[data.groups.phase[data.modules.group[module]]];
+    shownByPhase.set(phase, (shownByPhase.get(phase) ?? 0) + 1);
+  }
   for (const phase of document.querySelectorAll("details.phase")) {
-    phase.hidden = !phase.querySelector(".groups > li:not([hidden])");
+    const lines = phase.querySelectorAll(".groups > li:not([hidden])").length;
+    phase.hidden = lines === 0;
+    const size = phase.querySelector("summary .size");
+    const every = Number(size.dataset.modules);
+    const here = shownByPhase.get(phase.dataset.phase) ?? 0;
+    size.textContent = here === every ? size.dataset.all : `${count(here)} of ${count(every)} modules in ${lines === 1 ? "1 line" : `${count(lines)} lines`}`;
     if (phase.dataset.phase === filter.phase) phase.open = true;
   }
   for (const cell of document.querySelectorAll(".heat a.cell")) {

@@ -103,7 +103,7 @@ function setUpLinks() {
   addEventListener("popstate", followAddress);
 }
 
-const THEMES = { "": ["Auto", "as the system"], light: ["Light", "light"], dark: ["Dark", "dark"] };
+const THEMES = { "": ["Colours: auto", "as the system"], light: ["Colours: light", "light"], dark: ["Colours: dark", "dark"] };
 
 function sayTheme() {
   const [label, words] = THEMES[document.documentElement.dataset.theme ?? ""];
