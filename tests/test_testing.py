@@ -12,7 +12,7 @@ def test_a_trace_keeps_its_own_order():
 
 def test_another_order_fails_and_the_first_module_is_named():
     with pytest.raises(
-        AssertionError, match=r"64 × order-changed.*layers\.0\.self_attn\.q_proj \(prefill\): split-K 3 → 2"
+        AssertionError, match=r"129 × order-changed; model\.layers\.0\.self_attn\.q_proj \(prefill\): split-K 3 → 2"
     ):
         assert_same_order(FLOAT16 / "b1.sqlite", FLOAT16 / "b2.sqlite", phases=["prefill"], allow_unknown=True)
 

@@ -31,6 +31,10 @@ from tracediff.report.diff.view import View
 from tracediff.report.words import count, duration, split_k_words
 from tracediff.text import printable, sizes_in_words
 
+#: Room that layers and module take, and that a trace's column needs to be read.
+_PLACE_WIDTH = 46
+_TRACE_WIDTH = 22
+
 
 def many_to_json(many: ManyDiff) -> str:
     """Return the comparison as JSON text: `traces` in order; per row one entry per trace in each list."""
@@ -80,22 +84,38 @@ def print_many(many: ManyDiff, console: Console, view: View | None = None) -> No
         )
     console.print()
     console.print(_totals(many))
-    tables: dict[str | None, Table] = {}
     rows = [row for row in many.rows if view.modules is None or view.modules.search(row.module)]
-    for group in _folded(rows, view):
-        row = group[0]
-        if row.phase not in tables:
-            tables[row.phase] = _table(row.phase, many)
-        module = printable(module_in_block(_first(row))) or "(no module)"
-        layers = tuple(each.layer for each in group if each.layer is not None)
-        tables[row.phase].add_row(layer_span(layers), Text(module), *_cells(group))
-    for table in tables.values():
-        console.print(table)
+    _print_modules(_folded(rows, view), many, console)
     hidden = sum(not _may_differ(row) for row in rows)
     if hidden and not view.everything:
         console.print(
             Text(f"=  {count(hidden, 'module')} equal in every trace, or predicted to be (--all)", style="dim")
         )
+
+
+def _print_modules(groups: Sequence[list[ManyRow]], many: ManyDiff, console: Console) -> None:
+    """Print a table per phase, or where a column per trace has no room, the traces under each module."""
+    stacked = console.width < _PLACE_WIDTH + _TRACE_WIDTH * len(many.sides)
+    by_phase: dict[str | None, list[list[ManyRow]]] = {}
+    for group in groups:
+        by_phase.setdefault(group[0].phase, []).append(group)
+    for phase, members in by_phase.items():
+        title = "(outside every range)" if phase is None else printable(phase)
+        table = _table(title, many)
+        if stacked:
+            console.print(Text(f"\n{title}", style="bold"))
+        for group in members:
+            module = printable(module_in_block(_first(group[0]))) or "(no module)"
+            layers = layer_span(tuple(each.layer for each in group if each.layer is not None))
+            if not stacked:
+                table.add_row(layers, Text(module), *_cells(group))
+                continue
+            console.print(Text.assemble((module, "bold"), (f"  {layers}", "dim")))
+            for number, cell in enumerate(_cells(group)):
+                lines = cell.split("\n")
+                print_hanging(Text.assemble((f"  {number}  ", "dim"), Text(", ").join(lines)), console)
+        if not stacked:
+            console.print(table)
 
 
 def _batch(side: Side) -> str:
@@ -105,7 +125,7 @@ def _batch(side: Side) -> str:
 def _totals(many: ManyDiff) -> Table:
     """Make the table of what can be counted: a line per trace, verdicts against trace 0."""
     table = Table(box=SIMPLE_HEAD, title="against trace 0", title_justify="left", title_style="bold", pad_edge=False)
-    for heading in ("", "kernels", "split-K reduces", "time", *Verdict):
+    for heading in ("", "kernels", "split-K reduces", "time", *(verdict.replace("-", " ") for verdict in Verdict)):
         table.add_column(heading, justify="right", overflow="fold")
     for number, side in enumerate(many.sides):
         counts = [str(many.diffs[number - 1].verdicts[verdict]) for verdict in Verdict] if number else []
@@ -113,8 +133,7 @@ def _totals(many: ManyDiff) -> Table:
     return table
 
 
-def _table(phase: str | None, many: ManyDiff) -> Table:
-    title = "(outside every range)" if phase is None else printable(phase)
+def _table(title: str, many: ManyDiff) -> Table:
     table = Table(box=SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
     table.add_column("layers", no_wrap=True)
     table.add_column("module", overflow="fold", min_width=24)
