@@ -160,3 +160,20 @@ def test_nccl_element_types(printed, word):
     kernel = parse(f"ncclDevKernel_AllReduce_Sum_{printed}_RING_LL(ncclDevKernelArgsStorage<4096ul>)")
     assert kernel.family == "nccl"
     assert (kernel.types.a, kernel.types.output) == (word, word)
+
+
+@pytest.mark.parametrize(
+    ("word", "role"),
+    [
+        ("FlashAttentionForwardCombine", "reduction"),
+        ("FlashAttentionForwardSm90", "attention"),
+        ("attn_fwd", "attention"),
+        ("fmha", "attention"),
+        ("mla_decode", "attention"),
+        ("GemmKernel", "gemm"),
+        ("elementwise_add", "other"),
+    ],
+)
+def test_cute_dsl_roles_by_the_words_of_the_function(word, role):
+    kernel = parse(f"kernel_cutlass_{word}_0")
+    assert (kernel.family, kernel.role) == ("cute_dsl", role)

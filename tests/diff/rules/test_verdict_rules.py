@@ -560,7 +560,9 @@ def test_the_reasons_that_people_read():
     assert decide(combine, replace(combine, block=(64, 1, 1)))[0] is Verdict.UNKNOWN
     assert decide(kernel("x"), kernel("y")) == (Verdict.UNKNOWN, "other kernel or launch, family not known")
     assert decide(kernel("x", role="gemm"), kernel("y", role="attention")) == (Verdict.UNKNOWN, "gemm → attention")
-    for role, words in (("gemm", "GEMM"), ("splitk_reduce", "split-K reduction"), ("other", "kernel")):
+    only = {"gemm": "GEMM", "splitk_reduce": "split-K reduction", "other": "kernel"}
+    only |= {"reduction": "reduction", "attention": "attention"}
+    for role, words in only.items():
         assert decide(None, kernel("x", role=role)) == (Verdict.UNKNOWN, f"{words} only in b")
 
 
@@ -675,3 +677,19 @@ def test_a_split_k_reduction_takes_the_verdict_of_its_product():
     assert [pair.verdict for pair in equal[0]] == [Verdict.SAME_KERNELS] * 2
     unknown = judge_row([(nvjet(None), nvjet(None, tile=(64, 8, 64))), (reduce, reduce)])
     assert [pair.verdict for pair in unknown[0]] == [Verdict.UNKNOWN] * 2
+
+
+@pytest.mark.parametrize(
+    ("function", "called"),
+    [
+        ("gemmSN_TN_kernel", "gemmSN"),
+        ("gemmk1_kernel", "gemmk1"),
+        ("sgemm_largek_lds64", "large-k GEMM"),
+        ("gemv2N_kernel", "gemv"),
+        ("dot_kernel", "dot product"),
+        ("magma_sgemmEx_kernel", "cublas_gemv_misc GEMM"),
+    ],
+)
+def test_what_small_cublas_kernels_are_called(function, called):
+    small = kernel(function, "cublas_gemv_misc", "gemm", kernel=function)
+    assert decide(small, nvjet(1)) == (Verdict.ORDER_CHANGED, f"{called} → nvjet GEMM")
