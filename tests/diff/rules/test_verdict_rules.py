@@ -693,3 +693,17 @@ def test_a_split_k_reduction_takes_the_verdict_of_its_product():
 def test_what_small_cublas_kernels_are_called(function, called):
     small = kernel(function, "cublas_gemv_misc", "gemm", kernel=function)
     assert decide(small, nvjet(1)) == (Verdict.ORDER_CHANGED, f"{called} → nvjet GEMM")
+
+
+def test_only_attention_with_a_plan_that_may_cut_the_keys_is_doubted_in_the_same_launch():
+    for family, form, verdict in (
+        ("flash_attn3", "none", Verdict.SAME_KERNELS),
+        ("flash_attn3", None, Verdict.UNKNOWN),
+        ("flash_attn3", "split-kv", Verdict.UNKNOWN),
+        ("triton_user", None, Verdict.SAME_KERNELS),
+        ("flash_attn2", "none", Verdict.SAME_KERNELS),
+    ):
+        same = kernel("f", family, "attention", split_k_form=form)
+        assert decide(same, same)[0] is verdict
+    single = kernel("s", "flashinfer", "attention", kernel="SinglePrefillWithKVCacheKernel")
+    assert decide(single, single)[0] is Verdict.SAME_KERNELS
