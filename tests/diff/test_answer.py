@@ -128,8 +128,12 @@ def test_the_traces_alone_say_what_can_differ_and_that_nothing_was_measured(tmp_
     found = answer(diff(tmp_path))
     assert found.judgement is Judgement.EXPECTED
     assert not found.measured
-    assert "from the traces alone" in found.sentence
-    assert found.settle.startswith("not measured")
+    assert found.sentence.startswith(
+        "expected (from the traces alone): bits can differ. Cause: split-K 3 → 2 in q_proj"
+    )
+    assert found.settle == (
+        "not measured; `tracediff capture` on a GPU replays every module on equal inputs and makes the controls"
+    )
 
 
 def test_what_was_not_compared_is_never_called_the_same(tmp_path):
@@ -141,6 +145,7 @@ def test_what_was_not_compared_is_never_called_the_same(tmp_path):
     assert found.judgement is Judgement.CANNOT_TELL
     assert "38 kernels were not compared" in found.outcome
     assert found.not_compared == (("a", left_out),)
+    assert found.settle == "compare the phases they ran in, or record both runs alike"
 
 
 def test_a_module_of_one_trace_only_is_not_the_same(tmp_path):
@@ -218,8 +223,20 @@ def test_the_chain_adds_up_to_the_rows(folder, batch):
     )
 
 
-def test_the_cause_names_the_products_before_the_norms():
-    assert answer(recorded(FLOAT16, 2)).cause.startswith("split-K 3 → 2 in q_proj and o_proj (prefill)")
+def test_the_chain_ends_with_what_was_measured_of_logits_and_tokens(tmp_path):
+    logits = {"prefill": OTHER, "decode[0]": EQUAL, "decode[1]": None}
+    links = {link.name: link for link in judged(tmp_path, logits=logits, tokens={"prefill": (7, 8)}).chain}
+    assert (links["logits"].differing, links["logits"].total, links["logits"].counted) == (1, 2, "phases")
+    assert (links["tokens"].differing, links["tokens"].total, links["tokens"].counted) == (1, 1, "phases")
+    unmeasured = {link.name: link.differing for link in answer(diff(tmp_path)).chain}
+    assert (unmeasured["bits"], unmeasured["logits"], unmeasured["tokens"]) == (None, None, None)
+
+
+def test_the_cause_names_the_products_before_the_norms_and_then_what_else_differs():
+    assert answer(recorded(FLOAT16, 2)).cause == (
+        "split-K 3 → 2 in q_proj and o_proj (prefill); block 128×4×1 → 64×8×1 (seldom shows in 16 bits) in "
+        "input_layernorm and post_attention_layernorm (prefill); more in norm"
+    )
 
 
 def test_a_trace_against_itself_is_no_difference():

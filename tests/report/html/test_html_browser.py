@@ -57,6 +57,31 @@ def test_free_text_finds_one_layer_and_counts_it(opened: Open, real_page: str) -
     assert totals(page).startswith("1 of ")
 
 
+def test_the_heading_of_a_phase_counts_what_the_filter_admits(opened: Open, real_page: str) -> None:
+    page = opened(real_page)
+    size = page.locator("details.phase[data-phase=prefill] > summary .size")
+    whole = size.inner_text()
+    assert whole.startswith("421 modules in ")
+    page.fill("#filter-text", "layers.7.mlp.down_proj")
+    page.wait_for_function("document.querySelector('details.phase .size').textContent == '1 of 421 modules in 1 line'")
+    page.click("#filter [type=reset]")
+    page.wait_for_function("!document.querySelector('details.phase .size').textContent.includes(' of ')")
+    assert size.inner_text() == whole
+
+
+def test_the_map_shows_what_was_measured_before_what_was_predicted(opened: Open, real_page: str) -> None:
+    page = opened(real_page)
+    signs = page.locator(".heat a.cell").evaluate_all(
+        "cells => cells.map(cell => [cell.textContent.trim(), cell.getAttribute('aria-label')])"
+    )
+    for sign, label in signs:
+        if "bits on equal inputs: equal" in label:
+            assert sign == "="
+        elif "bits on equal inputs" in label:
+            assert sign == "≠"
+    assert {sign for sign, _ in signs} == {"=", "≠"}
+
+
 def test_filters_combine_and_stand_in_the_address(opened: Open, real_page: str) -> None:
     page = opened(real_page)
     page.select_option("#filter-phase", "prefill")

@@ -41,7 +41,7 @@ def test_a_contradiction_stands_on_the_first_screen_in_the_map_and_at_its_module
     report = build_report(diff(*broken))
     assert len(report.contradictions) == 3
     assert "model.layers.0.self_attn.q_proj" in report.contradictions[0]
-    assert {cell.mark for cell in report.phases[0].heat[0].cells if cell} == {"contradiction"}
+    assert {cell.sign.style for cell in report.phases[0].heat[0].cells if cell} == {"contradicted"}
     page = render_report(report)
     assert page.index("Prediction contradicted by measurement") < page.index("<h1")
     assert "contradicted by measurement in 3 of 3" in page

@@ -43,10 +43,12 @@ def change_in_names(pair: Pair) -> str:
 
 
 def leading(kernels: tuple[Kernel, ...]) -> Kernel | None:
-    """Return the kernel that stands for a module: its first GEMM or attention kernel, else its first."""
-    return next(
-        (kernel for kernel in kernels if kernel.parsed.role in {"gemm", "attention"}), kernels[0] if kernels else None
-    )
+    """Return the kernel that stands for a module: its first GEMM or attention, else its first reduction or kernel."""
+    for roles in (("gemm", "attention"), ("reduction",)):
+        for kernel in kernels:
+            if kernel.parsed.role in roles:
+                return kernel
+    return kernels[0] if kernels else None
 
 
 def _which(parsed: KernelName) -> str:

@@ -8,11 +8,12 @@ from tracediff.diff.fold import FoldedRow, fold
 from tracediff.diff.result import Row
 from tracediff.diff.standing import Standing, standing
 from tracediff.diff.words import layers_in_words
-from tracediff.report.diff.html.kernels import leading, pair_view, short_name
+from tracediff.report.diff.html.kernels import pair_view
 from tracediff.report.diff.html.measured import bits_in_words, contradiction, together
 from tracediff.report.diff.html.places import anchor, phase_name
 from tracediff.report.diff.html.view import GroupView, HeatCell, HeatRow, ModuleView, Sign, Totals
 from tracediff.report.diff.lines import GLYPHS
+from tracediff.report.diff.names import leading, short_name
 from tracediff.report.words import change, duration
 from tracediff.text import printable
 

@@ -9,10 +9,10 @@ from tracediff.kernels import KernelName
 from tracediff.kernels.compare import differing_fields, words
 from tracediff.report.diff.html.marks import marked_names, unmarked
 from tracediff.report.diff.html.view import FieldView, KernelView, NamePart, PairView
+from tracediff.report.diff.names import short_name
 from tracediff.report.words import change, difference, duration
 from tracediff.text import printable, shorten, sizes_in_words
 
-_SHORT_WIDTH = 56
 _LONGEST_VALUE = 300
 
 _LABELS = {
@@ -57,22 +57,6 @@ _LOG_LABELS = {
 """What cuBLASLt's log says beyond the name; its tile, cluster and layout are the name's."""
 
 _SOURCES = {"log": "logged", "name": "from the name", "inferred": "inferred"}
-
-
-def short_name(parsed: KernelName) -> str:
-    """Return a name that fits one line: the name itself, or the function behind template and parameter lists."""
-    name = parsed.name
-    if any(mark in name for mark in "<( "):
-        name = parsed.kernel or _function(name)
-        if parsed.tile is not None:
-            name = f"{name} {_words(parsed.tile)}"
-    return printable(shorten(name, _SHORT_WIDTH))
-
-
-def _function(name: str) -> str:
-    """`void at::native::f<int>(T1)` is `at::native::f`."""
-    head = name.removeprefix("void ").removeprefix("(anonymous namespace)::")
-    return head.split("<")[0].split("(")[0].strip() or name
 
 
 def pair_view(number: int, pair: Pair, durations: tuple[float, float], modules: int) -> PairView:
@@ -194,10 +178,3 @@ def _words(value: Any) -> str:
     if isinstance(value, tuple):
         return sizes_in_words(value)
     return printable(shorten(str(value), _LONGEST_VALUE))
-
-
-def leading(kernels: tuple[Kernel, ...]) -> Kernel | None:
-    """Return the kernel that stands for a module: its first GEMM or attention kernel, else its first."""
-    return next(
-        (kernel for kernel in kernels if kernel.parsed.role in {"gemm", "attention"}), kernels[0] if kernels else None
-    )
