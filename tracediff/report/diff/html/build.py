@@ -19,8 +19,9 @@ from tracediff.report.diff.html.places import anchor, kind_labels, phase_name
 from tracediff.report.diff.html.run_evidence import logits_step, token_step, view_run
 from tracediff.report.diff.html.view import GroupView, PageView, Phase, Sign, SourceView
 from tracediff.report.diff.markdown import diff_to_markdown
+from tracediff.report.diff.spread import Spread, equal_parts
 from tracediff.report.diff.subject import side_words, subject_words
-from tracediff.report.words import change, coverage_words
+from tracediff.report.words import coverage_words
 from tracediff.text import printable
 from tracediff.version import __version__
 
@@ -29,12 +30,13 @@ _SHOWN_CONTRADICTIONS = 20
 
 def build_report(diff: TraceDiff) -> PageView:
     """Return what the page shows of `diff`."""
+    spread = Spread.of(diff.rows)
     labels = kind_labels(list(dict.fromkeys(row.kind for row in diff.rows)))
     row_phases = _by_phase(diff.rows)
     phases: list[Phase] = []
     signatures: dict[Any, str] = {}
     for rows in sorted(row_phases.values(), key=_stands_late):
-        phase = _phase(rows, labels, signatures)
+        phase = _phase(rows, labels, signatures, spread)
         signatures.setdefault(_signature(phase.groups), phase.name)
         phases.append(phase)
     sides = side_words(diff.a, diff.b)
@@ -54,10 +56,10 @@ def build_report(diff: TraceDiff) -> PageView:
         chain=chain(diff, logits_step(run), token_step(run)),
         phases=tuple(phases),
         totals=total,
-        time_change=change(*total.duration_ns),
+        time_change=_time_change(diff.rows, spread),
         verdicts={verdict.value: number for verdict, number in diff.verdicts.items()},
         legend=_legend(diff.rows),
-        figure=figure(found.sections),
+        figure=figure(found.sections, spread),
         markdown=diff_to_markdown(diff),
         sources=_sources(diff.a, diff.b),
         notes=(tuple(map(printable, diff.a.notes)), tuple(map(printable, diff.b.notes))),
@@ -73,10 +75,10 @@ def _legend(rows: Sequence[Row]) -> tuple[tuple[Sign, int], ...]:
     return tuple((sign(stands), counted[stands]) for stands in Standing if counted[stands])
 
 
-def _phase(rows: Sequence[Row], labels: dict[str, str], earlier: dict[Any, str]) -> Phase:
+def _phase(rows: Sequence[Row], labels: dict[str, str], earlier: dict[Any, str], spread: Spread) -> Phase:
     name = phase_name(rows[0].phase)
     layers = tuple(sorted({row.layer for row in rows if row.layer is not None}))
-    groups = group_rows(rows, labels)
+    groups = group_rows(rows, labels, spread)
     heat, outside = heat_rows(rows, labels, layers)
     total = totals(rows)
     verdicts = dict.fromkeys((verdict.value for verdict in Verdict), 0)
@@ -92,9 +94,14 @@ def _phase(rows: Sequence[Row], labels: dict[str, str], earlier: dict[Any, str])
         totals=total,
         summary=section_words(Section(name=rows[0].phase, rows=tuple(rows), groups=()))[1],
         verdicts=verdicts,
-        time_change=change(*total.duration_ns),
+        time_change=_time_change(rows, spread),
         same_as=earlier.get(_signature(groups), ""),
     )
+
+
+def _time_change(rows: Sequence[Row], spread: Spread) -> str:
+    a, b = ([row.duration_ns[side] for row in rows] for side in (0, 1))
+    return spread.change(sum(a), sum(b), min(equal_parts(a), equal_parts(b)))
 
 
 def _stands_late(rows: Sequence[Row]) -> tuple[bool, bool]:

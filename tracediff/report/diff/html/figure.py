@@ -10,32 +10,37 @@ from tracediff.diff.result import Row
 from tracediff.report.diff.answer_words import section_words
 from tracediff.report.diff.html.view import Bar, FigureSection
 from tracediff.report.diff.lines import split_k_change
-from tracediff.report.words import change, duration
+from tracediff.report.diff.spread import Spread
+from tracediff.report.words import duration
 from tracediff.text import printable
 
 _NAMED_FACTORS = 3
 
 
-def figure(sections: Sequence[Section]) -> tuple[FigureSection, ...]:
-    """Return the figure, one part per section that has modules inside blocks or a GEMM."""
-    return tuple(
-        FigureSection(name=section_words(section)[0], bars=bars) for section in sections if (bars := _bars(section))
-    )
+def figure(sections: Sequence[Section], spread: Spread) -> tuple[FigureSection, ...]:
+    """Return the figure, one part per section that has modules inside blocks or a GEMM.
+
+    Args:
+        sections: Of the answer.
+        spread: How much equal work varies.
+    """
+    parts = [FigureSection(name=section_words(section)[0], bars=_bars(section, spread)) for section in sections]
+    return tuple(part for part in parts if part.bars)
 
 
-def _bars(section: Section) -> tuple[Bar, ...]:
+def _bars(section: Section, spread: Spread) -> tuple[Bar, ...]:
     by_kind: dict[str, list[Row]] = {}
     names = {row.kind: group.name for group in section.groups for row in group.rows}
     for row in section.rows:
         by_kind.setdefault(row.kind, []).append(row)
     times = {kind: _time(rows) for kind, rows in by_kind.items()}
     longest = max((value for both in times.values() for value in both), default=0)
-    bars = [_bar(printable(names[kind]), rows, times[kind], longest) for kind, rows in by_kind.items()]
+    bars = [_bar(printable(names[kind]), rows, times[kind], longest, spread) for kind, rows in by_kind.items()]
     # What changed its split first, then what takes longest: the order in which they are asked about.
     return tuple(sorted(bars, key=lambda bar: (not bar.split_k_changed, -max(bar.duration_ns))))
 
 
-def _bar(name: str, rows: Sequence[Row], time: tuple[int, int], longest: int) -> Bar:
+def _bar(name: str, rows: Sequence[Row], time: tuple[int, int], longest: int, spread: Spread) -> Bar:
     a, b = time
     return Bar(
         name=name or "(no module)",
@@ -44,7 +49,7 @@ def _bar(name: str, rows: Sequence[Row], time: tuple[int, int], longest: int) ->
         split_k_changed=any(None not in row.split_k and row.split_k[0] != row.split_k[1] for row in rows),
         duration_ns=time,
         width=(_share(a, longest), _share(b, longest)),
-        text=(duration(a), duration(b), change(a, b)),
+        text=(duration(a), duration(b), spread.change(a, b, len(rows))),
     )
 
 

@@ -14,7 +14,8 @@ from tracediff.report.diff.html.places import anchor, phase_name
 from tracediff.report.diff.html.view import GroupView, HeatCell, HeatRow, ModuleView, Sign, Totals
 from tracediff.report.diff.lines import GLYPHS
 from tracediff.report.diff.names import leading, short_name
-from tracediff.report.words import change, duration
+from tracediff.report.diff.spread import Spread
+from tracediff.report.words import duration
 from tracediff.text import printable
 
 
@@ -32,12 +33,12 @@ def totals(rows: Sequence[Row]) -> Totals:
     )
 
 
-def group_rows(rows: Sequence[Row], labels: dict[str, str]) -> tuple[GroupView, ...]:
+def group_rows(rows: Sequence[Row], labels: dict[str, str], spread: Spread) -> tuple[GroupView, ...]:
     """Fold the rows of one phase, kind by kind in the order of the run."""
     by_kind: dict[str, list[Row]] = {}
     for row in rows:
         by_kind.setdefault(row.kind, []).append(row)
-    return tuple(_group(folded, labels[kind]) for kind, members in by_kind.items() for folded in fold(members))
+    return tuple(_group(folded, labels[kind], spread) for kind, members in by_kind.items() for folded in fold(members))
 
 
 def row_anchor(row: Row) -> str:
@@ -45,16 +46,16 @@ def row_anchor(row: Row) -> str:
     return anchor("m", phase_name(row.phase), row.module)
 
 
-def _group(folded: FoldedRow, label: str) -> GroupView:
+def _group(folded: FoldedRow, label: str, spread: Spread) -> GroupView:
     rows, row = folded.rows, folded.row
     measured = [member.evidence for member in rows]
-    modules = tuple(map(_module, rows))
+    modules = tuple(_module(member, spread) for member in rows)
     layers = [member.layer for member in rows]
     isolated = [one.isolated if one else None for one in measured]
     known = [bits.equal for bits in isolated if bits is not None]
     mean = totals(rows).duration_ns[0] / len(rows), totals(rows).duration_ns[1] / len(rows)
     pairs = tuple(
-        pair_view(position + 1, pair, _mean_durations(rows, position), len(rows))
+        pair_view(position + 1, pair, _mean_durations(rows, position), len(rows), spread)
         for position, pair in enumerate(row.pairs)
     )
     lead = leading(row.a), leading(row.b)
@@ -71,7 +72,7 @@ def _group(folded: FoldedRow, label: str) -> GroupView:
         more_kernels=max(len(row.a), len(row.b)) - 1,
         pairs=pairs,
         totals=totals(rows),
-        time=_time(*mean),
+        time=_time(*mean, spread, len(rows)),
         isolated=together(isolated, layers),
         propagated=together([one.propagated if one else None for one in measured], layers),
         isolated_equal=all(known) if known else None,
@@ -79,13 +80,13 @@ def _group(folded: FoldedRow, label: str) -> GroupView:
     )
 
 
-def _module(row: Row) -> ModuleView:
+def _module(row: Row, spread: Spread) -> ModuleView:
     return ModuleView(
         anchor=row_anchor(row),
         layer=row.layer,
         module=printable(row.module),
         duration_ns=row.duration_ns,
-        time=_time(*row.duration_ns),
+        time=_time(*row.duration_ns, spread),
         measured=row.evidence,
         isolated=bits_in_words(row.evidence.isolated) if row.evidence else "",
         propagated=bits_in_words(row.evidence.propagated) if row.evidence else "",
@@ -93,9 +94,9 @@ def _module(row: Row) -> ModuleView:
     )
 
 
-def _time(a: float, b: float) -> tuple[str, str, str]:
+def _time(a: float, b: float, spread: Spread, parts: int = 1) -> tuple[str, str, str]:
     before, after = round(a), round(b)
-    return duration(before) if before else "–", duration(after) if after else "–", change(before, after)
+    return duration(before) if before else "–", duration(after) if after else "–", spread.change(a, b, parts)
 
 
 def _mean_durations(rows: Sequence[Row], position: int) -> tuple[float, float]:

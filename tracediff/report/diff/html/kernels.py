@@ -10,7 +10,8 @@ from tracediff.kernels.compare import differing_fields, words
 from tracediff.report.diff.html.marks import marked_names, unmarked
 from tracediff.report.diff.html.view import FieldView, KernelView, NamePart, PairView
 from tracediff.report.diff.names import short_name
-from tracediff.report.words import change, difference, duration
+from tracediff.report.diff.spread import Spread
+from tracediff.report.words import difference, duration
 from tracediff.text import printable, shorten, sizes_in_words
 
 _LONGEST_VALUE = 300
@@ -59,7 +60,7 @@ _LOG_LABELS = {
 _SOURCES = {"log": "logged", "name": "from the name", "inferred": "inferred"}
 
 
-def pair_view(number: int, pair: Pair, durations: tuple[float, float], modules: int) -> PairView:
+def pair_view(number: int, pair: Pair, durations: tuple[float, float], modules: int, spread: Spread) -> PairView:
     """Return what the report shows of a pair.
 
     Args:
@@ -67,11 +68,12 @@ def pair_view(number: int, pair: Pair, durations: tuple[float, float], modules: 
         pair: One pair of the modules that are folded; they all have the same.
         durations: Mean GPU time (a, b) in ns over the modules.
         modules: How many they are.
+        spread: How much equal work varies.
     """
     names = [printable(side.parsed.name) if side else "" for side in (pair.a, pair.b)]
     both = pair.a is not None and pair.b is not None
     parts = marked_names(names[0], names[1]) if both else (unmarked(names[0]), unmarked(names[1]))
-    shown = [*field_views(pair.a, pair.b), _time(pair, durations, modules)]
+    shown = [*field_views(pair.a, pair.b), _time(pair, durations, modules, spread)]
     return PairView(
         number=number,
         a=_kernel(pair.a, parts[0]),
@@ -157,14 +159,14 @@ def _launch_values(kernel: Kernel | None) -> dict[tuple[str, str], Any]:
     return {key: value for key, value in values.items() if value is not None}
 
 
-def _time(pair: Pair, durations: tuple[float, float], modules: int) -> FieldView:
+def _time(pair: Pair, durations: tuple[float, float], modules: int, spread: Spread) -> FieldView:
     return FieldView(
         section="time",
         label="GPU time" if modules == 1 else f"GPU time, mean of {modules}",
         a=duration(round(durations[0])) if pair.a else "",
         b=duration(round(durations[1])) if pair.b else "",
         changed=False,
-        change=change(round(durations[0]), round(durations[1])) if pair.a and pair.b else "",
+        change=spread.change(*durations, modules) if pair.a and pair.b else "",
     )
 
 
