@@ -38,7 +38,7 @@ Scrub = tuple[str, str]
 SCRUBS: tuple[Scrub, ...] = (
     (rf"\b{re.escape(__version__)}\b", "VERSION"),
     (re.escape(str(TESTS.parent)) + r"/?", ""),
-    (r"/tmp/\S*?pytest-of-[^/\s]+/pytest-\d+/[^/\s]+/?", "TMP/"),
+    (r"/tmp/\S*?pytest-of-[^/\s]+/pytest-\d+/(?:popen-gw\d+/)?[^/\s]+/?", "TMP/"),
     (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?", "TIME"),
 )
 

@@ -17,7 +17,7 @@ from tracediff.measure.maps_modules import Part, RunningPart
 from tracediff.measure.maps_profile import RANGE, algorithm_lines, kernels_of, profiled
 from tracediff.model.logits_hashes import hash_of
 
-HASHED = "splitmix64-sum"
+HASHED = "splitmix64-sum-2"
 """The hash of `tracediff.model.fingerprint`. Another function needs another name: maps compare by it."""
 _TIMED_RUNS = 3
 # Attention has been seen to vary from run to run at a few runs in a hundred; two runs would miss most of it.
