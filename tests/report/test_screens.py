@@ -2,11 +2,20 @@
 
 import json
 import re
+from io import StringIO
 
 import pytest
+from rich.cells import cell_len
+from rich.console import Console
 
 from tests.golden import assert_golden, run
 from tests.profiles import BFLOAT16, FLOAT16, FLOAT32
+from tracediff.diff import diff_tables
+from tracediff.diff.evidence import attach_evidence
+from tracediff.diff.overview import overview
+from tracediff.report.diff.lines import open_lines
+from tracediff.report.diff.terminal import NARROW, lines_table
+from tracediff.trace import read_trace
 
 PAIRS = [(folder, batch) for folder in (FLOAT16, BFLOAT16, FLOAT32) for batch in (2, 8)]
 every_pair = pytest.mark.parametrize(("folder", "batch"), PAIRS, ids=[f"{f.name}-{b}" for f, b in PAIRS])
@@ -65,3 +74,16 @@ def test_the_json_of_a_pair_states_each_kernel_once_and_stays_small(folder, batc
     assert used == set(range(len(document["kernels"])))
     stated = [json.dumps(kernel) for kernel in document["kernels"]]
     assert len(set(stated)) == len(stated)
+
+
+@every_pair
+def test_no_table_is_wider_than_the_terminal_which_would_cut_it(folder, batch):
+    table, other = (read_trace(path) for path in traces(folder, batch))
+    result = attach_evidence(diff_tables(table, other))
+    for columns in range(NARROW, 200, 8):
+        console = Console(width=columns, file=StringIO())
+        for section in overview(result.rows):
+            lines = open_lines(section)
+            if lines:
+                text = "".join(segment.text for segment in console.render(lines_table(lines, columns)))
+                assert max(map(cell_len, text.splitlines())) <= columns

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
@@ -31,8 +32,9 @@ _WIDE = 140
 _MOST_LINES = 12
 #: Roles of kernels that sum nothing.
 _PLAIN_ROLES = ("elementwise", "copy")
-#: A module's last name up to here is not broken (`post_attention_layernorm`).
-_LONG_MODULE = 24
+_LEAST_MODULE = 6
+#: Room for `post_attention_layernorm`.
+_MODULE = 24
 #: From here on a time in µs has three digits before the point.
 _THREE_DIGITS_NS = 100_000
 
@@ -139,7 +141,7 @@ def _print_section(section: Section, console: Console, view: View) -> None:
     if shown and console.width < NARROW:
         _print_stacked(shown[:limit], console, view)
     elif shown:
-        console.print(_table(shown[:limit], console.width))
+        console.print(lines_table(shown[:limit], console.width))
         if view.kernels:
             _print_names(shown[:limit], console)
     if limit is not None and len(shown) > limit:
@@ -150,11 +152,18 @@ def _print_section(section: Section, console: Console, view: View) -> None:
             _print_fold(line, console)
 
 
-def _table(lines: Sequence[Line], width: int) -> Table:
+def lines_table(lines: Sequence[Line], width: int) -> Table:
+    """Return the table of a section's lines.
+
+    Args:
+        lines: At least one.
+        width: Of the terminal, in columns; at least `NARROW`.
+    """
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("", width=1, no_wrap=True)
-    longest = max(len(word) for line in lines for word in line.modules.split())
-    table.add_column("module", overflow="fold", min_width=min(longest, _LONG_MODULE), max_width=max(24, width // 5))
+    # A fixed width: rich may shrink any other below the least it was given, and cuts what then reaches over the edge.
+    longest = max(cell_len(line.modules) for line in lines)
+    table.add_column("module", overflow="fold", width=max(_LEAST_MODULE, min(longest, max(_MODULE, width // 5))))
     table.add_column("where", max_width=max(9, width // 9))
     table.add_column("kernel", overflow="fold", ratio=1)
     split_k = any(line.split_k for line in lines)
