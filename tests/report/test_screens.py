@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from io import StringIO
 
 import pytest
@@ -87,3 +88,12 @@ def test_no_table_is_wider_than_the_terminal_which_would_cut_it(folder, batch):
             if lines:
                 text = "".join(segment.text for segment in console.render(lines_table(lines, columns)))
                 assert max(map(cell_len, text.splitlines())) <= columns
+
+
+@pytest.mark.parametrize("columns", [112, 120, 131, 160])
+def test_no_word_of_many_traces_is_cut(columns):
+    def words(width):
+        screen = run("diff", *(FLOAT16 / f"b{batch}.sqlite" for batch in (1, 2, 8)), columns=width)
+        return Counter(word for line in screen.splitlines() for word in line.split() if not set(word) <= set("─"))
+
+    assert words(columns) == words(400)

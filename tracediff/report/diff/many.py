@@ -135,8 +135,9 @@ def _totals(many: ManyDiff) -> Table:
 
 def _table(title: str, many: ManyDiff) -> Table:
     table = Table(box=SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
-    table.add_column("layers", no_wrap=True)
-    table.add_column("module", overflow="fold", min_width=24)
+    # Fixed widths: rich may shrink any other below the least it was given, and cuts what then reaches over the edge.
+    table.add_column("layers", width=17)
+    table.add_column("module", overflow="fold", width=24)
     for number, side in enumerate(many.sides):
         batch = "" if side.info.batch is None else f" (batch {side.info.batch})"
         table.add_column(f"{number}{batch}", overflow="fold")
