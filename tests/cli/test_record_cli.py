@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from tracediff.capture.record import run as recording
 from tracediff.capture.record.clean import CleanRecording
-from tracediff.capture.record.options import Steps
+from tracediff.capture.record.options import StepRange
 from tracediff.capture.record.run import RecordedTrace, RecordResult
 from tracediff.cli import app
 
@@ -42,7 +42,7 @@ def run(*arguments):
 def test_everything_behind_the_dashes_is_the_program(asked):
     run("--out", "runs", "--steps", "2:4", "--", PROGRAM, "x.py", "--out", "theirs", "--", "-h")
     assert asked[0].command == (PROGRAM, "x.py", "--out", "theirs", "--", "-h")
-    assert (asked[0].out, asked[0].steps) == (Path("runs"), Steps(first=2, past=4))
+    assert (asked[0].out, asked[0].steps) == (Path("runs"), StepRange(first=2, past=4))
 
 
 def test_the_dashes_may_be_left_out(asked):

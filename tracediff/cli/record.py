@@ -31,7 +31,7 @@ def record(
 
     Example: tracediff record --out runs/serve -- python serve.py --port 8000
     """
-    from tracediff.capture.record.options import RecordOptions, Steps
+    from tracediff.capture.record.options import RecordOptions, StepRange
     from tracediff.capture.record.run import record as run
     from tracediff.cli.options import say
 
@@ -39,7 +39,7 @@ def record(
         command=tuple(command),
         out=out,
         ranges=ranges,
-        steps=None if steps is None else Steps.parse(steps),
+        steps=None if steps is None else StepRange.parse(steps),
         nsys_args=tuple(nsys_args),
         algorithm_log=algorithm_log,
         nsys=nsys,

@@ -17,7 +17,7 @@ import numpy as np
 from tracediff.diff.result import Kernel
 from tracediff.trace.table import Int64
 
-Aligned = list[tuple[Kernel | None, Kernel | None]]
+AlignedPair = tuple[Kernel | None, Kernel | None]
 
 #: Kernels of each side that are aligned at once; 32 MiB of weights.
 _WINDOW = 2048
@@ -27,7 +27,7 @@ _SAME_NAME, _SAME_FAMILY, _SAME_ROLE = 10_000_000, 2_049, 2_048
 _NO_ROLE = -1
 
 
-def align(a: Sequence[Kernel], b: Sequence[Kernel]) -> Aligned:
+def align(a: Sequence[Kernel], b: Sequence[Kernel]) -> list[AlignedPair]:
     """Return the aligned sequence of pairs: every kernel of both sides once, in launch order."""
     head = 0
     while head < min(len(a), len(b)) and _name(a[head]) == _name(b[head]):
@@ -35,14 +35,14 @@ def align(a: Sequence[Kernel], b: Sequence[Kernel]) -> Aligned:
     tail = 0
     while tail < min(len(a), len(b)) - head and _name(a[-1 - tail]) == _name(b[-1 - tail]):
         tail += 1
-    result: Aligned = list(zip(a[:head], b[:head], strict=True))
+    result: list[AlignedPair] = list(zip(a[:head], b[:head], strict=True))
     result += _align_middle(a[head : len(a) - tail], b[head : len(b) - tail])
     result += zip(a[len(a) - tail :], b[len(b) - tail :], strict=True)
     return result
 
 
-def _align_middle(a: Sequence[Kernel], b: Sequence[Kernel]) -> Aligned:
-    result: Aligned = []
+def _align_middle(a: Sequence[Kernel], b: Sequence[Kernel]) -> list[AlignedPair]:
+    result: list[AlignedPair] = []
     while len(a) > _WINDOW or len(b) > _WINDOW:
         # What follows the window may change the matches in its second half, so only the first half is kept.
         window = _align_window(a[:_WINDOW], b[:_WINDOW])
@@ -56,7 +56,7 @@ def _align_middle(a: Sequence[Kernel], b: Sequence[Kernel]) -> Aligned:
     return result + _align_window(a, b)
 
 
-def _align_window(a: Sequence[Kernel], b: Sequence[Kernel]) -> Aligned:
+def _align_window(a: Sequence[Kernel], b: Sequence[Kernel]) -> list[AlignedPair]:
     """Dynamic programme from the ends: the heaviest set of pairs that do not cross."""
     if not a or not b:
         return [*((each, None) for each in a), *((None, each) for each in b)]
@@ -65,7 +65,7 @@ def _align_window(a: Sequence[Kernel], b: Sequence[Kernel]) -> Aligned:
     for i in range(len(a) - 1, -1, -1):
         paired = np.where(weight[i] > 0, best[i + 1, 1:] + weight[i], 0)
         best[i, :-1] = np.maximum.accumulate(np.maximum(best[i + 1, :-1], paired)[::-1])[::-1]
-    result: Aligned = []
+    result: list[AlignedPair] = []
     i = j = 0
     while i < len(a) and j < len(b):
         if weight[i, j] and best[i, j] == best[i + 1, j + 1] + weight[i, j]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from tracediff.diff.align import AlignedPair
 from tracediff.diff.result import SEVERITY, Kernel, Pair, Verdict
 from tracediff.diff.rules import decide
 from tracediff.diff.rules.facts import change, differ
@@ -16,11 +17,9 @@ _TELLING = {"gemm": 0, "attention": 1, "reduction": 2, "splitk_reduce": 3, "othe
 # What decides whether another order of a norm's fp32 sum can be seen; docs/reduction-order.md has the measured shares.
 SELDOM_SHOWS = " (seldom shows in 16 bits)"
 
-Aligned = tuple[Kernel | None, Kernel | None]
-
 
 def judge_row(
-    pairs: Sequence[Aligned], dtypes: tuple[str | None, str | None] = (None, None)
+    pairs: Sequence[AlignedPair], dtypes: tuple[str | None, str | None] = (None, None)
 ) -> tuple[tuple[Pair, ...], Verdict, str]:
     """Judge the aligned kernels of one (phase, module).
 

@@ -27,7 +27,7 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class RemedyPart:
     """One part of a setting.
 
     Attributes:
@@ -49,8 +49,8 @@ class Part:
     gpu_only: bool = True
 
 
-def _backend(name: str, member: str, words: str) -> Part:
-    return Part(
+def _backend(name: str, member: str, words: str) -> RemedyPart:
+    return RemedyPart(
         name=name,
         kind=Kind.ATTENTION,
         words=words,
@@ -65,11 +65,11 @@ def _backend(name: str, member: str, words: str) -> Part:
 
 _OWN_FORWARD = "the model's own modules must call it"
 
-PARTS: tuple[Part, ...] = (
+PARTS: tuple[RemedyPart, ...] = (
     _backend("flash", "FLASH_ATTENTION", "torch's flash attention"),
     _backend("cudnn", "CUDNN_ATTENTION", "cuDNN's attention, asked for by name"),
     _backend("math", "MATH", "attention as two matrix products and a softmax"),
-    Part(
+    RemedyPart(
         name="efficient",
         kind=Kind.ATTENTION,
         words="torch's memory-efficient attention on keys and values repeated for every query head",
@@ -79,7 +79,7 @@ PARTS: tuple[Part, ...] = (
         ),
         cannot=_OWN_FORWARD,
     ),
-    Part(
+    RemedyPart(
         name="grouped-queries",
         kind=Kind.ATTENTION,
         words="memory-efficient attention in which the query heads of a key head stand as its queries (decode only)",
@@ -89,27 +89,27 @@ PARTS: tuple[Part, ...] = (
         ),
         cannot=_OWN_FORWARD,
     ),
-    Part(
+    RemedyPart(
         name="row-by-row-attention",
         kind=Kind.ATTENTION,
         words="flash attention, called once for every row of the batch",
         cannot=_OWN_FORWARD,
         gpu_only=False,
     ),
-    Part(
+    RemedyPart(
         name="fixed-chunk",
         kind=Kind.ATTENTION,
         words="tracediff's Triton attention, keys cut every 512 whatever the batch",
         code=("from tracediff.measure.invariant.attention import fixed_chunk_attention",),
         cannot=_OWN_FORWARD,
     ),
-    Part(
+    RemedyPart(
         name="no-workspace",
         kind=Kind.LIBRARY,
         words="cuBLAS without workspace: an algorithm that needs partial sums in memory cannot be chosen",
         environment={"CUBLASLT_WORKSPACE_SIZE": "0", "CUBLAS_WORKSPACE_CONFIG": ":0:0"},
     ),
-    Part(
+    RemedyPart(
         name="no-split",
         kind=Kind.LIBRARY,
         words="cuBLASLt as the preferred library, reduced-precision reductions and split-K forbidden",
@@ -119,7 +119,7 @@ PARTS: tuple[Part, ...] = (
             "torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = (False, False)",
         ),
     ),
-    Part(
+    RemedyPart(
         name="deterministic",
         kind=Kind.LIBRARY,
         words="torch.use_deterministic_algorithms, with the workspace that it asks for",
@@ -127,7 +127,7 @@ PARTS: tuple[Part, ...] = (
         code=("torch.use_deterministic_algorithms(True)",),
         gpu_only=False,
     ),
-    Part(
+    RemedyPart(
         name="pad-products-64",
         kind=Kind.PRODUCTS,
         words="every product padded to a multiple of 64 rows",
@@ -135,7 +135,7 @@ PARTS: tuple[Part, ...] = (
         cannot=_OWN_FORWARD,
         gpu_only=False,
     ),
-    Part(
+    RemedyPart(
         name="row-by-row-products",
         kind=Kind.PRODUCTS,
         words="every product once for every row of the batch",
@@ -143,7 +143,7 @@ PARTS: tuple[Part, ...] = (
         cannot=_OWN_FORWARD,
         gpu_only=False,
     ),
-    Part(
+    RemedyPart(
         name="float32-products",
         kind=Kind.PRODUCTS,
         words="products of float32 copies of inputs and weights, rounded afterwards",
@@ -151,21 +151,21 @@ PARTS: tuple[Part, ...] = (
         cannot=_OWN_FORWARD,
         gpu_only=False,
     ),
-    Part(
+    RemedyPart(
         name="fixed-tile",
         kind=Kind.PRODUCTS,
         words="tracediff's Triton product, one tile whatever the shape",
         code=("y = torch.ops.tracediff.linear_fixed_tile(x, weight)",),
         cannot=_OWN_FORWARD,
     ),
-    Part(
+    RemedyPart(
         name="fixed-step",
         kind=Kind.PRODUCTS,
         words="tracediff's Triton product, tiles by the number of rows, the step along k fixed",
         code=("y = torch.ops.tracediff.linear_fixed_step(x, weight)",),
         cannot=_OWN_FORWARD,
     ),
-    Part(
+    RemedyPart(
         name="fused-norm",
         kind=Kind.NORMS,
         words="torch's fused rms_norm in place of a mean of its own kernel",
@@ -185,7 +185,7 @@ class Setting:
         padded_batch: Every batch is padded to a multiple of it; None pads nothing.
     """
 
-    parts: tuple[Part, ...] = ()
+    parts: tuple[RemedyPart, ...] = ()
     padded_batch: int | None = None
 
     @property
@@ -219,7 +219,7 @@ def setting_named(name: str) -> Setting:
         TracediffError: An unknown part, or two parts that decide the same.
     """
     known = {part.name: part for part in PARTS}
-    parts: list[Part] = []
+    parts: list[RemedyPart] = []
     padded = None
     for word in name.split("+"):
         if word == DEFAULT:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from tracediff.measure.generation import Steps
     from tracediff.measure.lanes import Decoder, Task
 
-Progress = Callable[[int, int, str], None]
+StepProgress = Callable[[int, int, str], None]
 # Prompts of a static search that run together, and how many logits of all their batch sizes may lie in memory.
 _PROMPTS_AT_ONCE, _LOGITS_AT_ONCE = 64, 2_500_000_000
 
@@ -113,7 +113,7 @@ def search_flips(
     out: Path | None = None,
     *,
     force: bool = False,
-    progress: Progress = lambda done, total, text: None,
+    progress: StepProgress = lambda done, total, text: None,
     load: Callable[[ModelSpec, str], Any] = load_model,
 ) -> FlipsResult:
     """Search every precision and return what was found.

@@ -152,7 +152,7 @@ def _measure(request: MapRequest, part: PartFile, clock: Clock, progress: Progre
     from tracediff.measure.maps_counts import measure_part  # noqa: PLC0415
     from tracediff.measure.maps_forward import ForwardRequest, measure_forward  # noqa: PLC0415
     from tracediff.measure.maps_machine import machine  # noqa: PLC0415
-    from tracediff.measure.maps_modules import Part, parts_of  # noqa: PLC0415
+    from tracediff.measure.maps_modules import MapPart, parts_of  # noqa: PLC0415
     from tracediff.measure.remedies_apply import applied  # noqa: PLC0415
     from tracediff.model.load import load_model  # noqa: PLC0415
 
@@ -163,7 +163,7 @@ def _measure(request: MapRequest, part: PartFile, clock: Clock, progress: Progre
     done = {each.identity: each for each in map(module_from, part.pieces("module"))}
     found: list[ModuleMap] = []
 
-    def rows_of(each: Part) -> tuple[int, ...]:
+    def rows_of(each: MapPart) -> tuple[int, ...]:
         return request.attention_rows if each.kind == "attention" else request.rows
 
     def take(identity: tuple[str, str, int | None], measure: Callable[[], ModuleMap]) -> None:

@@ -13,7 +13,7 @@ import torch
 from tracediff.diff.result import Kernel
 from tracediff.findings.maps import Count, ModuleMap
 from tracediff.findings.maps_order import order_in_words, predicted
-from tracediff.measure.maps_modules import Part, RunningPart
+from tracediff.measure.maps_modules import MapPart, RunningPart
 from tracediff.measure.maps_profile import RANGE, algorithm_lines, kernels_of, profiled
 from tracediff.model.logits_hashes import hash_of
 
@@ -24,7 +24,7 @@ _TIMED_RUNS = 3
 _MORE_RUNS = {"attention": 16}
 
 
-def measure_part(part: Part, rows: Sequence[int], device: str) -> ModuleMap:
+def measure_part(part: MapPart, rows: Sequence[int], device: str) -> ModuleMap:
     """Measure one part; where memory ends, the larger half of the row counts is left out, and said.
 
     Args:
@@ -62,7 +62,7 @@ def hash_of_both(first: torch.Tensor, second: torch.Tensor) -> str | None:
     return bits if hash_of(second) == bits else None
 
 
-def _measured(part: Part, rows: Sequence[int], device: str) -> tuple[str, tuple[Count, ...]]:
+def _measured(part: MapPart, rows: Sequence[int], device: str) -> tuple[str, tuple[Count, ...]]:
     running = part.prepare(rows[-1])
     runs, events = _run_all(running, rows, device)
     varying = [_varies(running, run, _MORE_RUNS.get(part.kind, 0)) for run in runs]

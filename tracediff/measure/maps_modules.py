@@ -22,7 +22,7 @@ _FUSED = {"qkv (fused)": ("q_proj", "k_proj", "v_proj"), "gate_up (fused)": ("ga
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class MapPart:
     """One part of a model, ready to run at any row count.
 
     Attributes:
@@ -54,7 +54,7 @@ class RunningPart:
     inputs: str
 
 
-def parts_of(model: Any, setting: Setting, keys: Sequence[int], seed: int) -> Iterator[Part]:
+def parts_of(model: Any, setting: Setting, keys: Sequence[int], seed: int) -> Iterator[MapPart]:
     """Yield the parts of a Llama-like model.
 
     Raises:
@@ -92,7 +92,7 @@ def _product_part(
     seed: int,
     call: Callable[[torch.Tensor, nn.Linear], torch.Tensor],
     weights: Sequence[torch.Tensor],
-) -> Part:
+) -> MapPart:
     columns, depth = copies[0].weight.shape
 
     def prepare(rows: int) -> RunningPart:
@@ -103,7 +103,7 @@ def _product_part(
             inputs=checksum([x[:1], *weights]),
         )
 
-    return Part(name=name, kind="product", shape=f"{depth} → {columns}", keys=None, prepare=prepare)
+    return MapPart(name=name, kind="product", shape=f"{depth} → {columns}", keys=None, prepare=prepare)
 
 
 def _fused_part(
@@ -112,7 +112,7 @@ def _fused_part(
     blocks: Sequence[nn.Module],
     product: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
     seed: int,
-) -> Part:
+) -> MapPart:
     first = _linear(blocks[0])
     depth = first[members[0]].weight.shape[1]
     columns = sum(first[member].weight.shape[0] for member in members)
@@ -126,10 +126,10 @@ def _fused_part(
             inputs=checksum([x[:1], weights[0]]),
         )
 
-    return Part(name=name, kind="product", shape=f"{depth} → {columns}", keys=None, prepare=prepare)
+    return MapPart(name=name, kind="product", shape=f"{depth} → {columns}", keys=None, prepare=prepare)
 
 
-def _norm_part(name: str, copies: Sequence[nn.Module], seed: int) -> Part:
+def _norm_part(name: str, copies: Sequence[nn.Module], seed: int) -> MapPart:
     weight: Any = copies[0].weight
 
     def prepare(rows: int) -> RunningPart:
@@ -141,10 +141,10 @@ def _norm_part(name: str, copies: Sequence[nn.Module], seed: int) -> Part:
             inputs=checksum([x[:1], weight]),
         )
 
-    return Part(name=name, kind="norm", shape=f"{len(weight)}", keys=None, prepare=prepare)
+    return MapPart(name=name, kind="norm", shape=f"{len(weight)}", keys=None, prepare=prepare)
 
 
-def _attention_part(model: Any, setting: Setting, keys: int, seed: int) -> Part:
+def _attention_part(model: Any, setting: Setting, keys: int, seed: int) -> MapPart:
     cut = attention_heads(model)
     heads, key_heads, width = cut.queries, cut.keys, cut.width
     attend = attention_of(setting.part(Kind.ATTENTION))
@@ -161,7 +161,7 @@ def _attention_part(model: Any, setting: Setting, keys: int, seed: int) -> Part:
         )
 
     shape = f"{heads} heads on {key_heads} of width {width}"
-    return Part(name="attention", kind="attention", shape=shape, keys=keys, prepare=prepare)
+    return MapPart(name="attention", kind="attention", shape=shape, keys=keys, prepare=prepare)
 
 
 def _rows(rows: int, shape: Sequence[int], like: torch.Tensor, seed: int) -> torch.Tensor:

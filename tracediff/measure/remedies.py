@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -23,11 +23,10 @@ from tracediff.errors import TracediffError
 from tracediff.files import refuse_to_overwrite, write_text
 from tracediff.findings.remedies import RemediesResult, SettingBits, TimedPoint, bits_from, bits_to_json, point_from
 from tracediff.findings.remedies_catalog import RECOMMENDED, setting_named
+from tracediff.measure.maps import Progress
 from tracediff.measure.maps_clock import OUT_OF_TIME, Clock
 from tracediff.measure.maps_part import PartFile
 from tracediff.model.spec import ModelSpec
-
-Progress = Callable[[str], None]
 
 _SECONDS_PER_ROUND = 0.03
 _FEWEST_REPEATS = 3

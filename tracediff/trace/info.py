@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tracediff.trace.columns import Source
-from tracediff.trace.manifest import MANIFEST, Manifest, read_manifest
+from tracediff.trace.manifest import MANIFEST, RecordedManifest, read_manifest
 from tracediff.trace.table import TraceInfo
 
 
@@ -37,7 +37,7 @@ def described(
     """Add to what a trace says of itself what the manifest beside it says of it."""
     manifest, whole_entry, _ = read_manifest(path)
     entry = None if manifest is None else manifest.entry(path.name)
-    about = manifest if manifest is not None and entry is not None else Manifest()
+    about = manifest if manifest is not None and entry is not None else RecordedManifest()
     versions = versions | about.versions
     return TraceInfo(
         path=str(path),

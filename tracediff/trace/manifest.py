@@ -21,7 +21,7 @@ class Entry(msgspec.Struct, frozen=True):
     batch: _Count | None = None
 
 
-class Manifest(msgspec.Struct, frozen=True):
+class RecordedManifest(msgspec.Struct, frozen=True):
     """What was recorded. What it does not say is None.
 
     Attributes:
@@ -47,7 +47,7 @@ class Manifest(msgspec.Struct, frozen=True):
         return next((each for each in self.traces if each.file == file), None)
 
 
-def read_manifest(trace: Path) -> tuple[Manifest | None, dict[str, Any], str | None]:
+def read_manifest(trace: Path) -> tuple[RecordedManifest | None, dict[str, Any], str | None]:
     """Read the manifest beside a trace.
 
     Returns:
@@ -64,7 +64,7 @@ def read_manifest(trace: Path) -> tuple[Manifest | None, dict[str, Any], str | N
     except OSError as error:
         return None, {}, error.strerror or str(error)
     try:
-        manifest = msgspec.json.decode(content, type=Manifest)
+        manifest = msgspec.json.decode(content, type=RecordedManifest)
         raw = msgspec.json.decode(content)
     except msgspec.ValidationError as error:
         return None, {}, str(error)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.trace.small_exports import PROCESS, SCHEMA, THREAD, SmallExport
 from tracediff.capture.record.clean import clean_recording
-from tracediff.capture.record.options import Steps
+from tracediff.capture.record.options import StepRange
 from tracediff.errors import TracediffError
 from tracediff.trace import read_trace
 
@@ -116,7 +116,7 @@ def test_algorithm_marks_of_ours_are_kept(export, tmp_path):
 def test_a_step_reaches_to_the_next_one(export, tmp_path, steps, expected):
     for start in (100, 300, 500):
         step(export, start, start + 100)
-    _, opened = cleaned(export, tmp_path, steps=Steps.parse(steps))
+    _, opened = cleaned(export, tmp_path, steps=StepRange.parse(steps))
     with opened as connection:
         assert kernels(connection) == expected
 
@@ -125,7 +125,7 @@ def test_steps_are_those_of_the_module_that_takes_longest(export, tmp_path):
     for start in (100, 300, 500):
         step(export, start, start + 100)
         step(export, start + 110, start + 115, name="Sampler")
-    _, opened = cleaned(export, tmp_path, steps=Steps.parse("1:2"))
+    _, opened = cleaned(export, tmp_path, steps=StepRange.parse("1:2"))
     with opened as connection:
         assert kernels(connection) == ["in 300", "after 300", "in 410", "after 410"]
 
@@ -134,7 +134,7 @@ def test_each_process_counts_its_own_steps(export, tmp_path):
     for start in (100, 300):
         step(export, start, start + 100)
         step(export, start + 50, start + 150, process=OTHER)
-    _, opened = cleaned(export, tmp_path, steps=Steps.parse("1:2"))
+    _, opened = cleaned(export, tmp_path, steps=StepRange.parse("1:2"))
     with opened as connection:
         assert kernels(connection) == ["in 300", "in 350", "after 300", "after 350"]
 
@@ -142,13 +142,13 @@ def test_each_process_counts_its_own_steps(export, tmp_path):
 def test_steps_that_were_not_made_are_one_line(export, tmp_path):
     step(export, 100, 200)
     with pytest.raises(TracediffError, match="the program made 1 steps, none of those in --steps"):
-        cleaned(export, tmp_path, steps=Steps.parse("5:6"))
+        cleaned(export, tmp_path, steps=StepRange.parse("5:6"))
 
 
 def test_steps_without_a_torch_module_are_one_line(export, tmp_path):
     export.kernel("alone", 1, 20)
     with pytest.raises(TracediffError, match="called no torch module"):
-        cleaned(export, tmp_path, steps=Steps.parse("0:1"))
+        cleaned(export, tmp_path, steps=StepRange.parse("0:1"))
 
 
 def test_the_programs_own_profiler_calls_bound_every_process(export, tmp_path):

@@ -2,7 +2,7 @@ import sys
 
 import pytest
 
-from tracediff.capture.record.options import RecordOptions, Steps
+from tracediff.capture.record.options import RecordOptions, StepRange
 from tracediff.errors import TracediffError
 
 
@@ -12,13 +12,13 @@ def options(*command, **more):
 
 @pytest.mark.parametrize(("text", "first", "past"), [("10:20", 10, 20), (":5", 0, 5), ("7:", 7, None), ("0:1", 0, 1)])
 def test_steps_are_read_as_a_slice(text, first, past):
-    assert Steps.parse(text) == Steps(first=first, past=past)
+    assert StepRange.parse(text) == StepRange(first=first, past=past)
 
 
 @pytest.mark.parametrize("text", ["", ":", "5", "a:b", "-1:3", "1:2:3", "3:3", "5:2", "1 : 2"])
 def test_steps_that_are_none_are_refused_in_one_line(text):
     with pytest.raises(TracediffError, match="--steps"):
-        Steps.parse(text)
+        StepRange.parse(text)
 
 
 def test_a_program_that_is_not_there_is_refused_by_name():
@@ -80,7 +80,7 @@ def test_ranges_are_modules_or_none():
     with pytest.raises(TracediffError, match="unknown --ranges layers"):
         options(ranges="layers")
     with pytest.raises(TracediffError, match="--ranges none does not see"):
-        options(ranges="none", steps=Steps(first=0, past=1))
+        options(ranges="none", steps=StepRange(first=0, past=1))
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from tracediff.capture.kept import (
     in_list,
 )
 from tracediff.capture.record.inside import PROFILER_STARTED, PROFILER_STOPPED
-from tracediff.capture.record.options import Steps
+from tracediff.capture.record.options import StepRange
 from tracediff.errors import TracediffError
 from tracediff.model.ranges import DOMAIN
 from tracediff.trace.shapes import shape_text
@@ -72,7 +72,7 @@ class CleanRecording:
 
 
 def clean_recording(
-    source: Path, destination: Path, *, steps: Steps | None = None, switches: tuple[int, ...] = ()
+    source: Path, destination: Path, *, steps: StepRange | None = None, switches: tuple[int, ...] = ()
 ) -> CleanRecording:
     """Copy the GPU work, launches and ranges of a recorded program into a new database.
 
@@ -107,7 +107,7 @@ class _Recording:
         self._own = [(process, domain) for process, domain, text in made if text == DOMAIN]
         self._with_domains = {process for process, _, _ in made}
 
-    def run(self, steps: Steps | None, switches: tuple[int, ...]) -> CleanRecording:
+    def run(self, steps: StepRange | None, switches: tuple[int, ...]) -> CleanRecording:
         windows, bounds = self._windows(steps, switches)
         copy = self._copy
         if bounds == "program":
@@ -124,7 +124,7 @@ class _Recording:
 
     # --- bounds -------------------------------------------------------------------------------------------------
 
-    def _windows(self, steps: Steps | None, switches: tuple[int, ...]) -> tuple[list[Window], str]:
+    def _windows(self, steps: StepRange | None, switches: tuple[int, ...]) -> tuple[list[Window], str]:
         if steps is not None:
             return self._windows_of_steps(steps), "steps"
         if switches:
@@ -132,7 +132,7 @@ class _Recording:
         windows = self._windows_of_profiler_calls()
         return (windows, "cudaProfilerApi") if windows else ([Window(start=-_ALWAYS, end=_ALWAYS)], "program")
 
-    def _windows_of_steps(self, steps: Steps) -> list[Window]:
+    def _windows_of_steps(self, steps: StepRange) -> list[Window]:
         """Return from each process's first wanted step to the beginning of the one after the last."""
         windows, seen = [], 0
         for process, starts in self._steps().items():

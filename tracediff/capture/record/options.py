@@ -17,14 +17,14 @@ _STARTS_NSYS = re.compile(r"(?:^|[\s/;&|'\"(])nsys\s+(?:profile|launch|start)\b"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Steps:
+class StepRange:
     """Steps A up to, not including, B, counted from 0 in every process; None: to the end."""
 
     first: int
     past: int | None
 
     @classmethod
-    def parse(cls, text: str) -> "Steps":
+    def parse(cls, text: str) -> "StepRange":
         """Read `A:B`, `A:` or `:B`.
 
         Raises:
@@ -57,7 +57,7 @@ class RecordOptions:
     command: tuple[str, ...]
     out: Path | None = None
     ranges: str = MODULES
-    steps: Steps | None = None
+    steps: StepRange | None = None
     nsys_args: tuple[str, ...] = ()
     algorithm_log: bool = True
     nsys: Path | None = None

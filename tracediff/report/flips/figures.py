@@ -32,7 +32,7 @@ _LARGEST_BIN = 11
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModuleChange:
+class BitsChange:
     """How far one module's output is from batch 1's in the run.
 
     Attributes:
@@ -153,7 +153,7 @@ def logit_changes(result: FlipsResult) -> Any:
     return _styled(figure, title, len(searches))
 
 
-def ulp_growth(modules: Sequence[ModuleChange], title: str = "From the first origin to the logits") -> Any:
+def ulp_growth(modules: Sequence[BitsChange], title: str = "From the first origin to the logits") -> Any:
     """Draw how the difference grows through the modules of one forward.
 
     Args:
@@ -212,7 +212,7 @@ def growth_figures(evidence: Evidence) -> dict[str, Any]:
     return figures
 
 
-def module_changes(modules: Mapping[str, ModuleBits]) -> list[ModuleChange]:
+def module_changes(modules: Mapping[str, ModuleBits]) -> list[BitsChange]:
     """Return the modules without children from the first origin on, in the order they ran.
 
     Args:
@@ -225,7 +225,7 @@ def module_changes(modules: Mapping[str, ModuleBits]) -> list[ModuleChange]:
         if name in parents or bits is None:
             continue
         is_origin = measured.state is State.ORIGIN
-        changes.append(ModuleChange(module=name, max_ulp=bits.max_ulp, share=bits.share, is_origin=is_origin))
+        changes.append(BitsChange(module=name, max_ulp=bits.max_ulp, share=bits.share, is_origin=is_origin))
     first = next((place for place, change in enumerate(changes) if change.is_origin), len(changes))
     return changes[first:]
 
