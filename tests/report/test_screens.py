@@ -16,6 +16,7 @@ from tracediff.diff.evidence import attach_evidence
 from tracediff.diff.overview import overview
 from tracediff.report.diff.lines import open_lines
 from tracediff.report.diff.terminal import NARROW, lines_table
+from tracediff.report.words import duration
 from tracediff.trace import read_trace
 
 PAIRS = [(folder, batch) for folder in (FLOAT16, BFLOAT16, FLOAT32) for batch in (2, 8)]
@@ -64,6 +65,41 @@ def test_every_number_of_the_chain_is_found_again_in_the_json(folder, batch):
     assert links["order"]["differing"] == sum(row["verdict"] == "order-changed" for row in rows)
     measured = [row["evidence"]["isolated"] for row in rows if row["evidence"] and row["evidence"]["isolated"]]
     assert links["bits"]["differing"] == sum(not bits["equal"] for bits in measured)
+
+
+@every_pair
+def test_every_other_number_of_the_screen_is_found_again_in_the_json(folder, batch):
+    screen = run("diff", *traces(folder, batch), "--sort", "order", columns=400)
+    document = json.loads(run("diff", *traces(folder, batch), "--format", "json"))
+    margin = document["answer"]["margin"]
+    told = [line for line in screen.splitlines() if line.startswith("margin")]
+    assert len(told) == (margin is not None)
+    for line in told:
+        expected = [margin["max_abs"], margin["scale"], margin["smallest"]]
+        shown = re.findall(r"(?:logit\| |up to |tie )([\d.e-]+)", line)
+        assert [float(number) for number in shown] == [pytest.approx(number, rel=0.05) for number in expected]
+    # Each section: its kernels, its split-K reduces, its times, and every module in a line or a fold.
+    for part in re.split(r"\n\n", screen)[2:]:
+        heading, *lines = part.splitlines()
+        name = re.match(r"[A-Z]+", heading)[0].lower()
+        rows = [row for row in document["rows"] if row["phase"].partition("[")[0] == name]
+        before, after = (sum(len(row[side]) for row in rows) for side in ("a", "b"))
+        assert (
+            f"   {before:,} kernels" in heading if before == after else f"   {before:,} → {after:,} kernels" in heading
+        )
+        reduces = [sum(row["splitk_reduce"][side] for row in rows) for side in (0, 1)]
+        if any(reduces):
+            words = f"{reduces[0]:,}" if reduces[0] == reduces[1] else f"{reduces[0]:,} → {reduces[1]:,}"
+            assert f"split-K reduces {words}" in heading
+        times = [duration(sum(row["duration_ns"][side] for row in rows)) for side in (0, 1)]
+        assert " → ".join(times) in heading
+        folded = [line for line in lines if line.startswith("=  ")]
+        counts = [re.match(r"=  ([\d,]+) modules?:", line)[1] for line in folded]
+        if not folded:
+            assert "unchanged" in heading
+            continue
+        equal = [row for row in rows if row["evidence"] is None or row["evidence"]["isolated"]["equal"]]
+        assert sum(int(number.replace(",", "")) for number in counts) == len(equal)
 
 
 @every_pair
