@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tracediff.errors import TracediffError
+from tracediff.findings.checked_json import read_json
 
 SCHEMA = 1
 KIND = "map"
@@ -195,14 +196,7 @@ def read_map(path: Path) -> BatchMap:
         TracediffError: No such file, or not a map.
     """
     hint = "give the file that `tracediff map --out` wrote"
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise TracediffError(f"cannot read {path}", error.strerror or str(error)) from error
-    except (ValueError, RecursionError) as error:
-        raise TracediffError(f"{path} is not JSON", hint) from error
-    if not isinstance(data, dict) or data.get("kind") != KIND or data.get("schema") != SCHEMA:
-        raise TracediffError(f"{path} holds no map of schema {SCHEMA}", hint)
+    data = read_json(path, KIND, (SCHEMA,), hint)
     try:
         return BatchMap(
             machine=dict(data["machine"]),

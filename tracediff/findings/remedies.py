@@ -6,7 +6,6 @@ on one card, so their ratios mean something and those of two points on two cards
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from statistics import median
 from typing import Any
 
 from tracediff.errors import TracediffError
+from tracediff.findings.checked_json import read_json
 from tracediff.findings.remedies_catalog import DEFAULT
 
 SCHEMA = 1
@@ -245,14 +245,7 @@ def read_remedies(path: Path) -> RemediesResult:
         TracediffError: No such file, or not a result of `tracediff remedies`.
     """
     hint = "give the file that `tracediff remedies --out` wrote"
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise TracediffError(f"cannot read {path}", error.strerror or str(error)) from error
-    except (ValueError, RecursionError) as error:
-        raise TracediffError(f"{path} is not JSON", hint) from error
-    if not isinstance(data, dict) or data.get("kind") != KIND or data.get("schema") != SCHEMA:
-        raise TracediffError(f"{path} holds no remedies of schema {SCHEMA}", hint)
+    data = read_json(path, KIND, (SCHEMA,), hint)
     try:
         return RemediesResult(
             machine=dict(data["machine"]),
