@@ -69,6 +69,13 @@ def test_the_heading_of_a_phase_counts_what_the_filter_admits(opened: Open, real
     assert size.inner_text() == whole
 
 
+def test_a_map_of_32_layers_fits_1024_pixels(opened: Open, real_page: str) -> None:
+    page = opened(real_page, width=1024)
+    assert page.evaluate(
+        "[...document.querySelectorAll('#map .scroll')].every(map => map.scrollWidth <= map.clientWidth)"
+    )
+
+
 def test_the_map_shows_what_was_measured_before_what_was_predicted(opened: Open, real_page: str) -> None:
     page = opened(real_page)
     signs = page.locator(".heat a.cell").evaluate_all(
