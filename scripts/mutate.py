@@ -61,6 +61,25 @@ class Mutant:
         return "\n".join(lines)
 
 
+@dataclass(frozen=True)
+class Change:
+    """One change of one file, not built yet: the file's tree, and the node that another takes the place of."""
+
+    path: Path
+    source: str
+    module: cst.Module
+    before: cst.CSTNode
+    after: cst.CSTNode
+
+    def mutant(self) -> Mutant | None:
+        """The changed file; None where it is the same or does not compile."""
+        tree = deep_replace(self.module, self.before, self.after)
+        text = tree.code if isinstance(tree, cst.Module) else self.source
+        if text == self.source or not _compiles(text):
+            return None
+        return Mutant(self.path, self.source, text, _first_difference(self.source, text))
+
+
 def main() -> int:
     """Sample the mutants, try each, and print the survivors."""
     options = _arguments()
@@ -71,9 +90,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="tracediff-mutate-") as folder:
         copy = _copy_of_the_tree(Path(folder))
         coverage = _coverage(copy, tests, options.markers)
-        mutants = [mutant for path in paths for mutant in mutants_of(path, (ROOT / path).read_text(encoding="utf-8"))]
-        chosen = _sample(mutants, options.sample, options.seed)
-        print(f"{len(chosen)} of {len(mutants)} mutants of {len(paths)} files, seed {options.seed}, {' '.join(tests)}")
+        changes = [change for path in paths for change in changes_of(path, (ROOT / path).read_text(encoding="utf-8"))]
+        chosen = _sample(changes, options.sample, options.seed)
+        print(f"{len(chosen)} of {len(changes)} changes of {len(paths)} files, seed {options.seed}, {' '.join(tests)}")
         survivors = []
         for number, mutant in enumerate(chosen, 1):
             began = time.monotonic()
@@ -115,25 +134,37 @@ def _mirror(path: Path) -> Path:
     return Path("tests", package[0]) if package else Path("tests", f"test_{path.name}")
 
 
-def _sample(mutants: list[Mutant], count: int, seed: int) -> list[Mutant]:
-    return mutants if count <= 0 or count >= len(mutants) else random.Random(seed).sample(mutants, count)
+def _sample(changes: list[Change], count: int, seed: int) -> list[Mutant]:
+    """Draw mutants; all where `count` is 0. Only what is drawn is built: that takes longer than finding it."""
+    if count > 0:
+        random.Random(seed).shuffle(changes)
+    drawn: dict[str, Mutant] = {}
+    for change in changes:
+        mutant = change.mutant()
+        if mutant is not None:
+            drawn.setdefault(mutant.after, mutant)
+        if count > 0 and len(drawn) == count:
+            break
+    return list(drawn.values())
 
 
 # -- Mutants ----------------------------------------------------------------------------------------------------------
 
 
-def mutants_of(path: Path, source: str) -> list[Mutant]:
-    """Every mutant of one file that still compiles, without duplicates."""
+def changes_of(path: Path, source: str) -> list[Change]:
+    """Every change that the operators make to one file; some build no mutant, or the same."""
     wrapper = MetadataWrapper(cst.parse_module(source))
     visitor = _Visitor([*mutation_operators, *OPERATORS], IgnoredCode(set(), set(), set()))
     wrapper.visit(visitor)
-    found: dict[str, Mutant] = {}
-    for mutation in visitor.mutations:
-        tree = deep_replace(wrapper.module, mutation.original_node, mutation.mutated_node)
-        after = tree.code if isinstance(tree, cst.Module) else source
-        if after != source and after not in found and _compiles(after):
-            found[after] = Mutant(path, source, after, _first_difference(source, after))
-    return list(found.values())
+    return [
+        Change(path, source, wrapper.module, mutation.original_node, mutation.mutated_node)
+        for mutation in visitor.mutations
+    ]
+
+
+def mutants_of(path: Path, source: str) -> list[Mutant]:
+    """Every mutant of one file that still compiles, without duplicates."""
+    return _sample(changes_of(path, source), 0, 0)
 
 
 class _Visitor(MutationVisitor):
