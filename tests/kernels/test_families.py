@@ -152,6 +152,20 @@ def test_the_width_of_pytorchs_vectorized_access(printed):
     assert parse(name).details == (("vector", width),)
 
 
+@pytest.mark.parametrize("operation", ["Sum", "Prod", "Max", "Min", "MinMax", "PreMulSum", "SumPostDiv", "Avg"])
+def test_nccl_operations(operation):
+    kernel = parse(f"ncclDevKernel_AllReduce_{operation}_f32_TREE_LL128(ncclDevKernelArgsStorage<4096ul>)")
+    assert kernel.details == (("operation", operation), ("algorithm", "TREE"), ("protocol", "LL128"))
+    assert kernel.unparsed is None
+
+
+@pytest.mark.parametrize(("cluster", "dynamic"), [("0x0x1", True), ("2x1x1", False), ("10x1x1", False)])
+def test_a_cluster_with_a_side_of_0_is_chosen_at_launch(cluster, dynamic):
+    kernel = parse(f"cutlass3x_sm100_tensorop_gemm_f16_f16_f32_f16_f16_128x128x64_{cluster}_0_tnt_align8_1sm")
+    assert ("cluster_dynamic" in dict(kernel.details)) is dynamic
+    assert kernel.cluster == tuple(map(int, cluster.split("x")))
+
+
 @pytest.mark.parametrize(
     ("printed", "word"),
     [("f32", "f32"), ("bf16", "bf16"), ("i64", "s64"), ("u8", "u8"), ("f16", "f16"), ("i8", "s8")],
