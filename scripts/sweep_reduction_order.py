@@ -22,10 +22,9 @@ import gzip
 import hashlib
 import json
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from itertools import product, zip_longest
 from pathlib import Path
@@ -39,8 +38,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from sweep_geometries import HELD_OUT, TUNING, WIDTHS, Product, products, rows_of
 
-from tracediff.capture.algorithm_log import AlgorithmLog, loaded_libraries
-from tracediff.trace.algorithm import is_algorithm_log
+from tracediff.measure.maps_profile import RANGE, algorithm_lines, profiled
 
 SCHEMA = 1
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32, "TF32": torch.float32}
@@ -347,11 +345,11 @@ def _measure(cases: Sequence[Case], output: Output, device: str) -> int:
     bits: dict[int, str | list[int]] = {}
     failures: dict[int, str] = {}
     lines: dict[int, list[str]] = {}
-    with _profiled(on_gpu) as kernels, _algorithm_log(on_gpu) as log:
+    with profiled(on_gpu) as kernels, algorithm_lines(on_gpu) as log:
         for index, case in enumerate(cases):
             log.clear()
             try:
-                with torch.profiler.record_function(f"case {index}"):
+                with torch.profiler.record_function(f"{RANGE}{index}"):
                     result = case.run()
                     if on_gpu:
                         torch.cuda.synchronize()  # the kernels end inside their range
@@ -369,7 +367,8 @@ def _measure(cases: Sequence[Case], output: Output, device: str) -> int:
         else:
             entry |= _bits_entry(bits[index], [each.rows for each in cases], numbers)
             entry["kernels"] = [
-                [output.index("name", name), *configuration] for name, *configuration in kernels.get(index, [])
+                [output.index("name", name), *configuration]
+                for name, *configuration in map(_facts, kernels.get(str(index), []))
             ]
             entry["logs"] = [output.index("log", line) for line in lines[index]]
         output.line(entry)
@@ -411,75 +410,11 @@ def _hash(row: torch.Tensor) -> str:
     return hashlib.blake2b(data, digest_size=8).hexdigest()
 
 
-@contextmanager
-def _profiled(on_gpu: bool) -> Iterator[dict[int, list[tuple[Any, ...]]]]:
-    """Yield a dict that holds, after the block, the kernels of each `case <index>` range in launch order."""
-    result: dict[int, list[tuple[Any, ...]]] = {}
-    if not on_gpu:
-        yield result
-        return
-    activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
-    with torch.profiler.profile(activities=activities) as profiler:
-        yield result
-        torch.cuda.synchronize()
-    with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / "trace.json"
-        profiler.export_chrome_trace(str(path))
-        events = json.loads(path.read_text())["traceEvents"]
-    result.update(kernels_of_cases(events))
-
-
-def kernels_of_cases(events: Sequence[dict[str, Any]]) -> dict[int, list[tuple[Any, ...]]]:
-    """Return the kernels launched inside each `case <index>` range of a torch profiler trace, in launch order.
-
-    Returns:
-        Index of the case → (name, grid, block, registers, shared memory in bytes) of each kernel.
-    """
-    ranges = sorted(
-        (event["ts"], event["ts"] + event["dur"], int(event["name"].removeprefix("case ")))
-        for event in events
-        if event.get("cat") == "user_annotation" and str(event.get("name", "")).startswith("case ")
-    )
-    launches = {
-        event["args"]["correlation"]: event["ts"]
-        for event in events
-        if event.get("cat") in ("cuda_runtime", "cuda_driver") and "correlation" in event.get("args", {})
-    }
-    launched = sorted(
-        (
-            # Launch calls that the profiler does not know have no event: the kernel's own start is in the range too.
-            (launches.get(event["args"].get("correlation"), event["ts"]), event)
-            for event in events
-            if event.get("cat") == "kernel"
-        ),
-        key=lambda entry: entry[0],
-    )
-    result: dict[int, list[tuple[Any, ...]]] = {}
-    position = 0
-    for time_us, event in launched:
-        while position < len(ranges) and ranges[position][1] < time_us:
-            position += 1
-        if position < len(ranges) and ranges[position][0] <= time_us:
-            facts = event["args"]
-            shared = facts.get("shared memory", 0)
-            kernel = (event["name"], facts["grid"], facts["block"], facts.get("registers per thread", 0), shared)
-            result.setdefault(ranges[position][2], []).append(kernel)
-    return result
-
-
-@contextmanager
-def _algorithm_log(on_gpu: bool) -> Iterator[list[str]]:
-    """Yield a list to which cuBLASLt's log adds one line per matrix product."""
-    lines: list[str] = []
-    if not on_gpu:
-        yield lines
-        return
-    log = AlgorithmLog(lambda line: lines.append(line) if is_algorithm_log(line) else None, loaded_libraries())
-    log.start()
-    try:
-        yield lines
-    finally:
-        log.stop()
+def _facts(event: dict[str, Any]) -> tuple[Any, ...]:
+    """Return a kernel's name, grid, block, registers and shared memory in bytes."""
+    facts = event["args"]
+    shared = facts.get("shared memory", 0)
+    return event["name"], facts["grid"], facts["block"], facts.get("registers per thread", 0), shared
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def assert_same_order(
     phases: Sequence[str] = (),
     allow_unknown: bool = False,
 ) -> None:
-    """Assert that every sum of two traces keeps its order, so that bits cannot change.
+    """Assert that every sum of two traces keeps its order, so that equal bits are predicted.
 
     Args:
         a, b: Traces, or what `tracediff.open` returned.

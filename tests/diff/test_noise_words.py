@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from tracediff.diff.noise import noise_in_words
-from tracediff.measured import Control, Evidence, Unstable
+from tracediff.measured import Control, RunEvidence, Unstable
 
 CUDNN = "cudnn_generated_fort_native_sdpa_sm90_flash_fprop_wgmma_f16_knob_7_64x128x128_4x1x1_cga1x1x1_kernel0_0"
 
@@ -15,17 +15,7 @@ def unstable(module="model.layers.3.self_attn", kernels=(CUDNN, REDUCTION), batc
     return Unstable(phase="decode[0]", module=module, batch=batch, outcomes=4, repeats=5, kernels=kernels)
 
 
-QUIET = Evidence(
-    model="m",
-    dtype="float16",
-    tokens=700,
-    batches=(1, 7),
-    phases=("prefill", "decode[0]"),
-    pairs=(),
-    notes=(),
-    controls={"run_to_run": Control(equal=True, compared="runs")},
-    attention="sdpa",
-)
+QUIET = RunEvidence(batches=(1, 7), controls={"run_to_run": Control(equal=True, compared="runs")}, attention="sdpa")
 
 
 def test_a_run_that_repeats_itself_says_nothing():

@@ -122,7 +122,9 @@ def diff(
         many = side_by_side([attach_evidence(diff_tables(reference, load(path), phase)) for path in compared])
     _write_files(many, report, save, force)
     if summary:
-        emit("".join(f"{line}\n" for line in _answers(many)))
+        from tracediff.report.diff.answer_words import summary_line
+
+        emit("".join(f"{summary_line(each)}\n" for each in many.diffs))
     else:
         _print(many, output_format, view, output, no_color, force)
         if output_format is Format.TABLE and len(compared) == 1 and report is None and output is None:
@@ -174,18 +176,6 @@ def _write_files(many: "ManyDiff", report: Path | None, save: Path | None, force
 
         save_diffs(many.diffs, save, force)
         say(f"Wrote {save}")
-
-
-def _answers(many: "ManyDiff") -> list[str]:
-    from tracediff.diff.answer import answer
-    from tracediff.report.diff.subject import side_words
-    from tracediff.text import printable
-
-    lines = []
-    for each in many.diffs:
-        a, b = side_words(each.a, each.b)
-        lines.append(printable(f"{a} → {b}: {answer(each).sentence}"))
-    return lines
 
 
 def _print(

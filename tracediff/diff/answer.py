@@ -149,11 +149,19 @@ class Answer:
     sections: tuple[Section, ...]
 
     @property
+    def basis(self) -> str:
+        """What the judgement rests on where no bits were measured; empty where they were."""
+        return "" if self.measured else "(from the traces alone)"
+
+    @property
+    def headline(self) -> str:
+        """The judgement, its basis, and what came out."""
+        return f"{' '.join(filter(None, [str(self.judgement), self.basis]))}: {self.outcome}"
+
+    @property
     def sentence(self) -> str:
         """The answer in one line."""
-        basis = "" if self.measured or self.judgement is Judgement.CANNOT_TELL else " (from the traces alone)"
-        cause = f". Cause: {self.cause}" if self.cause else ""
-        return f"{self.judgement}{basis}: {self.outcome}{cause}"
+        return self.headline + (f". Cause: {self.cause}" if self.cause else "")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the answer as JSON values; the groups are the rows' and are left out."""

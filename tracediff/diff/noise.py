@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Sequence
 
 from tracediff.kernels import parse
-from tracediff.measured import Control, Unstable
+from tracediff.measured import RunEvidence
 
 _FAMILIES = {
     "cudnn_sdpa": "cuDNN",
@@ -19,27 +18,11 @@ _NO_FAMILY = frozenset({"other", "at_native"})
 _ATTENTIONS = {"sdpa": "torch's default attention"}
 
 
-class MeasuredNoise(Protocol):
-    """What is needed of evidence, of a whole capture or of two batch sizes."""
-
-    @property
-    def unstable(self) -> tuple[Unstable, ...]:
-        """Modules whose own bits vary."""
-
-    @property
-    def attention(self) -> str | None:
-        """How attention was computed."""
-
-    @property
-    def controls(self) -> Mapping[str, Control]:
-        """By name."""
-
-
-def noise_in_words(measured: MeasuredNoise) -> str | None:
+def noise_in_words(measured: RunEvidence) -> str | None:
     """Say what varies from run to run on equal inputs; None where the run repeats itself.
 
     Args:
-        measured: What was measured, of a capture or of two of its batch sizes.
+        measured: Of two batch sizes.
     """
     if not measured.unstable:
         control = measured.controls.get("run_to_run")

@@ -19,8 +19,6 @@ from tracediff.findings.checked_json import read_json
 SCHEMA = 1
 KIND = "map"
 FORWARD = "forward"
-VARIES = None
-"""In place of a hash where two runs on the same input gave other bits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +27,7 @@ class Count:
 
     Attributes:
         rows: How many rows were computed together.
-        bits: Hash of row 0's output; `VARIES` where a second run gave other bits.
+        bits: Hash of row 0's output; None where a second run gave other bits.
         order: How the sum was taken, in words (`nvjet GEMM, split-K 3, k-step 64`); None on the CPU.
         kernels: Names of the kernels, as short as their parser makes them; empty on the CPU.
         nanoseconds: GPU time of its kernels, median of a few runs; on the CPU the call itself. None unknown.

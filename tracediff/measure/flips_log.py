@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from tracediff.errors import TracediffError
 from tracediff.findings.checked_json import decoded
 from tracediff.findings.flips import BatchSize, Count, FlipSettings, PromptSteps
 from tracediff.findings.flips_file import prompt_to_json
+from tracediff.measure.json_lines import JsonLines
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,14 +27,14 @@ class SearchLog:
     """One JSON object per line, the settings first; then each finished prompt of each search.
 
     Attributes:
-        path: The file; None keeps nothing on disk.
+        lines: The file.
         machine: What the search runs on.
         repeatable: For each search (its place in the settings) whether two runs gave the same bits.
         independent: For each search, batch size and cache size whether rows of other prompts left a row's bits alone.
         found: For each search its finished prompts.
     """
 
-    path: Path | None
+    lines: JsonLines
     machine: dict[str, str | None]
     repeatable: dict[int, bool] = field(default_factory=dict)
     independent: dict[tuple[int, int, int], bool] = field(default_factory=dict)
@@ -48,20 +47,16 @@ class SearchLog:
         Raises:
             TracediffError: The file is damaged or belongs to another search, and `force` was not given.
         """
-        log = cls(path=path, machine=machine)
-        if path is None:
-            return log
-        if path.exists() and not force:
+        log = cls(lines=JsonLines(path), machine=machine)
+        if path is not None and path.exists() and not force:
             log._resume(path, settings)
         else:
-            path.write_text(_line({"settings": asdict(settings), "machine": machine}), encoding="utf-8")
+            log.lines.start({"settings": asdict(settings), "machine": machine})
         return log
 
     def _resume(self, path: Path, settings: FlipSettings) -> None:
-        text = path.read_text(encoding="utf-8")
-        complete = text[: text.rfind("\n") + 1]  # an interruption may have cut the last line
         try:
-            header, *records = [json.loads(line) for line in complete.splitlines()]
+            header, *records = self.lines.read()
             same = decoded(header["settings"], FlipSettings) == settings and header["machine"] == self.machine
             for record in records:
                 self._add(decoded(record, _Record))
@@ -72,7 +67,7 @@ class SearchLog:
                 f"{path} is an unfinished search with other settings or on another machine",
                 "repeat that command to finish it, or add --force to start over",
             )
-        path.write_text(complete, encoding="utf-8")
+        self.lines.drop_cut_line()
 
     def _add(self, record: _Record) -> None:
         if record.prompt is not None:
@@ -98,27 +93,17 @@ class SearchLog:
     def write_repeatable(self, search: int, repeatable: bool) -> None:
         """Keep whether the search's model repeats its bits."""
         self.repeatable[search] = repeatable
-        self._append({"search": search, "repeatable": repeatable})
+        self.lines.append({"search": search, "repeatable": repeatable})
 
     def write_independent(self, search: int, batch: int, slots: int, independent: bool) -> None:
         """Keep whether rows of different prompts got the bits of copies."""
         self.independent[search, batch, slots] = independent
-        self._append({"search": search, "independent": [batch, slots, independent]})
+        self.lines.append({"search": search, "independent": [batch, slots, independent]})
 
     def write_prompt(self, search: int, steps: PromptSteps) -> None:
         """Keep one finished prompt."""
-        self._append({"search": search, "prompt": prompt_to_json(steps)})
+        self.lines.append({"search": search, "prompt": prompt_to_json(steps)})
 
     def remove(self) -> None:
         """Delete the file: the search is finished."""
-        if self.path is not None:
-            self.path.unlink(missing_ok=True)
-
-    def _append(self, record: dict[str, Any]) -> None:
-        if self.path is not None:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(_line(record))
-
-
-def _line(record: dict[str, Any]) -> str:
-    return json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n"
+        self.lines.remove()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
-
 import torch
 import transformers
+
+from tracediff.capture.machine import cublas_version
 
 
 def machine(device: str) -> dict[str, str | None]:
@@ -16,24 +16,16 @@ def machine(device: str) -> dict[str, str | None]:
         "gpu": torch.cuda.get_device_name(torch.device(device)) if on_gpu else None,
         "torch": torch.__version__,
         "cuda": torch.version.cuda if on_gpu else None,
-        "cublas": _cublas_version() if on_gpu else None,
+        "cublas": _loaded_cublas() if on_gpu else None,
         "cudnn": str(torch.backends.cudnn.version()) if on_gpu else None,
         "triton": _triton_version() if on_gpu else None,
         "transformers": transformers.__version__,
     }
 
 
-def _cublas_version() -> str | None:
-    """Return the version of the cuBLASLt that this process has loaded, `13.1.0`."""
-    from tracediff.capture.algorithm_log import loaded_libraries  # noqa: PLC0415
-
+def _loaded_cublas() -> str | None:
     torch.ones(16, 16, device="cuda") @ torch.ones(16, 16, device="cuda")  # loads it
-    library = loaded_libraries().get("cublasLt")
-    if library is None:
-        return None
-    library.cublasLtGetVersion.restype = ctypes.c_size_t
-    version = int(library.cublasLtGetVersion())
-    return f"{version // 10000}.{version // 100 % 100}.{version % 100}"
+    return cublas_version()
 
 
 def _triton_version() -> str | None:

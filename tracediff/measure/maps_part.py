@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tracediff.errors import TracediffError
+from tracediff.measure.json_lines import JsonLines
 
 
 @dataclass(slots=True)
@@ -19,12 +20,12 @@ class PartFile:
     """The pieces that are finished.
 
     Attributes:
-        path: The file; None keeps nothing on disk.
+        lines: The file.
         machine: What the measurement runs on; empty before the first piece.
         records: The pieces, in the order in which they were finished.
     """
 
-    path: Path | None
+    lines: JsonLines
     machine: dict[str, str | None] = field(default_factory=dict)
     records: list[dict[str, Any]] = field(default_factory=list)
 
@@ -36,17 +37,13 @@ class PartFile:
             TracediffError: The file is damaged or belongs to other options, and `force` was not given.
         """
         path = None if out is None else out.with_name(f"{out.name}.part")
-        part = cls(path=path)
+        part = cls(lines=JsonLines(path))
         header = json.loads(json.dumps(asked, default=str))
-        if path is None:
+        if path is None or not path.exists() or force:
+            part.lines.start({"asked": header})
             return part
-        if not path.exists() or force:
-            path.write_text(_line({"asked": header}), encoding="utf-8")
-            return part
-        text = path.read_text(encoding="utf-8", errors="replace")
-        complete = text[: text.rfind("\n") + 1]  # an interruption may have cut the last line
         try:
-            first, *records = [json.loads(line) for line in complete.splitlines()]
+            first, *records = part.lines.read()
             same = first["asked"] == header
             # What is known before the machine (a note) stands before it.
             part.machine = dict(next((record["machine"] for record in records if "machine" in record), {}))
@@ -58,7 +55,7 @@ class PartFile:
                 "repeat that command to finish it, or add --force to start over",
             )
         part.records = [record for record in records if "machine" not in record]
-        path.write_text(complete, encoding="utf-8")
+        part.lines.drop_cut_line()
         return part
 
     def runs_on(self, machine: dict[str, str | None]) -> None:
@@ -69,7 +66,7 @@ class PartFile:
         """
         if not self.machine:
             self.machine = machine
-            self._append({"machine": machine})
+            self.lines.append({"machine": machine})
         elif self.machine != machine:
             differing = [name for name in machine if machine[name] != self.machine.get(name)]
             raise TracediffError(
@@ -84,18 +81,8 @@ class PartFile:
     def add(self, name: str, piece: Any) -> None:
         """Keep a finished piece."""
         self.records.append({name: piece})
-        self._append({name: piece})
+        self.lines.append({name: piece})
 
     def remove(self) -> None:
         """Delete the file: the measurement is finished."""
-        if self.path is not None:
-            self.path.unlink(missing_ok=True)
-
-    def _append(self, record: dict[str, Any]) -> None:
-        if self.path is not None:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(_line(record))
-
-
-def _line(record: dict[str, Any]) -> str:
-    return json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n"
+        self.lines.remove()

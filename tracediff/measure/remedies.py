@@ -134,7 +134,9 @@ class _Log:
             self.failed |= dict(self.part.pieces("failed"))
             self.notes += self.part.pieces("note")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise TracediffError(f"{self.part.path} is damaged", "remove it, or add --force to start over") from error
+            raise TracediffError(
+                f"{self.part.lines.path} is damaged", "remove it, or add --force to start over"
+            ) from error
 
     def add_bits(self, bits: SettingBits) -> None:
         """Keep one setting's bits."""

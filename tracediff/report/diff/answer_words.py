@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tracediff.diff.answer import Answer, ControlAnswer, Link, Margin
+from tracediff.diff.answer import Answer, ControlAnswer, Link, Margin, answer
 from tracediff.diff.overview import Section
+from tracediff.diff.result import TraceDiff
 from tracediff.diff.words import listing
 from tracediff.measured import ControlResult
+from tracediff.report.diff.subject import side_words
 from tracediff.report.words import count, duration
 from tracediff.text import printable
 
@@ -37,9 +39,14 @@ class Fact:
 
 def answer_line(found: Answer) -> tuple[str, str]:
     """Return the judgement, in capitals, and what follows it."""
-    basis = "" if found.measured else "(from the traces alone) "
     cause = f". Cause: {found.cause}" if found.cause else ""
-    return str(found.judgement).upper(), printable(f"{basis}{found.outcome}{cause}")
+    return str(found.judgement).upper(), printable(f"{found.basis} {found.outcome}{cause}".lstrip())
+
+
+def summary_line(diff: TraceDiff) -> str:
+    """Return one line for a chat: `batch 1 → batch 2: expected: logits differ, …`."""
+    a, b = side_words(diff.a, diff.b)
+    return printable(f"{a} → {b}: {answer(diff).sentence}")
 
 
 def facts(found: Answer) -> tuple[Fact, ...]:

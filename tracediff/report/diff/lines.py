@@ -211,7 +211,7 @@ def _bits_words(groups: Iterable[Group]) -> str:
         return f"can differ: {printable(first.reason)}"
     if first.verdict is Verdict.UNKNOWN:
         return f"cannot tell: {printable(first.reason)}"
-    return "cannot change" if first.changed else "same kernels"
+    return "predicted equal" if first.changed else "same kernels"
 
 
 def measured_words(bits: Sequence[Bits]) -> str:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import pkgutil
 from typing import Any
 
 from tracediff.findings.flips import Flip, FlipsResult, Search, TopLogit, margin_unit
@@ -12,6 +9,7 @@ from tracediff.findings.flips_summary import summarise
 from tracediff.report.flips.figures import figure_json, logit_changes, margin_histogram
 from tracediff.report.flips.terminal import bin_name
 from tracediff.report.flips.words import findings, flip_title, number, percent, setting_words, tie_words, token_words
+from tracediff.report.page import environment, resource, script_hash
 from tracediff.version import __version__
 
 _SHOWN_FLIPS = 50
@@ -24,22 +22,15 @@ for (const [id, figure] of Object.entries(JSON.parse(document.getElementById("fi
 
 def flips_to_html(result: FlipsResult) -> str:
     """Return the page, about 5 MB, most of it plotly.js. Without JavaScript the tables still show everything."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415
     from markupsafe import Markup  # noqa: PLC0415
 
-    environment = Environment(
-        loader=PackageLoader("tracediff.report.flips"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(number=number, percent=percent, bin_name=bin_name)
+    templates = environment("tracediff.report.flips")
+    templates.filters.update(number=number, percent=percent, bin_name=bin_name)
     flips = list(result.flips())
     plotly = (
-        _resource("plotly", "package_data/plotly.min.js").replace("</script", r"<\/script").replace("<!--", r"<\!--")
+        resource("plotly", "package_data/plotly.min.js").replace("</script", r"<\/script").replace("<!--", r"<\!--")
     )
-    return environment.get_template("flips.html.j2").render(
+    return templates.get_template("flips.html.j2").render(
         version=__version__,
         setting=setting_words(result),
         base=result.settings.batches[0],
@@ -48,10 +39,10 @@ def flips_to_html(result: FlipsResult) -> str:
         flips=[_flip(flip, result.settings.batches[0], search) for search, flip in flips[:_SHOWN_FLIPS]],
         hidden_flips=max(0, len(flips) - _SHOWN_FLIPS),
         figures={"margins": figure_json(margin_histogram(result)), "changes": figure_json(logit_changes(result))},
-        style=Markup(_resource("tracediff.report.diff.html", "assets/report.css")),
+        style=Markup(resource("tracediff.report.diff.html", "assets/report.css")),
         plotly=Markup(plotly),
         draw=Markup(_DRAW),
-        hashes=[_hash(plotly), _hash(_DRAW)],
+        hashes=[script_hash(plotly), script_hash(_DRAW)],
     )
 
 
@@ -79,14 +70,3 @@ def _logit(logit: TopLogit, chosen: bool, below_ulp: float) -> dict[str, Any]:
         "chosen": chosen,
         "tied": below_ulp == 0 and not chosen,
     }
-
-
-def _resource(package: str, path: str) -> str:
-    data = pkgutil.get_data(package, path)
-    assert data is not None, path
-    return data.decode("utf-8")
-
-
-def _hash(script: str) -> str:
-    """Return the hash by which the page's content security policy admits an inline script."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from tracediff.findings.maps import BatchMap
 from tracediff.findings.maps_classes import prediction_table
 from tracediff.report.map.strips import strip_of, ticks
-from tracediff.report.map.words import break_sentences, padding_sentences, versions, what_ran
+from tracediff.report.map.words import break_sentences, padding_sentences, what_ran
+from tracediff.report.measured_on import versions
 from tracediff.report.page import environment, resource, script_hash
 from tracediff.version import __version__
 
@@ -27,7 +28,7 @@ def map_to_html(found: BatchMap, wanted: Sequence[int] | None = None, buckets: S
         .render(
             version=__version__,
             title=what_ran(found),
-            versions=versions(found),
+            versions=versions(found.machine),
             strips=[strip_of(module, largest, module in found.forwards) for module in found.modules],
             ticks=ticks(largest),
             padding=padding_sentences(found, wanted, buckets),

@@ -12,7 +12,7 @@ from tracediff.errors import TracediffError
 from tracediff.files import refuse_to_overwrite, replaced_when_complete
 from tracediff.findings.maps import BatchMap
 from tracediff.findings.maps_classes import classes_of
-from tracediff.report.map.words import versions
+from tracediff.report.measured_on import versions
 
 COLUMNS = (
     "gpu", "versions", "model", "dtype", "setting", "module", "kind", "shape", "keys", "rows", "class", "bits", "order",
@@ -24,7 +24,7 @@ def rows_of(found: BatchMap) -> Iterator[dict[str, Any]]:
     """Yield the rows; `class` counts from 1 and is None, like `bits`, where a count varies from run to run."""
     same = {
         "gpu": found.machine.get("gpu"),
-        "versions": versions(found),
+        "versions": versions(found.machine),
         "model": found.model,
         "dtype": found.dtype,
         "setting": found.setting,

@@ -17,9 +17,9 @@ from tracediff.report.map.words import (
     padding_sentences,
     prediction_sentence,
     verdict,
-    versions,
     what_ran,
 )
+from tracediff.report.measured_on import versions
 from tracediff.text import printable, shorten
 
 LINES = 30
@@ -31,7 +31,10 @@ def print_map(
 ) -> None:
     """Print what ran, a strip of the forward, a line per module, what breaks its classes, and the cheapest padding."""
     width = console.width
-    lines: list[Text] = [Text(printable(what_ran(found)), style="bold"), Text(printable(versions(found)), style="dim")]
+    lines: list[Text] = [
+        Text(printable(what_ran(found)), style="bold"),
+        Text(printable(versions(found.machine)), style="dim"),
+    ]
     for module in found.forwards[:2]:
         strip = _strip(module, width)
         lines += [Text(strip)] if strip else []

@@ -15,6 +15,7 @@ from tracediff.findings.maps_classes import (
     prediction_table,
     ranges_in_words,
 )
+from tracediff.report.measured_on import machine_words, model_words
 
 GLYPHS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 VARYING = "≠"
@@ -31,15 +32,8 @@ def glyph(place: int | None) -> str:
 
 def what_ran(found: BatchMap) -> str:
     """Name model, precision, setting and card in one line."""
-    where = found.machine.get("gpu") or found.machine.get("device") or "an unknown machine"
-    kept = "" if found.layers is None else f", first {found.layers} blocks"
-    return f"{found.model} {found.dtype}{kept}, {found.setting}, on {where}"
-
-
-def versions(found: BatchMap) -> str:
-    """Name the versions that the bits depend on."""
-    names = ("torch", "cuda", "cublas", "cudnn", "triton", "transformers")
-    return ", ".join(f"{name} {found.machine[name]}" for name in names if found.machine.get(name))
+    model = model_words(found.model, found.dtype, found.layers)
+    return f"{model}, {found.setting}, on {machine_words(found.machine)}"
 
 
 def classes_in_words(module: ModuleMap, most: int = 8) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tracediff.findings.remedies import RemediesResult, TimedPoint, prices
-from tracediff.report.remedies.words import decode_words, findings, prefill_words, ratio, versions, what_ran, yes_no
+from tracediff.report.measured_on import versions
+from tracediff.report.remedies.words import decode_words, findings, prefill_words, ratio, what_ran, yes_no
 
 
 def remedies_to_markdown(result: RemediesResult) -> str:
     """Return what ran, bits, times and sentences."""
     priced = prices(result)
-    lines = [f"**{what_ran(result)}** ({versions(result)})", ""]
+    lines = [f"**{what_ran(result)}** ({versions(result.machine)})", ""]
     lines += _table(
         [
             "setting",

@@ -7,12 +7,12 @@ from rich.table import Table
 from rich.text import Text
 
 from tracediff.findings.remedies import Price, RemediesResult, prices
+from tracediff.report.measured_on import versions
 from tracediff.report.remedies.words import (
     decode_words,
     findings,
     prefill_words,
     ratio,
-    versions,
     what_ran,
     yes_no,
 )
@@ -25,7 +25,7 @@ def print_remedies(result: RemediesResult, console: Console) -> None:
     """Print what ran, bits and prices, and the sentences."""
     priced = prices(result)
     console.print(Text(printable(what_ran(result)), style="bold"))
-    console.print(Text(printable(versions(result)), style="dim"))
+    console.print(Text(printable(versions(result.machine)), style="dim"))
     console.print(_table(result, priced, wide=console.width >= _WIDE))
     for point in result.times:
         settings = sorted(point.rounds, key=lambda name: point.milliseconds(name) or 0.0)

@@ -4,19 +4,12 @@ from __future__ import annotations
 
 from tracediff.findings.remedies import GOAL, Price, RemediesResult, SettingBits, cheapest_invariant, equal_classes
 from tracediff.findings.remedies_catalog import DEFAULT, setting_named
+from tracediff.report.measured_on import machine_words, model_words
 
 
 def what_ran(result: RemediesResult) -> str:
     """Name model, precision and card in one line."""
-    where = result.machine.get("gpu") or result.machine.get("device") or "an unknown machine"
-    kept = "" if result.layers is None else f", first {result.layers} blocks"
-    return f"{result.model} {result.dtype}{kept} on {where}"
-
-
-def versions(result: RemediesResult) -> str:
-    """Name the versions that bits and times depend on."""
-    names = ("torch", "cuda", "cublas", "cudnn", "triton", "transformers")
-    return ", ".join(f"{name} {result.machine[name]}" for name in names if result.machine.get(name))
+    return f"{model_words(result.model, result.dtype, result.layers)} on {machine_words(result.machine)}"
 
 
 def decode_words(bits: SettingBits) -> str:

@@ -48,7 +48,7 @@ def build_report(diff: TraceDiff) -> PageView:
         side_names=sides,
         subject=subject_words(diff),
         judgement=str(found.judgement),
-        headline=printable(_headline(found)),
+        headline=printable(found.headline[0].upper() + found.headline[1:]),
         lead=_lead(found),
         facts=facts(found),
         warnings=tuple(map(printable, diff.warnings)),
@@ -123,13 +123,6 @@ def _signature(groups: Sequence[GroupView]) -> Any:
         )
         for group in groups
     )
-
-
-def _headline(found: Answer) -> str:
-    """Return `Expected: logits differ, no token flipped`."""
-    judgement = str(found.judgement)
-    basis = "" if found.measured else " (from the traces alone)"
-    return f"{judgement[0].upper()}{judgement[1:]}{basis}: {found.outcome}"
 
 
 def _lead(found: Answer) -> tuple[str, ...]:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import pkgutil
 import re
 from functools import cache
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
 from tracediff.diff.result import TraceDiff
 from tracediff.report.diff.html.build import build_report
 from tracediff.report.diff.html.payload import payload
 from tracediff.report.diff.html.view import PageView
+from tracediff.report.page import environment as page_environment
+from tracediff.report.page import resource, script_hash
 from tracediff.report.words import duration
 
+_PACKAGE = "tracediff.report.diff.html"
 _SCRIPTS = ("state.js", "filter.js", "heatmap.js", "save.js", "page.js")
 
 
@@ -40,7 +40,7 @@ def render_report(report: PageView) -> str:
             style=Markup(asset("report.css")),
             theme_script=Markup(theme),
             script=Markup(script),
-            script_hashes=[_hash(theme.encode()), _hash(script.encode())],
+            script_hashes=[script_hash(theme), script_hash(script)],
         )
     )
     # The templates' indentation is a fifth of the page; no text of the page begins a line.
@@ -50,13 +50,7 @@ def render_report(report: PageView) -> str:
 @cache
 def environment() -> Environment:
     """Return the templates' environment: everything from a trace is escaped."""
-    made = Environment(
-        loader=PackageLoader("tracediff.report.diff.html"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    made = page_environment(_PACKAGE)
     made.filters.update(count="{:,}".format, duration=duration)
     made.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "ensure_ascii": False}
     return made
@@ -65,16 +59,9 @@ def environment() -> Environment:
 @cache
 def asset(name: str) -> str:
     """Return a style sheet or script of the page."""
-    data = pkgutil.get_data("tracediff.report.diff.html", f"assets/{name}")
-    assert data is not None, name
-    return data.decode("utf-8")
+    return resource(_PACKAGE, f"assets/{name}")
 
 
 def unindented(text: str) -> str:
     """Return text without the indentation of its lines, a fifth of the page."""
     return re.sub(r"\n +", "\n", text)
-
-
-def _hash(script: bytes) -> str:
-    """Return the hash by which the page's content security policy admits an inline script."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(script).digest()).decode("ascii")
