@@ -1,0 +1,46 @@
+"""What is finished of a long measurement: whole lines count, a cut one is dropped only where the file goes on."""
+
+import pytest
+
+from tracediff.errors import TracediffError
+from tracediff.measure.json_lines import JsonLines
+from tracediff.measure.maps_part import PartFile
+
+
+@pytest.fixture
+def cut(tmp_path):
+    """A file whose last line an interruption has cut."""
+    lines = JsonLines(tmp_path / "m.json.part")
+    lines.start({"asked": {"keys": [1, 2]}})
+    lines.append({"piece": "größer"})
+    with lines.path.open("a") as file:
+        file.write('{"piece": "ha')
+    return lines
+
+
+def test_whole_lines_are_read_and_reading_changes_nothing(cut):
+    before = cut.path.read_bytes()
+    assert cut.read() == [{"asked": {"keys": [1, 2]}}, {"piece": "größer"}]
+    assert cut.path.read_bytes() == before
+
+
+def test_a_file_goes_on_behind_its_last_whole_line(cut):
+    cut.drop_cut_line()
+    cut.append({"piece": 3})
+    assert cut.read()[1:] == [{"piece": "größer"}, {"piece": 3}]
+
+
+def test_a_file_of_another_measurement_is_left_as_it_is(cut, tmp_path):
+    before = cut.path.read_bytes()
+    with pytest.raises(TracediffError, match="other options"):
+        PartFile.open(tmp_path / "m.json", {"keys": (3,)}, force=False)
+    assert cut.path.read_bytes() == before
+
+
+def test_without_a_path_nothing_is_kept():
+    lines = JsonLines(None)
+    lines.start({"a": 1})
+    lines.append({"b": 2})
+    lines.drop_cut_line()
+    lines.remove()
+    assert lines.read() == []
