@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from tests.profiles import FLOAT16
 from tracediff.cli import app
@@ -137,7 +137,7 @@ def test_a_reader_that_stops_reading_is_no_trouble(start):
 
 def test_reading_and_diffing_import_neither_torch_nor_pandas():
     code = (
-        "import sys; from typer.testing import CliRunner; from tracediff.cli import app;"
+        "import sys; from click.testing import CliRunner; from tracediff.cli import app;"
         f"assert CliRunner().invoke(app, ['diff', {B1!r}, {B2!r}]).exit_code == 0;"
         "print([name for name in ('torch', 'transformers', 'pandas', 'plotly', 'nvtx') if name in sys.modules])"
     )

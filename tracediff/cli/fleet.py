@@ -1,18 +1,19 @@
 """`tracediff fleet`: which traces of a dataset run other kernels than the rest."""
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
 
-from tracediff.cli import app
-from tracediff.cli.options import FORMAT_OPTION, TextJson, emit
+from tracediff.cli.application import Argument, Command
+from tracediff.cli.options import PATH, TextJson, emit, format_option
 
 
-@app.command()
+@click.command(cls=Command)
+@click.argument("dataset", cls=Argument, type=PATH, help="A dataset that `tracediff ingest` wrote.")
+@format_option(TextJson)
 def fleet(
-    dataset: Path = typer.Argument(help="A dataset that `tracediff ingest` wrote."),
-    output_format: Annotated[TextJson, FORMAT_OPTION] = TextJson.TEXT,
+    dataset: Path,
+    output_format: TextJson,
 ) -> None:
     """Group the traces of a dataset by the kernels that each module runs, and name the odd ones out.
 
