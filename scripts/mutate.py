@@ -3,13 +3,16 @@
 
     python scripts/mutate.py tracediff/diff tracediff/kernels --sample 80 --seed 1
     python scripts/mutate.py tracediff/diff/fold.py --tests tests/diff tests/report --sample 0     # every mutant
+    python scripts/mutate.py tracediff/trace --sample 200 --workers 8                              # eight at a time
 
 The mutants are mutmut's (other operators, numbers, strings and arguments), and three more: negated conditions, dropped
-statements, and mutants of decorated functions, which mutmut cannot run. Everything happens in a copy of the tree.
+statements, and mutants of decorated functions, which mutmut cannot run. Everything happens in copies of the tree, one
+for each worker.
 
 The tests run once under coverage.py, which records which tests reach each line. A mutant is tried with the tests that
-reach its line, then with the whole files that hold them, because fixtures and caches share results between tests.
-A line that runs at import only is tried with every file that uses the module. A mutant survives when all of these pass.
+reach its line, quick ones first, then with the whole files that hold them, because fixtures and caches share results
+between tests. A line that runs at import only is tried with every file that uses the module. A mutant survives when all
+of these pass, or when no test reaches its line; one that takes five minutes counts as killed and is printed as such.
 The coverage is kept in .mutate/ until a file of tracediff/ or tests/ changes.
 
 Exit code: 0, or 1 when more than --fail-above percent survive. Needs the `dev` extra.
@@ -30,8 +33,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 
 import libcst as cst
 from coverage import CoverageData
@@ -43,6 +49,7 @@ from mutmut.mutation.pragma_handling import IgnoredCode
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / ".mutate"
 SECONDS = 300
+PASSED, USAGE_ERROR, NO_TESTS_RAN = 0, 4, 5  # pytest's exit codes
 
 
 @dataclass(frozen=True)
@@ -88,23 +95,20 @@ def main() -> int:
     if not tests:
         sys.exit("no tests/ folder mirrors these paths: name the tests with --tests")
     with tempfile.TemporaryDirectory(prefix="tracediff-mutate-") as folder:
-        copy = _copy_of_the_tree(Path(folder))
-        coverage = _coverage(copy, tests, options.markers)
+        copies = [_copy_of_the_tree(Path(folder, str(number))) for number in range(options.workers)]
+        coverage = _coverage(copies[0], tests, options.markers, options.workers)
         changes = [change for path in paths for change in changes_of(path, (ROOT / path).read_text(encoding="utf-8"))]
         chosen = _sample(changes, options.sample, options.seed)
         print(f"{len(chosen)} of {len(changes)} changes of {len(paths)} files, seed {options.seed}, {' '.join(tests)}")
-        survivors = []
-        for number, mutant in enumerate(chosen, 1):
-            began = time.monotonic()
-            survived = _survives(mutant, copy, coverage, options.markers)
-            outcome = "SURVIVED" if survived else "killed"
-            place = f"{mutant.path}:{mutant.line}"
-            print(f"{number}/{len(chosen)} {outcome:8} {place} ({time.monotonic() - began:.0f} s)", flush=True)
-            if survived:
-                survivors.append(mutant)
-                print(mutant.diff(), flush=True)
-    share = 100 * len(survivors) / len(chosen) if chosen else 0.0
-    print(f"\n{len(survivors)} of {len(chosen)} mutants survived ({share:.0f} %)")
+        survived = 0
+        for number, result in enumerate(_try_all(chosen, copies, coverage, options.markers), 1):
+            survived += result.survived
+            place = f"{result.mutant.path}:{result.mutant.line}"
+            print(f"{number}/{len(chosen)} {result.outcome:8} {place} ({result.seconds:.0f} s)", flush=True)
+            if result.survived:
+                print(result.mutant.diff(), flush=True)
+    share = 100 * survived / len(chosen) if chosen else 0.0
+    print(f"\n{survived} of {len(chosen)} mutants survived ({share:.0f} %)")
     return int(share > options.fail_above)
 
 
@@ -116,6 +120,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--sample", type=int, default=40, help="how many mutants to try; 0: all of them (default: 40)")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=1, help="how many mutants to try at a time (default: 1)")
     parser.add_argument("-m", dest="markers", default="", help="pytest's marker expression, for example: 'not slow'")
     parser.add_argument("--fail-above", type=float, default=100.0, metavar="PERCENT")
     return parser.parse_args()
@@ -243,7 +248,7 @@ def _statement(source: str, line: int) -> range:
     return best
 
 
-def _coverage(copy: Path, tests: list[str], markers: str) -> Coverage:
+def _coverage(copy: Path, tests: list[str], markers: str, workers: int) -> Coverage:
     """Run the tests once, all of which must pass; the data of the same code and tests are used again."""
     stored = CACHE / f"coverage-{_digest([markers, *tests])}"
     if not stored.exists():
@@ -251,6 +256,8 @@ def _coverage(copy: Path, tests: list[str], markers: str) -> Coverage:
         stored.parent.mkdir(exist_ok=True)
         measured = copy / ".coverage"
         arguments = ["--cov=tracediff", "--cov-context=test", "--cov-report=", "--maxfail=5", "-m", markers, *tests]
+        if workers > 1:
+            arguments.append(f"--numprocesses={workers}")
         if _pytest(copy, arguments, seconds=3600, show=True) != 0:
             sys.exit("the tests fail without a mutant")
         shutil.move(measured, stored)
@@ -286,18 +293,65 @@ def _copy_of_the_tree(folder: Path) -> Path:
     return folder
 
 
-def _survives(mutant: Mutant, copy: Path, coverage: Coverage, markers: str) -> bool:
+@dataclass(frozen=True)
+class Result:
+    """What became of a mutant: `killed` by a test, `timeout`, `SURVIVED`, or `NO TESTS` that reach its line."""
+
+    mutant: Mutant
+    outcome: str
+    seconds: float
+
+    @property
+    def survived(self) -> bool:
+        """Whether no test notices the change."""
+        return self.outcome in {"SURVIVED", "NO TESTS"}
+
+
+def _try_all(mutants: list[Mutant], copies: list[Path], coverage: Coverage, markers: str) -> Iterator[Result]:
+    """Try the mutants in as many threads as there are copies of the tree; results come as they are found."""
+    free: SimpleQueue[Path] = SimpleQueue()
+    for copy in copies:
+        free.put(copy)
+
+    def attempt(mutant: Mutant) -> Result:
+        copy = free.get()
+        began = time.monotonic()
+        try:
+            return Result(mutant, outcome(mutant, copy, coverage, markers), time.monotonic() - began)
+        finally:
+            free.put(copy)
+
+    with ThreadPoolExecutor(len(copies)) as pool:
+        yield from (done.result() for done in as_completed([pool.submit(attempt, mutant) for mutant in mutants]))
+
+
+def outcome(mutant: Mutant, copy: Path, coverage: Coverage, markers: str) -> str:
+    """Try one mutant in one copy of the tree, which is as before afterwards."""
     reaching, files = coverage.of(mutant)
+    if not reaching and not files:
+        return "NO TESTS"
+    also = f"({markers}) and " if markers else ""
+    with _changed(mutant, copy):
+        for expression in (f"{also}not slow", f"{also}slow"):
+            code = _pytest(copy, ["-x", "-m", expression, *reaching]) if reaching else PASSED
+            if code not in {PASSED, NO_TESTS_RAN, USAGE_ERROR}:  # a mutant can rename parameters: then no id is found
+                return "timeout" if code is None else "killed"
+        code = _pytest(copy, ["-x", "-m", markers, *files])
+    return {PASSED: "SURVIVED", None: "timeout"}.get(code, "killed")
+
+
+@contextmanager
+def _changed(mutant: Mutant, copy: Path) -> Iterator[None]:
     target = copy / mutant.path
     target.write_text(mutant.after, encoding="utf-8")
     try:
-        return all(_pytest(copy, ["-x", "-m", markers, *tests]) == 0 for tests in (reaching, files) if tests)
+        yield
     finally:
         target.write_text(mutant.before, encoding="utf-8")
 
 
-def _pytest(copy: Path, arguments: list[str], *, seconds: float = SECONDS, show: bool = False) -> int:
-    """Run pytest in the copy and return its exit code, or 1 where it took longer than `seconds`."""
+def _pytest(copy: Path, arguments: list[str], *, seconds: float | None = None, show: bool = False) -> int | None:
+    """Run pytest in the copy and return its exit code, or None where it took longer than `seconds` (SECONDS)."""
     listed = copy / ".pytest-arguments"
     listed.write_text("\n".join(arguments), encoding="utf-8")
     command = [
@@ -311,13 +365,14 @@ def _pytest(copy: Path, arguments: list[str], *, seconds: float = SECONDS, show:
         "--hypothesis-seed=0",
         f"@{listed}",
     ]
-    environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+    path = os.pathsep.join(filter(None, (str(copy), os.environ.get("PYTHONPATH"))))
+    environment = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
     output = None if show else subprocess.DEVNULL
     process = subprocess.Popen(command, cwd=copy, env=environment, stdout=output, stderr=output, start_new_session=True)
     try:
-        return process.wait(timeout=seconds)
+        return process.wait(timeout=seconds or SECONDS)
     except subprocess.TimeoutExpired:
-        return 1
+        return None
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)

@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("mutmut")
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
-from mutate import Mutant, mutants_of
+from mutate import Coverage, Mutant, mutants_of, outcome
 
 SOURCE = '''
 """A module."""
@@ -56,3 +56,31 @@ def test_every_mutant_compiles_differs_and_names_the_line_that_differs(mutants):
             before[: mutant.line - 1] == after[: mutant.line - 1] and before[mutant.line - 1] != after[mutant.line - 1]
         )
     assert len({mutant.after for mutant in mutants}) == len(mutants)
+
+
+TESTED = "def limit():\n    return 3\n"
+
+
+@pytest.mark.parametrize(
+    ("test", "expected"),
+    [
+        ("def test_limit():\n    assert limit() == 3\n", "killed"),
+        ("def test_limit():\n    assert limit() > 0\n", "SURVIVED"),
+        ("import pytest\n\n@pytest.mark.slow\ndef test_limit():\n    assert limit() == 3\n", "killed"),
+        ("def test_limit():\n    while limit() != 3:\n        pass\n", "timeout"),
+    ],
+)
+def test_a_mutant_is_killed_by_a_test_that_fails_or_does_not_end(tmp_path, monkeypatch, test, expected):
+    monkeypatch.setattr("mutate.SECONDS", 5)
+    (tmp_path / "box.py").write_text(TESTED)
+    (tmp_path / "test_box.py").write_text(f"from box import limit\n{test}")
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = slow: takes long\n")
+    mutant = Mutant(Path("box.py"), TESTED, TESTED.replace("3", "4"), 2)
+    reached = Coverage([], {Path("box.py"): {2: frozenset({"test_box.py::test_limit"})}})
+    assert outcome(mutant, tmp_path, reached, markers="") == expected
+    assert (tmp_path / "box.py").read_text() == TESTED
+
+
+def test_a_line_that_no_test_reaches_is_said_to_have_none(tmp_path):
+    mutant = Mutant(Path("box.py"), TESTED, TESTED.replace("3", "4"), 2)
+    assert outcome(mutant, tmp_path, Coverage([], {}), markers="") == "NO TESTS"
