@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 @click.option(
     "--settings", cls=SeveralValues, help="Settings to measure, parts joined by +; default all recommended ones."
 )
+@click.option("--beside", cls=SeveralValues, help="Settings to time in the same rounds without comparing their bits.")
 @click.option("--keys", default="300,4000", help="Cached keys of the decode steps.")
 @click.option("--batch", default="1-64", help="Batch sizes whose bits are compared.")
 @click.option("--prefill", default="1-16", help="The same for the prompt.")
@@ -51,6 +52,7 @@ def remedies(
     layers: int | None,
     device: str | None,
     settings: tuple[str, ...],
+    beside: tuple[str, ...],
     keys: str,
     batch: str,
     prefill: str,
@@ -95,6 +97,7 @@ def remedies(
         spec=ModelSpec(name=model, dtype=dtype, layers=layers, seed=seed),
         device=device,
         settings=tuple(settings or RECOMMENDED),
+        beside=beside,
         keys=numbers(keys, "--keys"),
         batches=numbers(batch, "--batch"),
         prefill_batches=numbers(prefill, "--prefill"),

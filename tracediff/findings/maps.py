@@ -177,6 +177,24 @@ def module_from(data: dict[str, Any]) -> ModuleMap:
     )
 
 
+def map_from(data: dict[str, Any]) -> BatchMap:
+    """Return a map from its JSON form.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError, IndexError: It is none.
+    """
+    return BatchMap(
+        machine=dict(data["machine"]),
+        model=str(data["model"]),
+        dtype=str(data["dtype"]),
+        setting=str(data["setting"]),
+        layers=data["layers"],
+        hashed=str(data["hashed"]),
+        modules=tuple(module_from(each) for each in data["modules"]),
+        notes=tuple(map(str, data["notes"])),
+    )
+
+
 def is_map(path: Path) -> bool:
     """Whether a file is a map: JSON whose first keys say so. Never raises; what cannot be read is none."""
     try:
@@ -196,16 +214,7 @@ def read_map(path: Path) -> BatchMap:
     hint = "give the file that `tracediff map --out` wrote"
     data = read_json(path, KIND, (SCHEMA,), hint)
     try:
-        return BatchMap(
-            machine=dict(data["machine"]),
-            model=str(data["model"]),
-            dtype=str(data["dtype"]),
-            setting=str(data["setting"]),
-            layers=data["layers"],
-            hashed=str(data["hashed"]),
-            modules=tuple(module_from(each) for each in data["modules"]),
-            notes=tuple(map(str, data["notes"])),
-        )
+        return map_from(data)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise TracediffError(f"{path} is damaged", f"{type(error).__name__}: {error}") from error
 
