@@ -21,6 +21,7 @@ from tracediff.cli.options import (
     regex,
     say,
 )
+from tracediff.cli.short_lived import start_quickly
 
 if TYPE_CHECKING:
     from tracediff.diff import ManyDiff
@@ -92,6 +93,7 @@ def diff(
 
     Example: tracediff diff b1.sqlite b2.sqlite --html report.html --open
     """
+    start_quickly()
     from tracediff import api
     from tracediff.cli.map import diff_maps
     from tracediff.diff import diff_tables, side_by_side

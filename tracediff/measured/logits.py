@@ -25,9 +25,9 @@ def read_logits(path: Path) -> dict[str, tuple[str, Floats]]:
         TracediffError: The file cannot be read or is not what it should be.
     """
     try:
-        data = path.read_bytes()
+        data = memoryview(path.read_bytes())
         start = 8 + int.from_bytes(data[:8], "little")
-        header = json.loads(data[8:start])
+        header = json.loads(bytes(data[8:start]))
         header.pop("__metadata__", None)
         return {name: _tensor(entry, data[start:]) for name, entry in header.items()}
     except OSError as error:
@@ -36,7 +36,7 @@ def read_logits(path: Path) -> dict[str, tuple[str, Floats]]:
         raise TracediffError(f"{path} is damaged", f"{type(error).__name__}: {error}") from error
 
 
-def _tensor(entry: dict[str, Any], data: bytes) -> tuple[str, Floats]:
+def _tensor(entry: dict[str, Any], data: memoryview) -> tuple[str, Floats]:
     dtype = _DTYPES[entry["dtype"]]
     begin, end = entry["data_offsets"]
     raw = data[begin:end]

@@ -35,7 +35,7 @@ def _with_moves(pair: PairEvidence, logits: Logits) -> PairEvidence:
 
 def _move(a: Floats, b: Floats) -> LogitsMove:
     change = np.abs(a - b)
-    tops = [np.argsort(side)[-2:] for side in (a, b)]
+    tops = [np.argpartition(side, (-2, -1))[-2:] for side in (a, b)]
     margins = [float(side[top[1]] - side[top[0]]) for side, top in zip((a, b), tops, strict=True)]
     changes = [float(change[top].sum()) for top in tops]
     return LogitsMove(
