@@ -201,7 +201,7 @@ def _print(
 
     only = many.diffs[0] if len(many.diffs) == 1 else None
     if output_format is Format.TABLE:
-        from tracediff.report.diff.many import print_many
+        from tracediff.report.diff.many_terminal import print_many
         from tracediff.report.diff.terminal import print_diff
 
         with console_for(output, no_color, force) as console:
