@@ -1,19 +1,25 @@
-"""Read damaged and crafted traces by the thousand: a table, one line of error, and never anything that SQLite denies.
+"""Read damaged and crafted inputs by the thousand: a result that renders, or one line of error; never anything else.
 
-    python scripts/fuzz_readers.py [--seconds 60] [--kinds pages sqlite json gzip manifest parquet] [--seed 0]
+    python scripts/fuzz_readers.py [--seconds 60] [--jobs 2] [--kinds json …] [--seed 0] [--counts FILE] [--keep DIR]
+    python scripts/fuzz_readers.py --table FILE…      # adds up counts, as the table of docs/traces.md
 
-Each kind runs in a process of its own, for its share of the time. Prints the Markdown table of docs/traces.md; inputs
-that failed are kept (--keep DIR). `pages` holds the page reader against sqlite3, table by table: the same values, or
-refused.
+Every kind of file that tracediff reads has its inputs (`fuzz_kinds.py`): traces, what stands beside them, results, what
+people paste. What is accepted is rendered in one of its formats, and the output must be valid and harmless there.
+`pages` holds the reader of SQLite's pages against sqlite3, table by table: the same values, or refused.
+
+Workers of 2,000 inputs each run as processes of their own, of the kind that has had the fewest; a worker's seed makes
+the same inputs again (`--worker KIND --seed N`). Counts are written as they come, and inputs that failed are kept.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import gzip
+import hashlib
+import importlib.util
 import json
 import os
+import platform
 import random
 import resource
 import shutil
@@ -22,387 +28,247 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, fields
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from fuzz_kinds import KINDS, DifferError, Kind, render_all
+from fuzz_outputs import OutputError
 
 from tracediff.errors import TracediffError
-from tracediff.trace import read_trace
-from tracediff.trace.open_export import open_export
-from tracediff.trace.sqlite_export import SqliteExport
-from tracediff.trace.sqlite_pages import UnusualPageError
 
-DATA = Path(__file__).parent.parent / "tests" / "trace" / "data"
+HERE = Path(__file__).parent
+INPUTS_PER_WORKER = 2000
 HANG_SECONDS = 10
-#: Reading a damaged trace may take as much memory again as reading whole ones took.
+#: A worker that says nothing for so long hangs where no signal reaches it.
+SILENT_SECONDS = 60
+#: Reading a damaged input may take as much memory again as reading sound ones took.
 MEMORY_TIMES = 2
-NUMBERS = (0, 1, 2, 5, 8, 9, 10, 12, 13, 100, 127, 128, 129, 254, 255)
-ODD = (None, True, -1, 2**31, 2**63, 2**70, 1e300, 10**400, 1.5, "x", "k\ud800", [], {}, [1], [1, 2, 3, 4], {"a": 1})
-TABLES = {
-    "CUPTI_ACTIVITY_KIND_KERNEL": (("start", "end", "gridX", "correlationId", "demangledName"), None),
-    "NVTX_EVENTS": (("start", "end", "eventType", "globalTid", "textId"), "text"),
-    "CUPTI_ACTIVITY_KIND_RUNTIME": (("start", "correlationId", "globalTid"), None),
-    "StringIds": (("id",), "value"),
-}
-SCHEMA_CHANGES = (
-    "ALTER TABLE {table} ADD COLUMN more INTEGER DEFAULT 7",
-    "ALTER TABLE {table} ADD COLUMN made INTEGER AS (rowid * 2) VIRTUAL",
-    "CREATE INDEX i{number} ON {table} ({column})",
-    "DELETE FROM {table} WHERE rowid % {number} = 0",
-    "UPDATE {table} SET {column} = {column} * {number} + 1",
-    "UPDATE {table} SET {column} = {value}",
-    "UPDATE {table} SET {column} = {value} WHERE rowid % {number} = 1",
-    "ALTER TABLE {table} RENAME TO old{number}",
-    "DROP TABLE {table}",
-    "PRAGMA journal_mode = WAL",
-    "VACUUM",
-)
-VALUES = ("NULL", "1.5", "'text'", "x'00ff'", str(-(2**63)), str(2**63 - 1), "-1", "''", "4611686018427387904")
-
-
-@dataclass
-class Counts:
-    """What became of the inputs of one kind."""
-
-    inputs: int = 0
-    clean: int = 0
-    refused: int = 0
-    tracebacks: int = 0
-    hangs: int = 0
-    memory: int = 0
-    differ: int = 0
-    crashes: int = 0
-
-
-class HangError(Exception):
-    """An input took longer than `HANG_SECONDS`."""
-
-
-class DifferError(Exception):
-    """The page reader and sqlite3 do not say the same."""
-
-
-def small_database(chance: random.Random) -> bytes:
-    """Return an export of a few pages: other page sizes, rows changed and deleted, columns that no nsys writes."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "t.sqlite"
-        shutil.copyfile(chance.choice(SEEDS["sqlite"]), path)
-        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
-            connection.execute(f"PRAGMA page_size = {chance.choice([512, 1024, 4096])}")
-            for table in TABLES:
-                connection.execute(f"DELETE FROM {table} WHERE rowid % 8 >= {chance.randint(1, 8)}")
-            for _ in range(chance.choice([0, 0, 0, 1, 2, 3])):
-                table = chance.choice(list(TABLES))
-                statement = chance.choice(SCHEMA_CHANGES).format(
-                    table=table,
-                    column=chance.choice(TABLES[table][0]),
-                    number=chance.randint(2, 9),
-                    value=chance.choice(VALUES),
-                )
-                with contextlib.suppress(sqlite3.Error):
-                    connection.execute(statement)
-            connection.execute("VACUUM")
-        return path.read_bytes()
-
-
-def damaged_database(content: bytes, chance: random.Random) -> bytes:
-    """Return a database with some bytes changed, most of them where the format keeps its numbers."""
-    changed = bytearray(content)
-    size = int.from_bytes(content[16:18], "big") or 4096
-    size = 65536 if size == 1 else size
-    pages = len(content) // size
-    for _ in range(chance.choice([0, 1, 1, 1, 2, 3, 8])):
-        page = chance.randrange(pages) * size
-        what = chance.random()
-        if what < 0.1:
-            changed[chance.randrange(100)] = chance.choice(NUMBERS)
-        elif what < 0.4:
-            changed[page + chance.randrange(12)] = chance.choice(NUMBERS)
-        elif what < 0.55:
-            changed[page + 8 + chance.randrange(64)] = chance.choice(NUMBERS)
-        elif what < 0.85:  # where a cell begins: sizes, rowids, types
-            cells = max(int.from_bytes(changed[page + 3 : page + 5], "big"), 1)
-            pointer = page + 8 + 2 * chance.randrange(min(cells, 60))
-            cell = page + int.from_bytes(changed[pointer : pointer + 2], "big") + chance.randrange(30)
-            if cell < len(changed):
-                changed[cell] = chance.choice(NUMBERS)
-        elif what < 0.93:
-            other = chance.randrange(pages) * size
-            changed[page : page + size] = changed[other : other + size]
-        else:
-            changed[chance.randrange(len(changed))] = chance.randrange(256)
-    return bytes(changed[: chance.randrange(len(changed))] if chance.random() < 0.03 else changed)
-
-
-def damaged_json(content: bytes, chance: random.Random) -> bytes:
-    """Return a Chrome trace with tokens or bytes changed."""
-    events = json.loads(content)
-    some = events["traceEvents"] = chance.sample(events["traceEvents"], min(40, len(events["traceEvents"])))
-    for _ in range(chance.choice([0, 1, 1, 2, 5])):
-        event = chance.choice(some)
-        target = chance.choice([event, event.get("args"), events])
-        if isinstance(target, dict):
-            target[chance.choice([*target, "args", "ts", "dur"])] = chance.choice(ODD)
-    text = bytearray(json.dumps(events, indent=chance.choice([None, None, 1])).encode())
-    for _ in range(chance.choice([0, 0, 1, 2, 8])):
-        text[chance.randrange(len(text))] = chance.choice(b'{}[]",:\\0-9eE.xN\xff\n')
-    return bytes(text[: chance.randrange(len(text))] if chance.random() < 0.05 else text)
-
-
-def write_pages(folder: Path, chance: random.Random) -> Path:
-    """Write a database for the comparison with sqlite3."""
-    return written(folder / "t.sqlite", damaged_database(BASES.get(chance), chance))
-
-
-def write_json(folder: Path, chance: random.Random) -> Path:
-    """Write a Chrome trace."""
-    return written(folder / "t.json", damaged_json(gzip.decompress(chance.choice(SEEDS["json"]).read_bytes()), chance))
-
-
-def write_gzip(folder: Path, chance: random.Random) -> Path:
-    """Write a compressed Chrome trace with bytes changed."""
-    content = bytearray(chance.choice(SEEDS["json"]).read_bytes())
-    for _ in range(chance.choice([1, 2, 8])):
-        content[chance.randrange(len(content))] = chance.randrange(256)
-    return written(folder / "t.json.gz", bytes(content))
-
-
-def write_manifest(folder: Path, chance: random.Random) -> Path:
-    """Write a trace with a manifest of any content beside it."""
-    manifest: dict[str, Any] = {
-        "gpu": "NVIDIA H200",
-        "sm_count": 132,
-        "dtype": "float16",
-        "tokens": 6,
-        "versions": {"cuda": "13.0"},
-    }
-    manifest["traces"] = [{"file": "t.sqlite", "batch": 1, "kernels": 112}]
-    for _ in range(chance.choice([0, 1, 2])):
-        target = chance.choice([manifest, manifest["versions"], manifest["traces"][0]])
-        target[chance.choice([name for name in target if name not in {"traces", "versions"}])] = chance.choice(ODD)
-    if chance.random() < 0.2:
-        manifest[chance.choice(["traces", "versions"])] = chance.choice(ODD)
-    text = bytearray(json.dumps(manifest).encode())
-    if chance.random() < 0.5:
-        text[chance.randrange(len(text))] = chance.randrange(256)
-    written(folder / "manifest.json", bytes(text))
-    return written(folder / "t.sqlite", SEEDS["sqlite"][0].read_bytes())
-
-
-def write_parquet(folder: Path, chance: random.Random) -> Path:
-    """Write a Parquet export, one of its files damaged."""
-    export = folder / "parquet"
-    export.mkdir(exist_ok=True)
-    contents = parquet_files()
-    for name, content in contents.items():
-        written(export / name, content)
-    name = chance.choice(list(contents))
-    changed = bytearray(contents[name])
-    for _ in range(chance.choice([1, 2, 8])):
-        changed[chance.randrange(len(changed))] = chance.randrange(256)
-    written(export / name, bytes(changed[: chance.randrange(len(changed))] if chance.random() < 0.1 else changed))
-    return export
-
-
-def parquet_files(cache: dict[str, bytes] = {}) -> dict[str, bytes]:  # noqa: B006 -- made once
-    """Return a small export as Parquet files by name."""
-    import pyarrow  # noqa: PLC0415
-    import pyarrow.parquet  # noqa: PLC0415
-
-    if not cache:
-        with contextlib.closing(sqlite3.connect(f"{SEEDS['sqlite'][0].as_uri()}?mode=ro", uri=True)) as connection:
-            for table in (*TABLES, "TARGET_INFO_GPU", "META_DATA_EXPORT"):
-                cursor = connection.execute(f"SELECT * FROM {table} LIMIT 60")
-                names = [column[0] for column in cursor.description]
-                columns = list(zip(*cursor.fetchall(), strict=True))
-                sink = pyarrow.BufferOutputStream()
-                pyarrow.parquet.write_table(pyarrow.table(dict(zip(names, map(list, columns), strict=True))), sink)
-                cache[f"{table}.parquet"] = sink.getvalue().to_pybytes()
-    return cache
-
-
-def written(path: Path, content: bytes) -> Path:
-    """Write a file that is not of this very moment, which a reader would wait for."""
-    path.write_bytes(content)
-    os.utime(path, (1_700_000_000, 1_700_000_000))
-    return path
-
-
-class Bases:
-    """Sound databases to damage; making one takes longer than reading it, so each is used a hundred times."""
-
-    def __init__(self) -> None:
-        self._content = b""
-        self._left = 0
-
-    def get(self, chance: random.Random) -> bytes:
-        """Return the present one."""
-        if not self._left:
-            self._content, self._left = small_database(chance), 100
-        self._left -= 1
-        return self._content
-
-
-def read(path: Path) -> None:
-    """Read a trace and check that the table is consistent."""
-    table = read_trace(path)
-    covered = table.coverage
-    assert covered.kernels == len(table) > 0
-    assert covered.in_module + covered.in_phase_only + covered.outside_ranges + covered.no_launch == len(table)
-    assert (table.duration_ns >= 0).all()
-    assert (np.diff(table.launch_ns) >= 0).all()
-    for codes, values in ((table.name, table.names), (table.key, table.keys)):
-        assert codes.min() >= 0
-        assert codes.max() < len(values)
-
-
-def compare(path: Path) -> None:
-    """Read each table from pages and by sqlite3."""
-    refusals = 0
-    with contextlib.closing(open_export(path)) as connection:
-        by_pages, by_sqlite = SqliteExport(path, connection), SqliteExport(path, connection)
-        by_sqlite._from_pages = _no_pages  # type: ignore[assignment, method-assign]
-        for table in TABLES:
-            try:
-                found = whole(by_pages, table)
-            except TracediffError:
-                refusals += 1
-                continue
-            try:
-                expected = whole(by_sqlite, table)
-            except TracediffError as error:
-                raise DifferError(f"{table}: pages read what sqlite3 refuses ({error})") from error
-            if found != expected:
-                raise DifferError(f"{table}: {found} != {expected}"[:2000])
-    if refusals:
-        raise TracediffError("refused")
-
-
-def whole(export: SqliteExport, table: str) -> list[list[object]]:
-    """Return a table's columns as lists."""
-    if not export.has(table):
-        return []
-    columns, text = TABLES[table]
-    found: list[list[object]] = [[] for _ in range(len(columns) + 1)]
-    for rows in export.chunks(table, columns, text):
-        for place, column in enumerate(columns):
-            found[place] += rows.integers[column].tolist()
-        if rows.text is not None:
-            raw = rows.text.take(np.arange(len(rows.rowid)))
-            found[-1] += [None if each is None else each.decode("utf-8", "replace") for each in raw]
-    return found
-
-
-def _no_pages(*_: object) -> Iterator[object]:
-    raise UnusualPageError
-    yield
-
-
-SEEDS = {"sqlite": sorted(DATA.glob("*.sqlite")), "json": sorted(DATA.glob("torch-*-b1.json.gz"))}
-BASES = Bases()
-KINDS: dict[str, tuple[Callable[[Path, random.Random], Path], Callable[[Path], None]]] = {
-    "pages": (write_pages, compare),
-    "sqlite": (write_pages, read),
-    "json": (write_json, read),
-    "gzip": (write_gzip, read),
-    "manifest": (write_manifest, read),
-    "parquet": (write_parquet, read),
+LONGEST_ERROR = 1000
+COLUMNS = ("inputs", "clean", "refused", "tracebacks", "outputs", "hangs", "memory", "differ", "crashes")
+HEADINGS = {
+    "outputs": "outputs not sound",
+    "memory": "> 2 × memory",
+    "differ": "values that differ",
 }
 
 
-def work(kind: str, seconds: float, seed: int, keep: Path) -> None:
-    """Fuzz one kind for some time, and print its counts as JSON after every hundred inputs."""
-    make, check = KINDS[kind]
-    counts = Counts()
-    chance = random.Random(seed)
+class HangError(BaseException):
+    """An input took longer than `HANG_SECONDS`; no `except Exception` of the code under test stops it."""
 
-    def interrupt(*_: object) -> None:
-        raise HangError
 
-    signal.signal(signal.SIGALRM, interrupt)
-    ends = time.monotonic() + seconds
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as name:
-        allowed = 0
-        while time.monotonic() < ends:
-            path = make(Path(name), chance)
-            signal.alarm(HANG_SECONDS)
-            counts.inputs += 1
-            try:
-                check(path)
-                counts.clean += 1
-            except TracediffError as error:
-                counts.refused += 1
-                assert "\n" not in str(error)
-            except HangError:
-                counts.hangs += 1
-                kept(path, keep, kind, seed, counts.inputs, "hang")
-            except DifferError as difference:
-                counts.differ += 1
-                kept(path, keep, kind, seed, counts.inputs, str(difference))
-            except Exception:
-                counts.tracebacks += 1
-                kept(path, keep, kind, seed, counts.inputs, traceback.format_exc())
-            finally:
-                signal.alarm(0)
+def work(name: str, seed: int, inputs: int, keep: Path) -> None:
+    """Fuzz one kind, and print its counts as JSON every half second."""
+    kind, chance, counts = KINDS[name], random.Random(seed), Counter[str]()
+    signal.signal(signal.SIGALRM, _hang)
+    warnings.simplefilter("error")
+    said = 0.0
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
+        allowed = _memory_of_sound_inputs(kind, Path(folder), random.Random(-seed - 1)) * MEMORY_TIMES
+        for number in range(inputs):
+            path = kind.make(Path(folder), chance)
+            outcome, why = _outcome(kind, path, chance)
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            if counts.inputs == 200:
+            if peak > allowed:
                 allowed = peak * MEMORY_TIMES
-            elif allowed and peak > allowed:
-                counts.memory += 1
-                allowed = peak * MEMORY_TIMES
-                kept(path, keep, kind, seed, counts.inputs, f"peak memory {peak >> 10} MB")
-            if counts.inputs % 100 == 0:
-                print(json.dumps(asdict(counts)), flush=True)
-    print(json.dumps(asdict(counts)), flush=True)
+                counts["memory"] += 1
+                why = why or f"peak memory {peak >> 10} MB"
+            counts["inputs"] += 1
+            counts[outcome] += 1
+            if why:
+                _keep(Path(folder), keep / f"{name}-{seed}-{number}", f"{outcome} of {path.name}\n{why}")
+            if time.monotonic() - said > 0.5:
+                said = time.monotonic()
+                print(json.dumps(counts), flush=True)
+    print(json.dumps(counts), flush=True)
 
 
-def kept(path: Path, keep: Path, kind: str, seed: int, number: int, why: str) -> None:
+def _hang(*_: object) -> None:
+    raise HangError
+
+
+def _memory_of_sound_inputs(kind: Kind, folder: Path, chance: random.Random) -> int:
+    """Read inputs of which most are sound or nearly so, render a sound table; return the memory that took."""
+    render_all(folder)
+    for _ in range(40):
+        _outcome(kind, kind.make(folder, chance), chance)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _outcome(kind: Kind, path: Path, chance: random.Random) -> tuple[str, str | None]:
+    """Read one input; return the column it counts in, and what is wrong if something is."""
+    signal.alarm(HANG_SECONDS)
+    try:
+        kind.check(path, chance)
+        return "clean", None
+    except TracediffError as error:
+        text = str(error)
+        sound = "\n" not in text and len(text) < LONGEST_ERROR
+        return ("refused", None) if sound else ("outputs", f"an error of {len(text)} characters: {text[:3000]}")
+    except HangError:
+        return "hangs", traceback.format_exc()
+    except DifferError as error:
+        return "differ", str(error)
+    except OutputError as error:
+        return "outputs", str(error)
+    except Exception:
+        return "tracebacks", traceback.format_exc()
+    finally:
+        signal.alarm(0)
+
+
+def _keep(folder: Path, target: Path, why: str) -> None:
     """Keep an input that failed, and why."""
-    target = keep / f"{kind}-{seed}-{number}"
-    target.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(path.parent, target, dirs_exist_ok=True)
-    (target / "why.txt").write_text(why)
+    shutil.copytree(folder, target, dirs_exist_ok=True)
+    (target / "why.txt").write_text(why, encoding="utf-8", errors="backslashreplace")
     print(f"{target}: {why.strip().splitlines()[-1][:200]}", file=sys.stderr)
 
 
-def run(kind: str, seconds: float, seed: int, keep: Path) -> Counts:
-    """Fuzz one kind in processes of its own; one that dies is a crash, and the next goes on."""
-    total = Counts()
-    ends = time.monotonic() + seconds
-    while (left := ends - time.monotonic()) > 1:
-        command = [sys.executable, __file__, "--worker", kind, "--seconds", str(left), "--seed", str(seed)]
-        done = subprocess.run([*command, "--keep", str(keep)], stdout=subprocess.PIPE, text=True, check=False)
-        lines = done.stdout.splitlines()
-        counts = Counts(**json.loads(lines[-1])) if lines else Counts()
-        counts.crashes += done.returncode != 0
-        for each in fields(Counts):
-            setattr(total, each.name, getattr(total, each.name) + getattr(counts, each.name))
-        seed += 1_000_000
-    return total
+# -- many workers -----------------------------------------------------------------------------------------------------
+
+
+class Run:
+    """Workers side by side, and the counts of all of them."""
+
+    def __init__(self, kinds: list[str], seed: int, keep: Path, file: Path | None) -> None:
+        self._keep, self._file, self._seed = keep, file, seed
+        self._planned = Counter(dict.fromkeys(kinds, 0))
+        self._lock = threading.Lock()
+        self.workers: dict[tuple[str, int], dict[str, int]] = {}
+
+    def until(self, ends: float, jobs: int) -> None:
+        """Keep so many workers running until a moment of the monotonic clock."""
+        threads = [threading.Thread(target=self._work_until, args=(ends,)) for _ in range(jobs)]
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            time.sleep(0.5)
+            self.write()
+        self.write()
+
+    def _work_until(self, ends: float) -> None:
+        while time.monotonic() < ends - 2:
+            with self._lock:
+                kind, _ = min(self._planned.items(), key=lambda each: each[1])
+                seed = self._seed + self._planned[kind] // INPUTS_PER_WORKER
+                self._planned[kind] += INPUTS_PER_WORKER
+            self._one(kind, seed, ends)
+
+    def _one(self, kind: str, seed: int, ends: float) -> None:
+        command = [sys.executable, __file__, "--worker", kind, "--seed", str(seed), "--keep", str(self._keep)]
+        counts = self.workers[kind, seed] = {}
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            watch = _Watch(process, ends)
+            for line in process.stdout or ():
+                watch.heard()
+                counts.update(json.loads(line))
+        if watch.silent:
+            counts["hangs"] = counts.get("hangs", 0) + 1
+        elif process.returncode != 0 and not watch.stopped:
+            counts["crashes"] = counts.get("crashes", 0) + 1
+
+    def write(self) -> None:
+        """Write all counts so far."""
+        if self._file is None:
+            return
+        workers = [{"kind": kind, "seed": seed, **counts} for (kind, seed), counts in list(self.workers.items())]
+        temporary = self._file.with_name(f"{self._file.name}.new")
+        temporary.write_text(json.dumps({**about(), "workers": workers}, indent=0) + "\n")
+        temporary.replace(self._file)
+
+
+class _Watch:
+    """Kills a worker when the time is over, or when it says nothing any more."""
+
+    def __init__(self, process: subprocess.Popen[str], ends: float) -> None:
+        self._process, self._ends, self._last = process, ends, time.monotonic()
+        self.stopped = self.silent = False
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def heard(self) -> None:
+        """Note that the worker said something."""
+        self._last = time.monotonic()
+
+    def _watch(self) -> None:
+        while self._process.poll() is None:
+            now = time.monotonic()
+            self.stopped, self.silent = now > self._ends, now - self._last > SILENT_SECONDS
+            if self.stopped or self.silent:
+                self._process.kill()
+                return
+            time.sleep(0.2)
+
+
+def about() -> dict[str, Any]:
+    """Return what the counts are of: the code, and what it runs with."""
+    sources = sorted([*(HERE.parent / "tracediff").rglob("*.py"), *HERE.glob("fuzz_*.py")])
+    code = hashlib.sha256(b"\0".join(path.read_bytes() for path in sources)).hexdigest()[:12]
+    names = [name for name in ("numpy", "msgspec", "pyarrow") if importlib.util.find_spec(name)]
+    versions = {name: version(name) for name in names}
+    versions |= {"python": platform.python_version(), "sqlite": sqlite3.sqlite_version}
+    return {"code": code, "versions": versions, "machine": f"{platform.machine()}, {os.cpu_count()} cores"}
+
+
+def table(files: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield the lines of the table of all counts.
+
+    Raises:
+        SystemExit: They are not of one state of the code.
+    """
+    codes = {file["code"] for file in files}
+    if len(codes) > 1:
+        raise SystemExit(f"counts of several states of the code: {', '.join(sorted(codes))}")
+    sums: dict[str, Counter[str]] = {name: Counter() for name in KINDS}
+    for worker in (worker for file in files for worker in file["workers"]):
+        sums[worker["kind"]].update({name: worker.get(name, 0) for name in COLUMNS})
+    sums = {name: counts for name, counts in sums.items() if counts["inputs"]}
+    sums["all"] = sum(sums.values(), Counter())
+    yield f"| kind | {' | '.join(HEADINGS.get(name, name) for name in COLUMNS)} |"
+    yield f"| --- {'| --- ' * len(COLUMNS)}|"
+    for name, counts in sums.items():
+        yield f"| {name} | {' | '.join(f'{counts[column]:,}' for column in COLUMNS)} |"
+
+
+@contextmanager
+def _one_core_each() -> Iterator[None]:
+    """Keep numpy's libraries from starting a thread per core in every worker."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ARROW_NUM_THREADS")
+    os.environ.update(dict.fromkeys(names, "1"))
+    yield
 
 
 def main() -> None:
-    """Parse the command line and print the table."""
+    """Parse the command line, fuzz, and print the table."""
+    possible = [name for name, kind in KINDS.items() if not kind.needs or importlib.util.find_spec(kind.needs)]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60)
-    parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=list(KINDS))
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--kinds", nargs="+", default=possible, choices=list(KINDS))
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--counts", type=Path, help="write counts to this file as they come")
     parser.add_argument("--keep", type=Path, default=Path(tempfile.gettempdir()) / "fuzz_readers")
+    parser.add_argument("--table", type=Path, nargs="+", help="print the table of these counts instead")
     parser.add_argument("--worker", choices=list(KINDS), help=argparse.SUPPRESS)
+    parser.add_argument("--inputs", type=int, default=INPUTS_PER_WORKER, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
-        work(arguments.worker, arguments.seconds, arguments.seed, arguments.keep)
+        work(arguments.worker, arguments.seed, arguments.inputs, arguments.keep)
         return
-    names = [each.name for each in fields(Counts)]
-    print(f"| kind | {' | '.join(names)} |\n| --- {'| --- ' * len(names)}|")
-    for kind in arguments.kinds:
-        counts = run(kind, arguments.seconds / len(arguments.kinds), arguments.seed, arguments.keep)
-        print(f"| {kind} | {' | '.join(f'{getattr(counts, name):,}' for name in names)} |", flush=True)
+    if arguments.table:
+        print("\n".join(table([json.loads(path.read_text()) for path in arguments.table])))
+        return
+    run = Run(arguments.kinds, arguments.seed, arguments.keep, arguments.counts)
+    with _one_core_each(), contextlib.suppress(KeyboardInterrupt):
+        run.until(time.monotonic() + arguments.seconds, arguments.jobs)
+    workers = [{"kind": kind, "seed": seed, **counts} for (kind, seed), counts in run.workers.items()]
+    print("\n".join(table([{**about(), "workers": workers}])))
 
 
 if __name__ == "__main__":

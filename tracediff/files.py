@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import json
 import os
 import secrets
 import shutil
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tracediff.errors import TracediffError
+from tracediff.json_input import parse_json
 
 #: A file in the making. Its writer holds a lock on it, so that one left behind by a killed writer can be recognised.
 _PREFIX, _SUFFIX = ".tracediff-", ".tmp"
@@ -69,7 +69,7 @@ def replaced_when_complete(path: Path) -> Iterator[Path]:
         TracediffError: It cannot be written.
     """
     try:
-        if is_stream(path):
+        if _descriptor(path) is not None or _is_stream(path):
             with tempfile.TemporaryDirectory(prefix="tracediff-") as folder:
                 temporary = Path(folder) / "output"
                 yield temporary
@@ -103,11 +103,6 @@ def write_text(path: Path, text: str, force: bool = False) -> None:
     refuse_to_overwrite(path, force)
     with replaced_when_complete(path) as temporary:
         temporary.write_bytes(text.encode("utf-8", errors="replace"))
-
-
-def is_stream(path: Path) -> bool:
-    """Whether `path` is standard output, a FIFO or a character device: nothing can stand beside it."""
-    return _descriptor(path) is not None or _is_stream(path)
 
 
 def _descriptor(path: Path) -> int | None:
@@ -194,8 +189,8 @@ def _belongs_to_capture(path: Path) -> bool:
     try:
         if manifest.stat().st_size > _MANIFEST_LIMIT_BYTES:
             return False
-        traces = json.loads(manifest.read_bytes())["traces"]
+        traces = parse_json(manifest.read_bytes())["traces"]
         listed = {value for entry in traces for value in entry.values() if isinstance(value, str)}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return False
     return path.name in _CAPTURE_FILES or path.name in listed

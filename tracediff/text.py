@@ -5,7 +5,7 @@ import json
 import math
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 # Cc: ESC, NUL, newlines; Cf: bidirectional overrides, zero-width; Cs: lone surrogates; Zl, Zp: line separators.
@@ -94,6 +94,18 @@ def csv_text(text: str) -> str:
     shown = printable(text)
     first = unicodedata.normalize("NFKC", shown).lstrip()[:1]
     return f"'{shown}" if first in _FORMULA else shown
+
+
+def csv_table(header: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
+    """Return CSV whose texts no spreadsheet runs; None is an empty cell."""
+    import csv  # noqa: PLC0415 -- this module is imported by every command
+    import io  # noqa: PLC0415
+
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([csv_text(cell) if isinstance(cell, str) else cell for cell in line] for line in lines)
+    return out.getvalue()
 
 
 def sizes_in_words(numbers: Sequence[int | None]) -> str:

@@ -1,6 +1,7 @@
 """A diff at a glance: phases of one name together, modules that changed alike together, worst first."""
 
-from tests.changed import replace
+from dataclasses import replace
+
 from tests.diff.rules.make import kernel, nvjet
 from tests.diff.test_attached_evidence import row
 from tracediff.diff.overview import overview

@@ -4,13 +4,12 @@ It holds no path, user or host name. Readers find a trace's entry by its file na
 """
 
 import dataclasses
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
-
 from tracediff.errors import TracediffError
+from tracediff.json_input import parse_json
+from tracediff.text import json_text
 
 FILE_NAME = "manifest.json"
 SCHEMA = 1
@@ -89,7 +88,7 @@ class Manifest:
 
     def to_json(self) -> str:
         """Return the file's text."""
-        return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
+        return json_text(dataclasses.asdict(self), indent=2) + "\n"
 
 
 def read_manifest(directory: Path) -> Manifest:
@@ -100,10 +99,10 @@ def read_manifest(directory: Path) -> Manifest:
     """
     path = directory / FILE_NAME
     try:
-        manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
+        manifest: Manifest = parse_json(path.read_bytes(), Manifest)
     except OSError as error:
         raise TracediffError(f"cannot read {path}", error.strerror or str(error)) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except ValueError as error:
         raise TracediffError(f"{path} is damaged", str(error)) from error
     if manifest.schema != SCHEMA:
         raise TracediffError(f"{path} has schema {manifest.schema}, this version reads {SCHEMA}", "use a newer version")

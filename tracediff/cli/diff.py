@@ -21,7 +21,6 @@ from tracediff.cli.options import (
     regex,
     say,
 )
-from tracediff.cli.short_lived import start_quickly
 
 if TYPE_CHECKING:
     from tracediff.diff import ManyDiff
@@ -93,7 +92,6 @@ def diff(
 
     Example: tracediff diff b1.sqlite b2.sqlite --html report.html --open
     """
-    start_quickly()
     from tracediff import api
     from tracediff.cli.map import diff_maps
     from tracediff.diff import diff_tables, side_by_side
@@ -201,7 +199,7 @@ def _print(
 
     only = many.diffs[0] if len(many.diffs) == 1 else None
     if output_format is Format.TABLE:
-        from tracediff.report.diff.many_terminal import print_many
+        from tracediff.report.diff.many import print_many
         from tracediff.report.diff.terminal import print_diff
 
         with console_for(output, no_color, force) as console:

@@ -115,11 +115,10 @@ def map(
 
 def _write_again(result: "BatchMap", out: Path | None, force: bool) -> None:
     if out is not None:
-        import json
-
         from tracediff.files import write_text
+        from tracediff.text import json_text
 
-        write_text(out, json.dumps(result.to_dict(), ensure_ascii=False, separators=(",", ":")) + "\n", force)
+        write_text(out, json_text(result.to_dict()) + "\n", force)
         say(f"Wrote {out}")
 
 
@@ -155,9 +154,9 @@ def _print(
     result: "BatchMap", output_format: TableJsonCsv, wanted: tuple[int, ...] | None, buckets: tuple[int, ...] | None
 ) -> None:
     if output_format is TableJsonCsv.JSON:
-        import json
+        from tracediff.text import json_text
 
-        emit(json.dumps(result.to_dict(), ensure_ascii=False) + "\n")
+        emit(json_text(result.to_dict()) + "\n")
     elif output_format is TableJsonCsv.CSV:
         from tracediff.report.map.rows import map_to_csv
 

@@ -1,5 +1,6 @@
 """`tracediff name`: what a kernel name says."""
 
+import io
 import sys
 from collections.abc import Iterable, Iterator
 
@@ -47,7 +48,7 @@ def _given(names: Iterable[str]) -> Iterator[str]:
             yield text
             continue
         nothing = True
-        for line in sys.stdin:
+        for line in io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8", errors="replace"):
             if found := name_in_row(line):
                 nothing = False
                 yield found

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 @click.option(
     "--settings", cls=SeveralValues, help="Settings to measure, parts joined by +; default all recommended ones."
 )
-@click.option("--beside", cls=SeveralValues, help="Settings to time in the same rounds without comparing their bits.")
 @click.option("--keys", default="300,4000", help="Cached keys of the decode steps.")
 @click.option("--batch", default="1-64", help="Batch sizes whose bits are compared.")
 @click.option("--prefill", default="1-16", help="The same for the prompt.")
@@ -52,7 +51,6 @@ def remedies(
     layers: int | None,
     device: str | None,
     settings: tuple[str, ...],
-    beside: tuple[str, ...],
     keys: str,
     batch: str,
     prefill: str,
@@ -97,7 +95,6 @@ def remedies(
         spec=ModelSpec(name=model, dtype=dtype, layers=layers, seed=seed),
         device=device,
         settings=tuple(settings or RECOMMENDED),
-        beside=beside,
         keys=numbers(keys, "--keys"),
         batches=numbers(batch, "--batch"),
         prefill_batches=numbers(prefill, "--prefill"),
@@ -118,9 +115,9 @@ def remedies(
 
 def _print(result: "RemediesResult", output_format: Format) -> None:
     if output_format is Format.JSON:
-        import json
+        from tracediff.text import json_text
 
-        emit(json.dumps(result.to_dict(), ensure_ascii=False) + "\n")
+        emit(json_text(result.to_dict()) + "\n")
     elif output_format is Format.CSV:
         from tracediff.report.remedies.csv import remedies_to_csv
 

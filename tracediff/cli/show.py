@@ -8,7 +8,6 @@ import click
 from tracediff.cli.application import Argument, Command
 from tracediff.cli.load import part_of_a_trace
 from tracediff.cli.options import PATH, TableJsonCsv, emit, format_option, say, stdout_console
-from tracediff.cli.short_lived import start_quickly
 
 
 @click.command(cls=Command)
@@ -39,7 +38,6 @@ def show(
 
     Example: tracediff show b1.sqlite --phase prefill
     """
-    start_quickly()
     from tracediff import api
     from tracediff.diff.show import show_table
 

@@ -1,16 +1,10 @@
-"""The result of a diff: immutable, complete, and all that any report needs.
-
-Of kernels and pairs there are thousands, so they are msgspec's structs, which are made in a tenth of the time of a
-frozen dataclass and otherwise are like one (`msgspec.structs.replace` makes a changed copy).
-"""
+"""The result of a diff: immutable, complete, and all that any report needs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
-
-import msgspec
 
 from tracediff.diff.compared import Executions, NotCompared
 from tracediff.kernels import KernelName
@@ -31,7 +25,8 @@ class Verdict(StrEnum):
 SEVERITY = {verdict: rank for rank, verdict in enumerate(Verdict)}
 
 
-class Kernel(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kernel:
     """One executed kernel.
 
     Attributes:
@@ -76,7 +71,8 @@ class Kernel(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class Pair(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
     """Two aligned kernels of a row; one side is None where the other has no counterpart.
 
     Attributes:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-from msgspec.structs import replace
+from dataclasses import replace
 
 from tracediff.diff.result import Kernel
 from tracediff.diff.rules.k_cuts import cuts, cuts_segments

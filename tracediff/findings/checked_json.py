@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from tracediff.errors import TracediffError
+from tracediff.json_input import parse_json
 
 T = TypeVar("T")
 
@@ -25,11 +26,11 @@ def read_json(path: Path, kind: str, schemas: tuple[int, ...], hint: str) -> dic
         TracediffError: No such file, no JSON, another kind or another schema.
     """
     try:
-        document = msgspec.json.decode(path.read_bytes())
+        document = parse_json(path.read_bytes())
     except OSError as error:
         raise TracediffError(f"cannot read {path}", error.strerror or str(error)) from error
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise TracediffError(f"{path} is not JSON", hint) from error
+    except ValueError as error:
+        raise TracediffError(f"cannot read {path}: {error}", hint) from error
     if not isinstance(document, dict) or document.get("kind") != kind:
         raise TracediffError(f"{path} holds no result of `tracediff {kind}`", hint)
     schema = document.get("schema")
@@ -59,4 +60,4 @@ def decoded(document: Any, type_: type[T]) -> T:
     Raises:
         msgspec.ValidationError: It is something else.
     """
-    return msgspec.convert(document, type_)
+    return msgspec.convert(document, type_, str_keys=True)

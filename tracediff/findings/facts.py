@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from tracediff.findings.determinism import DeterminismResult, read_determinism
 from tracediff.findings.flips import FlipsResult
 from tracediff.findings.flips_file import KIND as FLIPS_KIND
 from tracediff.findings.flips_file import read_flips
+from tracediff.json_input import parse_json
 from tracediff.measured import EVIDENCE_FILE, Evidence, MalformedEvidenceError, State, read_evidence_of
 from tracediff.trace import read_trace
 
@@ -111,9 +111,11 @@ def _documents(directory: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         if path.name == EVIDENCE_FILE:
             continue
         try:
-            document = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise TracediffError(f"cannot read {path}", str(error)) from error
+            document = parse_json(path.read_bytes())
+        except OSError as error:
+            raise TracediffError(f"cannot read {path}", error.strerror or str(error)) from error
+        except ValueError as error:
+            raise TracediffError(f"cannot read {path}: {error}", "repair it, or move it away") from error
         if isinstance(document, dict):
             yield path.name, document
 

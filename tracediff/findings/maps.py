@@ -11,14 +11,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from tracediff.errors import TracediffError
-from tracediff.findings.checked_json import read_json
+from tracediff.findings.checked_json import decode_object, decoded, read_json
 
 SCHEMA = 1
 KIND = "map"
 FORWARD = "forward"
+
+_Rows = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
+_Number = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,52 +151,86 @@ def module_to_json(module: ModuleMap) -> dict[str, Any]:
     }
 
 
+class _Texts(msgspec.Struct):
+    """A column of texts: the distinct ones, and the place in them per row count; -1 for none."""
+
+    values: tuple[str, ...]
+    index: tuple[int, ...]
+
+
+class _Lists(msgspec.Struct):
+    """A column of lists of texts."""
+
+    values: tuple[tuple[str, ...], ...]
+    index: tuple[int, ...]
+
+
+class _Module(msgspec.Struct):
+    """One module in a file."""
+
+    name: str
+    kind: str
+    shape: str
+    keys: _Number | None
+    inputs: str
+    rows: tuple[_Rows, ...]
+    nanoseconds: tuple[_Number | None, ...]
+    bits: _Texts
+    order: _Texts
+    predicted: _Texts
+    reason: _Texts
+    kernels: _Lists
+    left_out: tuple[str, ...]
+
+
+class _File(msgspec.Struct):
+    """A whole map in a file."""
+
+    machine: dict[str, str | None]
+    model: str
+    dtype: str
+    setting: str
+    layers: _Number | None
+    hashed: str
+    modules: tuple[_Module, ...]
+    notes: tuple[str, ...]
+
+
 def module_from(data: dict[str, Any]) -> ModuleMap:
     """Return one module from its JSON form.
 
     Raises:
-        ValueError, KeyError, TypeError: Columns of other lengths, indices out of range, rows out of order.
+        ValueError: A field is missing or of another type; columns of other lengths, indices out of range, rows out of
+            order.
     """
-    rows = [int(each) for each in data["rows"]]
-    if any(row < 1 for row in rows) or any(a >= b for a, b in pairwise(rows)):
+    return _module(decoded(data, _Module))
+
+
+def _module(module: _Module) -> ModuleMap:
+    rows = module.rows
+    if any(a >= b for a, b in pairwise(rows)):
         raise ValueError("row counts are not ascending")
-    columns = {name: _decoded(data[name], len(rows)) for name in (*_TEXTS, "kernels")}
-    times = [None if each is None else int(each) for each in data["nanoseconds"]]
+    texts = {name: _decoded(getattr(module, name), len(rows)) for name in _TEXTS}
+    kernels = _decoded(module.kernels, len(rows))
+    if len(module.nanoseconds) != len(rows) or None in kernels:
+        raise ValueError("a column does not fit its rows")
     counts = tuple(
         Count(
             rows=row,
-            nanoseconds=nanoseconds,
-            kernels=tuple(map(str, kernels)),
-            **{name: None if columns[name][place] is None else str(columns[name][place]) for name in _TEXTS},
+            nanoseconds=module.nanoseconds[place],
+            kernels=kernels[place],
+            **{name: texts[name][place] for name in _TEXTS},
         )
-        for place, (row, nanoseconds, kernels) in enumerate(zip(rows, times, columns["kernels"], strict=True))
+        for place, row in enumerate(rows)
     )
     return ModuleMap(
-        name=str(data["name"]),
-        kind=str(data["kind"]),
-        shape=str(data["shape"]),
-        keys=None if data["keys"] is None else int(data["keys"]),
-        inputs=str(data["inputs"]),
+        name=module.name,
+        kind=module.kind,
+        shape=module.shape,
+        keys=module.keys,
+        inputs=module.inputs,
         counts=counts,
-        left_out=tuple(map(str, data["left_out"])),
-    )
-
-
-def map_from(data: dict[str, Any]) -> BatchMap:
-    """Return a map from its JSON form.
-
-    Raises:
-        ValueError, KeyError, TypeError, AttributeError, IndexError: It is none.
-    """
-    return BatchMap(
-        machine=dict(data["machine"]),
-        model=str(data["model"]),
-        dtype=str(data["dtype"]),
-        setting=str(data["setting"]),
-        layers=data["layers"],
-        hashed=str(data["hashed"]),
-        modules=tuple(module_from(each) for each in data["modules"]),
-        notes=tuple(map(str, data["notes"])),
+        left_out=module.left_out,
     )
 
 
@@ -211,12 +250,22 @@ def read_map(path: Path) -> BatchMap:
     Raises:
         TracediffError: No such file, or not a map.
     """
-    hint = "give the file that `tracediff map --out` wrote"
-    data = read_json(path, KIND, (SCHEMA,), hint)
+    document = read_json(path, KIND, (SCHEMA,), "give the file that `tracediff map --out` wrote")
+    file = decode_object(document, _File, path)
     try:
-        return map_from(data)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise TracediffError(f"{path} is damaged", f"{type(error).__name__}: {error}") from error
+        modules = tuple(map(_module, file.modules))
+    except ValueError as error:
+        raise TracediffError(f"{path} is damaged", str(error)) from error
+    return BatchMap(
+        machine=file.machine,
+        model=file.model,
+        dtype=file.dtype,
+        setting=file.setting,
+        layers=file.layers,
+        hashed=file.hashed,
+        modules=modules,
+        notes=file.notes,
+    )
 
 
 def _coded(values: Sequence[Any]) -> dict[str, Any]:
@@ -236,8 +285,7 @@ def _coded(values: Sequence[Any]) -> dict[str, Any]:
     return {"values": distinct, "index": index}
 
 
-def _decoded(column: dict[str, Any], length: int) -> list[Any]:
-    values, index = column["values"], column["index"]
-    if len(index) != length or any(not -1 <= each < len(values) for each in index):
+def _decoded(column: _Texts | _Lists, length: int) -> list[Any]:
+    if len(column.index) != length or any(not -1 <= each < len(column.values) for each in column.index):
         raise ValueError("a column does not fit its rows")
-    return [None if each == -1 else values[each] for each in index]
+    return [None if each == -1 else column.values[each] for each in column.index]

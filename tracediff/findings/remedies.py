@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Annotated, Any
 
-from tracediff.errors import TracediffError
-from tracediff.findings.checked_json import read_json
+import msgspec
+
+from tracediff.findings.checked_json import decode_object, decoded, read_json
 from tracediff.findings.remedies_catalog import DEFAULT
 
 SCHEMA = 1
@@ -21,7 +22,10 @@ KIND = "remedies"
 GOAL = 1.05
 """A remedy is called cheap up to this ratio to the fastest setting, invariant or not, at every point."""
 
-Bits = tuple[tuple[int, str | None], ...]
+Number = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+Milliseconds = Annotated[float, msgspec.Meta(gt=0, le=1e12)]
+Rounds = Annotated[tuple[Milliseconds, ...], msgspec.Meta(min_length=1)]
+Bits = tuple[tuple[Number, str | None], ...]
 """(batch, hash of row 0's logits); None where two runs gave other bits."""
 
 
@@ -43,13 +47,13 @@ class SettingBits:
     """
 
     setting: str
-    decode: dict[int, Bits]
+    decode: dict[Number, Bits]
     prefill: Bits
-    prompt: int
+    prompt: Number
     decode_is_prefill: bool | None
     left: tuple[str, ...]
-    error: float | None
-    memory_bytes: int | None
+    error: Annotated[float, msgspec.Meta(ge=0, le=1e300)] | None
+    memory_bytes: Number | None
     left_out: tuple[str, ...] = ()
 
     @property
@@ -69,9 +73,9 @@ class TimedPoint:
         replayed: Whether CUDA graphs were replayed; on the CPU the step itself was run.
     """
 
-    keys: int
-    batch: int
-    rounds: dict[str, tuple[float, ...]]
+    keys: Number
+    batch: Number
+    rounds: Annotated[dict[str, Rounds], msgspec.Meta(min_length=1)]
     replayed: bool
 
     def milliseconds(self, setting: str) -> float | None:
@@ -113,19 +117,13 @@ class RemediesResult:
     machine: dict[str, str | None]
     model: str
     dtype: str
-    layers: int | None
-    batches: tuple[int, ...]
-    prefill_batches: tuple[int, ...]
+    layers: Number | None
+    batches: tuple[Number, ...]
+    prefill_batches: tuple[Number, ...]
     bits: tuple[SettingBits, ...]
     times: tuple[TimedPoint, ...]
     failed: dict[str, str]
     notes: tuple[str, ...] = ()
-
-    @property
-    def settings(self) -> tuple[str, ...]:
-        """Every setting: those whose bits were compared, then those that were only timed."""
-        timed = (name for point in self.times for name in point.rounds)
-        return tuple(dict.fromkeys((*(each.setting for each in self.bits), *timed)))
 
     def bits_of(self, setting: str) -> SettingBits | None:
         """Return one setting's bits."""
@@ -155,24 +153,25 @@ class Price:
 
     Attributes:
         setting: Its name.
-        bits: What it did to bits; None where it was only timed.
-        complete: Whether its bits were compared at every batch that was asked for.
+        decode_classes: By number of keys: how many classes of bit-equal batches; batches that do not repeat themselves
+            count one each.
+        prefill_classes: The same for the prompt.
         worst_ratio: Largest ratio to the fastest setting over all points; None where it was not timed.
         ratio_to_default: Largest ratio to torch's default.
     """
 
     setting: str
-    bits: SettingBits | None
-    complete: bool
+    decode_classes: dict[int, int]
+    prefill_classes: int
+    repeats: bool
     worst_ratio: float | None
     ratio_to_default: float | None
 
     @property
     def invariant(self) -> bool:
-        """Whether every decode step and the prompt had one bit pattern at all batches that were asked for."""
-        if self.bits is None or not self.complete or not self.bits.repeats:
-            return False
-        return all(len(equal_classes(row)) == 1 for row in (*self.bits.decode.values(), self.bits.prefill))
+        """Whether every decode step and prompt that was measured had one bit pattern at all batches."""
+        counts = [*self.decode_classes.values(), self.prefill_classes]
+        return self.repeats and bool(counts) and all(count == 1 for count in counts)
 
     @property
     def reaches_goal(self) -> bool:
@@ -191,23 +190,20 @@ def equal_classes(row: Bits) -> tuple[tuple[int, ...], ...]:
 def prices(result: RemediesResult) -> tuple[Price, ...]:
     """Return the price of every setting, in the order of the result."""
     found = []
-    for setting in result.settings:
-        bits = result.bits_of(setting)
+    for bits in result.bits:
+        ratios = [point.ratio(bits.setting) for point in result.times]
+        to_default = [point.ratio(bits.setting, DEFAULT) for point in result.times]
         found.append(
             Price(
-                setting=setting,
-                bits=bits,
-                complete=bits is not None and _complete(result, bits),
-                worst_ratio=_largest([point.ratio(setting) for point in result.times]),
-                ratio_to_default=_largest([point.ratio(setting, DEFAULT) for point in result.times]),
+                setting=bits.setting,
+                decode_classes={keys: len(equal_classes(row)) for keys, row in bits.decode.items()},
+                prefill_classes=len(equal_classes(bits.prefill)),
+                repeats=bits.repeats,
+                worst_ratio=_largest(ratios),
+                ratio_to_default=_largest(to_default),
             )
         )
     return tuple(found)
-
-
-def _complete(result: RemediesResult, bits: SettingBits) -> bool:
-    asked = [(row, result.batches) for row in bits.decode.values()] + [(bits.prefill, result.prefill_batches)]
-    return bool(bits.decode) and all(tuple(batch for batch, _ in row) == batches for row, batches in asked)
 
 
 def cheapest_invariant(result: RemediesResult) -> Price | None:
@@ -226,24 +222,21 @@ def bits_to_json(bits: SettingBits) -> dict[str, Any]:
 
 
 def bits_from(data: dict[str, Any]) -> SettingBits:
-    """Return one setting's bits from their JSON form."""
-    return SettingBits(
-        **{
-            **data,
-            "decode": {int(keys): _bits(row) for keys, row in data["decode"].items()},
-            "prefill": _bits(data["prefill"]),
-            "left": tuple(data["left"]),
-            "left_out": tuple(data["left_out"]),
-        }
-    )
+    """Return one setting's bits from their JSON form.
+
+    Raises:
+        ValueError: A field is missing, or has another type or range.
+    """
+    return decoded(data, SettingBits)
 
 
 def point_from(data: dict[str, Any]) -> TimedPoint:
-    """Return one timed point from its JSON form."""
-    rounds = {str(name): tuple(map(float, values)) for name, values in data["rounds"].items()}
-    if not rounds or not all(rounds.values()):
-        raise ValueError("a timed point without rounds")
-    return TimedPoint(**{**data, "rounds": rounds})
+    """Return one timed point from its JSON form.
+
+    Raises:
+        ValueError: A field is missing, or has another type or range.
+    """
+    return decoded(data, TimedPoint)
 
 
 def read_remedies(path: Path) -> RemediesResult:
@@ -252,27 +245,8 @@ def read_remedies(path: Path) -> RemediesResult:
     Raises:
         TracediffError: No such file, or not a result of `tracediff remedies`.
     """
-    hint = "give the file that `tracediff remedies --out` wrote"
-    data = read_json(path, KIND, (SCHEMA,), hint)
-    try:
-        return RemediesResult(
-            machine=dict(data["machine"]),
-            model=str(data["model"]),
-            dtype=str(data["dtype"]),
-            layers=data["layers"],
-            batches=tuple(map(int, data["batches"])),
-            prefill_batches=tuple(map(int, data["prefill_batches"])),
-            bits=tuple(bits_from(each) for each in data["bits"]),
-            times=tuple(point_from(each) for each in data["times"]),
-            failed={str(name): str(why) for name, why in data["failed"].items()},
-            notes=tuple(map(str, data["notes"])),
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise TracediffError(f"{path} is damaged", f"{type(error).__name__}: {error}") from error
-
-
-def _bits(row: Sequence[Sequence[Any]]) -> Bits:
-    return tuple((int(batch), None if bits is None else str(bits)) for batch, bits in row)
+    document = read_json(path, KIND, (SCHEMA,), "give the file that `tracediff remedies --out` wrote")
+    return decode_object(document, RemediesResult, path)
 
 
 def _largest(ratios: Sequence[float | None]) -> float | None:

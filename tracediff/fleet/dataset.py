@@ -22,6 +22,7 @@ import hashlib
 import json
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,14 +30,35 @@ import numpy as np
 
 from tracediff.errors import TracediffError, install_hint
 from tracediff.files import replaced_when_complete
+from tracediff.json_input import parse_json
 
 if TYPE_CHECKING:
     import pyarrow
 
     from tracediff.trace import KernelTable
+    from tracediff.trace.table import Int64
 
 FILE = "kernels.parquet"
 _METADATA = b"tracediff"
+_AGAIN = "remove it and ingest its trace again"
+
+
+@dataclass(frozen=True, slots=True)
+class CodedTexts:
+    """A column of texts: a code per row, and the text of each code; the last is None, for nulls."""
+
+    codes: Int64
+    values: list[str | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sequence:
+    """Which kernels ran where, in launch order; at least one."""
+
+    phase: CodedTexts
+    module: CodedTexts
+    name: CodedTexts
+    iteration: Int64
 
 
 def import_pyarrow() -> Any:
@@ -81,14 +103,50 @@ def write_table(table: KernelTable, trace: Path, out: Path) -> None:
         pyarrow.parquet.write_table(arrow, temporary, compression="zstd")
 
 
+def read_sequence(file: Path) -> Sequence:
+    """Read which kernels ran where.
+
+    Raises:
+        TracediffError: The file is damaged, holds no kernels, or lacks a column of the right type.
+    """
+    pyarrow = import_pyarrow()
+    try:
+        table = pyarrow.parquet.read_table(
+            file, columns=["phase", "module", "name", "iteration"], partitioning=None
+        ).combine_chunks()
+        table.validate(full=True)  # pyarrow itself looks neither at codes nor at what texts hold
+        iteration = table.column("iteration")
+        if not len(table) or not pyarrow.types.is_integer(iteration.type) or iteration.null_count:
+            raise pyarrow.ArrowInvalid("no kernels, or no iterations")
+        return Sequence(
+            phase=_coded(pyarrow, table.column("phase")),
+            module=_coded(pyarrow, table.column("module")),
+            name=_coded(pyarrow, table.column("name")),
+            iteration=iteration.cast(pyarrow.int64()).to_numpy(),
+        )
+    except (pyarrow.ArrowException, OSError, ValueError, KeyError) as error:
+        raise TracediffError(f"{file} is damaged", _AGAIN) from error
+
+
+def _coded(pyarrow: Any, column: Any) -> CodedTexts:
+    array = column.combine_chunks()
+    if not pyarrow.types.is_dictionary(array.type):
+        array = array.dictionary_encode()
+    if not (pyarrow.types.is_string(array.type.value_type) or pyarrow.types.is_large_string(array.type.value_type)):
+        raise pyarrow.ArrowInvalid("a column of texts holds something else")
+    values: list[str | None] = [*array.dictionary.to_pylist(), None]
+    codes = array.indices.cast(pyarrow.int64()).fill_null(len(values) - 1).to_numpy(zero_copy_only=False)
+    return CodedTexts(codes, values)
+
+
 def read_description(file: Path) -> dict[str, Any]:
     """Return what the metadata of a file says of its trace."""
     pyarrow = import_pyarrow()
     try:
         metadata = pyarrow.parquet.read_schema(file).metadata or {}
-        described = json.loads(metadata.get(_METADATA, b"{}"))
+        described = parse_json(metadata.get(_METADATA, b"{}"))
     except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise TracediffError(f"{file} is damaged", "remove it and ingest its trace again") from error
+        raise TracediffError(f"{file} is damaged", _AGAIN) from error
     return described if isinstance(described, dict) else {}
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tracediff.errors import TracediffError
-from tracediff.fleet.dataset import FILE, import_pyarrow, read_description
+from tracediff.fleet.dataset import FILE, read_description, read_sequence
 
 RangeName = tuple[str | None, str | None]
 """Phase and module."""
@@ -85,40 +85,20 @@ def group_traces(folder: Path) -> Fleet:
 
 def _kernels_of(file: Path) -> dict[RangeName, KernelNames]:
     """Return the sequence of kernel names of each (phase, module) in the last iteration of its phase."""
-    pyarrow = import_pyarrow()
-    try:
-        table = pyarrow.parquet.read_table(
-            file, columns=["phase", "module", "iteration", "name"], partitioning=None
-        ).combine_chunks()
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise TracediffError(f"{file} is damaged", "remove it and ingest its trace again") from error
-    phase, phases = _codes(pyarrow, table.column("phase"))
-    module, modules = _codes(pyarrow, table.column("module"))
-    name, names = _codes(pyarrow, table.column("name"))
-    iteration = table.column("iteration").to_numpy()
-    last = np.full(len(phases) + 1, -1, dtype=np.int64)
-    np.maximum.at(last, phase, iteration)
-    kept = np.flatnonzero(iteration == last[phase])
-    place = phase[kept] * (len(modules) + 1) + module[kept]
+    columns = read_sequence(file)
+    phase, module, name, iteration = columns.phase, columns.module, columns.name, columns.iteration
+    last = np.full(len(phase.values), np.iinfo(np.int64).min, dtype=np.int64)
+    np.maximum.at(last, phase.codes, iteration)
+    kept = np.flatnonzero(iteration == last[phase.codes])
+    place = phase.codes[kept] * len(module.values) + module.codes[kept]
     order = np.argsort(place, kind="stable")
-    first = np.flatnonzero(np.r_[True, np.diff(place[order]) != 0])[: len(order)].tolist()
+    first = np.flatnonzero(np.r_[True, np.diff(place[order]) != 0]).tolist()
     result: dict[RangeName, KernelNames] = {}
     for begin, end in zip(first, [*first[1:], len(order)], strict=True):
         rows = kept[order[begin:end]]
-        result[phases[phase[rows[0]]], modules[module[rows[0]]]] = tuple(
-            names[code] or "" for code in name[rows].tolist()
-        )
+        where = phase.values[phase.codes[rows[0]]], module.values[module.codes[rows[0]]]
+        result[where] = tuple(name.values[code] or "" for code in name.codes[rows].tolist())
     return result
-
-
-def _codes(pyarrow: Any, column: Any) -> tuple[np.ndarray[Any, Any], list[str | None]]:
-    """Return codes and their values; the last value is None, for nulls."""
-    chunk = column.combine_chunks() if hasattr(column, "combine_chunks") else column
-    if not pyarrow.types.is_dictionary(chunk.type):
-        chunk = chunk.dictionary_encode()
-    values: list[str | None] = [*chunk.dictionary.to_pylist(), None]
-    codes = chunk.indices.fill_null(len(values) - 1).to_numpy(zero_copy_only=False).astype(np.int64)
-    return codes, values
 
 
 def _differences(usual: dict[RangeName, KernelNames], here: dict[RangeName, KernelNames]) -> tuple[Difference, ...]:

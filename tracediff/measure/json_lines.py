@@ -28,7 +28,11 @@ class JsonLines:
         Raises:
             ValueError: A line is not JSON.
         """
-        return [json.loads(line) for line in self._whole_lines().splitlines()]
+        # As `append` writes them: what was measured may hold NaN.
+        try:
+            return [json.loads(line) for line in self._whole_lines().split("\n") if line]
+        except RecursionError as error:
+            raise ValueError("a line is nested too deeply") from error
 
     def drop_cut_line(self) -> None:
         """Drop a last line that an interruption has cut: before the first `append` to a file that goes on."""
@@ -54,4 +58,4 @@ class JsonLines:
 
 
 def _line(record: dict[str, Any]) -> str:
-    return json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n"
+    return json.dumps(record, separators=(",", ":")) + "\n"

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from tracediff.errors import TracediffError
+from tracediff.json_input import parse_json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +55,8 @@ def read_prompts(path: Path) -> tuple[Prompt, ...]:
 
 def _prompt_of(path: Path, number: int, line: str) -> Prompt:
     try:
-        found = msgspec.json.decode(line, type=_Line)
-    except (msgspec.DecodeError, RecursionError) as error:
+        found: _Line = parse_json(line, _Line)
+    except ValueError as error:
         raise TracediffError(f"{path}, line {number}: {error}", 'give {"prompt": "…"} in every line') from error
     text = found.prompt if found.prompt is not None else found.text
     if not text:

@@ -35,6 +35,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
+from tracediff.json_input import parse_json
 from tracediff.measured.confounded import without_confounded
 from tracediff.measured.files import EVIDENCE_FILE, LOGITS_FILE
 from tracediff.measured.model import (
@@ -63,7 +64,6 @@ _BitsInFile = bool | tuple[_Share, _Whole | None] | None
 _SHARE_DIGITS = 4
 
 
-_EQUAL_BITS = Bits(equal=True)
 _EQUAL = {ControlResult.EQUAL: True, ControlResult.DIFFERS: False, ControlResult.CANNOT_TELL: None}
 
 
@@ -194,13 +194,15 @@ def decode_evidence(text: bytes | str) -> Evidence:
         MalformedEvidenceError: It is no JSON, of another schema, or anything in it is not what is described above.
     """
     try:
-        schema = msgspec.json.decode(text, type=_Schema).schema
+        schema = parse_json(text, _Schema).schema
         if schema == _FIRST_SCHEMA:
-            return without_confounded(_first_evidence(msgspec.json.decode(text, type=_FirstDocument)))
+            return without_confounded(_first_evidence(parse_json(text, _FirstDocument)))
         if schema != SCHEMA:
             raise MalformedEvidenceError(f"it has schema {schema}, this version reads {_FIRST_SCHEMA} and {SCHEMA}")
-        return _evidence(msgspec.json.decode(text, type=_Document))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return _evidence(parse_json(text, _Document))
+    except MalformedEvidenceError:
+        raise
+    except ValueError as error:
         raise MalformedEvidenceError(str(error)) from error
 
 
@@ -313,7 +315,7 @@ def _bits(value: _BitsInFile, where: str) -> Bits | None:
     if value is None:
         return None
     if value is True:
-        return _EQUAL_BITS
+        return Bits(equal=True)
     if value is False:
         raise MalformedEvidenceError(f"bits are true or [share, ULP], not false: {where}")
     share, ulp = value

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import msgspec
 
+from tracediff.json_input import parse_json
+
 MANIFEST = "manifest.json"
 #: Larger files are no manifest of ours.
 _LIMIT_BYTES = 16 << 20
@@ -64,11 +66,9 @@ def read_manifest(trace: Path) -> tuple[RecordedManifest | None, dict[str, Any],
     except OSError as error:
         return None, {}, error.strerror or str(error)
     try:
-        manifest = msgspec.json.decode(content, type=RecordedManifest)
-        raw = msgspec.json.decode(content)
-    except msgspec.ValidationError as error:
+        manifest: RecordedManifest = parse_json(content, RecordedManifest)
+        raw = parse_json(content)
+    except ValueError as error:
         return None, {}, str(error)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None, {}, "it is not JSON"
     entries = zip(raw.get("traces", []), manifest.traces, strict=True)
     return manifest, next((whole for whole, entry in entries if entry.file == trace.name), {}), None

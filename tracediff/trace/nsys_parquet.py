@@ -59,6 +59,9 @@ class _ParquetExport:
         path = self.path / f"{table}.parquet"
         try:
             file = pyarrow.parquet.ParquetFile(path, read_dictionary=[text] if text else None)
+            names = file.schema_arrow.names
+            if len(set(names)) < len(names):
+                raise TracediffError(f"{path} has two columns of one name", "export the report again")
             if file.metadata.num_rows > max(_MOST_ROWS_OF_ANY_FILE, _MOST_ROWS_PER_BYTE * path.stat().st_size):
                 raise TracediffError(
                     f"{path} states more rows than a file of its size holds", "export the report again"

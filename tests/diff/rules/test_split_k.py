@@ -1,6 +1,7 @@
 """Where the split-K factor comes from."""
 
-from tests.changed import replace
+from dataclasses import replace
+
 from tests.diff.rules.make import kernel, log, splitk_reduce
 from tracediff.diff.split_k import infer
 

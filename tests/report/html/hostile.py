@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.changed import replace
+from dataclasses import replace
+
 from tracediff.diff.result import TraceDiff, Verdict
 from tracediff.measured import Bits, Control, ModuleBits, Repair, RunEvidence
 

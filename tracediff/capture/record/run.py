@@ -1,7 +1,6 @@
 """A recording from end to end: try nsys, run the program under it, export, copy clean, write."""
 
 import dataclasses
-import json
 import os
 import shlex
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ from tracediff.errors import TracediffError
 from tracediff.files import copy_file, write_text
 from tracediff.processes import CHANGES_NUMBERS, run_program
 from tracediff.temporary import temporary_folder
+from tracediff.text import json_text
 
 SCHEMA = 1
 #: Further variables that change which kernels a server runs; named in the manifest where set.
@@ -220,4 +220,4 @@ def _manifest(nsys: Nsys, recorded: Recorded, traces: tuple[RecordedTrace, ...],
         "versions": {**versions, "nsys": nsys.version},
         "traces": [{"file": trace.path.name, **dataclasses.asdict(trace.holds)} for trace in traces],
     }
-    return json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
+    return json_text(manifest, indent=2) + "\n"

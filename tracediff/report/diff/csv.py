@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 
 from tracediff.diff.many import ManyDiff
 from tracediff.diff.result import Kernel, Row, TraceDiff
-from tracediff.text import csv_text
+from tracediff.text import csv_table
 
 _ROW = ("phase", "layer", "module", "position")
 _PAIR = ("verdict", "reason")
@@ -32,13 +30,13 @@ _DIFF_HEADER = (*_ROW, *_PAIR, *(f"{field}_{side}" for field in _KERNEL for side
 
 def diff_to_csv(diff: TraceDiff) -> str:
     """Return the diff as CSV text; the side without a counterpart is empty."""
-    return _write(_DIFF_HEADER, (line for row in diff.rows for line in _diff_lines(row)))
+    return csv_table(_DIFF_HEADER, (line for row in diff.rows for line in _diff_lines(row)))
 
 
 def many_to_csv(many: ManyDiff) -> str:
     """Return several comparisons with the first trace as CSV text; `trace` counts the others from 1."""
     header = ["trace", *_DIFF_HEADER]
-    return _write(
+    return csv_table(
         header,
         (
             [number, *line]
@@ -52,7 +50,7 @@ def many_to_csv(many: ManyDiff) -> str:
 def show_to_csv(rows: Iterable[Row]) -> str:
     """Return one trace's kernels (the rows' `a` side) as CSV text."""
     lines = ([*_place(row, position), *_cells(kernel)] for row in rows for position, kernel in enumerate(row.a))
-    return _write([*_ROW, *_KERNEL], lines)
+    return csv_table([*_ROW, *_KERNEL], lines)
 
 
 def _diff_lines(row: Row) -> Iterable[list[object]]:
@@ -89,11 +87,3 @@ def _cells(kernel: Kernel | None) -> Sequence[object]:
 def sizes(numbers: Sequence[int | None] | None) -> str | None:
     """Write sizes as `128x64x8`, an unknown one as `?`."""
     return None if numbers is None else "x".join("?" if number is None else str(number) for number in numbers)
-
-
-def _write(header: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows([csv_text(cell) if isinstance(cell, str) else cell for cell in line] for line in lines)
-    return out.getvalue()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
 from tracediff.findings.lattice import Lattice
+from tracediff.text import json_text
 
 
 def lattices_to_json(lattices: Sequence[Lattice], names: Sequence[str | None] = ()) -> str:
@@ -20,4 +20,4 @@ def lattices_to_json(lattices: Sequence[Lattice], names: Sequence[str | None] = 
         {"name": names[place] if place < len(names) else None, "sentence": lattice.sentence, **asdict(lattice)}
         for place, lattice in enumerate(lattices)
     ]
-    return json.dumps({"schema": 1, "kind": "lattice", "steps": steps}, allow_nan=False) + "\n"
+    return json_text({"schema": 1, "kind": "lattice", "steps": steps}) + "\n"

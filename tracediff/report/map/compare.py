@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
-
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from tracediff.findings.maps_compare import MapDiff, ModuleChange
 from tracediff.report.map.words import what_ran
-from tracediff.text import printable
+from tracediff.text import json_text, printable
 
 
 def map_diff_to_json(diff: MapDiff) -> str:
     """Return the comparison as one line of JSON."""
-    return json.dumps(diff.to_dict(), ensure_ascii=False) + "\n"
+    return json_text(diff.to_dict()) + "\n"
 
 
 def print_map_diff(diff: MapDiff, console: Console) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from tracediff.files import refuse_to_overwrite, replaced_when_complete
 from tracediff.findings.maps import BatchMap
 from tracediff.findings.maps_classes import classes_of
 from tracediff.report.measured_on import versions
+from tracediff.text import csv_table
 
 COLUMNS = (
     "gpu", "versions", "model", "dtype", "setting", "module", "kind", "shape", "keys", "rows", "class", "bits", "order",
@@ -51,11 +50,7 @@ def rows_of(found: BatchMap) -> Iterator[dict[str, Any]]:
 
 def map_to_csv(found: BatchMap) -> str:
     """Return the rows as CSV with a header; what is unknown is empty."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows_of(found))
-    return text.getvalue()
+    return csv_table(COLUMNS, (list(row.values()) for row in rows_of(found)))
 
 
 def write_parquet(found: BatchMap, path: Path, force: bool = False) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
+from collections.abc import Iterator
 
-from tracediff.findings.remedies import RemediesResult, SettingBits, equal_classes, prices
+from tracediff.findings.remedies import RemediesResult, equal_classes, prices
+from tracediff.text import csv_table
 
 COLUMNS = (
     "gpu", "model", "dtype", "setting", "keys", "batch", "ms", "spread", "ratio_to_fastest", "ratio_to_default",
@@ -15,48 +15,35 @@ COLUMNS = (
 
 def remedies_to_csv(result: RemediesResult) -> str:
     """Return the rows with a header; what is unknown is empty. A setting that was not timed has one row."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for price in prices(result):
+    return csv_table(COLUMNS, ([row.get(column) for column in COLUMNS] for row in _rows(result)))
+
+
+def _rows(result: RemediesResult) -> Iterator[dict[str, object]]:
+    for bits, price in zip(result.bits, prices(result), strict=True):
         same = {
             "gpu": result.machine.get("gpu"),
             "model": result.model,
             "dtype": result.dtype,
-            "setting": price.setting,
-            **(_bits(price.bits) if price.bits is not None else {}),
-            "invariant": price.invariant if price.bits is not None else None,
+            "setting": bits.setting,
+            "prefill_classes": len(equal_classes(bits.prefill)),
+            "repeats": bits.repeats,
+            "decode_is_prefill": bits.decode_is_prefill,
+            "invariant": price.invariant,
+            "left": " ".join(bits.left),
+            "error": bits.error,
+            "memory_bytes": bits.memory_bytes,
         }
-        timed = [point for point in result.times if price.setting in point.rounds]
+        timed = [point for point in result.times if bits.setting in point.rounds]
         for point in timed:
-            writer.writerow(
-                {
-                    **same,
-                    "keys": point.keys,
-                    "batch": point.batch,
-                    "ms": point.milliseconds(price.setting),
-                    "spread": point.spread(price.setting),
-                    "ratio_to_fastest": point.ratio(price.setting),
-                    "ratio_to_default": point.ratio(price.setting, "default"),
-                    "decode_classes": _decode_classes(price.bits, point.keys),
-                }
-            )
+            yield {
+                **same,
+                "keys": point.keys,
+                "batch": point.batch,
+                "ms": point.milliseconds(bits.setting),
+                "spread": point.spread(bits.setting),
+                "ratio_to_fastest": point.ratio(bits.setting),
+                "ratio_to_default": point.ratio(bits.setting, "default"),
+                "decode_classes": price.decode_classes.get(point.keys),
+            }
         if not timed:
-            writer.writerow(same)
-    return text.getvalue()
-
-
-def _bits(bits: SettingBits) -> dict[str, object]:
-    return {
-        "prefill_classes": len(equal_classes(bits.prefill)),
-        "repeats": bits.repeats,
-        "decode_is_prefill": bits.decode_is_prefill,
-        "left": " ".join(bits.left),
-        "error": bits.error,
-        "memory_bytes": bits.memory_bytes,
-    }
-
-
-def _decode_classes(bits: SettingBits | None, keys: int) -> int | None:
-    row = None if bits is None else bits.decode.get(keys)
-    return None if row is None else len(equal_classes(row))
+            yield same

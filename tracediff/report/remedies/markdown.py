@@ -6,23 +6,14 @@ from collections.abc import Sequence
 
 from tracediff.findings.remedies import RemediesResult, TimedPoint, prices
 from tracediff.report.measured_on import versions
-from tracediff.report.remedies.words import (
-    decode_is_prefill_words,
-    decode_words,
-    error_words,
-    findings,
-    left_words,
-    memory_words,
-    prefill_words,
-    ratio,
-    what_ran,
-)
+from tracediff.report.remedies.words import decode_words, findings, prefill_words, ratio, what_ran, yes_no
+from tracediff.text import markdown_text
 
 
 def remedies_to_markdown(result: RemediesResult) -> str:
     """Return what ran, bits, times and sentences."""
     priced = prices(result)
-    lines = [f"**{what_ran(result)}** ({versions(result.machine)})", ""]
+    lines = [f"**{markdown_text(what_ran(result))}** ({markdown_text(versions(result.machine))})", ""]
     lines += _table(
         [
             "setting",
@@ -37,24 +28,27 @@ def remedies_to_markdown(result: RemediesResult) -> str:
         ],
         [
             [
-                f"`{price.setting}`",
-                decode_words(price.bits),
-                prefill_words(price.bits),
-                decode_is_prefill_words(price.bits),
-                left_words(price.bits),
+                markdown_text(bits.setting),
+                decode_words(bits),
+                prefill_words(bits),
+                yes_no(bits.decode_is_prefill),
+                markdown_text(", ".join(bits.left)) or "–",
                 ratio(price.worst_ratio),
                 ratio(price.ratio_to_default),
-                error_words(price.bits),
-                memory_words(price.bits),
+                "–" if bits.error is None else f"{bits.error:.1e}",
+                "–" if bits.memory_bytes is None else f"{bits.memory_bytes / 2**20:.0f}",
             ]
-            for price in priced
+            for bits, price in zip(result.bits, priced, strict=True)
         ],
     )
     if result.times:
         heads = [f"{point.batch} × {point.keys} keys" for point in result.times]
-        rows = [[f"`{name}`", *(_time(point, name) for point in result.times)] for name in result.settings]
+        rows = [
+            [markdown_text(bits.setting), *(_time(point, bits.setting) for point in result.times)]
+            for bits in result.bits
+        ]
         lines += ["", "Milliseconds per step, median (spread):", "", *_table(["setting", *heads], rows)]
-    lines += ["", *(f"- {sentence}" for sentence in findings(result, priced))]
+    lines += ["", *(f"- {markdown_text(sentence)}" for sentence in findings(result, priced))]
     return "\n".join(lines) + "\n"
 
 
@@ -65,6 +59,6 @@ def _time(point: TimedPoint, setting: str) -> str:
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+        return f"| {' | '.join(cells)} |"
 
     return [line(heads), line(["---"] * len(heads)), *map(line, rows)]
