@@ -22,6 +22,6 @@ def parse_json(content: bytes | str, type_: Any = Any) -> Any:
     except msgspec.ValidationError as error:
         raise ValueError(str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ValueError("it is not JSON") from error
+        raise ValueError(f"it is not JSON ({error})") from error
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error

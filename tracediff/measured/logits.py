@@ -17,7 +17,7 @@ from tracediff.errors import TracediffError
 from tracediff.json_input import parse_json
 
 _DTYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32"}
-_Place = Annotated[int, msgspec.Meta(ge=0, lt=2**63)]
+_Place = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
 class _Tensor(msgspec.Struct):

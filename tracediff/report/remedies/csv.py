@@ -20,7 +20,7 @@ def remedies_to_csv(result: RemediesResult) -> str:
 
 def _rows(result: RemediesResult) -> Iterator[dict[str, object]]:
     for bits, price in zip(result.bits, prices(result), strict=True):
-        same = {
+        same: dict[str, object] = {
             "gpu": result.machine.get("gpu"),
             "model": result.model,
             "dtype": result.dtype,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from tracediff.findings.remedies import RemediesResult, TimedPoint, prices
@@ -28,7 +29,7 @@ def remedies_to_markdown(result: RemediesResult) -> str:
         ],
         [
             [
-                markdown_text(bits.setting),
+                _code(bits.setting),
                 decode_words(bits),
                 prefill_words(bits),
                 yes_no(bits.decode_is_prefill),
@@ -55,6 +56,11 @@ def remedies_to_markdown(result: RemediesResult) -> str:
 def _time(point: TimedPoint, setting: str) -> str:
     median, spread = point.milliseconds(setting), point.spread(setting)
     return "–" if median is None or spread is None else f"{median:.2f} ({spread:.1%})"
+
+
+def _code(name: str) -> str:
+    """Write a setting's name as code; what is no such name as text."""
+    return f"`{name}`" if re.fullmatch(r"[a-z0-9+-]+", name) else markdown_text(name)
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
