@@ -25,6 +25,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -240,7 +241,7 @@ def _distinct(cases: Sequence[Case]) -> np.ndarray:
 def _without_rows(kernel: Kernel) -> Kernel:
     if kernel.algorithm is None:
         return kernel
-    return replace(kernel, algorithm=replace(kernel.algorithm, n=None, workspace_bytes=None))
+    return msgspec.structs.replace(kernel, algorithm=replace(kernel.algorithm, n=None, workspace_bytes=None))
 
 
 def kind(table: str, group: str) -> str:

@@ -14,9 +14,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer.main
 from mkdocs.structure.files import File, Files
 
-from tracediff.cli import COMMANDS
+from tracediff.cli import app
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
@@ -44,8 +45,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def commands_page() -> str:
     """Return the page of all commands: the help that each prints."""
+    group = typer.main.get_command(app)
     text = ["# Commands", "", "What each command prints with `--help`."]
-    for name in ["", *COMMANDS]:
+    for name in ["", *group.commands]:
         words = " ".join(filter(None, ["tracediff", name]))
         text += ["", f"## {words}", "", "```text", help_of(name), "```"]
     return "\n".join(text) + "\n"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tracediff.findings.maps import BatchMap, ModuleMap, read_map
 from tracediff.findings.maps_classes import classes_of, prediction_table
-from tracediff.findings.remedies import RemediesResult, prices, read_remedies
+from tracediff.findings.remedies import Price, RemediesResult, prices, read_remedies
 from tracediff.report.map.svg import maps_to_svg
 from tracediff.report.map.words import classes_in_words, padding_sentences, verdict
 from tracediff.report.remedies.markdown import remedies_to_markdown
@@ -145,13 +145,16 @@ def price(remedies: dict[str, RemediesResult]) -> str:
         lines += [f"| setting | bit-equal | {head} |", "|---|---|" + "---:|" * len(points)]
         for each in sorted(prices(result), key=lambda one: one.worst_ratio or float("inf")):
             cells = " | ".join(ratio(point.ratio(each.setting)) for point in points)
-            equal = "**yes**" if each.invariant else "no" if each.repeats else "no, varies"
-            lines.append(f"| `{each.setting}` | {equal} | {cells} |")
-        unknown = {name for point in points for name in point.rounds} - {each.setting for each in result.bits}
-        for setting in sorted(unknown):
-            cells = " | ".join(ratio(point.ratio(setting)) for point in points)
-            lines.append(f"| `{setting}` | not measured here | {cells} |")
+            lines.append(f"| `{each.setting}` | {_equal(each)} | {cells} |")
     return "\n".join(lines)
+
+
+def _equal(price: Price) -> str:
+    if price.bits is None:
+        return "not compared"
+    if price.invariant:
+        return "**yes**"
+    return "no" if price.bits.repeats else "no, varies"
 
 
 if __name__ == "__main__":

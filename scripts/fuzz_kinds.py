@@ -62,7 +62,7 @@ from tracediff.errors import TracediffError
 from tracediff.files import refuse_to_overwrite
 from tracediff.findings.flips import FlipSettings
 from tracediff.measure.flips_log import SearchLog
-from tracediff.measure.maps_part import PartFile
+from tracediff.measure.part_file import PartFile
 from tracediff.measure.prompts import read_prompts
 from tracediff.measured import MalformedEvidenceError, decode_evidence, encode_evidence, read_evidence
 from tracediff.measured.logits import read_logits
@@ -788,7 +788,7 @@ def check_part(path: Path, _: random.Random) -> None:
         settings = msgspec.convert(_flips()["settings"], FlipSettings)
         SearchLog.open(path, settings, _flips()["machine"], force=False)
     else:
-        PartFile.open(path.with_suffix(""), {"model": "llama-3-8b"}, force=False)
+        PartFile.open(path.with_suffix(""), {"model": "llama-3-8b"}, minutes=None, force=False)
 
 
 def check_fleet(path: Path, chance: random.Random) -> None:

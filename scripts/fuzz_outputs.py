@@ -22,7 +22,8 @@ from tracediff.report.diff.csv import diff_to_csv, many_to_csv, show_to_csv
 from tracediff.report.diff.html import render_html
 from tracediff.report.diff.html.many import render_many
 from tracediff.report.diff.json import diff_to_json, show_to_json
-from tracediff.report.diff.many import many_to_json, print_many
+from tracediff.report.diff.many_json import many_to_json
+from tracediff.report.diff.many_terminal import print_many
 from tracediff.report.diff.markdown import diff_to_markdown, many_to_markdown
 from tracediff.report.diff.notebook import diff_to_notebook
 from tracediff.report.diff.sqlite import save_diffs, save_show

@@ -3,19 +3,22 @@
     python scripts/measure_invariance.py remedies --out profiles/remedies --minutes 15
     python scripts/measure_invariance.py maps --out profiles/maps --minutes 10
 
-`remedies` proves the best combination in fp16 and bf16 at every batch from 1 to 64 beside the fastest settings, then
-measures every remedy in bf16 at fewer batch sizes; about 3 and 5 minutes on an H100. `maps` maps three models, and one
-of them under other settings; about a minute each. Files are named after model, dtype, setting and card. What is there
-is left alone; what stands in `FILE.part` goes on.
+`remedies` compares the settings that could be invariant at every batch from 1 to 64, in fp16 and bf16, and times them
+beside the fastest ones; then it measures every remedy in bf16 at fewer batch sizes. `maps` maps three models, one of
+them under other settings too. Files are named after model, dtype, setting and card. What is there is left alone; what
+stands in `FILE.part` goes on.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,72 +30,68 @@ from tracediff.measure.remedies import RemediesRequest, measure_remedies
 from tracediff.model.spec import ModelSpec
 
 BEST = "fixed-chunk+no-workspace+fused-norm"
+FIXED_TILE = "fixed-chunk+fixed-tile+fused-norm"
+FIXED_STEP = "fixed-chunk+fixed-step+fused-norm"
+SHORT_AND_LONG, SHORT = (300, 2000), (300,)
 MAPS = (
-    ("llama-3-8b", "bfloat16", "default"),
-    ("llama-3-8b", "float16", "default"),
-    ("llama-3-8b", "bfloat16", BEST),
-    ("llama-3-8b", "bfloat16", "fixed-chunk+fixed-tile+fused-norm"),
-    ("llama-3-8b", "float32", "default"),
-    ("llama-3.2-1b", "bfloat16", "default"),
-    ("llama-3.2-3b", "bfloat16", "default"),
-    ("llama-3-8b", "bfloat16", "fixed-chunk+fixed-step+fused-norm"),
-    ("llama-3.2-1b", "float16", "default"),
-    ("llama-3.2-3b", "float16", "default"),
+    ("llama-3-8b", "bfloat16", "default", SHORT_AND_LONG),
+    ("llama-3-8b", "float16", "default", SHORT_AND_LONG),
+    ("llama-3-8b", "bfloat16", BEST, SHORT_AND_LONG),
+    ("llama-3.2-1b", "bfloat16", "default", SHORT_AND_LONG),
+    ("llama-3.2-3b", "bfloat16", "default", SHORT_AND_LONG),
+    ("llama-3.2-1b", "float16", "default", SHORT_AND_LONG),
+    ("llama-3.2-3b", "float16", "default", SHORT_AND_LONG),
+    ("llama-3-8b", "float32", "default", SHORT),
+    ("llama-3-8b", "bfloat16", FIXED_STEP, SHORT),
+    ("llama-3-8b", "bfloat16", FIXED_TILE, SHORT),
 )
-PROOF = (
-    "default", "flash", "cudnn", "flash+fused-norm", "fixed-chunk+fused-norm", "deterministic", "no-workspace",
-    "no-workspace+fused-norm", "flash+no-workspace+fused-norm", BEST, "fixed-chunk+fixed-tile+fused-norm",
-)  # fmt: skip
+COMPARED = (BEST, FIXED_TILE, "fixed-chunk+fused-norm", "flash+fused-norm", "flash+no-workspace+fused-norm")
+TIMED_BESIDE = ("default", "flash", "fused-norm", "no-workspace", "no-workspace+fused-norm")
 EVERY = (
-    "default", "flash", "efficient", "cudnn", "math", "deterministic", "flash+no-split+fused-norm",
-    "flash+pad-products-64+fused-norm", "flash+row-by-row-products+fused-norm", "flash+float32-products+fused-norm",
-    "flash+fixed-tile+fused-norm", "flash+fixed-step+fused-norm", "flash+fused-norm+pad-batch-64",
-    "no-workspace+fused-norm", "row-by-row-attention+no-workspace+fused-norm", "efficient+no-workspace+fused-norm",
-    "grouped-queries+no-workspace+fused-norm", BEST,
+    "default", "flash", "efficient", "cudnn", "math", "fused-norm", "flash+fused-norm", "deterministic",
+    "fixed-chunk+fused-norm", "flash+no-split+fused-norm", "flash+pad-products-64+fused-norm",
+    "flash+row-by-row-products+fused-norm", "flash+float32-products+fused-norm", "flash+fixed-tile+fused-norm",
+    "flash+fixed-step+fused-norm", FIXED_TILE, "flash+fused-norm+pad-batch-64", "flash+fused-norm+pad-batch-16",
+    "no-workspace+fused-norm", "flash+no-workspace+fused-norm", "row-by-row-attention+no-workspace+fused-norm",
+    "efficient+no-workspace+fused-norm", "grouped-queries+no-workspace+fused-norm", "flex+no-workspace+fused-norm",
+    BEST,
 )  # fmt: skip
-FEWER_BATCHES = (*range(1, 17), 20, 24, 28, 32, 40, 48, 56, 64)
+FEWER_BATCHES = (*range(1, 9), 12, 16, 24, 32, 48, 64)
 
 Job = tuple[str, Callable[[Path, float], Any]]
 
 
 def maps(card: str) -> Iterator[Job]:
     """Yield file names and how each is measured, given the file and the minutes left."""
-    for model, dtype, setting in MAPS:
+    for model, dtype, setting, keys in MAPS:
         name = "-".join([model, dtype, card, *([] if setting == "default" else [setting.replace("+", "-")])])
-
-        def job(out: Path, minutes: float, model: str = model, dtype: str = dtype, setting: str = setting) -> Any:
-            request = MapRequest(
-                spec=ModelSpec(name=model, dtype=dtype),
-                device="cuda",
-                setting=setting,
-                keys=(300, 2000) if setting == "default" else (300,),
-                minutes=minutes,
-            )
-            return measure_map(request, out, progress=_say)
-
-        yield name, job
+        request = MapRequest(spec=ModelSpec(name=model, dtype=dtype), device="cuda", setting=setting, keys=keys)
+        yield name, partial(_map, request)
 
 
 def remedies(card: str) -> Iterator[Job]:
     """Yield the same for the remedies."""
-    for dtype, suffix, settings, batches in (
-        ("float16", "", PROOF, tuple(range(1, 65))),
-        ("bfloat16", "", PROOF, tuple(range(1, 65))),
-        ("bfloat16", "-every", EVERY, FEWER_BATCHES),
-    ):
+    for dtype in ("float16", "bfloat16"):
+        request = RemediesRequest(
+            spec=ModelSpec(name="llama-3-8b", dtype=dtype),
+            device="cuda",
+            settings=COMPARED,
+            beside=TIMED_BESIDE,
+            reference=False,
+        )
+        yield f"llama-3-8b-{dtype}-{card}", partial(_remedies, request)
+    every = RemediesRequest(
+        spec=ModelSpec(name="llama-3-8b", dtype="bfloat16"), device="cuda", settings=EVERY, batches=FEWER_BATCHES
+    )
+    yield f"llama-3-8b-bfloat16-{card}-every", partial(_remedies, every)
 
-        def job(
-            out: Path,
-            minutes: float,
-            dtype: str = dtype,
-            settings: tuple[str, ...] = settings,
-            batches: tuple[int, ...] = batches,
-        ) -> Any:
-            spec = ModelSpec(name="llama-3-8b", dtype=dtype)
-            request = RemediesRequest(spec=spec, device="cuda", settings=settings, batches=batches, minutes=minutes)
-            return measure_remedies(request, out, progress=_say)
 
-        yield f"llama-3-8b-{dtype}-{card}{suffix}", job
+def _map(request: MapRequest, out: Path, minutes: float) -> None:
+    measure_map(replace(request, minutes=minutes), out, progress=_say)
+
+
+def _remedies(request: RemediesRequest, out: Path, minutes: float) -> None:
+    measure_remedies(replace(request, minutes=minutes), out, progress=_say)
 
 
 def main() -> int:
@@ -101,7 +100,7 @@ def main() -> int:
     parser.add_argument("what", choices=("maps", "remedies"))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=10)
-    parser.add_argument("--only", default="", help="only files whose name holds one of these words, as float32,every")
+    parser.add_argument("--only", default="", help="only files whose name has this regular expression, as every$")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + arguments.minutes * 60
@@ -110,7 +109,7 @@ def main() -> int:
     for name, job in (maps if arguments.what == "maps" else remedies)(card):
         out = arguments.out / f"{name}.json"
         left = (deadline - time.monotonic()) / 60
-        if out.exists() or left <= 0 or not any(word in name for word in arguments.only.split(",")):
+        if out.exists() or left <= 0 or not re.search(arguments.only, name):
             continue
         _say(name)
         try:

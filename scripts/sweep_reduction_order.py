@@ -38,7 +38,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from sweep_geometries import HELD_OUT, TUNING, WIDTHS, Product, products, rows_of
 
-from tracediff.measure.maps_profile import RANGE, algorithm_lines, profiled
+from tracediff.measure.profiled_kernels import RANGE, algorithm_lines, profiled
 
 SCHEMA = 1
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32, "TF32": torch.float32}

@@ -64,5 +64,5 @@ def test_the_package_and_the_function_share_their_name(code):
 
 
 def test_importing_is_light():
-    code = "import sys, tracediff; print([m for m in ('numpy', 'pandas', 'rich', 'click') if m in sys.modules])"
+    code = "import sys, tracediff; print([m for m in ('numpy', 'pandas', 'rich', 'typer') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -15,7 +15,7 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:  # nohup has SIGHUP ignored
             signal.signal(number, _exit)
-    from tracediff.cli import app  # noqa: PLC0415 -- keeps `import tracediff.__main__` free of click
+    from tracediff.cli import app  # noqa: PLC0415 -- keeps `import tracediff.__main__` free of typer
 
     app(prog_name="tracediff")
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from tracediff.diff.answer import Answer, answer
@@ -174,16 +172,3 @@ def _kernel_fields(kernel: Kernel) -> dict[str, Any]:
         "shared_memory_bytes": kernel.shared_memory_bytes,
         "duration_ns": kernel.duration_ns,
     }
-
-
-class _CallablePackage(ModuleType):
-    """The package `tracediff.diff`, which called compares two traces: `tracediff.diff(a, b)`.
-
-    Function and package have the one name that fits both, and importing a package sets it on its parent.
-    """
-
-    def __call__(self, *arguments: Any, **options: Any) -> Diff:
-        return diff(*arguments, **options)
-
-
-sys.modules["tracediff.diff"].__class__ = _CallablePackage

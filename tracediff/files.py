@@ -69,7 +69,7 @@ def replaced_when_complete(path: Path) -> Iterator[Path]:
         TracediffError: It cannot be written.
     """
     try:
-        if _descriptor(path) is not None or _is_stream(path):
+        if is_stream(path):
             with tempfile.TemporaryDirectory(prefix="tracediff-") as folder:
                 temporary = Path(folder) / "output"
                 yield temporary
@@ -103,6 +103,11 @@ def write_text(path: Path, text: str, force: bool = False) -> None:
     refuse_to_overwrite(path, force)
     with replaced_when_complete(path) as temporary:
         temporary.write_bytes(text.encode("utf-8", errors="replace"))
+
+
+def is_stream(path: Path) -> bool:
+    """Whether `path` is standard output, a FIFO or a character device: nothing can stand beside it."""
+    return _descriptor(path) is not None or _is_stream(path)
 
 
 def _descriptor(path: Path) -> int | None:

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from typer.testing import CliRunner
 
 from tests.capture.tiny_ranges import MODULES, PHASES
 from tracediff.capture import run, torch_profiler, worker, worker_process

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from typer.testing import CliRunner
 
 from tests.findings.maps import batch_map, forward, module
 from tracediff.cli import app

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from typer.testing import CliRunner
 
 from tracediff.capture.record import run as recording
 from tracediff.capture.record.clean import CleanRecording

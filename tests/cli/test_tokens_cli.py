@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from click.testing import CliRunner
+from typer.testing import CliRunner
 
 from tests.measure.planted import planted_result
 from tracediff.cli import app
@@ -169,7 +169,7 @@ def test_reading_results_imports_no_torch(arguments, result_file, tmp_path):
     given = {"flips": result_file, "lattice": pasted, "explain": tmp_path}[arguments[0]]
     code = (
         "import sys; sys.modules['torch'] = None; sys.modules['transformers'] = None\n"
-        "from click.testing import CliRunner; from tracediff.cli import app\n"
+        "from typer.testing import CliRunner; from tracediff.cli import app\n"
         f"done = CliRunner().invoke(app, {[*arguments, str(given)]!r}); print(done.output); sys.exit(done.exit_code)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)

@@ -1,7 +1,6 @@
 """A diff at a glance: phases of one name together, modules that changed alike together, worst first."""
 
-from dataclasses import replace
-
+from tests.changed import replace
 from tests.diff.rules.make import kernel, nvjet
 from tests.diff.test_attached_evidence import row
 from tracediff.diff.overview import overview

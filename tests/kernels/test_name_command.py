@@ -2,7 +2,7 @@
 
 import json
 
-from click.testing import CliRunner
+from typer.testing import CliRunner
 
 from tracediff.cli import app
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from click.testing import CliRunner
+from typer.testing import CliRunner
 
 from tests.profiles import LONG_FLASH
 from tracediff.capture import run

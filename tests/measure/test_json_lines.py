@@ -4,7 +4,7 @@ import pytest
 
 from tracediff.errors import TracediffError
 from tracediff.measure.json_lines import JsonLines
-from tracediff.measure.maps_part import PartFile
+from tracediff.measure.part_file import PartFile
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def test_a_file_goes_on_behind_its_last_whole_line(cut):
 def test_a_file_of_another_measurement_is_left_as_it_is(cut, tmp_path):
     before = cut.path.read_bytes()
     with pytest.raises(TracediffError, match="other options"):
-        PartFile.open(tmp_path / "m.json", {"keys": (3,)}, force=False)
+        PartFile.open(tmp_path / "m.json", {"keys": (3,)}, None, force=False)
     assert cut.path.read_bytes() == before
 
 

@@ -12,11 +12,11 @@ from tracediff.findings.maps import FORWARD, read_map  # noqa: E402
 from tracediff.findings.maps_classes import classes_of  # noqa: E402
 from tracediff.findings.remedies import read_remedies  # noqa: E402
 from tracediff.findings.remedies_catalog import setting_named  # noqa: E402
+from tracediff.measure.cached_keys import CachedKeys, decode_step, prefill, step_tokens  # noqa: E402
 from tracediff.measure.maps import MapRequest, measure_map  # noqa: E402
-from tracediff.measure.maps_cache import CachedKeys, decode_step, prefill, step_tokens  # noqa: E402
 from tracediff.measure.maps_counts import HASHED  # noqa: E402
 from tracediff.measure.maps_modules import checksum, parts_of  # noqa: E402
-from tracediff.measure.maps_part import PartFile  # noqa: E402
+from tracediff.measure.part_file import PartFile  # noqa: E402
 from tracediff.measure.remedies import RemediesRequest, measure_remedies  # noqa: E402
 from tracediff.measure.remedies_apply import applied  # noqa: E402
 from tracediff.model.load import load_model  # noqa: E402
@@ -229,9 +229,10 @@ def test_attention_that_is_not_plain_is_refused_rather_than_mapped_wrongly(model
 
 def test_what_is_noted_before_the_machine_is_known_does_not_damage_the_unfinished_file(tmp_path):
     out = tmp_path / "result.json"
-    part = PartFile.open(out, {"keys": (1, 2)}, force=False)
+    part = PartFile.open(out, {"keys": (1, 2)}, None, force=False)
     part.add("note", "no reference")
     part.runs_on({"gpu": "H100"})
     part.add("bits", [1])
-    again = PartFile.open(out, {"keys": (1, 2)}, force=False)
-    assert (again.machine, again.pieces("note"), again.pieces("bits")) == ({"gpu": "H100"}, ["no reference"], [[1]])
+    again = PartFile.open(out, {"keys": (1, 2)}, None, force=False)
+    assert (again.machine, again.pieces("note", str)) == ({"gpu": "H100"}, ["no reference"])
+    assert again.pieces("bits", tuple) == [(1,)]

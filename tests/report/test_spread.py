@@ -1,9 +1,8 @@
 """A change of GPU time is told only where equal work varies less."""
 
-from dataclasses import replace
-
 import pytest
 
+from tests.changed import replace
 from tests.diff.rules.make import nvjet
 from tests.diff.test_attached_evidence import row
 from tracediff.report.diff.spread import Spread, equal_parts

@@ -2,83 +2,61 @@
 
 from pathlib import Path
 
-import click
+import typer
 
-from tracediff.cli.application import GATE_FAILED, Command, SeveralValues
-from tracediff.cli.options import PATH
+from tracediff.cli import app
+from tracediff.cli.application import GATE_FAILED, ManyValues
 
 
-@click.command(cls=Command)
-@click.option(
-    "--batch",
-    cls=SeveralValues,
-    type=int,
-    required=True,
-    help="Rows per forward; several: `--batch 1 2`, `--batch 1,2`.",
-)
-@click.option(
-    "--model",
-    default="llama-3-8b",
-    help="llama-3-8b, llama-3.2-1b, llama-3.2-3b, llama-2-7b or tiny (random weights, nothing to "
-    "download), a local directory, a GGUF file, or a hub id.",
-)
-@click.option("--dtype", default="float16", help="float16, bfloat16 or float32.")
-@click.option("--prompt", help="Text of the prompt; every row of a batch gets the same. manifest.json holds it.")
-@click.option(
-    "--store-prompt/--no-store-prompt",
-    default=True,
-    help="Keep the prompt's text and token ids in manifest.json. Logits and chosen tokens are stored either way.",
-)
-@click.option("--tokens", type=int, default=6, help="Length of a random prompt, where no text is given.")
-@click.option("--decode", type=int, default=2, help="Decode steps after the prefill.")
-@click.option("--layers", type=int, help="Keep only the first so many blocks.")
-@click.option(
-    "--attention",
-    default="sdpa",
-    help="sdpa (torch chooses a backend), one of its backends (flash, efficient, cudnn, math), or eager.",
-)
-@click.option("--seed", type=int, default=0, help="Seed of random weights and prompt.")
-@click.option(
-    "--profiler",
-    default="auto",
-    help="nsys; torch (its own profiler; without a GPU it records operators); auto: nsys where it works.",
-)
-@click.option("--out", type=PATH, help="Folder for the traces; derived below tracediff-runs/ by default.")
-@click.option(
-    "--algorithm-log/--no-algorithm-log", default=True, help="Mark in the trace which algorithm cuBLASLt chose."
-)
-@click.option(
-    "--keep-reports", is_flag=True, help="Keep nsys's own reports too; they hold the environment of the process."
-)
-@click.option(
-    "--evidence/--no-evidence",
-    default=None,
-    help="Measure bits after recording: replay of every module, repair, controls; on by default on a GPU.",
-)
-@click.option(
-    "--activations", is_flag=True, help="Store with the evidence what every module that changes bits put out."
-)
-@click.option("--nsys", type=PATH, help="The nsys to use; looked for by default.")
-@click.option("--force", is_flag=True, help="Write into a folder that holds files.")
+class _Capture(ManyValues):
+    many = ("--batch",)
+
+
+@app.command(cls=_Capture)
 def capture(
-    batch: tuple[int, ...],
-    model: str,
-    dtype: str,
-    prompt: str | None,
-    store_prompt: bool,
-    tokens: int,
-    decode: int,
-    layers: int | None,
-    attention: str,
-    seed: int,
-    profiler: str,
-    out: Path | None,
-    algorithm_log: bool,
-    keep_reports: bool,
-    evidence: bool | None,
-    activations: bool,
-    nsys: Path | None,
-    force: bool,
+    batch: list[int] = typer.Option(..., help="Rows per forward; several: `--batch 1 2`, `--batch 1,2`."),
+    model: str = typer.Option(
+        "llama-3-8b",
+        help="llama-3-8b, llama-3.2-1b, llama-3.2-3b, llama-2-7b or tiny (random weights, nothing to download), "
+        "a local directory, a GGUF file, or a hub id.",
+    ),
+    dtype: str = typer.Option("float16", help="float16, bfloat16 or float32."),
+    prompt: str | None = typer.Option(
+        None, help="Text of the prompt; every row of a batch gets the same. manifest.json holds it."
+    ),
+    store_prompt: bool = typer.Option(
+        True,
+        "--store-prompt/--no-store-prompt",
+        help="Keep the prompt's text and token ids in manifest.json. Logits and chosen tokens are stored either way.",
+    ),
+    tokens: int = typer.Option(6, help="Length of a random prompt, where no text is given."),
+    decode: int = typer.Option(2, help="Decode steps after the prefill."),
+    layers: int | None = typer.Option(None, help="Keep only the first so many blocks."),
+    attention: str = typer.Option(
+        "sdpa",
+        help="sdpa (torch chooses a backend), one of its backends (flash, efficient, cudnn, math), or eager.",
+    ),
+    seed: int = typer.Option(0, help="Seed of random weights and prompt."),
+    profiler: str = typer.Option(
+        "auto", help="nsys; torch (its own profiler; without a GPU it records operators); auto: nsys where it works."
+    ),
+    out: Path | None = typer.Option(None, help="Folder for the traces; derived below tracediff-runs/ by default."),
+    algorithm_log: bool = typer.Option(
+        True, "--algorithm-log/--no-algorithm-log", help="Mark in the trace which algorithm cuBLASLt chose."
+    ),
+    keep_reports: bool = typer.Option(
+        False, "--keep-reports", help="Keep nsys's own reports too; they hold the environment of the process."
+    ),
+    evidence: bool | None = typer.Option(
+        None,
+        "--evidence/--no-evidence",
+        help="Measure bits after recording: replay of every module, repair, controls; on by default on a GPU.",
+    ),
+    activations: bool = typer.Option(
+        False, "--activations", help="Store with the evidence what every module that changes bits put out."
+    ),
+    nsys: Path | None = typer.Option(None, help="The nsys to use; looked for by default."),
+    force: bool = typer.Option(False, "--force", help="Write into a folder that holds files."),
 ) -> None:
     """Record a model's forwards at several batch sizes under a profiler, one clean trace per batch size.
 
@@ -125,9 +103,9 @@ def capture(
             )
             measured = measuring.measure_evidence(job)
     for warning in (*captured.warnings, *measured.findings):
-        click.echo(f"warning: {warning}", err=True)
+        typer.echo(f"warning: {warning}", err=True)
     if captured.kept_reports:
-        click.echo("warning: .nsys-rep files hold the environment of the recorded process: do not share them", err=True)
-    click.echo(captured.summary(measured.files, what_was_found(captured.traces_by_batch, measured.evidence)))
+        typer.echo("warning: .nsys-rep files hold the environment of the recorded process: do not share them", err=True)
+    typer.echo(captured.summary(measured.files, what_was_found(captured.traces_by_batch, measured.evidence)))
     if measured.leak:
-        raise click.exceptions.Exit(GATE_FAILED)
+        raise typer.Exit(GATE_FAILED)

@@ -1,56 +1,41 @@
 """`tracediff determinism`: do the same operations on the same input give the same bits, run after run?"""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-import click
+import typer
 
-from tracediff.cli.application import Argument, Command, SeveralValues
-from tracediff.cli.model_options import device_option, layers_option, model_and_device, model_option
-from tracediff.cli.options import PATH, TableJson, emit, format_option, say, stdout_console
+from tracediff.cli import app
+from tracediff.cli.application import ManyValues
+from tracediff.cli.model_options import FirstLayers, ModelName, TorchDevice, model_and_device
+from tracediff.cli.options import FORMAT_OPTION, TableJson, emit, say, stdout_console
 from tracediff.cli.progress import steps_on_stderr
 
 if TYPE_CHECKING:
     from tracediff.findings.determinism import DeterminismResult
 
 
-@click.command(cls=Command)
-@click.argument(
-    "result_file",
-    cls=Argument,
-    metavar="[RESULT]",
-    type=PATH,
-    required=False,
-    help="Show this finished result instead of measuring; needs no torch.",
-)
-@device_option
-@click.option(
-    "--dtypes", "--dtype", cls=SeveralValues, default=["float16", "bfloat16", "float32"], help="Input dtypes."
-)
-@click.option("--repeats", type=int, default=30, help="Runs of each operation.")
-@model_option
-@click.option("--no-model", is_flag=True, help="Operations only, no model.")
-@layers_option
-@click.option("--tokens", type=int, default=6, help="Tokens of the model's prompt.")
-@click.option("--seed", type=int, default=0, help="Of inputs, random weights and prompt.")
-@click.option("--out", type=PATH, help="Also write the result as JSON.")
-@format_option(TableJson)
-@click.option("--all", "everything", is_flag=True, help="Show every operation, also those whose bits repeat.")
-@click.option("--force", is_flag=True, help="Replace a file that exists.")
+class _DeterminismCommand(ManyValues):
+    many = ("--dtypes", "--dtype")
+
+
+@app.command(cls=_DeterminismCommand)
 def determinism(
-    result_file: Path | None,
-    device: str | None,
-    dtypes: tuple[str, ...],
-    repeats: int,
-    model: str | None,
-    no_model: bool,
-    layers: int | None,
-    tokens: int,
-    seed: int,
-    out: Path | None,
-    output_format: TableJson,
-    everything: bool,
-    force: bool,
+    result_file: Path | None = typer.Argument(
+        None, metavar="RESULT", help="Show this finished result instead of measuring; needs no torch."
+    ),
+    device: TorchDevice = None,
+    dtypes: list[str] = typer.Option(["float16", "bfloat16", "float32"], "--dtypes", "--dtype", help="Input dtypes."),
+    repeats: int = typer.Option(30, help="Runs of each operation."),
+    model: ModelName = None,
+    no_model: bool = typer.Option(False, "--no-model", help="Operations only, no model."),
+    layers: FirstLayers = None,
+    tokens: int = typer.Option(6, help="Tokens of the model's prompt."),
+    seed: int = typer.Option(0, help="Of inputs, random weights and prompt."),
+    out: Path | None = typer.Option(None, help="Also write the result as JSON."),
+    output_format: Annotated[TableJson, FORMAT_OPTION] = TableJson.TABLE,
+    everything: bool = typer.Option(False, "--all", help="Show every operation, also those whose bits repeat."),
+    force: bool = typer.Option(False, help="Replace a file that exists."),
 ) -> None:
     """Repeat operations and a whole model's forward; say which vary, from which run on, by how much.
 

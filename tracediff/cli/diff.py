@@ -1,26 +1,25 @@
 """`tracediff diff`: two traces compared, or several with the first."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
 
-import click
+import typer
 
-from tracediff.cli.application import GATE_FAILED, Argument, Command, SeveralValues
-from tracediff.cli.load import part_of_a_trace
+from tracediff.cli import app
+from tracediff.cli.application import GATE_FAILED, ManyValues
+from tracediff.cli.load import Device, Iteration, LayerPattern, PhasePattern, RangePattern, Rank
 from tracediff.cli.options import (
-    PATH,
+    FORMAT_OPTION,
     Format,
     Order,
     command_line,
     console_for,
     emit,
-    format_option,
-    one_of,
     open_in_browser,
     regex,
     say,
 )
+from tracediff.cli.short_lived import start_quickly
 
 if TYPE_CHECKING:
     from tracediff.diff import ManyDiff
@@ -28,70 +27,55 @@ if TYPE_CHECKING:
     from tracediff.trace import KernelTable
 
 
-@click.command(cls=Command)
-@click.argument(
-    "a",
-    cls=Argument,
-    metavar="A",
-    type=PATH,
-    help="The reference: an nsys export (SQLite, Parquet folder) or report, or PyTorch profiler JSON.",
-)
-@click.argument(
-    "others",
-    cls=Argument,
-    metavar="[B…]",
-    type=PATH,
-    nargs=-1,
-    help="The trace to compare with it; several are each compared with it.",
-)
-@click.option(
-    "--between",
-    cls=SeveralValues,
-    help="Compare the steps of two shapes (batch x tokens) within A: `--between 1x1 8x1`.",
-)
-@format_option(Format)
-@click.option("--output", "-o", type=PATH, help="Write the result to this file, not to stdout.")
-@click.option("--html", type=PATH, help="Also write the HTML report to this file.")
-@click.option("--open", "open_report", is_flag=True, help="Open the HTML report in the browser.")
-@click.option("--save", type=PATH, help="Also store kernels and diff as tables in this SQLite file.")
-@click.option("--summary", is_flag=True, help="Print the answer alone, in one line.")
-@click.option("--phase", multiple=True, help="Compare only this phase (prefill, decode[0], …); may be repeated.")
-@click.option("--module", help="Show only modules whose path matches this regex.")
-@one_of(Order, "--sort", default=Order.SEVERITY, help="Order of the modules within a phase.")
-@part_of_a_trace
-@click.option("--all", "everything", is_flag=True, help="Give modules whose bits are equal their own lines too.")
-@click.option("--unfold", is_flag=True, help="One line per layer, repeated blocks too.")
-@click.option("--kernels", is_flag=True, help="Print full kernel names.")
-@click.option("--no-color", is_flag=True, help="No colours, as with NO_COLOR set.")
-@click.option("--exit-code", is_flag=True, help="Exit 1 when any kernel or launch differs or was not compared.")
-@click.option("--fail-on", multiple=True, help="Exit 1 when a module has one of these verdicts: order-changed,unknown.")
-@click.option("--force", is_flag=True, help="Replace files that exist.")
+class _Diff(ManyValues):
+    many = ("--between",)
+
+
+@app.command(cls=_Diff)
 def diff(
-    a: Path,
-    others: tuple[Path, ...],
-    between: tuple[str, ...],
-    output_format: Format,
-    output: Path | None,
-    html: Path | None,
-    open_report: bool,
-    save: Path | None,
-    summary: bool,
-    phase: tuple[str, ...],
-    module: str | None,
-    sort: Order,
-    everything: bool,
-    unfold: bool,
-    kernels: bool,
-    no_color: bool,
-    exit_code: bool,
-    fail_on: tuple[str, ...],
-    force: bool,
-    **part: Any,
+    a: Path = typer.Argument(
+        metavar="A",
+        readable=False,
+        help="The reference: an nsys export (SQLite, Parquet folder) or report, or PyTorch profiler JSON.",
+    ),
+    others: list[Path] | None = typer.Argument(
+        None, metavar="B…", readable=False, help="The trace to compare with it; several are each compared with it."
+    ),
+    between: list[str] = typer.Option(
+        [], help="Compare the steps of two shapes (batch x tokens) within A: `--between 1x1 8x1`."
+    ),
+    output_format: Annotated[Format, FORMAT_OPTION] = Format.TABLE,
+    output: Path | None = typer.Option(None, "--output", "-o", help="Write the result to this file, not to stdout."),
+    html: Path | None = typer.Option(None, help="Also write the HTML report to this file."),
+    open_report: bool = typer.Option(False, "--open", help="Open the HTML report in the browser."),
+    save: Path | None = typer.Option(None, help="Also store kernels and diff as tables in this SQLite file."),
+    summary: bool = typer.Option(False, "--summary", help="Print the answer alone, in one line."),
+    phase: list[str] = typer.Option([], help="Compare only this phase (prefill, decode[0], …); may be repeated."),
+    module: str | None = typer.Option(None, help="Show only modules whose path matches this regex."),
+    sort: Annotated[Order, typer.Option(help="Order of the modules within a phase.")] = Order.SEVERITY,
+    rank: Rank = None,
+    device: Device = None,
+    iteration: Iteration = None,
+    range_pattern: RangePattern = None,
+    phase_pattern: PhasePattern = None,
+    layer_pattern: LayerPattern = None,
+    everything: bool = typer.Option(False, "--all", help="Give modules whose bits are equal their own lines too."),
+    unfold: bool = typer.Option(False, help="One line per layer, repeated blocks too."),
+    kernels: bool = typer.Option(False, "--kernels", help="Print full kernel names."),
+    no_color: bool = typer.Option(False, "--no-color", help="No colours, as with NO_COLOR set."),
+    exit_code: bool = typer.Option(
+        False, "--exit-code", help="Exit 1 when any kernel or launch differs or was not compared."
+    ),
+    fail_on: list[str] = typer.Option(
+        [], help="Exit 1 when a module has one of these verdicts: order-changed,unknown."
+    ),
+    force: bool = typer.Option(False, help="Replace files that exist."),
 ) -> None:
     """Compare two traces (or more with the first): what differs, whether it can change bits, whether it did.
 
     Example: tracediff diff b1.sqlite b2.sqlite --html report.html --open
     """
+    start_quickly()
     from tracediff import api
     from tracediff.cli.map import diff_maps
     from tracediff.diff import diff_tables, side_by_side
@@ -104,9 +88,9 @@ def diff(
     from tracediff.trace.shapes import between as steps_between
 
     if is_map(a):
-        return diff_maps(a, others, output_format, fail_on)
+        return diff_maps(a, others or [], output_format, fail_on)
     shapes = _two_shapes(between, others)
-    compared = others or (a,)
+    compared = others or [a]
     gates = verdicts_named(fail_on)
     view = View(
         everything=everything,
@@ -124,7 +108,12 @@ def diff(
     def load(path: Path) -> "KernelTable":
         return api.open(
             path,
-            **part,
+            rank=rank,
+            device=device,
+            iteration=iteration,
+            range_pattern=range_pattern,
+            phase_pattern=phase_pattern,
+            layer_pattern=layer_pattern,
             say=say,
         )
 
@@ -148,10 +137,10 @@ def diff(
     failed = failures(many.diffs, gates, exit_code)
     if failed:
         say(f"Failed: {', '.join(failed)}")
-        raise click.exceptions.Exit(GATE_FAILED)
+        raise typer.Exit(GATE_FAILED)
 
 
-def _two_shapes(between: Sequence[str], others: Sequence[Path]) -> tuple[str, str] | None:
+def _two_shapes(between: list[str], others: list[Path] | None) -> tuple[str, str] | None:
     """Return the two shapes to compare within one trace; None where two traces are compared."""
     from tracediff.errors import TracediffError
 
@@ -199,7 +188,7 @@ def _print(
 
     only = many.diffs[0] if len(many.diffs) == 1 else None
     if output_format is Format.TABLE:
-        from tracediff.report.diff.many import print_many
+        from tracediff.report.diff.many_terminal import print_many
         from tracediff.report.diff.terminal import print_diff
 
         with console_for(output, no_color, force) as console:

@@ -1,12 +1,12 @@
 """`tracediff doctor`: what recording needs, and whether this machine has it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-import click
+import typer
 
-from tracediff.cli.application import Command
-from tracediff.cli.options import PATH, TableJson, emit, format_option, stdout_console
+from tracediff.cli import app
+from tracediff.cli.options import FORMAT_OPTION, TableJson, emit, stdout_console
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -16,12 +16,10 @@ if TYPE_CHECKING:
 CANNOT_RECORD = 1
 
 
-@click.command(cls=Command)
-@format_option(TableJson)
-@click.option("--nsys", type=PATH, help="The nsys to check; found as `tracediff capture` finds it by default.")
+@app.command()
 def doctor(
-    output_format: TableJson,
-    nsys: Path | None,
+    output_format: Annotated[TableJson, FORMAT_OPTION] = TableJson.TABLE,
+    nsys: Path | None = typer.Option(None, help="The nsys to check; found as `tracediff capture` finds it by default."),
 ) -> None:
     """Check what `tracediff capture` needs on this machine, and say how to get what is missing.
 
@@ -52,7 +50,7 @@ def doctor(
         console.print(_table(checks))
         console.print(f"\n{printable(able.sentence())}", soft_wrap=True)
     if able.profiler is None:
-        raise click.exceptions.Exit(CANNOT_RECORD)
+        raise typer.Exit(CANNOT_RECORD)
 
 
 def _table(checks: "list[Requirement]") -> "Table":

@@ -1,33 +1,27 @@
 """`tracediff explain`: is another text at another batch size a bug?"""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-import click
+import typer
 
-from tracediff.cli.application import Argument, Command
-from tracediff.cli.options import PATH, TableJsonMarkdown, emit, format_option, say, stdout_console
+from tracediff.cli import app
+from tracediff.cli.options import FORMAT_OPTION, TableJsonMarkdown, emit, say, stdout_console
 
 if TYPE_CHECKING:
     from tracediff.findings.facts import Facts
 
 
-@click.command(cls=Command)
-@click.argument(
-    "directory", cls=Argument, metavar="DIR", type=PATH, help="A capture directory with evidence.json, flips.json, …"
-)
-@click.option("--sampler", help="Check this sampler at temperature 0: module:function.")
-@click.option("--sampler-input", default="torch", help="What the sampler takes: torch or numpy.")
-@click.option("--figures", type=PATH, help="Also draw how the difference grows, as SVG and PNG in this directory.")
-@click.option("--force", is_flag=True, help="Replace figures that exist.")
-@format_option(TableJsonMarkdown)
+@app.command()
 def explain(
-    directory: Path,
-    sampler: str | None,
-    sampler_input: str,
-    figures: Path | None,
-    force: bool,
-    output_format: TableJsonMarkdown,
+    directory: Path = typer.Argument(metavar="DIR", help="A capture directory with evidence.json, flips.json, …"),
+    sampler: str | None = typer.Option(None, help="Check this sampler at temperature 0: module:function."),
+    sampler_input: str = typer.Option("torch", help="What the sampler takes: torch or numpy."),
+    figures: Path | None = typer.Option(
+        None, help="Also draw how the difference grows, as SVG and PNG in this directory."
+    ),
+    force: bool = typer.Option(False, help="Replace figures that exist."),
+    output_format: Annotated[TableJsonMarkdown, FORMAT_OPTION] = TableJsonMarkdown.TABLE,
 ) -> None:
     """Say whether what was measured is expected, suspect or inconclusive, and why.
 

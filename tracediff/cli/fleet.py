@@ -1,19 +1,18 @@
 """`tracediff fleet`: which traces of a dataset run other kernels than the rest."""
 
 from pathlib import Path
+from typing import Annotated
 
-import click
+import typer
 
-from tracediff.cli.application import Argument, Command
-from tracediff.cli.options import PATH, TextJson, emit, format_option
+from tracediff.cli import app
+from tracediff.cli.options import FORMAT_OPTION, TextJson, emit
 
 
-@click.command(cls=Command)
-@click.argument("dataset", cls=Argument, type=PATH, help="A dataset that `tracediff ingest` wrote.")
-@format_option(TextJson)
+@app.command()
 def fleet(
-    dataset: Path,
-    output_format: TextJson,
+    dataset: Path = typer.Argument(help="A dataset that `tracediff ingest` wrote."),
+    output_format: Annotated[TextJson, FORMAT_OPTION] = TextJson.TEXT,
 ) -> None:
     """Group the traces of a dataset by the kernels that each module runs, and name the odd ones out.
 

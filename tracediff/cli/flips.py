@@ -1,97 +1,66 @@
 """`tracediff flips`: when does another batch size choose another token, and how near was the tie?"""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-import click
+import typer
 
-from tracediff.cli.application import Argument, Command, SeveralValues
-from tracediff.cli.model_options import device_option, layers_option, model_and_device, model_option
-from tracediff.cli.options import PATH, TableJson, command_line, emit, format_option, say, stdout_console
+from tracediff.cli import app
+from tracediff.cli.application import ManyValues
+from tracediff.cli.model_options import FirstLayers, ModelName, TorchDevice, model_and_device
+from tracediff.cli.options import FORMAT_OPTION, TableJson, command_line, emit, say, stdout_console
 from tracediff.cli.progress import counting
 
 if TYPE_CHECKING:
     from tracediff.findings.flips import FlipsResult
 
 
-@click.command(cls=Command)
-@click.argument(
-    "result_file",
-    cls=Argument,
-    metavar="[RESULT]",
-    type=PATH,
-    required=False,
-    help="Show this result instead of searching; needs neither a GPU nor torch.",
-)
-@click.option(
-    "--batch",
-    cls=SeveralValues,
-    type=int,
-    default=[1, 2],
-    help="Batch sizes; the first is compared with each of the others.",
-)
-@click.option(
-    "--dtypes", "--dtype", cls=SeveralValues, default=["float16"], help="Precisions to search: fp16, bf16, fp32."
-)
-@click.option("--tf32/--no-tf32", default=False, help="Also search float32 with TF32 products.")
-@click.option(
-    "--reference/--no-reference", default=True, help="Compare 16-bit logits with the same weights in float32."
-)
-@click.option("--prompts", type=PATH, help='File with one prompt per line, or JSON Lines: {"prompt": …, "kind": …}.')
-@click.option("--chat", is_flag=True, help="Put each prompt into the model's own chat template.")
-@click.option("--random", type=int, default=16, help="Without --prompts: how many random prompts.")
-@click.option("--tokens", type=int, default=6, help="Tokens of each random prompt.")
-@click.option("--decode", type=int, default=32, help="Decode steps after the prefill.")
-@click.option("--mode", default="generate", help="generate, or prefill: every position of one forward is a step.")
-@click.option(
-    "--cache",
-    default="dynamic",
-    help="Key-value cache. dynamic: grows as in transformers' generation, one prompt at a time. static: of"
-    " fixed size, many prompts at a time, on a GPU with CUDA graphs (runs other attention kernels).",
-)
-@click.option(
-    "--mix/--no-mix",
-    default=True,
-    help="With a static cache: put different prompts into one batch where a control shows that no bit changes.",
-)
-@click.option("--find", type=int, help="Stop each precision after so many flips.")
-@model_option
-@layers_option
-@click.option("--attention", default="sdpa", help="sdpa (torch chooses), flash, efficient, cudnn, math or eager.")
-@click.option("--seed", type=int, default=0, help="Of random weights and prompts.")
-@device_option
-@click.option("--out", type=PATH, help="Write the result here; the search can then be interrupted and resumed.")
-@click.option("--html", type=PATH, help="Also write the HTML page.")
-@click.option("--figures", type=PATH, help="Also write the figures as SVG and PNG into this directory.")
-@format_option(TableJson)
-@click.option("--all", "everything", is_flag=True, help="Show every flip's logits.")
-@click.option("--force", is_flag=True, help="Replace files that exist; start an unfinished search over.")
+class _FlipsCommand(ManyValues):
+    many = ("--batch", "--dtypes", "--dtype")
+
+
+@app.command(cls=_FlipsCommand)
 def flips(
-    result_file: Path | None,
-    batch: tuple[int, ...],
-    dtypes: tuple[str, ...],
-    tf32: bool,
-    reference: bool,
-    prompts: Path | None,
-    chat: bool,
-    random: int,
-    tokens: int,
-    decode: int,
-    mode: str,
-    cache: str,
-    mix: bool,
-    find: int | None,
-    model: str | None,
-    layers: int | None,
-    attention: str,
-    seed: int,
-    device: str | None,
-    out: Path | None,
-    html: Path | None,
-    figures: Path | None,
-    output_format: TableJson,
-    everything: bool,
-    force: bool,
+    result_file: Path | None = typer.Argument(
+        None, metavar="RESULT", help="Show this result instead of searching; needs neither a GPU nor torch."
+    ),
+    batch: list[int] = typer.Option([1, 2], help="Batch sizes; the first is compared with each of the others."),
+    dtypes: list[str] = typer.Option(
+        ["float16"], "--dtypes", "--dtype", help="Precisions to search: fp16, bf16, fp32."
+    ),
+    tf32: bool = typer.Option(False, "--tf32/--no-tf32", help="Also search float32 with TF32 products."),
+    reference: bool = typer.Option(True, help="Compare 16-bit logits with the same weights in float32."),
+    prompts: Path | None = typer.Option(
+        None, help='File with one prompt per line, or JSON Lines: {"prompt": …, "kind": …}.'
+    ),
+    chat: bool = typer.Option(False, "--chat", help="Put each prompt into the model's own chat template."),
+    random: int = typer.Option(16, help="Without --prompts: how many random prompts."),
+    tokens: int = typer.Option(6, help="Tokens of each random prompt."),
+    decode: int = typer.Option(32, help="Decode steps after the prefill."),
+    mode: str = typer.Option("generate", help="generate, or prefill: every position of one forward is a step."),
+    cache: str = typer.Option(
+        "dynamic",
+        help="Key-value cache. dynamic: grows as in transformers' generation, one prompt at a time. static: of fixed "
+        "size, many prompts at a time, on a GPU with CUDA graphs (runs other attention kernels).",
+    ),
+    mix: bool = typer.Option(
+        True,
+        help="With a static cache: put different prompts into one batch where a control shows that no bit changes.",
+    ),
+    find: int | None = typer.Option(None, help="Stop each precision after so many flips."),
+    model: ModelName = None,
+    layers: FirstLayers = None,
+    attention: str = typer.Option("sdpa", help="sdpa (torch chooses), flash, efficient, cudnn, math or eager."),
+    seed: int = typer.Option(0, help="Of random weights and prompts."),
+    device: TorchDevice = None,
+    out: Path | None = typer.Option(
+        None, help="Write the result here; the search can then be interrupted and resumed."
+    ),
+    html: Path | None = typer.Option(None, help="Also write the HTML page."),
+    figures: Path | None = typer.Option(None, help="Also write the figures as SVG and PNG into this directory."),
+    output_format: Annotated[TableJson, FORMAT_OPTION] = TableJson.TABLE,
+    everything: bool = typer.Option(False, "--all", help="Show every flip's logits."),
+    force: bool = typer.Option(False, help="Replace files that exist; start an unfinished search over."),
 ) -> None:
     """Search for the steps where another batch size chooses another token.
 
@@ -115,7 +84,7 @@ def flips(
 
         model, device = model_and_device(model, device)
         # An unknown dtype is refused before the first search, not after it.
-        dtypes = tuple(dict.fromkeys(dtype_named(dtype, DTYPES) for dtype in dtypes))
+        dtypes = list(dict.fromkeys(dtype_named(dtype, DTYPES) for dtype in dtypes))
         request = FlipRequest(
             spec=ModelSpec(name=model, dtype=dtypes[0], layers=layers, attention=attention, seed=seed),
             device=device,

@@ -2,28 +2,19 @@
 
 from pathlib import Path
 
-import click
+import typer
 
-from tracediff.cli.application import TROUBLE, Argument, Command
-from tracediff.cli.options import PATH, command_line, say
+from tracediff.cli import app
+from tracediff.cli.application import TROUBLE
+from tracediff.cli.options import command_line, say
 
 
-@click.command(cls=Command)
-@click.argument(
-    "traces", cls=Argument, type=PATH, nargs=-1, required=True, help="Traces of any kind, or folders that hold traces."
-)
-@click.option(
-    "--out", type=PATH, required=True, help="The dataset to write or extend; traces that it already holds are skipped."
-)
-@click.option("--scheduler", help="Address of a Dask scheduler (tcp://host:8786).")
-@click.option(
-    "--workers", type=click.IntRange(min=1), help="Worker processes on this machine; one per core by default."
-)
+@app.command()
 def ingest(
-    traces: tuple[Path, ...],
-    out: Path,
-    scheduler: str | None,
-    workers: int | None,
+    traces: list[Path] = typer.Argument(help="Traces of any kind, or folders that hold traces."),
+    out: Path = typer.Option(help="The dataset to write or extend; traces that it already holds are skipped."),
+    scheduler: str | None = typer.Option(None, help="Address of a Dask scheduler (tcp://host:8786)."),
+    workers: int | None = typer.Option(None, min=1, help="Worker processes on this machine; one per core by default."),
 ) -> None:
     """Write the kernel tables of many traces into one Parquet dataset, in parallel. Run it again to add new ones.
 
@@ -51,5 +42,5 @@ def ingest(
     there = len(outcomes) - failed - len(written)
     say(f"Wrote {len(written)} traces with {sum(written):,} kernels to {out}; {there} already there, {failed} failed")
     if failed:
-        raise click.exceptions.Exit(TROUBLE)
+        raise typer.Exit(TROUBLE)
     say(f"Next: {command_line('tracediff', 'fleet', out)}")

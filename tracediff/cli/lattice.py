@@ -2,12 +2,12 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-import click
+import typer
 
-from tracediff.cli.application import Argument, Command
-from tracediff.cli.options import TableJson, emit, format_option, stdout_console
+from tracediff.cli import app
+from tracediff.cli.options import FORMAT_OPTION, TableJson, emit, stdout_console
 from tracediff.errors import TracediffError
 
 if TYPE_CHECKING:
@@ -16,18 +16,12 @@ if TYPE_CHECKING:
     from tracediff.findings.lattice import Lattice
 
 
-@click.command(cls=Command)
-@click.argument(
-    "file", cls=Argument, metavar="FILE", help="Text with logits, logprobs or probabilities; - reads stdin."
-)
-@click.option("--kind", help="logits, logprobs or probabilities, where the text does not say.")
-@click.option("--dtype", help="The logits' dtype, where it is known: bf16, fp16, fp32, …")
-@format_option(TableJson)
+@app.command()
 def lattice(
-    file: str,
-    kind: str | None,
-    dtype: str | None,
-    output_format: TableJson,
+    file: str = typer.Argument(metavar="FILE", help="Text with logits, logprobs or probabilities; - reads stdin."),
+    kind: str | None = typer.Option(None, help="logits, logprobs or probabilities, where the text does not say."),
+    dtype: str | None = typer.Option(None, help="The logits' dtype, where it is known: bf16, fp16, fp32, …"),
+    output_format: Annotated[TableJson, FORMAT_OPTION] = TableJson.TABLE,
 ) -> None:
     """Tell from pasted logits or logprobs which dtype made them and how many ULP the top two are apart.
 

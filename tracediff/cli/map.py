@@ -1,75 +1,49 @@
 """`tracediff map`: which row counts give the same bits, per module and for the whole forward."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-import click
+import typer
 
-from tracediff.cli.application import GATE_FAILED, Argument, Command
-from tracediff.cli.model_options import device_option, layers_option, model_and_device, model_option
+from tracediff.cli import app
+from tracediff.cli.model_options import FirstLayers, ModelName, TorchDevice, model_and_device
 from tracediff.cli.number_list import numbers
-from tracediff.cli.options import PATH, TableJson, TableJsonCsv, command_line, emit, format_option, say, stdout_console
+from tracediff.cli.options import FORMAT_OPTION, TableJson, TableJsonCsv, command_line, emit, say, stdout_console
 from tracediff.cli.progress import steps_on_stderr
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from tracediff.findings.maps import BatchMap
 
 
-@click.command(cls=Command)
-@click.argument(
-    "result_file",
-    cls=Argument,
-    metavar="[MAP]",
-    type=PATH,
-    required=False,
-    help="Show this finished map instead of measuring; needs no GPU and no torch.",
-)
-@model_option
-@click.option("--dtype", default="bfloat16", help="float16, bfloat16 or float32.")
-@layers_option
-@device_option
-@click.option(
-    "--setting", default="default", help="Measure with this setting in force: as `tracediff remedies` names it."
-)
-@click.option("--rows", default="1-512", help="Row counts of each module.")
-@click.option(
-    "--forward",
-    default="1-32,40,48,56,64,80,96,112,128,160,192,224,256",
-    help="Row counts of the whole forward; `none` leaves it out.",
-)
-@click.option("--keys", default="300", help="Cached keys of attention and the forward, as 0,300,2000.")
-@click.option("--seed", type=int, default=0, help="Of random weights and inputs.")
-@click.option("--minutes", type=float, help="Stop after so many; the same command goes on.")
-@click.option("--range", "make_equal", help="Row counts that padding must make equal; default up to 64.")
-@click.option("--buckets", help="A server's CUDA-graph sizes, as 1,2,4,8,16: which are equal?")
-@click.option("--out", type=PATH, help="Write the map as JSON; an interrupted map goes on from FILE.part.")
-@click.option("--html", type=PATH, help="Also write one page with a strip per module.")
-@click.option("--csv", type=PATH, help="Also write one CSV row per module and row count.")
-@click.option("--parquet", type=PATH, help="The same as Parquet.")
-@format_option(TableJsonCsv)
-@click.option("--force", is_flag=True, help="Replace files that exist; start an unfinished map over.")
-def map(
-    result_file: Path | None,
-    model: str | None,
-    dtype: str,
-    layers: int | None,
-    device: str | None,
-    setting: str,
-    rows: str,
-    forward: str,
-    keys: str,
-    seed: int,
-    minutes: float | None,
-    make_equal: str | None,
-    buckets: str | None,
-    out: Path | None,
-    html: Path | None,
-    csv: Path | None,
-    parquet: Path | None,
-    output_format: TableJsonCsv,
-    force: bool,
+@app.command("map")
+def map_rows(
+    result_file: Path | None = typer.Argument(
+        None, metavar="MAP", help="Show this finished map instead of measuring; needs no GPU and no torch."
+    ),
+    model: ModelName = None,
+    dtype: str = typer.Option("bfloat16", help="float16, bfloat16 or float32."),
+    layers: FirstLayers = None,
+    device: TorchDevice = None,
+    setting: str = typer.Option(
+        "default", help="Measure with this setting in force: as `tracediff remedies` names it."
+    ),
+    rows: str = typer.Option("1-512", help="Row counts of each module."),
+    forward: str = typer.Option(
+        "1-32,40,48,56,64,80,96,112,128,160,192,224,256", help="Row counts of the whole forward; `none` leaves it out."
+    ),
+    keys: str = typer.Option("300", help="Cached keys of attention and the forward, as 0,300,2000."),
+    seed: int = typer.Option(0, help="Of random weights and inputs."),
+    minutes: float | None = typer.Option(None, help="Stop after so many; the same command goes on."),
+    make_equal: str | None = typer.Option(
+        None, "--range", help="Row counts that padding must make equal; default up to 64."
+    ),
+    buckets: str | None = typer.Option(None, help="A server's CUDA-graph sizes, as 1,2,4,8,16: which are equal?"),
+    out: Path | None = typer.Option(None, help="Write the map as JSON; an interrupted map goes on from FILE.part."),
+    html: Path | None = typer.Option(None, help="Also write one page with a strip per module."),
+    csv: Path | None = typer.Option(None, help="Also write one CSV row per module and row count."),
+    parquet: Path | None = typer.Option(None, help="The same as Parquet."),
+    output_format: Annotated[TableJsonCsv, FORMAT_OPTION] = TableJsonCsv.TABLE,
+    force: bool = typer.Option(False, help="Replace files that exist; start an unfinished map over."),
 ) -> None:
     """Map which row counts give the same bits, what breaks a class, and the cheapest padding that mends it.
 
@@ -167,12 +141,13 @@ def _print(
         print_map(result, stdout_console(), wanted, buckets)
 
 
-def diff_maps(a: Path, others: "Sequence[Path]", output_format: str, fail_on: "Sequence[str]") -> None:
+def diff_maps(a: Path, others: "list[Path]", output_format: str, fail_on: "list[str]") -> None:
     """Compare two maps for `tracediff diff`: print, then exit 1 where a gate of `--fail-on` fails.
 
     Raises:
         TracediffError: Not exactly two, not both maps, another format, or an unknown gate.
     """
+    from tracediff.cli.application import GATE_FAILED
     from tracediff.errors import TracediffError
     from tracediff.findings.maps import read_map
     from tracediff.findings.maps_compare import compare_maps, gates_named
@@ -191,4 +166,4 @@ def diff_maps(a: Path, others: "Sequence[Path]", output_format: str, fail_on: "S
     failed = diff.failing(gates)
     if failed:
         say(f"Failed: {', '.join(f'{count} × {gate}' for gate, count in failed.items())}")
-        raise click.exceptions.Exit(GATE_FAILED)
+        raise typer.Exit(GATE_FAILED)

@@ -1,12 +1,15 @@
 """Options of the commands that run a model themselves, and what they run where the user does not say."""
 
-import click
+from typing import Annotated
 
-model_option = click.option(
-    "--model", help="Preset, local directory, GGUF file or hub id; default llama-3-8b, on the CPU tiny."
-)
-layers_option = click.option("--layers", type=int, help="Keep only the first blocks of the model.")
-device_option = click.option("--device", help="cuda or cpu; default cuda where there is one.")
+import typer
+
+ModelName = Annotated[
+    str | None,
+    typer.Option("--model", help="Preset, local directory, GGUF file or hub id; default llama-3-8b, on the CPU tiny."),
+]
+FirstLayers = Annotated[int | None, typer.Option("--layers", help="Keep only the first blocks of the model.")]
+TorchDevice = Annotated[str | None, typer.Option("--device", help="cuda or cpu; default cuda where there is one.")]
 
 
 def model_and_device(model: str | None, device: str | None) -> tuple[str, str]:

@@ -2,31 +2,31 @@
 
 import io
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from typing import Annotated
 
-import click
+import typer
 
-from tracediff.cli.application import Argument, Command
-from tracediff.cli.options import TextJson, format_option
+from tracediff.cli import app
+from tracediff.cli.options import TextJson
 from tracediff.errors import TracediffError
 from tracediff.text import printable
 
 
-@click.command(cls=Command)
-@click.argument(
-    "names",
-    cls=Argument,
-    nargs=-1,
-    help="Kernel names, or - to read them from standard input: a name per line, or rows of a table.",
-)
-@format_option(TextJson, help="One line of text, or one JSON object, per name.")
-@click.option(
-    "--explain", "explained", is_flag=True, help="Also explain each token of the name, and say how sure that is."
-)
+@app.command()
 def name(
-    names: tuple[str, ...],
-    output_format: TextJson,
-    explained: bool,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Kernel names, or - to read them from standard input: a name per line, or rows of a table."
+        ),
+    ] = None,
+    output_format: Annotated[
+        TextJson, typer.Option("--format", help="One line of text, or one JSON object, per name.")
+    ] = TextJson.TEXT,
+    explained: Annotated[
+        bool, typer.Option("--explain", help="Also explain each token of the name, and say how sure that is.")
+    ] = False,
 ) -> None:
     """Read kernel names: family, role, tile, stages, types, split-K.
 
@@ -39,7 +39,7 @@ def name(
         write(text, explained)
 
 
-def _given(names: Iterable[str]) -> Iterator[str]:
+def _given(names: list[str]) -> Iterator[str]:
     """Yield the names as given, and in place of `-` those in the lines of standard input."""
     from tracediff.kernels.pasted import name_in_row
 
@@ -68,16 +68,16 @@ def _write_json(text: str, explained: bool) -> None:
     if explained:
         found["tokens"] = [asdict(token) for token in explain(text)]
     # ASCII only: a name may hold what no encoding of the terminal can write.
-    click.echo(json.dumps(found))
+    typer.echo(json.dumps(found))
 
 
 def _write_text(text: str, explained: bool) -> None:
     from tracediff.kernels import describe, explain, parse
 
-    click.echo(printable(describe(parse(text))))
+    typer.echo(printable(describe(parse(text))))
     if not explained:
         return
     tokens = explain(text)
     width = min(max((len(printable(token.text)) for token in tokens), default=0), 40)
     for token in tokens:
-        click.echo(f"  {printable(token.text):{width}}  {printable(token.meaning)} [{token.certainty}]")
+        typer.echo(f"  {printable(token.text):{width}}  {printable(token.meaning)} [{token.certainty}]")

@@ -5,22 +5,19 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+from typing import TYPE_CHECKING, TextIO
 
-import click
+import typer
 
 from tracediff.errors import TracediffError
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from pathlib import Path
 
-#: The type of a path on the command line; the reader says what is wrong with a file.
-PATH = click.Path(path_type=Path, readable=False)
-_Function = TypeVar("_Function", bound=Callable[..., Any])
+    from rich.console import Console
 
 
 class Format(StrEnum):
@@ -70,20 +67,9 @@ class TextJson(StrEnum):
     JSON = "json"
 
 
-def one_of(kind: type[StrEnum], *names: str, default: StrEnum, help: str) -> Callable[[_Function], _Function]:
-    """Return the decorator for an option that takes one value of an enum."""
-    return click.option(
-        *names,
-        type=click.Choice([each.value for each in kind]),
-        default=default.value,
-        help=help,
-        callback=lambda _context, _option, value: kind(value),
-    )
-
-
-def format_option(kind: type[StrEnum], help: str = "How to print the result.") -> Callable[[_Function], _Function]:
-    """Return the decorator for the option `--format`; the enum holds the formats that the command has."""
-    return one_of(kind, "--format", "output_format", default=next(iter(kind)), help=help)
+#: The option `--format` of every command; its type is the enum of the formats that the command has, so that typer
+#: lists them in the help and refuses others.
+FORMAT_OPTION = typer.Option("--format", help="How to print the result.")
 
 
 def stdout_console(no_color: bool = False) -> Console:
@@ -133,7 +119,7 @@ def say(text: str) -> None:
     """Print a message for the user to stderr."""
     from tracediff.text import printable
 
-    click.echo(printable(text), err=True)
+    typer.echo(printable(text), err=True)
 
 
 def emit(text: str) -> None:

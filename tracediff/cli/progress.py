@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import click
+import typer
 
 from tracediff.text import printable
 
@@ -60,7 +60,7 @@ class _LineNowAndThen:
         if now - self._last < self._seconds and done < total:
             return
         self._last = now
-        click.echo(f"{done:,} of {total:,}: {printable(text)}{self._time_left(now, done, total)}", err=True)
+        typer.echo(f"{done:,} of {total:,}: {printable(text)}{self._time_left(now, done, total)}", err=True)
 
     def _time_left(self, now: float, done: int, total: int) -> str:
         assert self._start is not None
@@ -79,7 +79,7 @@ def steps_on_stderr() -> Iterator[Callable[[str], None]]:
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield lambda step: click.echo(f"{printable(step)} …", err=True)
+        yield lambda step: typer.echo(f"{printable(step)} …", err=True)
         return
     with console.status("") as status:
         yield lambda step: status.update(Text(f"{printable(step)} …"))

@@ -2,43 +2,27 @@
 
 from pathlib import Path
 
-import click
+import typer
 
-from tracediff.cli.application import Argument, Command
-from tracediff.cli.options import PATH, say
+from tracediff.cli import app
 
 
-@click.command(cls=Command, context_settings={"allow_interspersed_args": False})
-@click.argument(
-    "command",
-    cls=Argument,
-    metavar="COMMAND…",
-    nargs=-1,
-    required=True,
-    help="The program and its arguments, after --.",
-)
-@click.option("--out", type=PATH, help="Folder for the trace; derived below tracediff-runs/ by default.")
-@click.option(
-    "--ranges",
-    default="modules",
-    help="modules: a range around every torch module's forward; none: the program's own alone.",
-)
-@click.option("--steps", metavar="A:B", help="Keep only steps A to B (forwards of the root module, from 0, without B).")
-@click.option("--nsys-args", multiple=True, help="Further options of nsys profile, in quotes; may be repeated.")
-@click.option(
-    "--algorithm-log/--no-algorithm-log", default=True, help="Mark in the trace which algorithm cuBLASLt chose."
-)
-@click.option("--nsys", type=PATH, help="The nsys to use; looked for by default.")
-@click.option("--force", is_flag=True, help="Write into a folder that holds files.")
+@app.command(context_settings={"allow_interspersed_args": False})
 def record(
-    command: tuple[str, ...],
-    out: Path | None,
-    ranges: str,
-    steps: str | None,
-    nsys_args: tuple[str, ...],
-    algorithm_log: bool,
-    nsys: Path | None,
-    force: bool,
+    command: list[str] = typer.Argument(..., metavar="COMMAND…", help="The program and its arguments, after --."),
+    out: Path | None = typer.Option(None, help="Folder for the trace; derived below tracediff-runs/ by default."),
+    ranges: str = typer.Option(
+        "modules", help="modules: a range around every torch module's forward; none: the program's own alone."
+    ),
+    steps: str | None = typer.Option(
+        None, metavar="A:B", help="Keep only steps A to B (forwards of the root module, from 0, without B)."
+    ),
+    nsys_args: list[str] = typer.Option([], help="Further options of nsys profile, in quotes; may be repeated."),
+    algorithm_log: bool = typer.Option(
+        True, "--algorithm-log/--no-algorithm-log", help="Mark in the trace which algorithm cuBLASLt chose."
+    ),
+    nsys: Path | None = typer.Option(None, help="The nsys to use; looked for by default."),
+    force: bool = typer.Option(False, "--force", help="Write into a folder that holds files."),
 ) -> None:
     """Record any program (a script, torchrun, a server) under nsys, in all its processes, as a clean trace.
 
@@ -49,6 +33,7 @@ def record(
     """
     from tracediff.capture.record.options import RecordOptions, StepRange
     from tracediff.capture.record.run import record as run
+    from tracediff.cli.options import say
 
     options = RecordOptions(
         command=tuple(command),
@@ -66,4 +51,4 @@ def record(
         say(f"warning: {warning}")
     for line in result.summary():
         say(line)
-    raise click.exceptions.Exit(result.code)
+    raise typer.Exit(result.code)

@@ -1,69 +1,55 @@
 """`tracediff remedies`: what makes bits independent of the batch, and what it costs."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-import click
+import typer
 
-from tracediff.cli.application import Argument, Command, SeveralValues
-from tracediff.cli.model_options import device_option, layers_option, model_and_device, model_option
+from tracediff.cli import app
+from tracediff.cli.application import ManyValues
+from tracediff.cli.model_options import FirstLayers, ModelName, TorchDevice, model_and_device
 from tracediff.cli.number_list import numbers
-from tracediff.cli.options import PATH, Format, command_line, emit, format_option, say, stdout_console
+from tracediff.cli.options import FORMAT_OPTION, Format, command_line, emit, say, stdout_console
 from tracediff.cli.progress import steps_on_stderr
 
 if TYPE_CHECKING:
     from tracediff.findings.remedies import RemediesResult
 
 
-@click.command(cls=Command)
-@click.argument(
-    "words",
-    cls=Argument,
-    metavar="[RESULT]",
-    nargs=-1,
-    help="Show this finished result instead of measuring; with --apply the command to run.",
-)
-@model_option
-@click.option("--dtype", default="bfloat16", help="float16, bfloat16 or float32.")
-@layers_option
-@device_option
-@click.option(
-    "--settings", cls=SeveralValues, help="Settings to measure, parts joined by +; default all recommended ones."
-)
-@click.option("--keys", default="300,4000", help="Cached keys of the decode steps.")
-@click.option("--batch", default="1-64", help="Batch sizes whose bits are compared.")
-@click.option("--prefill", default="1-16", help="The same for the prompt.")
-@click.option("--timed", default="1,8,32,64", help="Batch sizes that are timed.")
-@click.option("--prompt", type=int, default=33, help="Tokens of the prompt.")
-@click.option("--rounds", type=int, default=5, help="Rounds of timing; in each, every setting takes its turn.")
-@click.option("--reference/--no-reference", default=True, help="Measure the error against float32 too.")
-@click.option("--seed", type=int, default=0, help="Of random weights and inputs.")
-@click.option("--minutes", type=float, help="Stop after so many; the same command goes on.")
-@click.option("--out", type=PATH, help="Write the result as JSON; interrupted, it goes on from FILE.part.")
-@format_option(Format)
-@click.option("--apply", help="Print what this setting needs; with `-- COMMAND`, run the command with what can be set.")
-@click.option("--force", is_flag=True, help="Replace a file that exists; start an unfinished measurement over.")
+class _RemediesCommand(ManyValues):
+    many = ("--settings", "--beside")
+
+
+@app.command(cls=_RemediesCommand)
 def remedies(
-    words: tuple[str, ...],
-    model: str | None,
-    dtype: str,
-    layers: int | None,
-    device: str | None,
-    settings: tuple[str, ...],
-    keys: str,
-    batch: str,
-    prefill: str,
-    timed: str,
-    prompt: int,
-    rounds: int,
-    reference: bool,
-    seed: int,
-    minutes: float | None,
-    out: Path | None,
-    output_format: Format,
-    apply: str | None,
-    force: bool,
+    words: list[str] = typer.Argument(
+        None,
+        metavar="[RESULT]",
+        help="Show this finished result instead of measuring; with --apply the command to run.",
+    ),
+    model: ModelName = None,
+    dtype: str = typer.Option("bfloat16", help="float16, bfloat16 or float32."),
+    layers: FirstLayers = None,
+    device: TorchDevice = None,
+    settings: list[str] = typer.Option(
+        [], help="Settings to measure, parts joined by +; default all recommended ones."
+    ),
+    beside: list[str] = typer.Option([], help="Settings to time in the same rounds without comparing their bits."),
+    keys: str = typer.Option("300,4000", help="Cached keys of the decode steps."),
+    batch: str = typer.Option("1-64", help="Batch sizes whose bits are compared."),
+    prefill: str = typer.Option("1-16", help="The same for the prompt."),
+    timed: str = typer.Option("1,8,32,64", help="Batch sizes that are timed."),
+    prompt: int = typer.Option(33, help="Tokens of the prompt."),
+    rounds: int = typer.Option(5, help="Rounds of timing; in each, every setting takes its turn."),
+    reference: bool = typer.Option(True, help="Measure the error against float32 too."),
+    seed: int = typer.Option(0, help="Of random weights and inputs."),
+    minutes: float | None = typer.Option(None, help="Stop after so many; the same command goes on."),
+    out: Path | None = typer.Option(None, help="Write the result as JSON; interrupted, it goes on from FILE.part."),
+    output_format: Annotated[Format, FORMAT_OPTION] = Format.TABLE,
+    apply: str | None = typer.Option(
+        None, help="Print what this setting needs; with `-- COMMAND`, run the command with what can be set."
+    ),
+    force: bool = typer.Option(False, help="Replace a file that exists; start an unfinished measurement over."),
 ) -> None:
     """Measure what each remedy makes equal over batch sizes, and its GPU time beside the fastest setting's.
 
@@ -72,6 +58,7 @@ def remedies(
     from tracediff.errors import TracediffError
     from tracediff.files import refuse_to_overwrite
 
+    words = words or []
     if apply is not None:
         _apply(apply, words)
         return
@@ -95,6 +82,7 @@ def remedies(
         spec=ModelSpec(name=model, dtype=dtype, layers=layers, seed=seed),
         device=device,
         settings=tuple(settings or RECOMMENDED),
+        beside=tuple(beside),
         keys=numbers(keys, "--keys"),
         batches=numbers(batch, "--batch"),
         prefill_batches=numbers(prefill, "--prefill"),
@@ -132,7 +120,7 @@ def _print(result: "RemediesResult", output_format: Format) -> None:
         print_remedies(result, stdout_console())
 
 
-def _apply(name: str, command: Sequence[str]) -> None:
+def _apply(name: str, command: list[str]) -> None:
     """Print what a setting needs, or run a command with its environment and say what that could not set."""
     import os
     import shutil
@@ -152,4 +140,4 @@ def _apply(name: str, command: Sequence[str]) -> None:
         say(f"Set {name_set}={value}")
     for line in what_code_must_do(setting):
         say(f"Not set: {line}" if not line.startswith(" ") else line)
-    os.execvpe(program, list(command), {**os.environ, **setting.environment})
+    os.execvpe(program, command, {**os.environ, **setting.environment})

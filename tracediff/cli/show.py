@@ -1,49 +1,50 @@
 """`tracediff show`: the kernel table of one trace."""
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-import click
+import typer
 
-from tracediff.cli.application import Argument, Command
-from tracediff.cli.load import part_of_a_trace
-from tracediff.cli.options import PATH, TableJsonCsv, emit, format_option, say, stdout_console
+from tracediff.cli import app
+from tracediff.cli.load import Device, Iteration, LayerPattern, PhasePattern, RangePattern, Rank
+from tracediff.cli.options import FORMAT_OPTION, TableJsonCsv, emit, say, stdout_console
+from tracediff.cli.short_lived import start_quickly
 
 
-@click.command(cls=Command)
-@click.argument(
-    "trace",
-    cls=Argument,
-    type=PATH,
-    help="A trace: nsys export (SQLite, Parquet folder) or report, PyTorch profiler JSON.",
-)
-@format_option(TableJsonCsv)
-@click.option("--phase", multiple=True, help="Show only this phase; may be repeated.")
-@part_of_a_trace
-@click.option("--unfold", is_flag=True, help="One line per layer, repeated blocks too.")
-@click.option("--save", type=PATH, help="Also store the kernel table in this SQLite file.")
-@click.option("--force", is_flag=True, help="Replace a file that exists.")
-@click.option("--explain-coverage", "coverage", is_flag=True, help="Print what became of every kernel, and why.")
+@app.command()
 def show(
-    trace: Path,
-    output_format: TableJsonCsv,
-    phase: tuple[str, ...],
-    unfold: bool,
-    save: Path | None,
-    force: bool,
-    coverage: bool,
-    **part: Any,
+    trace: Path = typer.Argument(
+        readable=False, help="A trace: nsys export (SQLite, Parquet folder) or report, PyTorch profiler JSON."
+    ),
+    output_format: Annotated[TableJsonCsv, FORMAT_OPTION] = TableJsonCsv.TABLE,
+    phase: list[str] = typer.Option([], help="Show only this phase; may be repeated."),
+    rank: Rank = None,
+    device: Device = None,
+    iteration: Iteration = None,
+    range_pattern: RangePattern = None,
+    phase_pattern: PhasePattern = None,
+    layer_pattern: LayerPattern = None,
+    unfold: bool = typer.Option(False, help="One line per layer, repeated blocks too."),
+    save: Path | None = typer.Option(None, help="Also store the kernel table in this SQLite file."),
+    force: bool = typer.Option(False, help="Replace a file that exists."),
+    coverage: bool = typer.Option(False, "--explain-coverage", help="Print what became of every kernel, and why."),
 ) -> None:
     """Show which kernels ran in each module of one trace, in launch order.
 
     Example: tracediff show b1.sqlite --phase prefill
     """
+    start_quickly()
     from tracediff import api
     from tracediff.diff.show import show_table
 
     table = api.open(
         trace,
-        **part,
+        rank=rank,
+        device=device,
+        iteration=iteration,
+        range_pattern=range_pattern,
+        phase_pattern=phase_pattern,
+        layer_pattern=layer_pattern,
         say=say,
     )
     if coverage:

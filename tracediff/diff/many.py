@@ -24,6 +24,11 @@ class ManyRow:
     module: str
     rows: tuple[Row | None, ...]
 
+    @property
+    def first(self) -> Row:
+        """The row of the first comparison that has one; its side `a` is the first trace."""
+        return next(row for row in self.rows if row is not None)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManyDiff:

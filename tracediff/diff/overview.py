@@ -101,12 +101,17 @@ def overview(rows: Sequence[Row]) -> tuple[Section, ...]:
     """Return the sections, those that run blocks of a model first, kernels outside every range last."""
     by_section: dict[str | None, list[Row]] = {}
     for row in rows:
-        by_section.setdefault(None if row.phase is None else _STEP.sub("", row.phase), []).append(row)
-    names = _short_names(rows)
+        by_section.setdefault(section_name(row.phase), []).append(row)
+    names = short_names(rows)
     sections = [
         Section(name=name, rows=tuple(members), groups=_groups(members, names)) for name, members in by_section.items()
     ]
     return tuple(sorted(sections, key=_comes_late))
+
+
+def section_name(phase: str | None) -> str | None:
+    """Return the name that steps of one phase share: `decode` for `decode[3]`; None outside every range."""
+    return None if phase is None else _STEP.sub("", phase)
 
 
 def sums_products(row: Row) -> bool:
@@ -136,7 +141,7 @@ def _change(row: Row) -> object:
     return row.verdict, row.reason, row.split_k, tuple(kernels)
 
 
-def _short_names(rows: Sequence[Row]) -> dict[str, str]:
+def short_names(rows: Sequence[Row]) -> dict[str, str]:
     """Return a name for each kind: the last part of its path, more of it where another kind shares that."""
     paths = {row.kind: module_in_block(row) for row in rows}
     last: dict[str, set[str]] = {}

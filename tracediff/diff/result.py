@@ -1,10 +1,16 @@
-"""The result of a diff: immutable, complete, and all that any report needs."""
+"""The result of a diff: immutable, complete, and all that any report needs.
+
+Of kernels and pairs there are thousands, so they are msgspec's structs, which are made in a tenth of the time of a
+frozen dataclass and otherwise are like one (`msgspec.structs.replace` makes a changed copy).
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+
+import msgspec
 
 from tracediff.diff.compared import Executions, NotCompared
 from tracediff.kernels import KernelName
@@ -25,8 +31,7 @@ class Verdict(StrEnum):
 SEVERITY = {verdict: rank for rank, verdict in enumerate(Verdict)}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kernel:
+class Kernel(msgspec.Struct, frozen=True, kw_only=True):
     """One executed kernel.
 
     Attributes:
@@ -71,8 +76,7 @@ class Kernel:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pair:
+class Pair(msgspec.Struct, frozen=True, kw_only=True):
     """Two aligned kernels of a row; one side is None where the other has no counterpart.
 
     Attributes:

@@ -23,12 +23,12 @@ def show_table(table: KernelTable, phases: Collection[str] = ()) -> tuple[Side, 
             phase=key.phase,
             layer=key.layer,
             module=key.module,
-            a=each,
+            a=launched.kernels,
             b=(),
             pairs=(),
             verdict=Verdict.UNKNOWN,
             reason="",
         )
-        for key, each in kernels.items()
+        for key, launched in kernels.items()
     )
     return side_of(table, selection, kernels), rows

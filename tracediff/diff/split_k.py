@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from tracediff.diff.result import Kernel
 from tracediff.diff.rules.k_cuts import cuts, cuts_segments

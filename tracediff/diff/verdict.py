@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from tracediff.diff.align import AlignedPair
 from tracediff.diff.result import SEVERITY, Kernel, Pair, Verdict

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import msgspec
 
 from tracediff.errors import TracediffError
-from tracediff.findings.checked_json import decode_object, decoded, read_json
+from tracediff.findings.checked_json import decoded, read_json
 
 SCHEMA = 1
 KIND = "map"
@@ -234,6 +234,25 @@ def _module(module: _Module) -> ModuleMap:
     )
 
 
+def map_from(data: dict[str, Any]) -> BatchMap:
+    """Return a map from its JSON form.
+
+    Raises:
+        ValueError: As `module_from`.
+    """
+    file = decoded(data, _File)
+    return BatchMap(
+        machine=file.machine,
+        model=file.model,
+        dtype=file.dtype,
+        setting=file.setting,
+        layers=file.layers,
+        hashed=file.hashed,
+        modules=tuple(map(_module, file.modules)),
+        notes=file.notes,
+    )
+
+
 def is_map(path: Path) -> bool:
     """Whether a file is a map: JSON whose first keys say so. Never raises; what cannot be read is none."""
     try:
@@ -251,21 +270,10 @@ def read_map(path: Path) -> BatchMap:
         TracediffError: No such file, or not a map.
     """
     document = read_json(path, KIND, (SCHEMA,), "give the file that `tracediff map --out` wrote")
-    file = decode_object(document, _File, path)
     try:
-        modules = tuple(map(_module, file.modules))
-    except ValueError as error:
+        return map_from(document)
+    except (ValueError, RecursionError) as error:
         raise TracediffError(f"{path} is damaged", str(error)) from error
-    return BatchMap(
-        machine=file.machine,
-        model=file.model,
-        dtype=file.dtype,
-        setting=file.setting,
-        layers=file.layers,
-        hashed=file.hashed,
-        modules=modules,
-        notes=file.notes,
-    )
 
 
 def _coded(values: Sequence[Any]) -> dict[str, Any]:

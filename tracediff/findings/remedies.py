@@ -125,6 +125,12 @@ class RemediesResult:
     failed: dict[str, str]
     notes: tuple[str, ...] = ()
 
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """Every setting: those whose bits were compared, then those that were only timed."""
+        timed = (name for point in self.times for name in point.rounds)
+        return tuple(dict.fromkeys((*(each.setting for each in self.bits), *timed)))
+
     def bits_of(self, setting: str) -> SettingBits | None:
         """Return one setting's bits."""
         return next((each for each in self.bits if each.setting == setting), None)
@@ -153,25 +159,24 @@ class Price:
 
     Attributes:
         setting: Its name.
-        decode_classes: By number of keys: how many classes of bit-equal batches; batches that do not repeat themselves
-            count one each.
-        prefill_classes: The same for the prompt.
+        bits: What it did to bits; None where it was only timed.
+        complete: Whether its bits were compared at every batch that was asked for.
         worst_ratio: Largest ratio to the fastest setting over all points; None where it was not timed.
         ratio_to_default: Largest ratio to torch's default.
     """
 
     setting: str
-    decode_classes: dict[int, int]
-    prefill_classes: int
-    repeats: bool
+    bits: SettingBits | None
+    complete: bool
     worst_ratio: float | None
     ratio_to_default: float | None
 
     @property
     def invariant(self) -> bool:
-        """Whether every decode step and prompt that was measured had one bit pattern at all batches."""
-        counts = [*self.decode_classes.values(), self.prefill_classes]
-        return self.repeats and bool(counts) and all(count == 1 for count in counts)
+        """Whether every decode step and the prompt had one bit pattern at all batches that were asked for."""
+        if self.bits is None or not self.complete or not self.bits.repeats:
+            return False
+        return all(len(equal_classes(row)) == 1 for row in (*self.bits.decode.values(), self.bits.prefill))
 
     @property
     def reaches_goal(self) -> bool:
@@ -190,20 +195,23 @@ def equal_classes(row: Bits) -> tuple[tuple[int, ...], ...]:
 def prices(result: RemediesResult) -> tuple[Price, ...]:
     """Return the price of every setting, in the order of the result."""
     found = []
-    for bits in result.bits:
-        ratios = [point.ratio(bits.setting) for point in result.times]
-        to_default = [point.ratio(bits.setting, DEFAULT) for point in result.times]
+    for setting in result.settings:
+        bits = result.bits_of(setting)
         found.append(
             Price(
-                setting=bits.setting,
-                decode_classes={keys: len(equal_classes(row)) for keys, row in bits.decode.items()},
-                prefill_classes=len(equal_classes(bits.prefill)),
-                repeats=bits.repeats,
-                worst_ratio=_largest(ratios),
-                ratio_to_default=_largest(to_default),
+                setting=setting,
+                bits=bits,
+                complete=bits is not None and _complete(result, bits),
+                worst_ratio=_largest([point.ratio(setting) for point in result.times]),
+                ratio_to_default=_largest([point.ratio(setting, DEFAULT) for point in result.times]),
             )
         )
     return tuple(found)
+
+
+def _complete(result: RemediesResult, bits: SettingBits) -> bool:
+    asked = [(row, result.batches) for row in bits.decode.values()] + [(bits.prefill, result.prefill_batches)]
+    return bool(bits.decode) and all(tuple(batch for batch, _ in row) == batches for row, batches in asked)
 
 
 def cheapest_invariant(result: RemediesResult) -> Price | None:

@@ -97,6 +97,17 @@ PARTS: tuple[RemedyPart, ...] = (
         gpu_only=False,
     ),
     RemedyPart(
+        name="flex",
+        kind=Kind.ATTENTION,
+        words="FlexAttention without its kernel for decoding, which cuts the keys by the batch",
+        code=(
+            "from torch.nn.attention.flex_attention import flex_attention",
+            'options = {"FORCE_USE_FLEX_ATTENTION": True}',
+            "y = torch.compile(flex_attention)(query, key, value, enable_gqa=True, kernel_options=options)",
+        ),
+        cannot=_OWN_FORWARD,
+    ),
+    RemedyPart(
         name="fixed-chunk",
         kind=Kind.ATTENTION,
         words="tracediff's Triton attention, keys cut every 512 whatever the batch",
@@ -207,6 +218,11 @@ class Setting:
             words.append(f"every batch padded to a multiple of {self.padded_batch} rows")
         return "; ".join(words) or "torch as it comes"
 
+    def rows(self, batch: int) -> int:
+        """Return how many rows really run for a batch."""
+        multiple = self.padded_batch or 1
+        return -(-batch // multiple) * multiple
+
     def part(self, kind: Kind) -> str | None:
         """Return the name of the part of one kind, None where the setting leaves it to torch."""
         return next((part.name for part in self.parts if part.kind is kind), None)
@@ -244,6 +260,7 @@ RECOMMENDED: Sequence[str] = (
     "efficient",
     "cudnn",
     "math",
+    "fused-norm",
     "flash+fused-norm",
     "fixed-chunk+fused-norm",
     "flash+no-split+fused-norm",
@@ -261,6 +278,7 @@ RECOMMENDED: Sequence[str] = (
     "row-by-row-attention+no-workspace+fused-norm",
     "efficient+no-workspace+fused-norm",
     "grouped-queries+no-workspace+fused-norm",
+    "flex+no-workspace+fused-norm",
     "fixed-chunk+no-workspace+fused-norm",
 )
 """The settings that `tracediff remedies` measures unasked: each remedy alone, then combinations."""

@@ -17,13 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from tracediff.errors import TracediffError
-from tracediff.files import refuse_to_overwrite, write_text
-from tracediff.findings.maps import FORWARD, BatchMap, ModuleMap, module_from, module_to_json
+from tracediff.files import is_stream, write_text
+from tracediff.findings.maps import FORWARD, BatchMap, ModuleMap, map_from, module_from, module_to_json
 from tracediff.findings.remedies_catalog import DEFAULT, setting_named
-from tracediff.measure.maps_clock import OUT_OF_TIME, Clock
-from tracediff.measure.maps_part import PartFile
+from tracediff.measure.part_file import OUT_OF_TIME, PartFile
 from tracediff.model.spec import ModelSpec
-from tracediff.text import json_text
 
 Progress = Callable[[str], None]
 
@@ -93,17 +91,14 @@ def measure_map(
     Raises:
         TracediffError: No GPU, no model, no memory, `out` exists or belongs to another map.
     """
-    if out is not None:
-        refuse_to_overwrite(out, force)
     from tracediff.measure.maps_counts import HASHED  # noqa: PLC0415 -- it imports torch
 
     environment = setting_named(request.setting).environment if request.device != "cpu" else {}
     if any(os.environ.get(name) != value for name, value in environment.items()):
         return _measured_elsewhere(request, out, force, environment)
-    part = PartFile.open(out, {**asdict(request), "minutes": None, "hashed": HASHED}, force)
-    clock = Clock.of(request.minutes)
-    modules = _measure(request, part, clock, progress)
-    notes = tuple(dict.fromkeys((*part.pieces("note"), *((OUT_OF_TIME,) if clock.stopped else ()))))
+    asked = {**asdict(request), "minutes": None, "hashed": HASHED}
+    part = PartFile.open(out, asked, request.minutes, force)
+    modules = _measure(request, part, progress)
     result = BatchMap(
         machine=part.machine,
         model=request.spec.label,
@@ -112,17 +107,16 @@ def measure_map(
         layers=request.spec.layers,
         hashed=HASHED,
         modules=modules,
-        notes=notes,
+        notes=(OUT_OF_TIME,) if part.stopped else (),
     )
-    if out is not None and not clock.stopped:
-        write_text(out, json_text(result.to_dict()) + "\n", force)
-        part.remove()
+    part.finish(result.to_dict())
     return result
 
 
 def _measured_elsewhere(request: MapRequest, out: Path | None, force: bool, environment: dict[str, str]) -> BatchMap:
     """Measure in a process that starts with the environment; its progress goes to the same stderr."""
-    order = {"request": asdict(request), "out": None if out is None else str(out), "force": force}
+    kept = out if out is None or not is_stream(out) else None
+    order = {"request": asdict(request), "out": None if kept is None else str(kept), "force": force}
     process = subprocess.run(
         [sys.executable, "-m", "tracediff.measure.maps_worker"],
         input=json.dumps(order),
@@ -137,22 +131,17 @@ def _measured_elsewhere(request: MapRequest, out: Path | None, force: bool, envi
         raise TracediffError("the measuring process ended early", "its last words stand above") from error
     if "error" in answer:
         raise TracediffError(answer["error"])
+    if out is not None and kept is None:
+        write_text(out, process.stdout)
     return map_from(answer)
 
 
-def map_from(data: dict[str, Any]) -> BatchMap:
-    """Return a map from the JSON form that a measuring process hands over."""
-    modules = tuple(module_from(each) for each in data["modules"])
-    fields = {name: data[name] for name in ("machine", "model", "dtype", "setting", "layers", "hashed")}
-    return BatchMap(**fields, modules=modules, notes=tuple(data["notes"]))
-
-
-def _measure(request: MapRequest, part: PartFile, clock: Clock, progress: Progress) -> tuple[ModuleMap, ...]:
+def _measure(request: MapRequest, part: PartFile, progress: Progress) -> tuple[ModuleMap, ...]:
     import torch  # noqa: PLC0415
 
+    from tracediff.measure.machine import machine  # noqa: PLC0415
     from tracediff.measure.maps_counts import measure_part  # noqa: PLC0415
     from tracediff.measure.maps_forward import ForwardRequest, measure_forward  # noqa: PLC0415
-    from tracediff.measure.maps_machine import machine  # noqa: PLC0415
     from tracediff.measure.maps_modules import MapPart, parts_of  # noqa: PLC0415
     from tracediff.measure.remedies_apply import applied  # noqa: PLC0415
     from tracediff.model.load import load_model  # noqa: PLC0415
@@ -161,7 +150,7 @@ def _measure(request: MapRequest, part: PartFile, clock: Clock, progress: Progre
     model = load_model(request.spec, request.device)
     part.runs_on(machine(request.device))
     setting = setting_named(request.setting)
-    done = {each.identity: each for each in map(module_from, part.pieces("module"))}
+    done = {each.identity: each for each in part.pieces("module", module_from)}
     found: list[ModuleMap] = []
 
     def rows_of(each: MapPart) -> tuple[int, ...]:
@@ -170,7 +159,7 @@ def _measure(request: MapRequest, part: PartFile, clock: Clock, progress: Progre
     def take(identity: tuple[str, str, int | None], measure: Callable[[], ModuleMap]) -> None:
         if identity in done:
             found.append(done[identity])
-        elif not clock.over():
+        elif not part.time_is_up():
             name, _, keys = identity
             progress(name if keys is None else f"{name}, {keys} keys")
             found.append(measure())

@@ -14,7 +14,7 @@ from tracediff.diff.result import Kernel
 from tracediff.findings.maps import Count, ModuleMap
 from tracediff.findings.maps_order import order_in_words, predicted
 from tracediff.measure.maps_modules import MapPart, RunningPart
-from tracediff.measure.maps_profile import RANGE, algorithm_lines, kernels_of, profiled
+from tracediff.measure.profiled_kernels import RANGE, algorithm_lines, kernels_of, profiled
 from tracediff.model.logits_hashes import hash_of
 
 HASHED = "splitmix64-sum-2"
@@ -56,17 +56,12 @@ def measure_part(part: MapPart, rows: Sequence[int], device: str) -> ModuleMap:
     )
 
 
-def hash_of_both(first: torch.Tensor, second: torch.Tensor) -> str | None:
-    """Return the hash of two runs' bits; None where they differ."""
-    bits = hash_of(first)
-    return bits if hash_of(second) == bits else None
-
-
 def _measured(part: MapPart, rows: Sequence[int], device: str) -> tuple[str, tuple[Count, ...]]:
     running = part.prepare(rows[-1])
     runs, events = _run_all(running, rows, device)
-    varying = [_varies(running, run, _MORE_RUNS.get(part.kind, 0)) for run in runs]
-    return running.inputs, _counts(runs, events, varying, device)
+    more = _MORE_RUNS.get(part.kind, 0)
+    varying = [_varies(running, run, more) for run in runs]
+    return running.inputs, _counts(runs, events, _hashes(runs, varying), device)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,24 +121,45 @@ def _varies(running: RunningPart, runs: _Runs, more: int) -> bool:
     """Whether one of `more` runs gives other bits than the first; one look at the device for all of them."""
     if more == 0:
         return False
-    integers = torch.int16 if runs.first.element_size() == 2 else torch.int32
-    bits = runs.first.view(integers)
-    differing = [(running.run(runs.rows, 0)[0].contiguous().view(integers) != bits).any() for _ in range(more)]
+    bits = _integers(runs.first)
+    differing = [(_integers(running.run(runs.rows, 0)[0]) != bits).any() for _ in range(more)]
     return bool(torch.stack(differing).any())
 
 
-def _counts(runs: Sequence[_Runs], events: Events, varying: Sequence[bool], device: str) -> tuple[Count, ...]:
+def _hashes(runs: Sequence[_Runs], varying: Sequence[bool]) -> list[str | None]:
+    """Return the hash of each count's row, None where a run gave other bits.
+
+    Most counts agree with the one before: one comparison on the device for all of them, then a hash per change.
+    """
+    first = torch.stack([_integers(run.first) for run in runs])
+    last = torch.stack([_integers(run.last) for run in runs])
+    repeats = (first == last).all(1).tolist()
+    unchanged = [False, *(first[1:] == first[:-1]).all(1).tolist()]
+    found: list[str | None] = []
+    bits = ""
+    for run, same, again, varies in zip(runs, unchanged, repeats, varying, strict=True):
+        bits = bits if same else hash_of(run.first)
+        found.append(bits if again and not varies else None)
+    return found
+
+
+def _integers(row: torch.Tensor) -> torch.Tensor:
+    """Return a row's bits: equal numbers may have other bits, and a NaN is not equal to itself."""
+    return row.contiguous().flatten().view(torch.int16 if row.element_size() == 2 else torch.int32)
+
+
+def _counts(runs: Sequence[_Runs], events: Events, hashes: Sequence[str | None], device: str) -> tuple[Count, ...]:
     on_gpu = device.startswith("cuda")
     sm_count = torch.cuda.get_device_properties(device).multi_processor_count if on_gpu else None
     counts: list[Count] = []
     before: tuple[Kernel, ...] = ()
-    for run, varies in zip(runs, varying, strict=True):
+    for run, bits in zip(runs, hashes, strict=True):
         kernels = kernels_of(events.get(f"{run.rows} 0", []), run.log, sm_count)
         verdict, reason = predicted(before, kernels) if before and kernels else (None, None)
         counts.append(
             Count(
                 rows=run.rows,
-                bits=None if varies else hash_of_both(run.first, run.last),
+                bits=bits,
                 order=order_in_words(kernels),
                 kernels=tuple(dict.fromkeys(kernel.parsed.kernel or kernel.parsed.name for kernel in kernels)),
                 nanoseconds=_gpu_nanoseconds(events, run.rows) if on_gpu else _call_nanoseconds(run.seconds),

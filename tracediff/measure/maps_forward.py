@@ -11,14 +11,13 @@ import torch
 
 from tracediff.findings.maps import FORWARD, Count, ModuleMap
 from tracediff.findings.remedies_catalog import Setting
-from tracediff.measure.maps_cache import CachedKeys, decode_step, step_tokens
-from tracediff.measure.maps_counts import hash_of_both
+from tracediff.measure.cached_keys import CachedKeys, decode_step, step_tokens
 from tracediff.measure.maps_modules import checksum
 from tracediff.measure.remedies_apply import applied
 from tracediff.measure.remedies_step import timed_steps
+from tracediff.model.logits_hashes import hash_of
 
 _TIMED_RUNS = 3
-_STEPS_PER_RUN = 2
 _NANOSECONDS = 1_000_000
 
 
@@ -78,12 +77,12 @@ def _count(model: Any, request: ForwardRequest, cached: CachedKeys | None, rows:
     assert cached is not None
     tokens = step_tokens(model, rows, seed=request.seed)
     with applied(request.setting, model):
-        first, second = (decode_step(model, tokens, cached, request.keys)[0] for _ in range(2))
+        first, second = (hash_of(decode_step(model, tokens, cached, request.keys)[0]) for _ in range(2))
     with timed_steps(model, [request.setting.name], request.keys, rows, request.seed) as steps:
         step = steps[request.setting.name]
-        took = [] if isinstance(step, str) else [step.milliseconds(_STEPS_PER_RUN) for _ in range(_TIMED_RUNS)]
+        took = [] if isinstance(step, str) else [step.milliseconds(1) for _ in range(_TIMED_RUNS)]
     return Count(
         rows=rows,
-        bits=hash_of_both(first, second),
+        bits=first if first == second else None,
         nanoseconds=round(statistics.median(took) * _NANOSECONDS) if took else None,
     )

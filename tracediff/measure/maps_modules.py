@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from tracediff.errors import TracediffError
 from tracediff.findings.remedies_catalog import Kind, Setting
-from tracediff.measure.maps_cache import attention_heads
+from tracediff.measure.cached_keys import attention_heads
 from tracediff.measure.remedies_apply import attention_of, is_rms_norm, product_of
 from tracediff.model.fingerprint import fingerprint
 

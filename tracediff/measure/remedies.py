@@ -1,36 +1,29 @@
 """Measure every remedy: bits setting by setting, then times of all of them in alternation.
 
 Some remedies need the environment set before the process starts, so the model lives in worker processes, one per
-environment. For the times all workers hold it at once and take turns, so that every setting of a point is timed on the
-same card within the same minute. What is done is written to `FILE.part`, one line per setting and point; the same
-command goes on from there.
+environment. Bits are compared in all of them at once. For the times they take turns, so that nothing else runs on the
+card and every setting of a point is timed within the same minute. What is done is written to `FILE.part`, one line per
+setting and point; the same command goes on from there.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from threading import Lock
 
 from tracediff.errors import TracediffError
-from tracediff.files import refuse_to_overwrite, write_text
 from tracediff.findings.remedies import RemediesResult, SettingBits, TimedPoint, bits_from, bits_to_json, point_from
 from tracediff.findings.remedies_catalog import RECOMMENDED, setting_named
 from tracediff.measure.maps import Progress
-from tracediff.measure.maps_clock import OUT_OF_TIME, Clock
-from tracediff.measure.maps_part import PartFile
+from tracediff.measure.part_file import OUT_OF_TIME, PartFile
+from tracediff.measure.remedies_workers import WorkerProcess, Workers, at_once, worker_process
 from tracediff.model.spec import ModelSpec
-from tracediff.text import json_text
 
 _SECONDS_PER_ROUND = 0.03
-_FEWEST_REPEATS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +33,8 @@ class RemediesRequest:
     Attributes:
         spec: The model.
         device: `cuda`, `cuda:N` or `cpu`.
-        settings: Names of settings.
+        settings: Names of settings whose bits are compared and that are timed.
+        beside: Names of settings that are only timed, in the same rounds.
         keys: Numbers of cached keys of decode steps.
         batches: Batch sizes whose bits are compared.
         prefill_batches: The same for the prompt.
@@ -54,6 +48,7 @@ class RemediesRequest:
     spec: ModelSpec
     device: str
     settings: tuple[str, ...] = tuple(RECOMMENDED)
+    beside: tuple[str, ...] = ()
     keys: tuple[int, ...] = (300, 4000)
     batches: tuple[int, ...] = tuple(range(1, 65))
     prefill_batches: tuple[int, ...] = tuple(range(1, 17))
@@ -65,7 +60,10 @@ class RemediesRequest:
 
     def __post_init__(self) -> None:
         # One name per setting, however its parts were ordered.
-        object.__setattr__(self, "settings", tuple(dict.fromkeys(setting_named(each).name for each in self.settings)))
+        settings = tuple(dict.fromkeys(setting_named(each).name for each in self.settings))
+        beside = dict.fromkeys(setting_named(each).name for each in self.beside)
+        object.__setattr__(self, "settings", settings)
+        object.__setattr__(self, "beside", tuple(name for name in beside if name not in settings))
         for what, values in (
             ("--keys", self.keys),
             ("--batch", self.batches),
@@ -79,12 +77,19 @@ class RemediesRequest:
                 raise TracediffError(f"{name} {value} is too small", "give 1 or more")
 
     @property
-    def usable(self) -> tuple[str, ...]:
-        """The settings that mean something on this device."""
-        on_cpu = self.device == "cpu"
-        return tuple(
-            name for name in self.settings if not (on_cpu and any(part.gpu_only for part in setting_named(name).parts))
-        )
+    def compared(self) -> tuple[str, ...]:
+        """The settings whose bits are compared: those that mean something on this device."""
+        return self._usable(self.settings)
+
+    @property
+    def timed(self) -> tuple[str, ...]:
+        """The settings that are timed."""
+        return self._usable((*self.settings, *self.beside))
+
+    def _usable(self, names: Sequence[str]) -> tuple[str, ...]:
+        if self.device != "cpu":
+            return tuple(names)
+        return tuple(name for name in names if not any(part.gpu_only for part in setting_named(name).parts))
 
 
 def measure_remedies(
@@ -101,58 +106,51 @@ def measure_remedies(
     Raises:
         TracediffError: No GPU, no model, no memory, `out` exists or belongs to another measurement.
     """
-    if out is not None:
-        refuse_to_overwrite(out, force)
-    log = _Log(PartFile.open(out, {**asdict(request), "minutes": None}, force))
-    clock = Clock.of(request.minutes)
+    part = PartFile.open(out, {**asdict(request), "minutes": None}, request.minutes, force)
+    log = _Log(part)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         reference = _reference(request, Path(folder), log, progress) if request.reference else None
-        workers = _Workers(request, stack, progress)
-        _measure_bits(request, workers, log, reference, clock, progress)
-        _measure_times(request, workers, log, clock, progress)
-        result = _result(request, log, clock)
-    if out is not None and not clock.stopped:
-        write_text(out, json_text(result.to_dict()) + "\n", force)
-        log.part.remove()
+        workers = Workers(request.spec, request.device, stack, progress)
+        _measure_bits(request, workers, log, reference, progress)
+        _measure_times(request, workers, log, progress)
+        result = _result(request, log)
+    part.finish(result.to_dict())
     return result
 
 
 @dataclass(slots=True)
 class _Log:
-    """What has been measured so far."""
+    """What has been measured so far. Threads add to it."""
 
     part: PartFile
     bits: dict[str, SettingBits] = field(default_factory=dict)
     times: list[TimedPoint] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    lock: Lock = field(default_factory=Lock)
 
     def __post_init__(self) -> None:
-        try:
-            for bits in map(bits_from, self.part.pieces("bits")):
-                self.bits[bits.setting] = bits
-            self.times += map(point_from, self.part.pieces("point"))
-            self.failed |= dict(self.part.pieces("failed"))
-            self.notes += self.part.pieces("note")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise TracediffError(
-                f"{self.part.lines.path} is damaged", "remove it, or add --force to start over"
-            ) from error
+        self.bits |= {bits.setting: bits for bits in self.part.pieces("bits", bits_from)}
+        self.times += self.part.pieces("point", point_from)
+        self.failed |= dict(self.part.pieces("failed", lambda piece: (str(piece[0]), str(piece[1]))))
+        self.notes += self.part.pieces("note", str)
 
     def add_bits(self, bits: SettingBits) -> None:
         """Keep one setting's bits."""
-        self.bits[bits.setting] = bits
-        self.part.add("bits", bits_to_json(bits))
+        with self.lock:
+            self.bits[bits.setting] = bits
+            self.part.add("bits", bits_to_json(bits))
+
+    def add_failure(self, setting: str, why: str) -> None:
+        """Keep why a setting could not be measured."""
+        with self.lock:
+            self.failed[setting] = why
+            self.part.add("failed", [setting, why])
 
     def add_point(self, point: TimedPoint) -> None:
         """Keep one point's times."""
         self.times.append(point)
         self.part.add("point", asdict(point))
-
-    def add_failure(self, setting: str, why: str) -> None:
-        """Keep why a setting could not be measured."""
-        self.failed[setting] = why
-        self.part.add("failed", [setting, why])
 
     def add_note(self, note: str) -> None:
         """Keep what a reader must know."""
@@ -160,94 +158,15 @@ class _Log:
         self.part.add("note", note)
 
 
-# -- workers ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class _Process:
-    """A running worker."""
-
-    process: subprocess.Popen[str]
-    machine: dict[str, str | None] = field(default_factory=dict)
-
-    def ask(self, order: dict[str, Any]) -> dict[str, Any]:
-        """Send one order and wait for its answer.
-
-        Raises:
-            TracediffError: The worker refused, or ended.
-        """
-        assert self.process.stdin is not None and self.process.stdout is not None
-        with suppress(BrokenPipeError):
-            self.process.stdin.write(json.dumps(order) + "\n")
-            self.process.stdin.flush()
-        line = self.process.stdout.readline()
-        if not line:
-            raise TracediffError("a measuring process ended early", "its last words stand above")
-        answer: dict[str, Any] = json.loads(line)
-        if "error" in answer:
-            raise TracediffError(answer["error"])
-        return answer
-
-
-@contextmanager
-def _worker(environment: dict[str, str]) -> Iterator[_Process]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tracediff.measure.remedies_worker"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env={**os.environ, **environment},
-        text=True,
-    )
-    try:
-        yield _Process(process)
-    finally:
-        if process.stdin is not None:
-            with suppress(BrokenPipeError):
-                process.stdin.close()
-        try:
-            process.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-
-
-@dataclass(slots=True)
-class _Workers:
-    """One worker per environment, started when it is first needed."""
-
-    request: RemediesRequest
-    stack: ExitStack
-    progress: Progress
-    running: dict[tuple[tuple[str, str], ...], _Process] = field(default_factory=dict)
-
-    def of(self, setting: str) -> _Process:
-        """Return the worker whose environment a setting needs."""
-        environment = setting_named(setting).environment if self.request.device != "cpu" else {}
-        key = tuple(sorted(environment.items()))
-        if key not in self.running:
-            self.progress(f"loading {self.request.spec.label}" + "".join(f", {name}={value}" for name, value in key))
-            worker = self.stack.enter_context(_worker(environment))
-            spec = _absolute(self.request.spec)
-            worker.machine = worker.ask({"load": asdict(spec), "device": self.request.device})["machine"]
-            self.running[key] = worker
-        return self.running[key]
-
-
-def _absolute(spec: ModelSpec) -> ModelSpec:
-    return replace(spec, name=str(Path(spec.name).resolve())) if spec.is_directory else spec
-
-
-# -- what is measured -------------------------------------------------------------------------------------------------
-
-
 def _reference(request: RemediesRequest, folder: Path, log: _Log, progress: Progress) -> Path | None:
     """Write float32 logits of the model's own weights, or say why there are none."""
-    if all(name in log.bits for name in request.usable):
+    if all(name in log.bits for name in request.compared):
         return None
     path = folder / "reference.pt"
     progress("float32 logits of the same weights")
     try:
-        with _worker({}) as worker:
-            worker.ask({"load": asdict(_absolute(request.spec)), "device": request.device})
+        with worker_process() as worker:
+            worker.load(request.spec, request.device)
             worker.ask({"reference": str(path), "prompt": request.prompt, "seed": request.spec.seed})
     except TracediffError as error:
         log.add_note(f"no error against float32: {error}")
@@ -256,8 +175,13 @@ def _reference(request: RemediesRequest, folder: Path, log: _Log, progress: Prog
 
 
 def _measure_bits(
-    request: RemediesRequest, workers: _Workers, log: _Log, reference: Path | None, clock: Clock, progress: Progress
+    request: RemediesRequest, workers: Workers, log: _Log, reference: Path | None, progress: Progress
 ) -> None:
+    """Compare bits in every worker at once, setting by setting in each."""
+    todo = [name for name in request.compared if name not in log.bits and name not in log.failed]
+    if not todo or log.part.time_is_up():
+        return
+    by_worker = workers.of(todo)
     order = {
         "keys": request.keys,
         "batches": request.batches,
@@ -265,84 +189,90 @@ def _measure_bits(
         "prompt": request.prompt,
         "seed": request.spec.seed,
     }
-    for setting in request.usable:
-        if setting in log.bits or setting in log.failed:
-            continue
-        if clock.over():
-            return
-        worker = workers.of(setting)
+
+    def compare(worker: WorkerProcess) -> None:
+        for setting in by_worker[worker]:
+            if log.part.time_is_up():
+                return
+            progress(f"bits, {setting}")
+            try:
+                answer = worker.ask(
+                    {"bits": setting, "request": order, "reference": None if reference is None else str(reference)}
+                )
+                log.add_bits(bits_from(answer["bits"]))
+            except TracediffError as error:
+                if worker.ended:
+                    raise
+                log.add_failure(setting, str(error))
+
+    for worker in by_worker:
         log.part.runs_on(worker.machine)
-        progress(f"bits, {setting}")
-        try:
-            answer = worker.ask(
-                {"bits": setting, "request": order, "reference": None if reference is None else str(reference)}
-            )
-            log.add_bits(bits_from(answer["bits"]))
-        except TracediffError as error:
-            if worker.process.poll() is not None:
-                raise
-            log.add_failure(setting, str(error))
+    try:
+        at_once(compare, list(by_worker))
+    except BaseException:
+        log.part.stopped = True  # the other threads start nothing more
+        raise
 
 
-def _measure_times(request: RemediesRequest, workers: _Workers, log: _Log, clock: Clock, progress: Progress) -> None:
+def _measure_times(request: RemediesRequest, workers: Workers, log: _Log, progress: Progress) -> None:
     done = {(point.keys, point.batch) for point in log.times}
-    settings = [name for name in request.usable if name not in log.failed]
+    settings = [name for name in request.timed if name not in log.failed]
     for keys in request.keys:
         for batch in request.timed_batches:
             if (keys, batch) in done:
                 continue
-            if clock.over():
+            if log.part.time_is_up():
                 return
+            by_worker = workers.of(settings)
+            for worker in by_worker:
+                log.part.runs_on(worker.machine)
             progress(f"times, {keys} cached keys, batch {batch}")
-            point = _time_point(request, workers, settings, keys, batch, log)
+            point = _time_point(request, by_worker, keys, batch, log)
             if point.rounds:
                 log.add_point(point)
 
 
 def _time_point(
-    request: RemediesRequest, workers: _Workers, settings: Sequence[str], keys: int, batch: int, log: _Log
+    request: RemediesRequest, by_worker: dict[WorkerProcess, list[str]], keys: int, batch: int, log: _Log
 ) -> TimedPoint:
-    """Time all settings in turns; each round asks every worker, in the other direction every second time."""
-    by_worker: dict[int, tuple[_Process, list[str]]] = {}
-    for setting in settings:
-        worker = workers.of(setting)
-        log.part.runs_on(worker.machine)
-        by_worker.setdefault(id(worker), (worker, []))[1].append(setting)
-    ready: dict[str, _Process] = {}
-    replayed = False
-    for worker, names in by_worker.values():
-        answer = worker.ask({"prepare": names, "keys": keys, "batch": batch, "seed": request.spec.seed})
-        replayed = replayed or answer["replayed"]
+    """Time all settings in turns, every second round in the other direction."""
+    workers = list(by_worker)
+    order = {"keys": keys, "batch": batch, "seed": request.spec.seed}
+    answers = at_once(lambda worker: worker.ask({"prepare": by_worker[worker], **order}), workers)
+    ready: dict[str, WorkerProcess] = {}
+    for worker, answer in zip(workers, answers, strict=True):
         for name, why in answer["prepared"].items():
             if why is None:
                 ready[name] = worker
             else:
                 log.add_note(f"{name} at batch {batch} and {keys} cached keys was not timed: {why}")
     repeats = {name: _repeats(worker, name) for name, worker in ready.items()}
-    rounds: dict[str, list[float]] = {name: [] for name in settings if name in ready}
+    rounds: dict[str, list[float]] = {name: [] for name in request.timed if name in ready}
     for number in range(request.rounds):
         for name in list(rounds)[:: 1 if number % 2 == 0 else -1]:
             answer = ready[name].ask({"time": name, "repeats": repeats[name]})
             rounds[name].append(round(answer["milliseconds"], 5))
-    for worker, _ in by_worker.values():
-        worker.ask({"release": True})
+    at_once(lambda worker: worker.ask({"release": True}), workers)
     return TimedPoint(
-        keys=keys, batch=batch, rounds={name: tuple(times) for name, times in rounds.items()}, replayed=replayed
+        keys=keys,
+        batch=batch,
+        rounds={name: tuple(times) for name, times in rounds.items()},
+        replayed=any(answer["replayed"] for answer in answers),
     )
 
 
-def _repeats(worker: _Process, name: str) -> int:
-    """Return how many steps make a round: enough to be measured, few where one takes long."""
-    once = worker.ask({"time": name, "repeats": 2})["milliseconds"] / 1e3
-    return max(_FEWEST_REPEATS, int(_SECONDS_PER_ROUND / max(once, 1e-6)))
+def _repeats(worker: WorkerProcess, name: str) -> int:
+    """Return how many steps make a round: enough to be measured, one where it takes long."""
+    once = worker.ask({"time": name, "repeats": 1})["milliseconds"] / 1e3
+    return max(1, int(_SECONDS_PER_ROUND / max(once, 1e-6)))
 
 
-def _result(request: RemediesRequest, log: _Log, clock: Clock) -> RemediesResult:
+def _result(request: RemediesRequest, log: _Log) -> RemediesResult:
     notes = list(dict.fromkeys(log.notes))
-    left_out = [name for name in request.settings if name not in request.usable]
+    left_out = [name for name in (*request.settings, *request.beside) if name not in request.timed]
     if left_out:
         notes.append(f"left out on the CPU: {', '.join(left_out)}")
-    if clock.stopped:
+    if log.part.stopped:
         notes.append(OUT_OF_TIME)
     return RemediesResult(
         machine=log.part.machine,
@@ -351,7 +281,7 @@ def _result(request: RemediesRequest, log: _Log, clock: Clock) -> RemediesResult
         layers=request.spec.layers,
         batches=request.batches,
         prefill_batches=request.prefill_batches,
-        bits=tuple(log.bits[name] for name in request.usable if name in log.bits),
+        bits=tuple(log.bits[name] for name in request.compared if name in log.bits),
         times=tuple(log.times),
         failed=log.failed,
         notes=tuple(notes),

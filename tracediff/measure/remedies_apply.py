@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -65,6 +66,8 @@ def attention_of(name: str | None) -> Attention:
         return _efficient
     if name == "grouped-queries":
         return _grouped_queries
+    if name == "flex":
+        return _flex
     backend = {
         None: None,
         "flash": SDPBackend.FLASH_ATTENTION,
@@ -129,6 +132,33 @@ def _grouped_queries(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
     grouped = query.reshape(batch, key.shape[1], heads // key.shape[1], width)
     with sdpa_kernel(SDPBackend.EFFICIENT_ATTENTION):
         return functional.scaled_dot_product_attention(grouped, key, value, scale=scale).reshape(query.shape)
+
+
+def _flex(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> torch.Tensor:
+    for tensor in (query, key, value):
+        for dimension in (0, 2):
+            torch._dynamo.maybe_mark_dynamic(tensor, dimension)  # one kernel for all batches and lengths
+    output: torch.Tensor = _compiled_flex_attention()(
+        query,
+        key,
+        value,
+        score_mod=_causal if query.shape[2] > 1 else None,
+        scale=scale,
+        enable_gqa=key.shape[1] != query.shape[1],
+        kernel_options={"FORCE_USE_FLEX_ATTENTION": True},
+    )
+    return output
+
+
+@functools.cache
+def _compiled_flex_attention() -> Any:
+    from torch.nn.attention.flex_attention import flex_attention  # noqa: PLC0415
+
+    return torch.compile(flex_attention)
+
+
+def _causal(score: torch.Tensor, batch: Any, head: Any, query: Any, key: Any) -> torch.Tensor:
+    return torch.where(query >= key, score, float("-inf"))
 
 
 def _row_by_row(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> torch.Tensor:

@@ -13,7 +13,7 @@ import torch
 
 from tracediff.findings.remedies import Bits, SettingBits, equal_classes
 from tracediff.findings.remedies_catalog import Setting, setting_named
-from tracediff.measure.maps_cache import CachedKeys, decode_step, prefill, step_tokens
+from tracediff.measure.cached_keys import CachedKeys, decode_step, prefill, step_tokens
 from tracediff.measure.remedies_apply import applied
 from tracediff.measure.replay import record, replay
 from tracediff.model.logits_hashes import hash_of
@@ -49,11 +49,6 @@ class _Run:
     request: BitsRequest
     left_out: list[str] = field(default_factory=list)
 
-    def rows(self, batch: int) -> int:
-        """Return how many rows really run for a batch."""
-        multiple = self.setting.padded_batch or 1
-        return -(-batch // multiple) * multiple
-
 
 def measure_bits(model: Any, name: str, request: BitsRequest, reference: torch.Tensor | None = None) -> SettingBits:
     """Compare row 0 over all batches, each run twice.
@@ -71,7 +66,7 @@ def measure_bits(model: Any, name: str, request: BitsRequest, reference: torch.T
     device = next(model.parameters()).device
     with applied(run.setting, model):
         decode = {keys: _decode_bits(run, keys) for keys in request.keys}
-        prompts = step_tokens(model, run.rows(max(request.prefill_batches)), request.prompt, request.seed)
+        prompts = step_tokens(model, run.setting.rows(max(request.prefill_batches)), request.prompt, request.seed)
         prefilled = _bits_over(
             run,
             request.prefill_batches,
@@ -105,7 +100,7 @@ def reference_logits(model: Any, prompt: int, seed: int) -> torch.Tensor:
 
 
 def _decode_bits(run: _Run, keys: int) -> Bits:
-    largest = run.rows(max(run.request.batches))
+    largest = run.setting.rows(max(run.request.batches))
     try:
         cached = CachedKeys.random(run.model, largest, keys, run.request.seed)
     except torch.OutOfMemoryError:
@@ -125,7 +120,7 @@ def _bits_over(run: _Run, batches: Sequence[int], what: str, logits: Callable[[i
     found: list[tuple[int, str | None]] = []
     known: dict[int, str | None] = {}
     for batch in batches:
-        rows = run.rows(batch)
+        rows = run.setting.rows(batch)
         if rows not in known:
             try:
                 first = hash_of(logits(rows))
@@ -143,7 +138,7 @@ def _bits_over(run: _Run, batches: Sequence[int], what: str, logits: Callable[[i
 
 def _decode_against_prefill(run: _Run) -> tuple[bool | None, torch.Tensor | None]:
     """Return whether a step gives the last token the logits that a longer prompt gives it, and the step's logits."""
-    request, rows = run.request, run.rows(1)
+    request, rows = run.request, run.setting.rows(1)
     tokens = step_tokens(run.model, rows, request.prompt + 1, request.seed)
     try:
         whole = prefill(run.model, tokens)[0, -1]
@@ -191,7 +186,7 @@ def _differing_at(run: _Run, keys: int, others: Sequence[int]) -> list[str]:
 def _step_memory(run: _Run, device: torch.device) -> int | None:
     if device.type != "cuda":
         return None
-    keys, rows = run.request.keys[0], run.rows(max(run.request.batches))
+    keys, rows = run.request.keys[0], run.setting.rows(max(run.request.batches))
     cached = CachedKeys.random(run.model, rows, keys)
     tokens = step_tokens(run.model, rows)
     torch.cuda.synchronize()
@@ -253,7 +248,7 @@ def timed_steps(
     stores: dict[int, CachedKeys] = {}
     for name in names:
         setting = setting_named(name)
-        rows = _Run(model, setting, BitsRequest(keys=(), batches=(), prefill_batches=(), prompt=1)).rows(batch)
+        rows = setting.rows(batch)
         try:
             if rows not in stores:
                 stores[rows] = CachedKeys.random(model, rows, keys, seed)
@@ -287,8 +282,7 @@ def _prepared(
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
-        for _ in range(2):
-            step()
+        step()  # libraries make workspaces and plans, Triton compiles: none of it may happen in the capture
     torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):

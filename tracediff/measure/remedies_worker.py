@@ -42,7 +42,7 @@ class Worker:
         return orders[next(iter(order))](order)
 
     def _load(self, order: dict[str, Any]) -> dict[str, Any]:
-        from tracediff.measure.maps_machine import machine  # noqa: PLC0415
+        from tracediff.measure.machine import machine  # noqa: PLC0415
         from tracediff.model.load import load_model  # noqa: PLC0415
         from tracediff.model.spec import ModelSpec  # noqa: PLC0415
 

@@ -64,6 +64,7 @@ _BitsInFile = bool | tuple[_Share, _Whole | None] | None
 _SHARE_DIGITS = 4
 
 
+_EQUAL_BITS = Bits(equal=True)
 _EQUAL = {ControlResult.EQUAL: True, ControlResult.DIFFERS: False, ControlResult.CANNOT_TELL: None}
 
 
@@ -315,7 +316,7 @@ def _bits(value: _BitsInFile, where: str) -> Bits | None:
     if value is None:
         return None
     if value is True:
-        return Bits(equal=True)
+        return _EQUAL_BITS
     if value is False:
         raise MalformedEvidenceError(f"bits are true or [share, ULP], not false: {where}")
     share, ulp = value

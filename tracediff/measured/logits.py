@@ -34,9 +34,9 @@ def read_logits(path: Path) -> dict[str, tuple[str, Floats]]:
         TracediffError: The file cannot be read or is not what it should be.
     """
     try:
-        data = path.read_bytes()
+        data = memoryview(path.read_bytes())
         start = 8 + int.from_bytes(data[:8], "little")
-        header = parse_json(data[8:start], dict[str, Any])
+        header = parse_json(bytes(data[8:start]), dict[str, Any])
         header.pop("__metadata__", None)
         return {name: _tensor(msgspec.convert(entry, _Tensor), data[start:]) for name, entry in header.items()}
     except OSError as error:
@@ -45,7 +45,7 @@ def read_logits(path: Path) -> dict[str, tuple[str, Floats]]:
         raise TracediffError(f"{path} is damaged", str(error)) from error
 
 
-def _tensor(entry: _Tensor, data: bytes) -> tuple[str, Floats]:
+def _tensor(entry: _Tensor, data: memoryview) -> tuple[str, Floats]:
     dtype = _DTYPES[entry.dtype]
     begin, end = entry.data_offsets
     if not begin <= end <= len(data):

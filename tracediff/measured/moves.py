@@ -35,8 +35,8 @@ def _with_moves(pair: PairEvidence, logits: Logits) -> PairEvidence:
 
 def _move(a: Floats, b: Floats) -> LogitsMove:
     change = np.abs(a - b)
-    tops = [np.argsort(side)[-2:] for side in (a, b)]
-    margins = [float(side[top[1]] - side[top[0]]) for side, top in zip((a, b), tops, strict=True)]
+    tops = [_two_largest(side) for side in (a, b)]
+    margins = [float(side[top[0]] - side[top[1]]) for side, top in zip((a, b), tops, strict=True)]
     changes = [float(change[top].sum()) for top in tops]
     return LogitsMove(
         max_abs=_finite(float(change.max())),
@@ -44,6 +44,14 @@ def _move(a: Floats, b: Floats) -> LogitsMove:
         margins=(_finite(margins[0]), _finite(margins[1])),
         top_changes=(_finite(changes[0]), _finite(changes[1])),
     )
+
+
+def _two_largest(logits: Floats) -> list[int]:
+    """Return where the largest logit stands, and the second. A vocabulary is too long to be sorted for that."""
+    first = int(np.argmax(logits))
+    rest = logits.copy()
+    rest[first] = -np.inf
+    return [first, int(np.argmax(rest))]
 
 
 def _finite(value: float) -> float | None:

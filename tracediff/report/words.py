@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tracediff.diff.result import Kernel, Side
+from tracediff.diff.result import Side
 from tracediff.trace.table import TraceInfo
 
 
@@ -65,16 +65,6 @@ def coverage_words(side: Side) -> str:
     return f"{coverage.in_module:,} of {count(coverage.kernels, 'kernel')} in a module" + (
         f" ({', '.join(rest)})" if rest else ""
     )
-
-
-def split_k_words(kernels: tuple[Kernel, ...]) -> str:
-    """Write the split-K factor of the first GEMM: `3`, `3?` inferred, `–` unknown, empty without a GEMM."""
-    gemm = next((kernel for kernel in kernels if kernel.parsed.role == "gemm"), None)
-    if gemm is None:
-        return ""
-    if gemm.split_k is None:
-        return "–"
-    return f"{gemm.split_k}?" if gemm.split_k_source == "inferred" else str(gemm.split_k)
 
 
 def difference(before: int, after: int) -> str:

@@ -1,7 +1,6 @@
 """Where the split-K factor comes from."""
 
-from dataclasses import replace
-
+from tests.changed import replace
 from tests.diff.rules.make import kernel, log, splitk_reduce
 from tracediff.diff.split_k import infer
 

@@ -1,9 +1,8 @@
 """What a change of kernels means for the reduction order."""
 
-from dataclasses import replace
-
 import pytest
 
+from tests.changed import replace
 from tests.diff.rules.make import kernel, log, nvjet, splitk_reduce
 from tracediff.diff.result import Verdict
 from tracediff.diff.rules import TABLES, decide

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from tests.changed import replace
 from tracediff.diff.result import TraceDiff, Verdict
 from tracediff.measured import Bits, Control, ModuleBits, Repair, RunEvidence
 

@@ -28,7 +28,7 @@ def renderer(output_format: str) -> Callable[[TraceDiff, View], str]:
 def many_renderer(output_format: str) -> Callable[[ManyDiff, View], str]:
     """Return what writes several traces' comparison with the first as text: `json`, `markdown` or `csv`."""
     if output_format == "json":
-        from tracediff.report.diff.many import many_to_json  # noqa: PLC0415
+        from tracediff.report.diff.many_json import many_to_json  # noqa: PLC0415
 
         return lambda many, view: many_to_json(many)
     if output_format == "csv":

@@ -8,7 +8,7 @@ from itertools import takewhile
 from tracediff.diff.result import Kernel, Pair
 from tracediff.kernels import KernelName
 from tracediff.kernels.compare import COLLECTIONS, differing_fields
-from tracediff.text import printable, shorten
+from tracediff.text import printable, shorten, sizes_in_words
 
 _PLAIN = re.compile(r"\w+")
 _FIELDS = 2
@@ -19,10 +19,13 @@ def short_name(parsed: KernelName, width: int = _LONGEST) -> str:
     """Return the name itself where it is one word, else the function behind template and parameter lists."""
     name = parsed.name
     if not _PLAIN.fullmatch(name):
-        name = parsed.kernel or _function(name)
-        if parsed.tile is not None:
-            name = f"{name} {'×'.join('?' if part is None else str(part) for part in parsed.tile)}"
+        name = f"{parsed.kernel or _function(name)}{_tile(parsed)}"
     return printable(shorten(name, width))
+
+
+def tile_name(parsed: KernelName) -> str:
+    """Return family and tile of a GEMM (`nvjet 128×8×64`), for columns too narrow for its name; else its short name."""
+    return f"{parsed.family}{_tile(parsed)}" if parsed.role == "gemm" and parsed.tile else short_name(parsed)
 
 
 def change_in_names(pair: Pair) -> str:
@@ -55,8 +58,11 @@ def _which(parsed: KernelName) -> str:
     """Return the least that tells which kernel it is: its function where the family holds unlike ones."""
     if parsed.family in COLLECTIONS or parsed.kernel:
         return printable(shorten(parsed.kernel or _function(parsed.name), _LONGEST))
-    tile = "" if parsed.tile is None else " " + "×".join("?" if part is None else str(part) for part in parsed.tile)
-    return f"{parsed.family} {parsed.role}{tile}"
+    return f"{parsed.family} {parsed.role}{_tile(parsed)}"
+
+
+def _tile(parsed: KernelName) -> str:
+    return "" if parsed.tile is None else f" {sizes_in_words(parsed.tile)}"
 
 
 def _differing_parts(a: list[str], b: list[str]) -> tuple[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tracediff.findings.remedies import RemediesResult, equal_classes, prices
+from tracediff.findings.remedies import RemediesResult, SettingBits, equal_classes, prices
 from tracediff.text import csv_table
 
 COLUMNS = (
@@ -19,31 +19,42 @@ def remedies_to_csv(result: RemediesResult) -> str:
 
 
 def _rows(result: RemediesResult) -> Iterator[dict[str, object]]:
-    for bits, price in zip(result.bits, prices(result), strict=True):
+    for price in prices(result):
         same: dict[str, object] = {
             "gpu": result.machine.get("gpu"),
             "model": result.model,
             "dtype": result.dtype,
-            "setting": bits.setting,
-            "prefill_classes": len(equal_classes(bits.prefill)),
-            "repeats": bits.repeats,
-            "decode_is_prefill": bits.decode_is_prefill,
-            "invariant": price.invariant,
-            "left": " ".join(bits.left),
-            "error": bits.error,
-            "memory_bytes": bits.memory_bytes,
+            "setting": price.setting,
+            **(_bits(price.bits) if price.bits is not None else {}),
+            "invariant": price.invariant if price.bits is not None else None,
         }
-        timed = [point for point in result.times if bits.setting in point.rounds]
+        timed = [point for point in result.times if price.setting in point.rounds]
         for point in timed:
             yield {
                 **same,
                 "keys": point.keys,
                 "batch": point.batch,
-                "ms": point.milliseconds(bits.setting),
-                "spread": point.spread(bits.setting),
-                "ratio_to_fastest": point.ratio(bits.setting),
-                "ratio_to_default": point.ratio(bits.setting, "default"),
-                "decode_classes": price.decode_classes.get(point.keys),
+                "ms": point.milliseconds(price.setting),
+                "spread": point.spread(price.setting),
+                "ratio_to_fastest": point.ratio(price.setting),
+                "ratio_to_default": point.ratio(price.setting, "default"),
+                "decode_classes": _decode_classes(price.bits, point.keys),
             }
         if not timed:
             yield same
+
+
+def _bits(bits: SettingBits) -> dict[str, object]:
+    return {
+        "prefill_classes": len(equal_classes(bits.prefill)),
+        "repeats": bits.repeats,
+        "decode_is_prefill": bits.decode_is_prefill,
+        "left": " ".join(bits.left),
+        "error": bits.error,
+        "memory_bytes": bits.memory_bytes,
+    }
+
+
+def _decode_classes(bits: SettingBits | None, keys: int) -> int | None:
+    row = None if bits is None else bits.decode.get(keys)
+    return None if row is None else len(equal_classes(row))

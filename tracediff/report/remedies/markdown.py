@@ -7,7 +7,17 @@ from collections.abc import Sequence
 
 from tracediff.findings.remedies import RemediesResult, TimedPoint, prices
 from tracediff.report.measured_on import versions
-from tracediff.report.remedies.words import decode_words, findings, prefill_words, ratio, what_ran, yes_no
+from tracediff.report.remedies.words import (
+    decode_is_prefill_words,
+    decode_words,
+    error_words,
+    findings,
+    left_words,
+    memory_words,
+    prefill_words,
+    ratio,
+    what_ran,
+)
 from tracediff.text import markdown_text
 
 
@@ -29,25 +39,22 @@ def remedies_to_markdown(result: RemediesResult) -> str:
         ],
         [
             [
-                _code(bits.setting),
-                decode_words(bits),
-                prefill_words(bits),
-                yes_no(bits.decode_is_prefill),
-                markdown_text(", ".join(bits.left)) or "–",
+                _code(price.setting),
+                decode_words(price.bits),
+                prefill_words(price.bits),
+                decode_is_prefill_words(price.bits),
+                markdown_text(left_words(price.bits)),
                 ratio(price.worst_ratio),
                 ratio(price.ratio_to_default),
-                "–" if bits.error is None else f"{bits.error:.1e}",
-                "–" if bits.memory_bytes is None else f"{bits.memory_bytes / 2**20:.0f}",
+                error_words(price.bits),
+                memory_words(price.bits),
             ]
-            for bits, price in zip(result.bits, priced, strict=True)
+            for price in priced
         ],
     )
     if result.times:
         heads = [f"{point.batch} × {point.keys} keys" for point in result.times]
-        rows = [
-            [markdown_text(bits.setting), *(_time(point, bits.setting) for point in result.times)]
-            for bits in result.bits
-        ]
+        rows = [[markdown_text(name), *(_time(point, name) for point in result.times)] for name in result.settings]
         lines += ["", "Milliseconds per step, median (spread):", "", *_table(["setting", *heads], rows)]
     lines += ["", *(f"- {markdown_text(sentence)}" for sentence in findings(result, priced))]
     return "\n".join(lines) + "\n"

@@ -9,12 +9,14 @@ from rich.text import Text
 from tracediff.findings.remedies import Price, RemediesResult, prices
 from tracediff.report.measured_on import versions
 from tracediff.report.remedies.words import (
+    decode_is_prefill_words,
     decode_words,
+    error_words,
     findings,
+    left_words,
     prefill_words,
     ratio,
     what_ran,
-    yes_no,
 )
 from tracediff.text import printable
 
@@ -26,7 +28,7 @@ def print_remedies(result: RemediesResult, console: Console) -> None:
     priced = prices(result)
     console.print(Text(printable(what_ran(result)), style="bold"))
     console.print(Text(printable(versions(result.machine)), style="dim"))
-    console.print(_table(result, priced, wide=console.width >= _WIDE))
+    console.print(_table(priced, wide=console.width >= _WIDE))
     for point in result.times:
         settings = sorted(point.rounds, key=lambda name: point.milliseconds(name) or 0.0)
         fastest = ", ".join(f"{name} {point.milliseconds(name):.2f} ms" for name in settings[:2])
@@ -35,7 +37,7 @@ def print_remedies(result: RemediesResult, console: Console) -> None:
         console.print(Text(f"· {printable(sentence)}"))
 
 
-def _table(result: RemediesResult, priced: tuple[Price, ...], wide: bool) -> Table:
+def _table(priced: tuple[Price, ...], wide: bool) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("setting", overflow="fold")
     for column in ("decode", "prefill", "d = p", "× fastest", "× default"):
@@ -43,15 +45,15 @@ def _table(result: RemediesResult, priced: tuple[Price, ...], wide: bool) -> Tab
     if wide:
         table.add_column("left", overflow="fold")
         table.add_column("error")
-    for bits, price in zip(result.bits, priced, strict=True):
+    for price in priced:
         style = "bold green" if price.reaches_goal else "green" if price.invariant else ""
         table.add_row(
-            Text(printable(bits.setting), style=style),
-            decode_words(bits),
-            prefill_words(bits),
-            yes_no(bits.decode_is_prefill),
+            Text(printable(price.setting), style=style),
+            decode_words(price.bits),
+            prefill_words(price.bits),
+            decode_is_prefill_words(price.bits),
             ratio(price.worst_ratio),
             ratio(price.ratio_to_default),
-            *([", ".join(bits.left) or "–", "–" if bits.error is None else f"{bits.error:.1e}"] if wide else []),
+            *([left_words(price.bits), error_words(price.bits)] if wide else []),
         )
     return table

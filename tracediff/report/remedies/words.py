@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from tracediff.findings.maps_classes import ranges_in_words
 from tracediff.findings.remedies import GOAL, Price, RemediesResult, SettingBits, cheapest_invariant, equal_classes
 from tracediff.findings.remedies_catalog import DEFAULT, setting_named
 from tracediff.report.measured_on import machine_words, model_words
+
+NOT_COMPARED = "–"
 
 
 def what_ran(result: RemediesResult) -> str:
@@ -12,16 +17,38 @@ def what_ran(result: RemediesResult) -> str:
     return f"{model_words(result.model, result.dtype, result.layers)} on {machine_words(result.machine)}"
 
 
-def decode_words(bits: SettingBits) -> str:
+def decode_words(bits: SettingBits | None) -> str:
     """Say of every number of keys how many classes its batches fall into."""
-    if not bits.decode:
-        return "–"
+    if bits is None or not bits.decode:
+        return NOT_COMPARED
     return ", ".join(f"{_count(row)} at {keys}" for keys, row in bits.decode.items())
 
 
-def prefill_words(bits: SettingBits) -> str:
+def prefill_words(bits: SettingBits | None) -> str:
     """The same for the prompt."""
-    return _count(bits.prefill)
+    return NOT_COMPARED if bits is None else _count(bits.prefill)
+
+
+def left_words(bits: SettingBits | None) -> str:
+    """Name the kinds of modules that make other bits."""
+    return ("" if bits is None else ", ".join(bits.left)) or NOT_COMPARED
+
+
+def decode_is_prefill_words(bits: SettingBits | None) -> str:
+    """Say whether a token has the same logits in a decode step as inside a prompt."""
+    if bits is None or bits.decode_is_prefill is None:
+        return NOT_COMPARED
+    return "yes" if bits.decode_is_prefill else "no"
+
+
+def memory_words(bits: SettingBits | None) -> str:
+    """Write the memory of a step in MiB."""
+    return NOT_COMPARED if bits is None or bits.memory_bytes is None else f"{bits.memory_bytes / 2**20:.0f}"
+
+
+def error_words(bits: SettingBits | None) -> str:
+    """Write the error against float32."""
+    return NOT_COMPARED if bits is None or bits.error is None else f"{bits.error:.1e}"
 
 
 def _count(row: tuple[tuple[int, str | None], ...]) -> str:
@@ -33,9 +60,8 @@ def _count(row: tuple[tuple[int, str | None], ...]) -> str:
     return f"{words} ({varying} vary)" if varying else words
 
 
-def yes_no(value: bool | None) -> str:
-    """Write what may be unknown."""
-    return "–" if value is None else "yes" if value else "no"
+def _in_words(batches: Sequence[int]) -> str:
+    return ranges_in_words(sorted(batches), range(1, max(batches, default=0) + 1))
 
 
 def ratio(value: float | None) -> str:
@@ -48,16 +74,16 @@ def findings(result: RemediesResult, priced: tuple[Price, ...]) -> list[str]:
     sentences = []
     best = cheapest_invariant(result)
     invariant = [price.setting for price in priced if price.invariant]
-    measured = f"batch {result.batches[0]}–{result.batches[-1]}" if result.batches else "no batch"
+    measured = f"batch {_in_words(result.batches)} and the prompt at {_in_words(result.prefill_batches)}"
     if best is None:
-        sentences.append(f"no setting that was measured and timed is bit-equal over {measured} and the prompts")
+        sentences.append(f"no setting that was measured and timed is bit-equal over {measured}")
         left = sorted({kind for bits in result.bits for kind in bits.left})
         if left:
             sentences.append(f"what is left: {', '.join(left)}")
     else:
         cost = f"at most {ratio(best.worst_ratio)} × the fastest setting's GPU time at any point"
         met = f" (the goal is {GOAL})" if best.reaches_goal else f" (above the goal of {GOAL})"
-        sentences.append(f"bit-equal over {measured} and prefill, cheapest: {best.setting}, {cost}{met}")
+        sentences.append(f"bit-equal over {measured}, cheapest: {best.setting}, {cost}{met}")
         sentences.append(f"{setting_named(best.setting).words}")
     others = [name for name in invariant if best is None or name != best.setting]
     if others:
@@ -67,5 +93,6 @@ def findings(result: RemediesResult, priced: tuple[Price, ...]) -> list[str]:
         sentences.append(f"gives other bits when run again: {', '.join(varying)}")
     if any(price.setting == DEFAULT for price in priced) and not any(point.replayed for point in result.times):
         sentences.append("times are of the CPU, without CUDA graphs")
+    sentences += [f"{bits.setting}: {each}" for bits in result.bits for each in bits.left_out]
     sentences += [f"{name} was not measured: {why}" for name, why in result.failed.items()]
     return [*sentences, *result.notes]

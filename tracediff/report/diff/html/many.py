@@ -8,15 +8,13 @@ from markupsafe import Markup
 
 from tracediff.diff.answer import answer
 from tracediff.diff.many import ManyDiff
-from tracediff.diff.overview import overview
-from tracediff.diff.result import Row, Side, TraceDiff
-from tracediff.diff.standing import RANK, Standing, standing
+from tracediff.diff.many_overview import ManySection, many_overview
+from tracediff.diff.result import Side, TraceDiff
 from tracediff.report.diff.answer_words import Fact, answer_line, facts
 from tracediff.report.diff.html.render import asset, environment, unindented
-from tracediff.report.diff.lines import GLYPHS, measured_words, split_k_change
-from tracediff.report.diff.names import leading, short_name
+from tracediff.report.diff.many_cells import Cell, cells
 from tracediff.report.diff.subject import subject_words
-from tracediff.report.words import count, duration
+from tracediff.report.words import count
 from tracediff.text import printable
 from tracediff.version import __version__
 
@@ -32,22 +30,8 @@ class AnswerView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
-    """What one trace ran in one kind of module.
-
-    Attributes:
-        glyph, standing: What is known of its bits against the first trace; empty for the first itself.
-        lines: Kernel, split-K, bits, time, each in words.
-    """
-
-    glyph: str
-    standing: str
-    lines: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KindRow:
-    """One kind of module: its name, how many there are, and a cell per trace."""
+class GroupRow:
+    """Modules of one kind: their name, how many there are, and a cell per trace."""
 
     name: str
     modules: int
@@ -59,7 +43,7 @@ class PhaseTable:
     """One phase, or phases of one name: what may differ in some trace, and how many modules do not."""
 
     name: str
-    rows: tuple[KindRow, ...]
+    rows: tuple[GroupRow, ...]
     equal: str
 
 
@@ -78,7 +62,7 @@ def render_many(many: ManyDiff) -> str:
                 for name, diff in zip(names[1:], many.diffs, strict=True)
                 for warning in diff.warnings
             ],
-            parts=_parts(many),
+            parts=[_phase_table(section) for section in many_overview(many.rows)],
             style=Markup(asset("report.css")),
             version=__version__,
         )
@@ -97,51 +81,15 @@ def _answer(name: str, diff: TraceDiff) -> AnswerView:
     return AnswerView(name=name, judgement=head, text=rest, facts=facts(found))
 
 
-def _parts(many: ManyDiff) -> list[PhaseTable]:
-    sections = [overview(diff.rows) for diff in many.diffs]
-    parts = []
-    for name in dict.fromkeys(section.name for found in sections for section in found):
-        by_trace = [next((section for section in found if section.name == name), None) for found in sections]
-        kinds: dict[str, list[list[Row]]] = {}
-        names: dict[str, str] = {}
-        for place, section in enumerate(by_trace):
-            for group in section.groups if section is not None else ():
-                for row in group.rows:
-                    kinds.setdefault(row.kind, [[] for _ in many.diffs])[place].append(row)
-                    names.setdefault(row.kind, group.name)
-        rows = [_kind_row(printable(names[kind]), found) for kind, found in kinds.items() if _may_differ(found)]
-        hidden = sum(max(map(len, found)) for found in kinds.values() if not _may_differ(found))
-        title = "outside every range" if name is None else printable(name)
-        equal = f"{count(hidden, 'module')} equal in every trace, or predicted to be" if hidden else ""
-        parts.append(PhaseTable(name=title, rows=tuple(rows), equal=equal))
-    return parts
-
-
-def _may_differ(found: list[list[Row]]) -> bool:
-    return any(standing(row).open for rows in found for row in rows)
-
-
-def _kind_row(name: str, found: list[list[Row]]) -> KindRow:
-    reference = next(rows for rows in found if rows)
-    first = leading(reference[0].a)
-    kernel = "no kernel" if first is None else short_name(first.parsed)
-    time = duration(sum(row.duration_ns[0] for row in reference))
-    cells = [Cell(glyph="", standing="", lines=(kernel, time)), *(_cell(rows) for rows in found)]
-    return KindRow(name=name or "(no module)", modules=len(reference), cells=tuple(cells))
-
-
-def _cell(rows: list[Row]) -> Cell:
-    if not rows:
-        return Cell(glyph="–", standing="", lines=("not in this trace",))
-    worst: Standing = min((standing(row) for row in rows), key=lambda each: RANK[each])
-    told = next(row for row in rows if standing(row) is worst)
-    kernel = leading(told.b)
-    bits = [row.evidence.isolated for row in rows if row.evidence is not None and row.evidence.isolated is not None]
-    split = split_k_change(told)
-    lines = (
-        "no kernel" if kernel is None else short_name(kernel.parsed),
-        f"split-K {split}" if split else "",
-        f"bits: {measured_words(bits)}" if bits else printable(told.reason),
-        duration(sum(row.duration_ns[1] for row in rows)),
+def _phase_table(section: ManySection) -> PhaseTable:
+    rows = [
+        GroupRow(name=printable(group.name) or "(no module)", modules=len(group.reference), cells=cells(group))
+        for group in section.worst_first
+        if group.standing.open
+    ]
+    hidden = sum(len(group.reference) for group in section.groups if not group.standing.open)
+    return PhaseTable(
+        name="outside every range" if section.name is None else printable(section.name),
+        rows=tuple(rows),
+        equal=f"{count(hidden, 'module')} equal in every trace, or predicted to be" if hidden else "",
     )
-    return Cell(glyph=GLYPHS[worst], standing=str(worst), lines=tuple(filter(None, lines)))
