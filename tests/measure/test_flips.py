@@ -76,8 +76,9 @@ def test_all_batch_sizes_are_fed_what_the_first_chose():
 
     result = search_flips(request(random=1, decode=4, reference=False), load=load)
     steps = result.searches[0].prompts[0]
-    first, second, again = fed[:5], fed[5:10], fed[10:]
-    assert len(again) == 5
+    # Each batch size is run twice for the control first.
+    control, first, second = fed[:20], fed[20:25], fed[25:]
+    assert [len(tokens) for tokens in control[::5]] == [1, 1, 2, 2]
     for base, other in zip(first, second, strict=True):
         assert other.shape[0] == 2
         assert torch.equal(other, base.expand(2, -1))

@@ -10,10 +10,11 @@ from tests.measure.planted import depends_on_batch, request, with_logits  # noqa
 from tests.measure.trained import trained_model  # noqa: E402
 from tracediff.measure.flips import search_flips  # noqa: E402
 from tracediff.measure.generation import run_at_once, run_generate  # noqa: E402
-from tracediff.measure.lanes import Decoder, Task, slots_for  # noqa: E402
+from tracediff.measure.lanes import PLAIN, Decoder, Task, Way, first_run, slots_for  # noqa: E402
 from tracediff.measure.prompts import Prompt  # noqa: E402
 
 PROMPTS = ["Monday", "The days of", "Tuesday Wed", "Monday", "Thurs", "F", "Saturday Sunday Mon", "Wednesday"]
+WAYS = [Way(mixed=mixed, shared=shared) for mixed in (False, True) for shared in (False, True)]
 
 
 def tasks(texts=PROMPTS):
@@ -26,10 +27,10 @@ def model():
 
 
 @pytest.mark.parametrize("batch", [1, 2, 4])
-@pytest.mark.parametrize("mixed", [False, True])
-def test_every_prompt_s_logits_are_those_of_generation_by_itself(model, batch, mixed):
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_every_prompt_s_logits_are_those_of_generation_by_itself(model, batch, way):
     decoder = Decoder(model, 9, graphs=False)
-    for task, steps in zip(tasks(), decoder.run(tasks(), batch, mixed=mixed), strict=True):
+    for task, steps in zip(tasks(), decoder.run(tasks(), batch, way), strict=True):
         alone = run_generate(model, torch.tensor([task.tokens]), 1, 8)
         assert torch.equal(steps.fed, alone.fed)
         torch.testing.assert_close(steps.logits, alone.logits, rtol=1e-4, atol=1e-4)
@@ -37,7 +38,7 @@ def test_every_prompt_s_logits_are_those_of_generation_by_itself(model, batch, m
 
 def test_what_is_fed_is_followed(model):
     fed = torch.tensor([ord(letter) for letter in "xyzzy"])
-    (steps,) = Decoder(model, 5, graphs=False).run([Task(tokens=(70, 71), fed=fed)], 2, mixed=True)
+    (steps,) = Decoder(model, 5, graphs=False).run([Task(tokens=(70, 71), fed=fed)], 2, WAYS[-1])
     assert torch.equal(steps.fed, fed)
     at_once = run_at_once(model, torch.tensor([[70, 71]]), fed, 5)
     torch.testing.assert_close(steps.logits, at_once, rtol=1e-4, atol=1e-4)
@@ -45,8 +46,8 @@ def test_what_is_fed_is_followed(model):
 
 def test_prompts_of_several_cache_sizes_are_decoded_in_one_call(model):
     long = Task(tokens=tuple(b"Monday " * 40))
-    assert slots_for(len(long.tokens), 4) == 512
-    short, other = Decoder(model, 4, graphs=False).run([tasks()[0], long], 2, mixed=True)
+    assert slots_for(len(long.tokens), 4) == 1024
+    short, other = Decoder(model, 4, graphs=False).run([tasks()[0], long], 2, WAYS[-1])
     torch.testing.assert_close(
         short.logits, run_generate(model, torch.tensor([tasks()[0].tokens]), 1, 3).logits, rtol=1e-4, atol=1e-4
     )
@@ -67,10 +68,35 @@ class _RowsMixed(torch.nn.Module):
         return logits + 1e-2 * logits.mean(dim=0, keepdim=True)
 
 
+def way_found(model, batch, **options):
+    """Return what the first run of the tasks finds, having checked that its numbers are those of plain copies."""
+    given = {"mix": True, "sharing_holds": False, **options}
+    control, steps = first_run(Decoder(model, 4, graphs=False), tasks(), batch, **given)
+    if control.repeats:
+        plain = Decoder(model, 4, graphs=False).run(tasks(), batch, PLAIN)
+        assert all(torch.equal(one.logits, other.logits) for one, other in zip(steps, plain, strict=True))
+    return control
+
+
+def test_a_model_whose_rows_are_independent_runs_in_the_fastest_way(model):
+    for batch in (1, 2, 4):
+        control = way_found(model, batch)
+        assert control.repeats
+        assert control.way == Way(mixed=True, shared=True)
+    assert way_found(model, 4, mix=False).way == PLAIN
+
+
 def test_rows_that_depend_on_their_neighbours_are_noticed():
     model = trained_model()
     model.lm_head = _RowsMixed(model.lm_head)
-    assert not Decoder(model, 4, graphs=False).rows_are_independent(tasks(), 4)
+    assert not way_found(model, 4).way.mixed
+
+
+def test_lanes_that_would_share_another_lane_s_row_are_noticed():
+    """Row 0 leaks into the others: of all shared lanes that would be row 0 of the first lane."""
+    model = trained_model()
+    model.lm_head.register_forward_hook(lambda _module, _arguments, output: output + output[:1] / 64)
+    assert not way_found(model, 1).way.shared
 
 
 def test_copies_that_do_not_agree_are_noticed():
@@ -78,8 +104,29 @@ def test_copies_that_do_not_agree_are_noticed():
     model.lm_head.register_forward_hook(
         lambda _module, _arguments, output: output + torch.arange(len(output))[:, None, None] / 8
     )
-    copies = Decoder(model, 4, graphs=False).run(tasks()[:1], 4, mixed=False)
-    assert not copies[0].rows_agree
+    assert not Decoder(model, 4, graphs=False).run(tasks()[:1], 4, PLAIN)[0].rows_agree
+    assert not way_found(model, 4).way.mixed
+
+
+def test_a_model_that_does_not_repeat_itself_is_noticed_and_its_rows_are_not_mixed():
+    model = trained_model()
+    model.lm_head.register_forward_hook(lambda _module, _arguments, output: output + torch.rand(output.shape) / 64)
+    control = way_found(model, 4)
+    assert not control.repeats
+    assert control.way == PLAIN
+
+
+def test_where_bits_do_not_repeat_lanes_share_only_if_that_was_right_elsewhere():
+    model = trained_model()
+    plain, calls = model.lm_head.forward, []
+
+    def drifting(hidden):
+        calls.append(len(hidden))
+        return plain(hidden) * (1 + len(calls) / 1e4)
+
+    model.lm_head.forward = drifting
+    assert way_found(model, 4).way == PLAIN
+    assert way_found(model, 4, sharing_holds=True).way == Way(mixed=False, shared=True)
 
 
 def prompts():
@@ -118,7 +165,7 @@ def test_kinds_of_prompts_are_kept():
 
 @pytest.mark.parametrize("stop_at", [1, 5])
 def test_a_killed_search_ends_in_the_same_bytes(tmp_path, monkeypatch, stop_at):
-    import tracediff.measure.flips as module
+    import tracediff.measure.flips_precision as module
 
     monkeypatch.setattr(module, "_PROMPTS_AT_ONCE", 3)
     whole, resumed = tmp_path / "whole.json", tmp_path / "resumed.json"
@@ -136,6 +183,30 @@ def test_a_killed_search_ends_in_the_same_bytes(tmp_path, monkeypatch, stop_at):
     assert resumed.read_bytes() == whole.read_bytes()
 
 
+def test_steps_that_choose_another_token_when_run_again_are_noise_and_no_flips():
+    """The same logits at every batch size, but every other call moves them: nothing here is due to the batch size."""
+
+    def load(spec, device):
+        model = trained_model()
+        calls = []
+
+        def wobble(logits):
+            calls.append(1)
+            coarse = (logits * 4).round() / 4
+            return coarse + torch.rand(logits.shape[-1], generator=torch.Generator().manual_seed(len(calls))) * 4
+
+        model.lm_head.register_forward_hook(lambda _module, _arguments, output: wobble(output))
+        return model
+
+    for cache in ("static", "dynamic"):
+        (search,) = search_flips(request(prompts=prompts(), cache=cache, decode=8, reference=False), load=load).searches
+        assert not search.repeatable
+        assert search.noisy == (1, 2)
+        noise = {(steps.prompt, step) for steps in search.prompts for step in (*steps.noise, *steps.batches[0].noise)}
+        assert noise
+        assert not noise & {(flip.prompt, flip.step) for flip in search.flips}
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_cuda_graphs_and_mixed_rows_find_the_flips_of_the_slow_path(dtype):
@@ -144,3 +215,16 @@ def test_cuda_graphs_and_mixed_rows_find_the_flips_of_the_slow_path(dtype):
     fast = replace(static(dtypes=(dtype,)), device="cuda", batches=(1, 2, 8))
     slow = replace(fast, mix=False, graphs=False)
     assert search_flips(fast).searches[0].prompts == search_flips(slow).searches[0].prompts
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_shared_lanes_in_a_cuda_graph_have_the_bits_of_plain_copies(dtype):
+    from tracediff.model.load import load_model
+    from tracediff.model.spec import ModelSpec
+
+    model = load_model(ModelSpec(name="tiny", dtype=dtype, attention="efficient"), "cuda")
+    for batch in (1, 4):
+        plain = Decoder(model, 9, graphs=False).run(tasks(), batch, PLAIN)
+        shared = Decoder(model, 9, graphs=True).run(tasks(), batch, Way(mixed=True, shared=True))
+        assert all(torch.equal(one.logits, other.logits) for one, other in zip(plain, shared, strict=True))

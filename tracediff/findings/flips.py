@@ -122,6 +122,8 @@ class BatchSteps:
         rows_agree: Whether all rows of a batch of copies had the same bits at every step.
         divergence: Kullback-Leibler divergence of the base's distribution from this one, in nats; empty in schema 1.
         ratio: Probability of the base's token here ÷ at the base; empty in schema 1.
+        noise: Steps at which a second run of this batch size, fed the same tokens, chose another token; None where its
+            bits repeat, so that it was run once.
     """
 
     batch: BatchSize
@@ -131,6 +133,7 @@ class BatchSteps:
     rows_agree: bool
     divergence: tuple[Distance, ...] = ()
     ratio: tuple[Distance, ...] = ()
+    noise: tuple[Count, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +149,8 @@ class PromptSteps:
         ulp: The margin's unit (see `margin_unit`).
         to_reference: As in `BatchSteps`, of the base.
         batches: The other batch sizes.
-        flips: The steps where one of them chose another token.
+        flips: The steps where one of them chose another token, those of noise left out.
+        noise: As in `BatchSteps`, of the base.
         kind: What kind of prompt it is, where the prompt file says so.
     """
 
@@ -159,6 +163,7 @@ class PromptSteps:
     to_reference: tuple[Distance, ...]
     batches: tuple[BatchSteps, ...]
     flips: tuple[Flip, ...]
+    noise: tuple[Count, ...] | None = None
     kind: str | None = None
 
     def __post_init__(self) -> None:
@@ -175,6 +180,11 @@ class PromptSteps:
         batches = {batch.batch for batch in self.batches}
         if any(flip.step >= steps or flip.batch not in batches or flip.prompt != self.prompt for flip in self.flips):
             raise ValueError("a flip is of a step, batch size or prompt that was not compared")
+        noise = {batch.batch: {*(batch.noise or ()), *(self.noise or ())} for batch in self.batches}
+        if any(step >= steps for of_batch in noise.values() for step in of_batch):
+            raise ValueError("noise is of a step that was not compared")
+        if any(flip.step in noise[flip.batch] for flip in self.flips):
+            raise ValueError("a step is both noise and a flip")
 
     @property
     def margin_ulp(self) -> tuple[float, ...]:
@@ -194,6 +204,7 @@ class Search:
         prompts: What was compared.
         mixed: Batch sizes whose rows held different prompts, because a control had shown that a row's bits depend
             neither on its neighbours nor on its place; elsewhere every row of a batch held the same prompt.
+        noisy: Batch sizes at which the same run twice gave other bits, so that each prompt was run twice.
     """
 
     dtype: str
@@ -202,6 +213,7 @@ class Search:
     stopped_early: bool
     prompts: tuple[PromptSteps, ...]
     mixed: tuple[BatchSize, ...] = ()
+    noisy: tuple[BatchSize, ...] = ()
 
     def __post_init__(self) -> None:
         if self.dtype not in FORMATS:

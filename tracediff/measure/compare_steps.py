@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -27,7 +27,9 @@ class PromptRuns:
         length: Its tokens.
         kind: What kind of prompt it is; None where the prompt file does not say.
         base: The run at the base batch size.
+        base_again: A second one, fed the same tokens; None where bits repeat.
         others: The runs at the other batch sizes, fed what the base chose.
+        others_again: A second run of each batch size whose bits do not repeat.
         reference: Float32 tensor (steps, vocabulary) of the same weights in float32; None without one.
     """
 
@@ -35,7 +37,9 @@ class PromptRuns:
     length: int
     kind: str | None
     base: Steps
+    base_again: Steps | None = None
     others: Mapping[int, Steps]
+    others_again: Mapping[int, Steps] = field(default_factory=dict)
     reference: torch.Tensor | None
 
 
@@ -54,12 +58,18 @@ def compare_runs(runs: PromptRuns, format_: FloatFormat, text_of: TextOf) -> Pro
     _refuse_nan(base, runs.number, None)
     chosen = base.argmax(dim=-1)
     top, second = base.topk(2, dim=-1).values.double().cpu().T.tolist()
+    base_noise = _noise(runs.base, runs.base_again)
     compared: list[BatchSteps] = []
     flips: list[Flip] = []
     for batch, other in runs.others.items():
         _refuse_nan(other.logits, runs.number, batch)
-        compared.append(_batch_steps(batch, base, other, chosen, runs.reference))
-        flips += _flips(runs, batch, other, chosen, format_, text_of)
+        noise = _noise(other, runs.others_again.get(batch))
+        compared.append(replace(_batch_steps(batch, base, other, chosen, runs.reference), noise=noise))
+        flips += [
+            flip
+            for flip in _flips(runs, batch, other, chosen, format_, text_of)
+            if flip.step not in (noise or ()) and flip.step not in (base_noise or ())
+        ]
     return PromptSteps(
         prompt=runs.number,
         length=runs.length,
@@ -71,6 +81,7 @@ def compare_runs(runs: PromptRuns, format_: FloatFormat, text_of: TextOf) -> Pro
         to_reference=_distance(base, runs.reference),
         batches=tuple(compared),
         flips=tuple(sorted(flips, key=lambda flip: (flip.step, flip.batch))),
+        noise=base_noise,
     )
 
 
@@ -106,9 +117,11 @@ def float32_products(*, tf32: bool) -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-def same_bits(first: Steps, second: Steps) -> bool:
-    """Return whether two runs have the same bits at every step."""
-    return bool((bits_of(first.logits) == bits_of(second.logits)).all())
+def _noise(once: Steps, again: Steps | None) -> tuple[int, ...] | None:
+    """Return the steps at which two runs of one batch size choose different tokens; None without a second run."""
+    if again is None:
+        return None
+    return tuple(torch.nonzero(once.logits.argmax(dim=-1) != again.logits.argmax(dim=-1)).flatten().tolist())
 
 
 def _batch_steps(

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,24 +25,22 @@ from tracediff.findings.flips import (
     STATIC,
     FlipSettings,
     FlipsResult,
-    PromptSteps,
     Search,
 )
 from tracediff.findings.flips_file import result_to_json
 from tracediff.measure.flips_log import SearchLog
+from tracediff.measure.flips_precision import EncodedPrompt, Models, PrecisionSearch
 from tracediff.measure.prompts import Prompt
 from tracediff.model.load import load_model, load_tokenizer, prompt_tokens
 from tracediff.model.spec import ModelSpec
 from tracediff.text import json_text
 
 if TYPE_CHECKING:
-    from tracediff.measure.compare_steps import PromptRuns, TextOf
-    from tracediff.measure.generation import Steps
-    from tracediff.measure.lanes import Decoder, Task
+    from tracediff.measure.compare_steps import TextOf
 
 StepProgress = Callable[[int, int, str], None]
-# Prompts of a static search that run together, and how many logits of all their batch sizes may lie in memory.
-_PROMPTS_AT_ONCE, _LOGITS_AT_ONCE = 64, 2_500_000_000
+# What cuBLAS and cuBLASLt may use of memory decides which split-K algorithms they choose.
+_WORKSPACE_VARIABLES = ("CUBLAS_WORKSPACE_CONFIG", "CUBLASLT_WORKSPACE_SIZE")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +63,8 @@ class FlipRequest:
         find: Stop each precision after so many flips; None searches all prompts.
         cache: `dynamic`: one prompt at a time, with the cache that grows as in transformers' own generation. `static`:
             many prompts at a time, with a cache of fixed size, masked attention, and on a GPU CUDA graphs.
-        mix: With a static cache, let rows hold different prompts where a control shows that this changes no bit.
+        mix: With a static cache, run many prompts at once in each way that a control shows to change no bit; else every
+            prompt runs by itself.
         graphs: With a static cache on a GPU, decode with CUDA graphs.
     """
 
@@ -132,7 +131,7 @@ def search_flips(
     if out is not None:
         refuse_to_overwrite(out, force)
     precisions, notes = _precisions(request)
-    models = _Models(request=request, load=load)
+    models = Models(request=request, load=load)
     tokenizer = load_tokenizer(request.spec) if request.prompts is not None or not request.spec.is_preset else None
     prompts = _prompts(request, models.get(precisions[0][0]), tokenizer)
     settings = _settings(request, prompts, precisions)
@@ -147,7 +146,7 @@ def search_flips(
         def tell(done: int, text: str, started: int = started, label: str = "tf32" if tf32 else dtype) -> None:
             progress(started + done, total, f"{label}, {text}")
 
-        one = _PrecisionSearch(
+        one = PrecisionSearch(
             request=request, models=models, prompts=prompts, log=log, place=place, dtype=dtype, tf32=tf32,
             text_of=_token_texts(tokenizer), tell=tell,
         )  # fmt: skip
@@ -165,184 +164,20 @@ def search_flips(
     return result
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _PrecisionSearch:
-    """Searches all prompts in one precision.
-
-    Attributes:
-        request: What to search.
-        models: Loads the model.
-        prompts: The prompts' tokens, with their kinds.
-        log: What is finished already, and where each finished prompt goes.
-        place: The precision's place in the settings.
-        dtype, tf32: The precision.
-        text_of: Decodes one token.
-        tell: Called with the prompts done and what is running.
-    """
-
-    request: FlipRequest
-    models: _Models
-    prompts: Sequence[_Encoded]
-    log: SearchLog
-    place: int
-    dtype: str
-    tf32: bool
-    text_of: TextOf
-    tell: Callable[[int, str], None]
-
-    def run(self) -> Search:
-        """Search what is not finished, and return all of it."""
-        done = self.log.prompts(self.place)
-        finished = {steps.prompt for steps in done}
-        waiting = [prompt for prompt in self.prompts if prompt.number not in finished]
-        if waiting:
-            from tracediff.measure.compare_steps import float32_products  # noqa: PLC0415 -- it imports torch
-
-            with float32_products(tf32=self.tf32), _memory_in_one_line(self.request, self.dtype):
-                for steps in self._one_by_one(waiting) if self.request.cache == DYNAMIC else self._together(waiting):
-                    self.log.write_prompt(self.place, steps)
-                    done.append(steps)
-        return Search(
-            dtype=self.dtype,
-            tf32=self.tf32,
-            repeatable=self.log.repeatable.get(self.place, False),
-            stopped_early=len(done) < len(self.prompts),
-            prompts=tuple(sorted(done, key=lambda steps: steps.prompt)),
-            mixed=self.log.mixed_batches(self.place),
-        )
-
-    def _one_by_one(self, waiting: Sequence[_Encoded]) -> Iterator[PromptSteps]:
-        """Run every prompt by itself, all rows copies of it."""
-        import torch  # noqa: PLC0415
-
-        from tracediff.measure.compare_steps import PromptRuns, same_bits  # noqa: PLC0415
-        from tracediff.measure.generation import run_generate, run_prefill  # noqa: PLC0415
-
-        request, done = self.request, self.log.prompts(self.place)
-        for prompt in waiting:
-            if request.find is not None and sum(len(steps.flips) for steps in done) >= request.find:
-                return
-            self.tell(len(done), f"prompt {prompt.number}")
-            model = self.models.get(self.dtype)
-            tokens = torch.tensor([prompt.tokens], dtype=torch.int64, device=model.device)
-
-            def run(batch: int, fed: Any = None, model: Any = model, tokens: Any = tokens) -> Steps:
-                if request.mode == PREFILL:
-                    return run_prefill(model, tokens, batch)
-                return run_generate(model, tokens, batch, request.decode, fed)
-
-            base = run(request.batches[0])
-            others = {batch: run(batch, base.fed) for batch in request.batches[1:]}
-            if self.place not in self.log.repeatable:
-                self.log.write_repeatable(self.place, same_bits(base, run(request.batches[0], base.fed)))
-            yield self._compared(
-                PromptRuns(
-                    number=prompt.number,
-                    length=len(prompt.tokens),
-                    kind=prompt.kind,
-                    base=base,
-                    others=others,
-                    reference=self._reference(prompt, base),
-                )
-            )
-
-    def _together(self, waiting: Sequence[_Encoded]) -> Iterator[PromptSteps]:
-        """Run many prompts at a time through a static cache."""
-        from tracediff.measure.compare_steps import PromptRuns, same_bits  # noqa: PLC0415
-        from tracediff.measure.lanes import Decoder, Task, slots_for  # noqa: PLC0415
-
-        request, count = self.request, self.request.decode + 1
-        on_gpu = request.device.startswith("cuda")
-        decoder = Decoder(self.models.get(self.dtype), count, graphs=on_gpu and request.graphs)
-        by_slots: dict[int, list[_Encoded]] = {}
-        # Prompts of one length are prefilled together.
-        for prompt in sorted(waiting, key=lambda prompt: (len(prompt.tokens), prompt.number)):
-            by_slots.setdefault(slots_for(len(prompt.tokens), count), []).append(prompt)
-        logits = count * self.models.get(self.dtype).config.vocab_size * len(request.batches)
-        for slots, chunk in _chunks_of(by_slots, max(1, min(_PROMPTS_AT_ONCE, _LOGITS_AT_ONCE // logits))):
-            done = len(self.log.prompts(self.place))
-            self.tell(done, f"{len(chunk)} prompts of up to {slots} tokens, batch {request.batches[0]}")
-            tasks = [Task(tokens=prompt.tokens) for prompt in chunk]
-            base = self._run(decoder, tasks, request.batches[0], slots)
-            if self.place not in self.log.repeatable:
-                again = decoder.run(
-                    tasks, request.batches[0], mixed=self._mixes(decoder, tasks, request.batches[0], slots)
-                )
-                self.log.write_repeatable(self.place, all(map(same_bits, base, again)))
-            fed = [Task(tokens=task.tokens, fed=steps.fed) for task, steps in zip(tasks, base, strict=True)]
-            others = {}
-            for part, batch in enumerate(request.batches[1:], start=1):
-                self.tell(
-                    done + len(chunk) * part // len(request.batches),
-                    f"{len(chunk)} prompts of up to {slots} tokens, batch {batch}",
-                )
-                others[batch] = self._run(decoder, fed, batch, slots)
-            for place, prompt in enumerate(chunk):
-                yield self._compared(
-                    PromptRuns(
-                        number=prompt.number,
-                        length=len(prompt.tokens),
-                        kind=prompt.kind,
-                        base=base[place],
-                        others={batch: steps[place] for batch, steps in others.items()},
-                        reference=self._reference(prompt, base[place]),
-                    )
-                )
-
-    def _run(self, decoder: Decoder, tasks: list[Task], batch: int, slots: int) -> list[Steps]:
-        return decoder.run(tasks, batch, mixed=self._mixes(decoder, tasks, batch, slots))
-
-    def _mixes(self, decoder: Decoder, tasks: list[Task], batch: int, slots: int) -> bool:
-        """Return whether rows may hold different prompts; measured once for each batch size and cache size."""
-        if batch == 1 or not self.request.mix:
-            return batch == 1
-        known = self.log.independent.get((self.place, batch, slots))
-        if known is None:
-            known = decoder.rows_are_independent(tasks, batch)
-            self.log.write_independent(self.place, batch, slots, known)
-        return known
-
-    def _reference(self, prompt: _Encoded, base: Steps) -> Any:
-        """Return the logits of the same weights in float32 after the same tokens; None where they are not wanted."""
-        import torch  # noqa: PLC0415
-
-        from tracediff.measure.compare_steps import float32_products  # noqa: PLC0415
-        from tracediff.measure.generation import run_at_once, run_prefill  # noqa: PLC0415
-
-        exact = self.models.reference(self.dtype)
-        if exact is None:
-            return None
-        tokens = torch.tensor([prompt.tokens], dtype=torch.int64, device=exact.device)
-        with float32_products(tf32=False):
-            if self.request.mode == PREFILL:
-                return run_prefill(exact, tokens, 1).logits.float()
-            return run_at_once(exact, tokens, base.fed, len(base.fed))
-
-    def _compared(self, runs: PromptRuns) -> PromptSteps:
-        from tracediff.dtypes import FORMATS, TF32  # noqa: PLC0415
-        from tracediff.measure.compare_steps import compare_runs  # noqa: PLC0415
-
-        return compare_runs(runs, TF32 if self.tf32 else FORMATS[self.dtype], self.text_of)
-
-
-def _chunks_of(by_slots: dict[int, list[_Encoded]], size: int) -> Iterator[tuple[int, list[_Encoded]]]:
-    for slots, prompts in sorted(by_slots.items()):
-        for start in range(0, len(prompts), size):
-            yield slots, prompts[start : start + size]
-
-
 def machine(device: str) -> dict[str, str | None]:
-    """Return what the numbers depend on beside the model: device, GPU, torch, CUDA and transformers."""
+    """Return what the numbers depend on beside the model: device, GPU, torch, CUDA, transformers and the workspace."""
     import torch  # noqa: PLC0415
     import transformers  # noqa: PLC0415
 
     on_gpu = device.startswith("cuda")
+    workspace = [f"{name}={os.environ[name]}" for name in _WORKSPACE_VARIABLES if name in os.environ]
     return {
         "device": "cuda" if on_gpu else device,
         "gpu": torch.cuda.get_device_name(torch.device(device)) if on_gpu else None,
         "torch": str(torch.__version__),
         "cuda": torch.version.cuda,
         "transformers": transformers.__version__,
+        **({"workspace": " ".join(workspace)} if on_gpu and workspace else {}),
     }
 
 
@@ -369,74 +204,7 @@ def _notes(spec: ModelSpec, searches: Sequence[Search]) -> list[str]:
     return notes
 
 
-@dataclass(slots=True, kw_only=True)
-class _Models:
-    """Holds one model at a time, and its float32 copy where one is asked for."""
-
-    request: FlipRequest
-    load: Callable[[ModelSpec, str], Any]
-    dtype: str | None = None
-    model: Any = None
-    exact: Any = None
-
-    def get(self, dtype: str) -> Any:
-        if dtype != self.dtype:
-            self.model = self.exact = None
-            _free_memory()
-            self.model = self.load(replace(self.request.spec, dtype=dtype), self.request.device)
-            self.dtype = dtype
-        return self.model
-
-    def reference(self, dtype: str) -> Any:
-        """Return the same weights in float32; None for a float32 model or where no reference is wanted."""
-        import copy  # noqa: PLC0415
-
-        if dtype == "float32" or not self.request.reference:
-            return None
-        if self.exact is None:
-            with _memory_in_one_line(self.request, f"{dtype} with its float32 reference"):
-                self.exact = copy.deepcopy(self.get(dtype)).float()
-        return self.exact
-
-
-def _free_memory() -> None:
-    import gc  # noqa: PLC0415
-
-    import torch  # noqa: PLC0415
-
-    gc.collect()
-    torch.cuda.empty_cache()
-
-
-@contextmanager
-def _memory_in_one_line(request: FlipRequest, what: str) -> Iterator[None]:
-    import torch  # noqa: PLC0415
-
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise TracediffError(
-            f"out of memory: {request.spec.label} in {what}, batches {', '.join(map(str, request.batches))}",
-            "use --layers, a smaller model or batch, or --no-reference",
-        ) from error
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Encoded:
-    """One prompt as tokens.
-
-    Attributes:
-        number: Its index.
-        tokens: Its token ids.
-        kind: What kind of prompt it is; None where the file does not say.
-    """
-
-    number: int
-    tokens: tuple[int, ...]
-    kind: str | None
-
-
-def _prompts(request: FlipRequest, model: Any, tokenizer: Any) -> list[_Encoded]:
+def _prompts(request: FlipRequest, model: Any, tokenizer: Any) -> list[EncodedPrompt]:
     """Return the prompts as token ids."""
     spec = request.spec
     if request.prompts is not None:
@@ -450,7 +218,7 @@ def _prompts(request: FlipRequest, model: Any, tokenizer: Any) -> list[_Encoded]
         seeds = range(spec.seed, spec.seed + request.random)
         encoded = [prompt_tokens(replace(spec, seed=seed), model, count=request.tokens) for seed in seeds]
     prompts = [
-        _Encoded(number=number, tokens=tuple(tokens[0].tolist()), kind=kind)
+        EncodedPrompt(number=number, tokens=tuple(tokens[0].tolist()), kind=kind)
         for number, (tokens, kind) in enumerate(zip(encoded, kinds, strict=True))
     ]
     longest = max(len(prompt.tokens) for prompt in prompts) + (request.decode if request.mode == GENERATE else 0)
@@ -463,7 +231,7 @@ def _prompts(request: FlipRequest, model: Any, tokenizer: Any) -> list[_Encoded]
 
 
 def _settings(
-    request: FlipRequest, prompts: Sequence[_Encoded], precisions: Sequence[tuple[str, bool]]
+    request: FlipRequest, prompts: Sequence[EncodedPrompt], precisions: Sequence[tuple[str, bool]]
 ) -> FlipSettings:
     return FlipSettings(
         model=request.spec.label,

@@ -13,13 +13,31 @@ from tracediff.measure.json_lines import JsonLines
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ControlRecord:
+    """What a control found at one batch size.
+
+    Attributes:
+        batch: The batch size.
+        slots: The size of the static cache; 0 with a cache that grows.
+        repeats: Whether the same run twice gave the same bits.
+        mixed: Whether rows may hold different prompts.
+        shared: Whether lanes may share all operations but sums.
+    """
+
+    batch: BatchSize
+    slots: Count = 0
+    repeats: bool
+    mixed: bool = False
+    shared: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Record:
     """One line after the settings: a finished prompt, or what a control found."""
 
     search: Count
     prompt: PromptSteps | None = None
-    repeatable: bool | None = None
-    independent: tuple[BatchSize, Count, bool] | None = None
+    control: ControlRecord | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -29,15 +47,13 @@ class SearchLog:
     Attributes:
         lines: The file.
         machine: What the search runs on.
-        repeatable: For each search (its place in the settings) whether two runs gave the same bits.
-        independent: For each search, batch size and cache size whether rows of other prompts left a row's bits alone.
+        controls: What was found, by search (its place in the settings), batch size and cache size.
         found: For each search its finished prompts.
     """
 
     lines: JsonLines
     machine: dict[str, str | None]
-    repeatable: dict[int, bool] = field(default_factory=dict)
-    independent: dict[tuple[int, int, int], bool] = field(default_factory=dict)
+    controls: dict[tuple[int, int, int], ControlRecord] = field(default_factory=dict)
     found: dict[int, list[PromptSteps]] = field(default_factory=dict)
 
     @classmethod
@@ -72,33 +88,38 @@ class SearchLog:
     def _add(self, record: _Record) -> None:
         if record.prompt is not None:
             self.prompts(record.search).append(record.prompt)
-        if record.repeatable is not None:
-            self.repeatable[record.search] = record.repeatable
-        if record.independent is not None:
-            batch, slots, independent = record.independent
-            self.independent[record.search, batch, slots] = independent
+        if record.control is not None:
+            self.controls[record.search, record.control.batch, record.control.slots] = record.control
+
+    def control(self, search: int, batch: int, slots: int = 0) -> ControlRecord | None:
+        """Return what a control found at a batch size; None where none was made yet."""
+        return self.controls.get((search, batch, slots))
 
     def mixed_batches(self, search: int) -> tuple[int, ...]:
-        """Return the batch sizes whose rows held different prompts at every cache size."""
-        found: dict[int, bool] = {}
-        for (place, batch, _), independent in self.independent.items():
-            if place == search:
-                found[batch] = found.get(batch, True) and independent
-        return tuple(sorted(batch for batch, independent in found.items() if independent))
+        """Return the batch sizes above 1 whose rows held different prompts at every cache size."""
+        controls = self._of(search)
+        alone = {control.batch for control in controls if not control.mixed}
+        return tuple(sorted({control.batch for control in controls} - alone - {1}))
+
+    def noisy_batches(self, search: int) -> tuple[int, ...]:
+        """Return the batch sizes at which the same run twice gave other bits."""
+        return tuple(sorted({control.batch for control in self._of(search) if not control.repeats}))
+
+    def sharing_holds(self, search: int) -> bool:
+        """Return whether lanes that share operations had the bits of lanes that do not, at any batch size."""
+        return any(control.shared and control.repeats for control in self._of(search))
+
+    def _of(self, search: int) -> list[ControlRecord]:
+        return [control for (place, _, _), control in self.controls.items() if place == search]
 
     def prompts(self, search: int) -> list[PromptSteps]:
         """Return the finished prompts of one search; appending to the list adds to them."""
         return self.found.setdefault(search, [])
 
-    def write_repeatable(self, search: int, repeatable: bool) -> None:
-        """Keep whether the search's model repeats its bits."""
-        self.repeatable[search] = repeatable
-        self.lines.append({"search": search, "repeatable": repeatable})
-
-    def write_independent(self, search: int, batch: int, slots: int, independent: bool) -> None:
-        """Keep whether rows of different prompts got the bits of copies."""
-        self.independent[search, batch, slots] = independent
-        self.lines.append({"search": search, "independent": [batch, slots, independent]})
+    def write_control(self, search: int, control: ControlRecord) -> None:
+        """Keep what a control found."""
+        self.controls[search, control.batch, control.slots] = control
+        self.lines.append({"search": search, "control": asdict(control)})
 
     def write_prompt(self, search: int, steps: PromptSteps) -> None:
         """Keep one finished prompt."""

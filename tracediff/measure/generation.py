@@ -89,6 +89,11 @@ def bits_of(values: torch.Tensor) -> torch.Tensor:
     return values.contiguous().view({2: torch.int16, 4: torch.int32}[values.element_size()])
 
 
+def same_bits(first: Steps, second: Steps) -> bool:
+    """Return whether two runs have the same bits at every step."""
+    return bool(torch.equal(bits_of(first.logits), bits_of(second.logits)))
+
+
 def rows_are_equal(logits: torch.Tensor) -> torch.Tensor:
     """Return, as a boolean tensor (), whether all rows have the first row's bits."""
     bits = bits_of(logits)

@@ -2,36 +2,37 @@
 
 A *lane* is one batch of rows that decode together: its key-value cache has its final size from the start, every row
 writes at its own position, and a mask hides what lies behind it. So one decode step always has the same shapes and
-becomes a CUDA graph; several lanes of small batches share one graph, each on a stream of its own, since one row alone
-leaves most of a GPU idle. Neither changes what is computed: the batch size that a kernel sees is the lane's.
+becomes a CUDA graph. Several lanes decode at once, since one row alone leaves most of a GPU idle: *shared*, with
+everything but sums computed for the rows of all lanes together, or each by itself on a stream of its own. Neither
+changes what is computed: the batch size that a sum sees is the lane's. `first_run` measures whether that holds.
 
-Rows of a batch may hold different prompts only where a row's bits depend neither on its neighbours nor on its place;
-`Decoder.rows_are_independent` measures that. A prompt is prefilled without padding, with prompts of its own length or
-copies of itself in the other rows, and its cache size depends on its length alone, so that every batch size does the
-same work for it.
+A prompt is prefilled without padding, with prompts of its own length or copies of itself in the other rows, and its
+cache size depends on its length alone, so that every batch size does the same work for it.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 from transformers.cache_utils import Cache, StaticLayer
 
-from tracediff.measure.generation import Steps, bits_of, rows_are_equal
+from tracediff.measure.generation import Steps, rows_are_equal, same_bits
+from tracediff.measure.lane_by_lane import LaneByLane, NotByLaneError, beside
 from tracediff.model.forward import call_with_cache
 
-# Rows that decode at once, over all lanes of a graph; and lanes where every row is a copy, of which one is wanted.
+# Rows that decode at once, over all lanes; and lanes where every row is a copy, of which one is wanted.
 _ROWS_AT_ONCE, _LANES_OF_COPIES = 64, 8
-_SMALLEST_CACHE = 256
-# Cache slots of all prompts that are prefilled before they decode.
-_HELD_SLOTS = 400_000
+# Streams that shared lanes take turns on.
+_STREAMS = 16
+# Cache sizes are the smallest times a power of the factor: each size has graphs and controls of its own.
+_SMALLEST_CACHE, _CACHE_FACTOR = 256, 4
+# Cache slots of all prompts that are prefilled before they decode, and of all rows that decode at once.
+_HELD_SLOTS, _DECODED_SLOTS = 160_000, 160_000
 _WARM_UPS = 2
-_CONTROL_PROMPTS = 3
 _Item = TypeVar("_Item")
 
 
@@ -46,6 +47,23 @@ class Task:
 
     tokens: tuple[int, ...]
     fed: torch.Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """How a batch is run.
+
+    Attributes:
+        mixed: Whether its rows hold different prompts; else every row is a copy of one.
+        shared: Whether several lanes share all operations but sums.
+    """
+
+    mixed: bool
+    shared: bool
+
+
+#: Every row a copy, every lane by itself: what the other ways must agree with.
+PLAIN = Way(mixed=False, shared=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -75,15 +93,15 @@ class _RowsAtPositions(StaticLayer):  # type: ignore[misc]
         return 0  # positions and mask are given to the model, so that it asks for nothing
 
 
-class _Lane:
-    """One batch of rows and all its buffers, at fixed addresses."""
+class _Rows:
+    """The rows of one lane, or of several shared ones, and all their buffers at fixed addresses."""
 
-    def __init__(self, model: Any, rows: int, slots: int, steps: int, forced: bool) -> None:
+    def __init__(self, model: Any, batch: int, lanes: int, slots: int, steps: int, forced: bool) -> None:
         config, device = model.config, model.device
-        heads = config.num_key_value_heads
+        heads, rows = config.num_key_value_heads, batch * lanes
         size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         dtype = next(model.parameters()).dtype
-        self._model, self._forced, self.rows = model, forced, rows
+        self._model, self._forced, self.batch, self.lanes = model, forced, batch, lanes
         self._row_numbers = torch.arange(rows, device=device)
         self._tokens = torch.zeros(rows, 1, dtype=torch.int64, device=device)
         self._positions = torch.zeros(rows, dtype=torch.int64, device=device)
@@ -123,9 +141,22 @@ class _Lane:
                 self.fed[row] = prompt.task.fed
         self._keep(torch.stack([prompt.logits for prompt in prompts]))
 
-    def step(self) -> None:
-        """Decode one token in every row."""
+    def step(self, streams: Sequence[torch.cuda.Stream] = ()) -> None:
+        """Decode one token in every row; shared lanes take turns on `streams`.
+
+        Raises:
+            NotByLaneError: The model cannot share its operations among lanes.
+        """
         self._mask[:, 0, 0].index_put_((self._row_numbers, self._positions), self._visible)
+        if self.lanes == 1:
+            logits = self._forward()
+        else:
+            with LaneByLane(self.lanes * self.batch, self.lanes, streams):
+                logits = self._forward()
+        self._positions.add_(1)
+        self._keep(logits[:, -1])
+
+    def _forward(self) -> torch.Tensor:
         logits, _ = call_with_cache(
             self._model,
             self._tokens,
@@ -134,8 +165,7 @@ class _Lane:
             position_ids=self._positions[:, None],
             logits_to_keep=1,
         )
-        self._positions.add_(1)
-        self._keep(logits[:, -1])
+        return logits
 
     def _keep(self, logits: torch.Tensor) -> None:
         """Store a step's logits and choose what is fed next."""
@@ -149,12 +179,30 @@ class _Lane:
 
 
 class _Graph:
-    """Lanes that decode side by side; on a GPU one CUDA graph holds a step of all of them."""
+    """Lanes that decode side by side; on a GPU one CUDA graph holds a step of all of them.
 
-    def __init__(self, lanes: list[_Lane], graphs: bool) -> None:
-        self.lanes = lanes
-        self._graphs = graphs
+    Args:
+        groups: Either one group of shared lanes, or groups of one lane each.
+        graphs: Whether to record a CUDA graph.
+    """
+
+    def __init__(self, groups: list[_Rows], graphs: bool) -> None:
+        self.groups, self._graphs = groups, graphs
         self._recorded: torch.cuda.CUDAGraph | None = None
+        count = min(_STREAMS, groups[0].lanes) if groups[0].lanes > 1 else len(groups)
+        self._streams = [torch.cuda.Stream() for _ in range(count)] if graphs else []
+
+    @property
+    def lanes(self) -> int:
+        """How many batches decode at once."""
+        return sum(group.lanes for group in self.groups)
+
+    def start(self, packs: Sequence[list[_Prefilled]]) -> None:
+        """Put one pack of prompts into each lane; a pack smaller than the batch is repeated in its rows."""
+        rows = [pack[row % len(pack)] for pack in packs for row in range(self.groups[0].batch)]
+        size = len(rows) // len(self.groups)
+        for group, part in zip(self.groups, _chunks(rows, size), strict=True):
+            group.start(part)
 
     def run(self, steps: int) -> None:
         """Decode `steps` tokens in every lane."""
@@ -165,33 +213,30 @@ class _Graph:
             if self._recorded is not None:
                 self._recorded.replay()
             else:
-                for lane in self.lanes:
-                    lane.step()
+                self._step()
+
+    def kept(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield each lane's logits (batch, steps, vocabulary) and fed tokens (batch, steps)."""
+        for group in self.groups:
+            yield from zip(group.kept.split(group.batch), group.fed.split(group.batch), strict=True)
 
     def _record(self) -> None:
-        streams = [torch.cuda.Stream() for _ in self.lanes]
         for _ in range(_WARM_UPS):
-            with _beside(streams) as each:
-                for lane in self.lanes:
-                    with next(each):
-                        lane.step()
+            self._step()
         torch.cuda.synchronize()
-        self._recorded = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._recorded), _beside(streams) as each:
-            for lane in self.lanes:
-                with next(each):
-                    lane.step()
+        recorded = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(recorded):
+            self._step()
+        self._recorded = recorded
 
-
-@contextmanager
-def _beside(streams: Sequence[torch.cuda.Stream]) -> Iterator[Iterator[Any]]:
-    """Fork the current stream into several, whose contexts it yields, and join them at the end."""
-    current = torch.cuda.current_stream()
-    for stream in streams:
-        stream.wait_stream(current)
-    yield (torch.cuda.stream(stream) for stream in streams)
-    for stream in streams:
-        current.wait_stream(stream)
+    def _step(self) -> None:
+        if len(self.groups) == 1:
+            self.groups[0].step(self._streams)
+            return
+        with beside(self._streams):
+            for place, group in enumerate(self.groups):
+                with torch.cuda.stream(self._streams[place] if self._streams else None):
+                    group.step()
 
 
 class Decoder:
@@ -205,70 +250,56 @@ class Decoder:
 
     def __init__(self, model: Any, steps: int, *, graphs: bool) -> None:
         self._model, self._steps, self._graphs = model, steps, graphs
-        self._built: dict[tuple[int, int, bool, int], _Graph] = {}
+        self._built: dict[tuple[int, int, bool, bool], _Graph] = {}
 
-    def run(self, tasks: Sequence[Task], batch: int, *, mixed: bool) -> list[Steps]:
+    def run(self, tasks: Sequence[Task], batch: int, way: Way) -> list[Steps]:
         """Decode every task at one batch size.
 
         Args:
             tasks: All of them with tokens to feed, or none of them.
             batch: Rows of a lane.
-            mixed: Whether the rows of a batch hold different prompts; else every row is a copy of one.
+            way: How.
 
         Returns:
             The steps of each task, in their order.
+
+        Raises:
+            NotByLaneError: Lanes cannot share the operations of this model.
         """
         done: dict[int, Steps] = {}
         with torch.inference_mode():
             for held in _held_together(tasks, self._steps):
-                prefilled = {id(each.task): each for each in self._prefill(held, batch, mixed)}
-                packs = _packs([prefilled[id(task)] for task in held], batch, mixed)
-                slots = slots_for(len(held[0].tokens), self._steps)
-                most = max(1, _ROWS_AT_ONCE // batch) if mixed else _LANES_OF_COPIES
-                graph = self._graph(batch, slots, held[0].fed is not None, min(most, len(packs)))
-                for group in _chunks(packs, len(graph.lanes)):
-                    self._decode(graph, group, mixed, done)
+                prefilled = {id(each.task): each for each in self._prefill(held, batch, way.mixed)}
+                packs = list(_chunks([prefilled[id(task)] for task in held], batch if way.mixed else 1))
+                graph = self._graph(batch, held, way, len(packs))
+                for group in _chunks(packs, graph.lanes):
+                    self._decode(graph, group, way.mixed, done)
         return [done[id(task)] for task in tasks]
-
-    def rows_are_independent(self, tasks: Sequence[Task], batch: int) -> bool:
-        """Return whether rows of different prompts get the bits that copies of one prompt get, at every step.
-
-        Args:
-            tasks: Prompts of one cache size; a few of them are run both ways.
-            batch: Rows of a batch.
-        """
-        sample = list(tasks[: max(batch, _CONTROL_PROMPTS)])
-        together = self.run(sample, batch, mixed=True)
-        places = sorted({0, len(sample) // 2, len(sample) - 1})[:_CONTROL_PROMPTS]
-        alone = self.run([sample[place] for place in places], batch, mixed=False)
-        return all(
-            copies.rows_agree and torch.equal(bits_of(together[place].logits), bits_of(copies.logits))
-            for place, copies in zip(places, alone, strict=True)
-        )
 
     def _decode(self, graph: _Graph, packs: Sequence[list[_Prefilled]], mixed: bool, done: dict[int, Steps]) -> None:
         # Lanes without work repeat the first pack.
-        for lane, pack in zip(
-            graph.lanes, [*packs, *itertools.repeat(packs[0], len(graph.lanes) - len(packs))], strict=True
-        ):
-            lane.start([pack[row % len(pack)] for row in range(lane.rows)])
+        graph.start([*packs, *itertools.repeat(packs[0], graph.lanes - len(packs))])
         graph.run(self._steps - 1)
-        for lane, pack in zip(graph.lanes, packs, strict=False):
-            agree = mixed or bool(rows_are_equal(lane.kept))
+        for (kept, fed), pack in zip(graph.kept(), packs, strict=False):
+            agree = mixed or bool(rows_are_equal(kept))
             for row, prompt in enumerate(pack):
                 done[id(prompt.task)] = Steps(
-                    logits=lane.kept[row].clone(), fed=lane.fed[row].clone(), rows_agree=agree and prompt.rows_agree
+                    logits=kept[row].clone(), fed=fed[row].clone(), rows_agree=agree and prompt.rows_agree
                 )
 
-    def _graph(self, batch: int, slots: int, forced: bool, wanted: int) -> _Graph:
-        # Powers of two: few graphs, and at most half of the lanes idle.
-        lanes = 1 << (wanted - 1).bit_length() if self._graphs else 1
-        key = (batch, slots, forced, lanes)
-        if key not in self._built:
-            # Buffers of another cache size are given back first.
-            self._built = {other: graph for other, graph in self._built.items() if other[1] == slots}
-            built = [_Lane(self._model, batch, slots, self._steps, forced) for _ in range(lanes)]
-            self._built[key] = _Graph(built, self._graphs)
+    def _graph(self, batch: int, tasks: Sequence[Task], way: Way, packs: int) -> _Graph:
+        """Return lanes for the tasks' cache size: those at hand where they are enough, else new ones."""
+        slots, forced = slots_for(len(tasks[0].tokens), self._steps), tasks[0].fed is not None
+        # Buffers of another cache size are given back first.
+        self._built = {key: graph for key, graph in self._built.items() if key[1] == slots}
+        most = max(1, _ROWS_AT_ONCE // batch) if way.mixed else _LANES_OF_COPIES
+        lanes = max(1, min(most, packs, _DECODED_SLOTS // (slots * batch)))
+        key = (batch, slots, forced, way.shared)
+        if key not in self._built or self._built[key].lanes < lanes:
+            self._built.pop(key, None)
+            per_group, groups = (lanes, 1) if way.shared else (1, lanes)
+            rows = [_Rows(self._model, batch, per_group, slots, self._steps, forced) for _ in range(groups)]
+            self._built[key] = _Graph(rows, self._graphs)
         return self._built[key]
 
     def _prefill(self, tasks: Sequence[Task], batch: int, mixed: bool) -> Iterator[_Prefilled]:
@@ -287,9 +318,70 @@ class Decoder:
                     yield _Prefilled(task=task, logits=logits[row, -1].clone(), cache=layers, rows_agree=agree)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Control:
+    """What a control found at one batch size and cache size.
+
+    Attributes:
+        way: The fastest way whose rows have the bits of plain copies.
+        repeats: Whether plain copies, run twice, had the same bits. Where not, no way can be told right by its bits.
+    """
+
+    way: Way
+    repeats: bool
+
+
+def first_run(
+    decoder: Decoder, tasks: Sequence[Task], batch: int, *, mix: bool, sharing_holds: bool
+) -> tuple[Control, list[Steps]]:
+    """Run tasks of one cache size for the first time at a batch size: find the way that holds, and run it.
+
+    Two of the prompts are run plainly, one of them twice. A way holds where rows of these prompts have the same bits.
+
+    Args:
+        decoder: Decodes.
+        tasks: What to run.
+        batch: Rows of a lane.
+        mix: Whether rows may hold different prompts at all.
+        sharing_holds: Whether shared lanes were found right elsewhere, which decides where bits do not repeat.
+
+    Returns:
+        What was found, and the steps of each task.
+    """
+    witnesses = sorted({0, len(tasks) - 1})
+    # An equal task of its own, since the decoder knows tasks by their identity.
+    again = Task(tokens=tasks[0].tokens, fed=tasks[0].fed)
+    *plain, repeated = decoder.run([*(tasks[place] for place in witnesses), again], batch, PLAIN)
+    repeats = same_bits(plain[0], repeated)
+    rows_agree = all(one.rows_agree for one in plain)
+    for way in _ways(batch, mix=mix):
+        if way.mixed and batch > 1 and not (repeats and rows_agree):
+            continue
+        if way.shared and not (repeats or sharing_holds):
+            continue
+        try:
+            steps = decoder.run(tasks, batch, way)
+        except NotByLaneError:
+            continue
+        if not repeats or all(same_bits(steps[place], one) for place, one in zip(witnesses, plain, strict=True)):
+            return Control(way=way, repeats=repeats), steps
+    return Control(way=PLAIN, repeats=repeats), decoder.run(tasks, batch, PLAIN)
+
+
+def _ways(batch: int, *, mix: bool) -> tuple[Way, ...]:
+    """Return the ways to try, the fastest first; `PLAIN` is left when none holds."""
+    if not mix:
+        return ()
+    mixed = (Way(mixed=True, shared=True), Way(mixed=True, shared=False))
+    return mixed if batch == 1 else (*mixed, Way(mixed=False, shared=True))
+
+
 def slots_for(length: int, steps: int) -> int:
     """Return the cache size of a prompt: its length alone decides it, so that it is the same at every batch size."""
-    return max(_SMALLEST_CACHE, 1 << (length + steps - 1).bit_length())
+    slots = _SMALLEST_CACHE
+    while slots < length + steps:
+        slots *= _CACHE_FACTOR
+    return slots
 
 
 def _held_together(tasks: Sequence[Task], steps: int) -> Iterator[list[Task]]:
@@ -299,10 +391,6 @@ def _held_together(tasks: Sequence[Task], steps: int) -> Iterator[list[Task]]:
         by_slots.setdefault(slots_for(len(task.tokens), steps), []).append(task)
     for slots, same_slots in by_slots.items():
         yield from _chunks(same_slots, max(1, _HELD_SLOTS // slots))
-
-
-def _packs(prompts: Sequence[_Prefilled], batch: int, mixed: bool) -> list[list[_Prefilled]]:
-    return list(_chunks(prompts, batch if mixed else 1))
 
 
 def _chunks(items: Sequence[_Item], size: int) -> Iterator[list[_Item]]:
