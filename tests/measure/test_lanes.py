@@ -46,7 +46,7 @@ def test_what_is_fed_is_followed(model):
 
 def test_prompts_of_several_cache_sizes_are_decoded_in_one_call(model):
     long = Task(tokens=tuple(b"Monday " * 40))
-    assert slots_for(len(long.tokens), 4) == 1024
+    assert slots_for(len(long.tokens), 4) == 4096
     short, other = Decoder(model, 4, graphs=False).run([tasks()[0], long], 2, WAYS[-1])
     torch.testing.assert_close(
         short.logits, run_generate(model, torch.tensor([tasks()[0].tokens]), 1, 3).logits, rtol=1e-4, atol=1e-4

@@ -6,6 +6,7 @@ import typer
 
 from tracediff.cli import app
 from tracediff.cli.application import GATE_FAILED, ManyValues
+from tracediff.cli.model_options import AttentionName
 
 
 class _Capture(ManyValues):
@@ -32,10 +33,7 @@ def capture(
     tokens: int = typer.Option(6, help="Length of a random prompt, where no text is given."),
     decode: int = typer.Option(2, help="Decode steps after the prefill."),
     layers: int | None = typer.Option(None, help="Keep only the first so many blocks."),
-    attention: str = typer.Option(
-        "sdpa",
-        help="sdpa (torch chooses a backend), one of its backends (flash, efficient, cudnn, math), or eager.",
-    ),
+    attention: AttentionName = "sdpa",
     seed: int = typer.Option(0, help="Seed of random weights and prompt."),
     profiler: str = typer.Option(
         "auto", help="nsys; torch (its own profiler; without a GPU it records operators); auto: nsys where it works."

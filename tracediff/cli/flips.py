@@ -7,7 +7,7 @@ import typer
 
 from tracediff.cli import app
 from tracediff.cli.application import ManyValues
-from tracediff.cli.model_options import FirstLayers, ModelName, TorchDevice, model_and_device
+from tracediff.cli.model_options import AttentionName, FirstLayers, ModelName, TorchDevice, model_and_device
 from tracediff.cli.options import FORMAT_OPTION, TableJson, command_line, emit, say, stdout_console
 from tracediff.cli.progress import counting
 
@@ -45,12 +45,16 @@ def flips(
     ),
     mix: bool = typer.Option(
         True,
-        help="With a static cache: put different prompts into one batch where a control shows that no bit changes.",
+        help="With a static cache: run many prompts at once where a control shows that no bit changes; --no-mix runs "
+        "each by itself.",
     ),
     find: int | None = typer.Option(None, help="Stop each precision after so many flips."),
     model: ModelName = None,
     layers: FirstLayers = None,
-    attention: str = typer.Option("sdpa", help="sdpa (torch chooses), flash, efficient, cudnn, math or eager."),
+    attention: AttentionName = "sdpa",
+    remedy: str = typer.Option(
+        "default", help="Search with this setting in force: no-workspace, fused-norm, … (see `tracediff remedies`)."
+    ),
     seed: int = typer.Option(0, help="Of random weights and prompts."),
     device: TorchDevice = None,
     out: Path | None = typer.Option(
@@ -101,6 +105,7 @@ def flips(
             tokens=tokens,
             decode=decode,
             find=find,
+            remedy=remedy,
         )
         with counting() as progress:
             result = search_flips(request, out, force=force, progress=progress)

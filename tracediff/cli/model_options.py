@@ -9,6 +9,14 @@ ModelName = Annotated[
     typer.Option("--model", help="Preset, local directory, GGUF file or hub id; default llama-3-8b, on the CPU tiny."),
 ]
 FirstLayers = Annotated[int | None, typer.Option("--layers", help="Keep only the first blocks of the model.")]
+AttentionName = Annotated[
+    str,
+    typer.Option(
+        "--attention",
+        help="How attention is computed: sdpa (torch chooses a backend), one of torch's backends by name (flash, "
+        "efficient, cudnn, math), or eager (written-out products).",
+    ),
+]
 TorchDevice = Annotated[str | None, typer.Option("--device", help="cuda or cpu; default cuda where there is one.")]
 
 

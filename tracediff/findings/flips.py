@@ -17,10 +17,13 @@ from typing import Annotated
 import msgspec
 
 from tracediff.dtypes import FORMATS, TF32, FloatFormat
+from tracediff.findings.remedies_catalog import DEFAULT
 
 GENERATE, PREFILL = MODES = ("generate", "prefill")
 #: The key-value cache of decode steps: it grows by one token a step, or has its final size from the start.
 DYNAMIC, STATIC = CACHES = ("dynamic", "static")
+#: The attention where torch chooses a backend by itself.
+TORCH_CHOOSES = "sdpa"
 
 _LARGEST = 2**53
 Count = Annotated[int, msgspec.Meta(ge=0, le=_LARGEST)]
@@ -255,6 +258,7 @@ class FlipSettings:
         find: Stop a search after so many flips; None searches all prompts.
         cache: `dynamic` or `static`.
         chat: Whether the prompts were put into the model's chat template.
+        remedy: Which setting of `tracediff remedies` was in force.
     """
 
     model: str
@@ -272,6 +276,7 @@ class FlipSettings:
     find: Count | None
     cache: str = DYNAMIC
     chat: bool = False
+    remedy: str = DEFAULT
 
     def __post_init__(self) -> None:
         if self.mode not in MODES or self.cache not in CACHES:

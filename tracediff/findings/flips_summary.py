@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tracediff.findings.flips import FlipsResult, PromptSteps, Search
+from tracediff.findings.flips import BatchSteps, FlipsResult, PromptSteps, Search
 
 # Upper ends of the margin bins in ULP; 0 is an exact tie.
 MARGIN_BINS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, math.inf)
@@ -62,6 +62,8 @@ class Summary:
         largest_divergence: Its largest value.
         ratio_outside: Steps where the probability of the base's token changes by a ratio outside `RATIO_RANGE`; None
             where it was not measured.
+        noise: Steps where two runs of one batch size, the base's or the other, chose different tokens: they are no
+            flips. None where both repeat their bits.
     """
 
     precision: str
@@ -93,6 +95,7 @@ class Summary:
     divergence: float | None
     largest_divergence: float | None
     ratio_outside: int | None
+    noise: int | None = None
 
 
 def wilson_interval(hits: int, trials: int) -> tuple[float, float]:
@@ -171,7 +174,14 @@ def summary_of(search: Search, prompts: Sequence[PromptSteps], base: int, batch:
         divergence=sum(divergences) / len(divergences) if divergences else None,
         largest_divergence=max(divergences, default=None),
         ratio_outside=sum(not RATIO_RANGE[0] <= ratio <= RATIO_RANGE[1] for ratio in ratios) if ratios else None,
+        noise=_noise(pairs),
     )
+
+
+def _noise(pairs: Sequence[tuple[PromptSteps, BatchSteps]]) -> int | None:
+    if all(prompt.noise is None and other.noise is None for prompt, other in pairs):
+        return None
+    return sum(len({*(prompt.noise or ()), *(other.noise or ())}) for prompt, other in pairs)
 
 
 def _first_flip(prompt: PromptSteps, batch: int) -> int | None:

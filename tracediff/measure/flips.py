@@ -28,6 +28,7 @@ from tracediff.findings.flips import (
     Search,
 )
 from tracediff.findings.flips_file import result_to_json
+from tracediff.findings.remedies_catalog import DEFAULT, Kind, setting_named
 from tracediff.measure.flips_log import SearchLog
 from tracediff.measure.flips_precision import EncodedPrompt, Models, PrecisionSearch
 from tracediff.measure.prompts import Prompt
@@ -66,6 +67,8 @@ class FlipRequest:
         mix: With a static cache, run many prompts at once in each way that a control shows to change no bit; else every
             prompt runs by itself.
         graphs: With a static cache on a GPU, decode with CUDA graphs.
+        remedy: Parts of a setting of `tracediff remedies` that hold during the search, joined by `+`; its attention is
+            the spec's.
     """
 
     spec: ModelSpec
@@ -84,6 +87,7 @@ class FlipRequest:
     cache: str = DYNAMIC
     mix: bool = True
     graphs: bool = True
+    remedy: str = DEFAULT
 
     def __post_init__(self) -> None:
         if len(set(self.batches)) < 2 or len(set(self.batches)) != len(self.batches):
@@ -103,6 +107,11 @@ class FlipRequest:
             raise TracediffError(f"unknown cache {self.cache}", f"choose one of {', '.join(CACHES)}")
         if self.cache == STATIC and (self.mode == PREFILL or self.find is not None or self.decode < 1):
             raise TracediffError("a static cache is for whole searches that decode", "leave --cache static out")
+        setting = setting_named(self.remedy)
+        if setting.part(Kind.ATTENTION) is not None:
+            raise TracediffError(f"{self.remedy} decides attention", "choose it with --attention")
+        if setting.padded_batch is not None:
+            raise TracediffError("a padded batch is another batch size", "leave it out, and give that size to --batch")
         if self.prompts is not None and not self.prompts:
             raise TracediffError("there is no prompt", "give one prompt per line")
 
@@ -249,6 +258,7 @@ def _settings(
         find=request.find,
         cache=request.cache,
         chat=request.chat,
+        remedy=setting_named(request.remedy).name,
     )
 
 

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from tracediff.errors import TracediffError
 from tracediff.findings.flips import DYNAMIC, PREFILL, PromptSteps, Search
+from tracediff.findings.remedies_catalog import setting_named
 from tracediff.measure.flips_log import ControlRecord, SearchLog
+from tracediff.model.attention import attention_failures_in_one_line
 from tracediff.model.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -73,8 +75,14 @@ class PrecisionSearch:
         waiting = [prompt for prompt in self.prompts if prompt.number not in finished]
         if waiting:
             from tracediff.measure.compare_steps import float32_products  # noqa: PLC0415 -- it imports torch
+            from tracediff.measure.remedies_apply import applied  # noqa: PLC0415
 
-            with float32_products(tf32=self.tf32), memory_in_one_line(self.request, self.dtype):
+            # The reference is copied before a remedy changes modules.
+            model, _ = self.models.get(self.dtype), self.models.reference(self.dtype)
+            remedy = applied(setting_named(self.request.remedy), model, keep_attention=True)
+            one_line = memory_in_one_line(self.request, self.dtype)
+            refusals = attention_failures_in_one_line(self.request.spec.attention, self.dtype)
+            with float32_products(tf32=self.tf32), one_line, refusals, remedy:
                 for steps in self._one_by_one(waiting) if self.request.cache == DYNAMIC else self._together(waiting):
                     self.log.write_prompt(self.place, steps)
                     done.append(steps)

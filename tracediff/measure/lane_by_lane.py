@@ -40,6 +40,7 @@ _MOVES = {
     _ATEN.clone,
     _ATEN.contiguous,
     _ATEN.copy_,
+    _ATEN.detach_,
     _ATEN._to_copy,
     _ATEN.embedding,
     _ATEN.empty,

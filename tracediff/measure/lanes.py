@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -28,10 +29,12 @@ from tracediff.model.forward import call_with_cache
 _ROWS_AT_ONCE, _LANES_OF_COPIES = 64, 8
 # Streams that shared lanes take turns on.
 _STREAMS = 16
-# Cache sizes are the smallest times a power of the factor: each size has graphs and controls of its own.
-_SMALLEST_CACHE, _CACHE_FACTOR = 256, 4
+# Cache sizes, and from the last on powers of two: few, since each has graphs and controls of its own.
+_CACHE_SIZES = (256, 4096)
 # Cache slots of all prompts that are prefilled before they decode, and of all rows that decode at once.
 _HELD_SLOTS, _DECODED_SLOTS = 160_000, 160_000
+# Tokens of all lanes that are prefilled at once.
+_PREFILLED_TOKENS = 16_384
 _WARM_UPS = 2
 _Item = TypeVar("_Item")
 
@@ -269,7 +272,7 @@ class Decoder:
         done: dict[int, Steps] = {}
         with torch.inference_mode():
             for held in _held_together(tasks, self._steps):
-                prefilled = {id(each.task): each for each in self._prefill(held, batch, way.mixed)}
+                prefilled = {id(each.task): each for each in self._prefill(held, batch, way)}
                 packs = list(_chunks([prefilled[id(task)] for task in held], batch if way.mixed else 1))
                 graph = self._graph(batch, held, way, len(packs))
                 for group in _chunks(packs, graph.lanes):
@@ -302,20 +305,35 @@ class Decoder:
             self._built[key] = _Graph(rows, self._graphs)
         return self._built[key]
 
-    def _prefill(self, tasks: Sequence[Task], batch: int, mixed: bool) -> Iterator[_Prefilled]:
+    def _prefill(self, tasks: Sequence[Task], batch: int, way: Way) -> Iterator[_Prefilled]:
         by_length: dict[int, list[Task]] = {}
         for task in tasks:
             by_length.setdefault(len(task.tokens), []).append(task)
-        for same_length in by_length.values():
-            for group in _chunks(same_length, batch if mixed else 1):
-                rows = [group[row % len(group)].tokens for row in range(batch)]
-                tokens = torch.tensor(rows, dtype=torch.int64, device=self._model.device)
+        for length, same_length in by_length.items():
+            packs = _chunks(same_length, batch if way.mixed else 1)
+            lanes = max(1, _PREFILLED_TOKENS // (length * batch)) if way.shared else 1
+            for group in _chunks(list(packs), lanes):
+                yield from self._prefill_packs(group, batch, way.mixed)
+
+    def _prefill_packs(self, packs: Sequence[list[Task]], batch: int, mixed: bool) -> Iterator[_Prefilled]:
+        """Prefill packs of prompts of one length, each in a lane of its own."""
+        rows = [pack[row % len(pack)].tokens for pack in packs for row in range(batch)]
+        tokens = torch.tensor(rows, dtype=torch.int64, device=self._model.device)
+        try:
+            with nullcontext() if len(packs) == 1 else LaneByLane(len(rows), len(packs)):
                 logits, cache = call_with_cache(self._model, tokens, None, logits_to_keep=1)
-                agree = mixed or bool(rows_are_equal(logits))
-                for row, task in enumerate(group):
-                    # Clones: a view of one row would keep the whole batch.
-                    layers = [(layer.keys[row].clone(), layer.values[row].clone()) for layer in cache.layers]
-                    yield _Prefilled(task=task, logits=logits[row, -1].clone(), cache=layers, rows_agree=agree)
+        except NotByLaneError:
+            # A prefill may have operations that a decode step has not.
+            for pack in packs:
+                yield from self._prefill_packs([pack], batch, mixed)
+            return
+        for place, pack in enumerate(packs):
+            first = place * batch
+            agree = mixed or bool(rows_are_equal(logits[first : first + batch]))
+            for row, task in enumerate(pack, start=first):
+                # Clones: a view of one row would keep the whole batch.
+                layers = [(layer.keys[row].clone(), layer.values[row].clone()) for layer in cache.layers]
+                yield _Prefilled(task=task, logits=logits[row, -1].clone(), cache=layers, rows_agree=agree)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -378,10 +396,8 @@ def _ways(batch: int, *, mix: bool) -> tuple[Way, ...]:
 
 def slots_for(length: int, steps: int) -> int:
     """Return the cache size of a prompt: its length alone decides it, so that it is the same at every batch size."""
-    slots = _SMALLEST_CACHE
-    while slots < length + steps:
-        slots *= _CACHE_FACTOR
-    return slots
+    needed = length + steps
+    return next((size for size in _CACHE_SIZES if needed <= size), 1 << (needed - 1).bit_length())
 
 
 def _held_together(tasks: Sequence[Task], steps: int) -> Iterator[list[Task]]:

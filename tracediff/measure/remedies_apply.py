@@ -33,8 +33,13 @@ def missing_environment(setting: Setting) -> dict[str, str]:
 
 
 @contextmanager
-def applied(setting: Setting, model: nn.Module) -> Iterator[None]:
+def applied(setting: Setting, model: nn.Module, *, keep_attention: bool = False) -> Iterator[None]:
     """Run the block with the setting in force.
+
+    Args:
+        setting: What to carry out.
+        model: On which model.
+        keep_attention: Leave the model's attention as it is, where the setting has no part for it.
 
     Raises:
         TracediffError: The process lacks the environment, or the setting needs a GPU or Triton that is not there.
@@ -48,7 +53,8 @@ def applied(setting: Setting, model: nn.Module) -> Iterator[None]:
     if unfit is not None:
         raise TracediffError(f"{unfit} needs a GPU", "leave it out, or measure on one")
     with ExitStack() as stack:
-        stack.enter_context(_attention(model, setting.part(Kind.ATTENTION)))
+        if not keep_attention:
+            stack.enter_context(_attention(model, setting.part(Kind.ATTENTION)))
         stack.enter_context(_products(model, setting.part(Kind.PRODUCTS)))
         stack.enter_context(_norms(model, setting.part(Kind.NORMS)))
         stack.enter_context(_library(setting.part(Kind.LIBRARY)))

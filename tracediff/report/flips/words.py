@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from tracediff.findings.flips import STATIC, Flip, FlipsResult, StepChoice
+from tracediff.findings.flips import STATIC, TORCH_CHOOSES, Flip, FlipsResult, Search, StepChoice
 from tracediff.findings.flips_summary import RATIO_RANGE, Summary, summarise
+from tracediff.findings.remedies_catalog import DEFAULT as NO_REMEDY
 from tracediff.text import printable
 
 
@@ -19,10 +20,12 @@ def setting_words(result: FlipsResult) -> str:
     )
     batches = ", ".join(map(str, settings.batches[1:]))
     cache = ", static cache" if settings.cache == STATIC else ""
+    attention = "" if settings.attention == TORCH_CHOOSES else f", {settings.attention} attention"
+    remedy = "" if settings.remedy == NO_REMEDY else f", with {settings.remedy}"
     where = machine.get("gpu") or machine.get("device") or "unknown device"
     return (
         f"{settings.model} ({weights}{layers}), {settings.prompts} prompts, {steps}; "
-        f"batch {settings.batches[0]} against {batches}, fed the same tokens{cache}; "
+        f"batch {settings.batches[0]} against {batches}, fed the same tokens{cache}{attention}{remedy}; "
         f"{where}, torch {machine.get('torch')}"
     )
 
@@ -126,6 +129,7 @@ def _about_controls(result: FlipsResult, summaries: tuple[Summary, ...]) -> list
         for search in result.searches
         if not search.repeatable
     ]
+    sentences += [_about_noise(search, summaries) for search in result.searches if search.noisy]
     for summary in summaries:
         if summary.unexplained:
             sentences.append(
@@ -138,6 +142,21 @@ def _about_controls(result: FlipsResult, summaries: tuple[Summary, ...]) -> list
                 "row's place in the batch matters here"
             )
     return sentences
+
+
+def _about_noise(search: Search, summaries: tuple[Summary, ...]) -> str:
+    """Say where bits do not repeat, and what that does to the tokens there."""
+    counts = [
+        f"{summary.noise:,} of {summary.steps:,} at batch {summary.batch}"
+        for summary in summaries
+        if summary.precision == search.label and summary.noise is not None
+    ]
+    noisy = ", ".join(map(str, search.noisy))
+    return (
+        f"{search.label}, batch {noisy}: the same run twice gives other bits, so each prompt was run twice there; "
+        f"steps whose two runs choose different tokens are noise and not counted as flips ({', '.join(counts)}); "
+        "another --attention may repeat itself"
+    )
 
 
 def _about_precision(summaries: tuple[Summary, ...]) -> list[str]:
