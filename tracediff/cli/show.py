@@ -70,6 +70,6 @@ def show(
 
         emit(show_to_csv(rows))
     else:
-        from tracediff.report.diff.terminal import print_show
+        from tracediff.report.diff.show_terminal import print_show
 
         print_show(side, rows, stdout_console(), unfold)

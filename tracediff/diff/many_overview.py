@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tracediff.diff.many import ManyRow
-from tracediff.diff.overview import section_name, short_names
+from tracediff.diff.overview import section_name
+from tracediff.diff.places import short_names
 from tracediff.diff.result import Row
 from tracediff.diff.standing import RANK, Standing, standing
 

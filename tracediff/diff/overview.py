@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tracediff.diff.fold import module_in_block
+from tracediff.diff.places import short_names
 from tracediff.diff.result import Pair, Row
 from tracediff.diff.standing import RANK, Standing, standing
 
@@ -139,16 +139,3 @@ def _change(row: Row) -> object:
     deciding = [pair for pair in row.pairs if pair.verdict is row.verdict and pair.reason == row.reason][:1]
     kernels = [(pair.a and pair.a.identity, pair.b and pair.b.identity) for pair in deciding]
     return row.verdict, row.reason, row.split_k, tuple(kernels)
-
-
-def short_names(rows: Sequence[Row]) -> dict[str, str]:
-    """Return a name for each kind: the last part of its path, more of it where another kind shares that."""
-    paths = {row.kind: module_in_block(row) for row in rows}
-    last: dict[str, set[str]] = {}
-    for path in paths.values():
-        last.setdefault(_last(path), set()).add(path)
-    return {kind: _last(path) if len(last[_last(path)]) == 1 else path for kind, path in paths.items()}
-
-
-def _last(path: str) -> str:
-    return path.rpartition(".")[2]

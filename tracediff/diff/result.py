@@ -13,8 +13,9 @@ from functools import cached_property
 import msgspec
 
 from tracediff.diff.compared import Executions, NotCompared
+from tracediff.diff.places import kind_of
 from tracediff.kernels import KernelName
-from tracediff.measured import ModuleBits, RunEvidence, State
+from tracediff.measured import Bits, ModuleBits, RunEvidence, State
 from tracediff.trace.algorithm import Algorithm
 from tracediff.trace.table import Coverage, TraceInfo
 
@@ -152,17 +153,23 @@ class Row:
 
     @cached_property
     def kind(self) -> str:
-        """The module's path with its block index replaced by `*`: equal for the same place in every block."""
-        if self.layer is None:
-            return self.module
-        return ".".join("*" if part == str(self.layer) else part for part in self.module.split("."))
+        """The module's path with its block's number replaced by `*`: equal for the same place in every block."""
+        return kind_of(self.module, self.layer)
+
+    @cached_property
+    def isolated(self) -> Bits | None:
+        """Its outputs' bits on equal inputs; None where they were not measured."""
+        return None if self.evidence is None else self.evidence.isolated
+
+    @cached_property
+    def propagated(self) -> Bits | None:
+        """Its outputs' bits in the run, each side with its own inputs; None where they were not compared."""
+        return None if self.evidence is None else self.evidence.propagated
 
     @cached_property
     def bits_equal(self) -> bool | None:
         """Whether equal inputs gave equal bits; None where that was not measured."""
-        if self.evidence is None or self.evidence.isolated is None:
-            return None
-        return self.evidence.isolated.equal
+        return None if self.isolated is None else self.isolated.equal
 
     @cached_property
     def state(self) -> State | None:

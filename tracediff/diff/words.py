@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tracediff.diff.fold import layer_span
+from tracediff.diff.places import layer_span
 
 
 def listing(words: Iterable[str], limit: int = 6) -> str:

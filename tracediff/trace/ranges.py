@@ -143,8 +143,14 @@ def last_of_chain(step: Int64) -> Int64:
 
 def layer_of(module: str) -> int | None:
     """Return the block index in a module path (`model.layers.5.mlp`, `Model.Block[5].Mlp` → 5), None outside blocks."""
+    place = block_number(module)
+    return None if place is None else int(module[slice(*place)])
+
+
+def block_number(module: str) -> tuple[int, int] | None:
+    """Return where in a module's path its block's index begins and ends, None outside blocks."""
     found = _BLOCK.search(module)
-    return int(next(filter(None, found.groups()))) if found else None
+    return None if found is None else found.span(found.lastindex or 0)
 
 
 def in_layer(module: str, caller: str) -> str:
@@ -152,13 +158,10 @@ def in_layer(module: str, caller: str) -> str:
 
     `model.layers.0.self_attn.rotary_emb`, called by `model.layers.7.self_attn`, is that of layer 7.
     """
-    own, around = _BLOCK.search(module), _BLOCK.search(caller)
-    if own is None or around is None:
+    own, around = block_number(module), block_number(caller)
+    if own is None or around is None or module[: own[0]] != caller[: around[0]]:
         return module
-    group, number = own.lastindex or 0, around.group(around.lastindex or 0)
-    if module[: own.start(group)] != caller[: around.start(around.lastindex or 0)]:
-        return module
-    return module[: own.start(group)] + number + module[own.end(group) :]
+    return module[: own[0]] + caller[slice(*around)] + module[own[1] :]
 
 
 def key_of(phase: str | None, module: str | None, layer: re.Pattern[str] | None = None) -> RangeKey:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tracediff.diff.fold import layer_span
 from tracediff.diff.overview import Group, Section, sums_products
+from tracediff.diff.places import layer_span
 from tracediff.diff.result import Row, Verdict
 from tracediff.diff.standing import RANK, Standing
 from tracediff.diff.words import listing
@@ -204,7 +204,7 @@ def _bits_words(groups: Iterable[Group]) -> str:
     if varying := [row.evidence.unstable for row in rows if row.evidence is not None and row.evidence.unstable]:
         worst = max(varying, key=lambda unstable: unstable.outcomes / unstable.repeats)
         return f"vary by themselves: {worst.outcomes} outcomes in {worst.repeats} runs"
-    measured = [row.evidence.isolated for row in rows if row.evidence is not None and row.evidence.isolated is not None]
+    measured = [row.isolated for row in rows if row.isolated is not None]
     if measured:
         return measured_words(measured)
     if first.verdict is Verdict.ORDER_CHANGED:

@@ -64,7 +64,7 @@ def _cell(trace: InTrace, kernel_name: Callable[[KernelName], str]) -> Cell:
 
 
 def _bits_words(rows: tuple[Row, ...]) -> str:
-    bits = [row.evidence.isolated for row in rows if row.evidence is not None and row.evidence.isolated is not None]
+    bits = [row.isolated for row in rows if row.isolated is not None]
     return f"bits: {measured_words(bits)}" if bits else printable(rows[0].reason)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -12,26 +11,21 @@ from rich.table import Table
 from rich.text import Text
 
 from tracediff.diff.answer import Answer, Judgement, answer
-from tracediff.diff.fold import FoldedRow, fold, layer_span
 from tracediff.diff.overview import Section
-from tracediff.diff.result import Kernel, Row, Side, TraceDiff
+from tracediff.diff.result import TraceDiff
 from tracediff.diff.standing import Standing
-from tracediff.diff.words import listing
-from tracediff.kernels import describe
 from tracediff.report.diff.answer_words import answer_line, facts, section_words
 from tracediff.report.diff.lines import Fold, Line, folds, open_lines
 from tracediff.report.diff.subject import side_words, subject_words
 from tracediff.report.diff.view import View, sections
-from tracediff.report.words import count, coverage_words, duration, trace_words
-from tracediff.text import printable, sizes_in_words
+from tracediff.report.words import count
+from tracediff.text import printable
 
 #: Below this many columns a table would break words into letters.
 NARROW = 72
 _LABEL = 11
 _WIDE = 140
 _MOST_LINES = 12
-#: Roles of kernels that sum nothing.
-_PLAIN_ROLES = ("elementwise", "copy")
 _LEAST_MODULE = 6
 #: Room for `post_attention_layernorm`.
 _MODULE = 24
@@ -218,91 +212,3 @@ def _print_fold(line: Fold, console: Console) -> None:
     # The count is the fact; the names are cut where there is no room for all.
     text.truncate(console.width, overflow="ellipsis")
     console.print(text)
-
-
-# -- one trace --------------------------------------------------------------------------------------------------------
-
-
-def print_side(label: str, side: Side, console: Console) -> None:
-    """Print what one trace is and what of it is shown."""
-    console.print(Text.assemble((f"{label:3}", "bold"), printable(side.info.path)))
-    console.print(Text(f"   {printable(trace_words(side.info))}", style="dim"))
-    words = f"   {coverage_words(side)}; shown: {side.kernels:,}, {duration(side.duration_ns)}"
-    console.print(Text(words, style="dim"))
-    for note in side.notes:
-        console.print(Text(f"   {printable(note)}", style="dim"))
-
-
-def print_show(side: Side, rows: tuple[Row, ...], console: Console, unfold: bool = False) -> None:
-    """Print one trace's kernel table: per (phase, module) its kernels in launch order.
-
-    Unless `unfold`, layers that ran alike share their lines, so do neighbouring elementwise and copy kernels, and of a
-    phase that ran what an earlier one ran only the name is printed.
-    """
-    print_side("", side, console)
-    by_phase: dict[str | None, list[Row]] = {}
-    for row in rows:
-        by_phase.setdefault(row.phase, []).append(row)
-    printed: dict[object, str] = {}
-    hidden = False
-    for phase, members in by_phase.items():
-        folded = [each for row in members for each in fold([row])] if unfold else list(fold(members))
-        name = "outside every range" if phase is None else printable(phase)
-        ran = tuple(
-            (each.module, each.layers, tuple((kernel.parsed.name, kernel.split_k) for kernel in each.row.a))
-            for each in folded
-        )
-        if not unfold and ran in printed:
-            time = duration(sum(row.duration_ns[0] for row in members))
-            print_hanging(Text(f"\n{name.upper()}   the same kernels as {printed[ran]}, {time}", style="bold"), console)
-            hidden = True
-            continue
-        printed[ran] = name
-        table = _show_table(console.width)
-        for each in folded:
-            hidden = _show_module(table, each, unfold) or hidden
-        console.print(Text(f"\n{name.upper()}", style="bold"))
-        console.print(table)
-    if hidden:
-        console.print(Text("\nOne line per kernel and layer: --unfold, or --format csv", style="dim"))
-
-
-def _show_module(table: Table, each: FoldedRow, unfold: bool) -> bool:
-    """Add a module's lines and return whether a line stands for several kernels."""
-    summed = False
-    lines = [[kernel] for kernel in each.row.a] if unfold else _runs_of_plain_kernels(each.row.a)
-    for position, kernels in enumerate(lines):
-        first = kernels[0]
-        words, split, grid = describe(first.parsed), first.split_k, sizes_in_words(first.grid)
-        if len(kernels) > 1:
-            roles = listing(sorted({str(kernel.parsed.role) for kernel in kernels}))
-            words, grid, summed = f"{len(kernels)} kernels: {roles}", "", True
-        table.add_row(
-            Text(layer_span(each.layers) if position == 0 else ""),
-            Text(printable(each.module) if position == 0 else ""),
-            Text(printable(words)),
-            Text("" if split is None else str(split)),
-            Text(grid),
-            Text(duration(sum(kernel.duration_ns for kernel in kernels))),
-        )
-    return summed
-
-
-def _runs_of_plain_kernels(kernels: Sequence[Kernel]) -> list[list[Kernel]]:
-    """Return the kernels, neighbours that sum nothing together."""
-    return [
-        part
-        for plain, run in groupby(kernels, key=lambda kernel: kernel.parsed.role in _PLAIN_ROLES)
-        for part in ([list(run)] if plain else [[kernel] for kernel in run])
-    ]
-
-
-def _show_table(width: int) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", expand=True)
-    table.add_column("layers", no_wrap=True, max_width=10)
-    table.add_column("module", overflow="fold", max_width=max(12, width // 5 + 2))
-    table.add_column("kernel", overflow="fold", ratio=1)
-    table.add_column("split-K", no_wrap=True)
-    table.add_column("grid", overflow="fold", max_width=12)
-    table.add_column("time", no_wrap=True, justify="right")
-    return table

@@ -9,13 +9,14 @@ from typing import Any
 
 from tracediff.diff.answer import Answer, answer
 from tracediff.diff.overview import Section
+from tracediff.diff.places import kind_names
 from tracediff.diff.result import Row, Side, TraceDiff, Verdict
 from tracediff.diff.standing import Standing, standing
 from tracediff.report.diff.answer_words import facts, section_words
 from tracediff.report.diff.html.chain import chain, splitk_sentence
 from tracediff.report.diff.html.figure import figure
 from tracediff.report.diff.html.groups import group_rows, heat_rows, sign, totals
-from tracediff.report.diff.html.places import anchor, kind_labels, phase_name
+from tracediff.report.diff.html.places import anchor, phase_name
 from tracediff.report.diff.html.run_evidence import logits_step, token_step, view_run
 from tracediff.report.diff.html.view import GroupView, PageView, Phase, Sign, SourceView
 from tracediff.report.diff.markdown import diff_to_markdown
@@ -31,7 +32,7 @@ _SHOWN_CONTRADICTIONS = 20
 def build_report(diff: TraceDiff) -> PageView:
     """Return what the page shows of `diff`."""
     spread = Spread.of(diff.rows)
-    labels = kind_labels(list(dict.fromkeys(row.kind for row in diff.rows)))
+    labels = {kind: printable(name) or "(directly in the phase)" for kind, name in kind_names(diff.rows).items()}
     row_phases = _by_phase(diff.rows)
     phases: list[Phase] = []
     signatures: dict[Any, str] = {}

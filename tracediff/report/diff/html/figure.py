@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tracediff.diff.fold import layer_span
 from tracediff.diff.overview import Section
+from tracediff.diff.places import layer_span
 from tracediff.diff.result import Row
 from tracediff.report.diff.answer_words import section_words
 from tracediff.report.diff.html.view import Bar, FigureSection
@@ -62,7 +62,7 @@ def _factors(rows: Sequence[Row]) -> str:
             layers.setdefault(words, []).extend([] if row.layer is None else [row.layer])
     if len(layers) < 2:
         return next(iter(layers), "")
-    told = [f"{words} ({layer_span(tuple(sorted(set(found))))})" for words, found in layers.items()]
+    told = [f"{words} ({layer_span(sorted(set(found)))})" for words, found in layers.items()]
     rest = len(told) - _NAMED_FACTORS
     return ", ".join(told[:_NAMED_FACTORS]) + (f", and {rest} more" if rest > 0 else "")
 

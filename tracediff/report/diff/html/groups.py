@@ -48,11 +48,9 @@ def row_anchor(row: Row) -> str:
 
 def _group(folded: FoldedRow, label: str, spread: Spread) -> GroupView:
     rows, row = folded.rows, folded.row
-    measured = [member.evidence for member in rows]
     modules = tuple(_module(member, spread) for member in rows)
     layers = [member.layer for member in rows]
-    isolated = [one.isolated if one else None for one in measured]
-    known = [bits.equal for bits in isolated if bits is not None]
+    known = [member.bits_equal for member in rows if member.bits_equal is not None]
     mean = totals(rows).duration_ns[0] / len(rows), totals(rows).duration_ns[1] / len(rows)
     pairs = tuple(
         pair_view(position + 1, pair, _mean_durations(rows, position), len(rows), spread)
@@ -73,8 +71,8 @@ def _group(folded: FoldedRow, label: str, spread: Spread) -> GroupView:
         pairs=pairs,
         totals=totals(rows),
         time=_time(*mean, spread, len(rows)),
-        isolated=together(isolated, layers),
-        propagated=together([one.propagated if one else None for one in measured], layers),
+        isolated=together([member.isolated for member in rows], layers),
+        propagated=together([member.propagated for member in rows], layers),
         isolated_equal=all(known) if known else None,
         contradictions=sum(bool(module.contradiction) for module in modules),
     )
@@ -88,8 +86,8 @@ def _module(row: Row, spread: Spread) -> ModuleView:
         duration_ns=row.duration_ns,
         time=_time(*row.duration_ns, spread),
         measured=row.evidence,
-        isolated=bits_in_words(row.evidence.isolated) if row.evidence else "",
-        propagated=bits_in_words(row.evidence.propagated) if row.evidence else "",
+        isolated=bits_in_words(row.isolated),
+        propagated=bits_in_words(row.propagated),
         contradiction=contradiction(row),
     )
 
@@ -125,13 +123,12 @@ def heat_rows(
 
 
 def _cell(row: Row, label: str) -> HeatCell:
-    isolated = row.evidence.isolated if row.evidence is not None else None
     stands = standing(row)
     words = [f"layer {row.layer} {label}" if row.layer is not None else label, row.verdict.value]
     if row.reason:
         words[-1] += f", {printable(row.reason)}"
-    if isolated is not None:
-        words.append(f"bits on equal inputs: {bits_in_words(isolated)}")
+    if row.isolated is not None:
+        words.append(f"bits on equal inputs: {bits_in_words(row.isolated)}")
     if stands in (Standing.CONTRADICTED, Standing.UNSTABLE):
         words.append(str(stands))
     return HeatCell(anchor=row_anchor(row), sign=sign(stands), label="; ".join(words))

@@ -22,9 +22,9 @@ def bits_in_words(bits: Bits | None) -> str:
 
 def contradiction(row: Row) -> str:
     """Return what the measurement says against the verdict; empty where they agree or nothing was measured."""
-    if row.evidence is None or not row.contradicted:
+    if not row.contradicted:
         return ""
-    return f"predicted {row.verdict.value}, but with equal inputs the bits {bits_in_words(row.evidence.isolated)}"
+    return f"predicted {row.verdict.value}, but with equal inputs the bits {bits_in_words(row.isolated)}"
 
 
 def together(bits: Sequence[Bits | None], layers: Sequence[int | None]) -> str:

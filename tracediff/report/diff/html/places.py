@@ -1,4 +1,4 @@
-"""Names for places in a model: ids for links, and a module's place in its block."""
+"""Ids of places in a model, for links, and what phases are called."""
 
 from __future__ import annotations
 
@@ -30,18 +30,3 @@ def anchor(prefix: str, *words: str) -> str:
         return text
     digest = hashlib.blake2b("\0".join(words).encode("utf-8", "surrogatepass"), digest_size=5).hexdigest()
     return f"{text[:_LONGEST]}-{digest}"
-
-
-def kind_labels(kinds: list[str]) -> dict[str, str]:
-    """Return a short label for every kind: its place in the block where that is clear, else the whole path."""
-    stacks = {kind.split("*", 1)[0] for kind in kinds if "*" in kind}
-    labels = {}
-    for kind in kinds:
-        inside = kind.split("*.", 1)[1] if "*." in kind else ""
-        if "*" not in kind:
-            labels[kind] = printable(kind) or "(directly in the phase)"
-        elif len(stacks) > 1:
-            labels[kind] = printable(kind)
-        else:
-            labels[kind] = printable(inside) or "(the block itself)"
-    return labels
