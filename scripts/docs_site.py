@@ -14,10 +14,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer.main
 from mkdocs.structure.files import File, Files
 
-from tracediff.cli import app
+from tracediff.cli.application import COMMANDS
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
@@ -45,9 +44,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def commands_page() -> str:
     """Return the page of all commands: the help that each prints."""
-    group = typer.main.get_command(app)
     text = ["# Commands", "", "What each command prints with `--help`."]
-    for name in ["", *group.commands]:
+    for name in ["", *COMMANDS]:
         words = " ".join(filter(None, ["tracediff", name]))
         text += ["", f"## {words}", "", "```text", help_of(name), "```"]
     return "\n".join(text) + "\n"

@@ -5,9 +5,8 @@ import re
 from pathlib import Path
 
 import pytest
-import typer.main
 
-from tracediff.cli import app
+from tracediff.cli.application import COMMANDS
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("profiles/**/*.md")])
@@ -46,13 +45,13 @@ def test_a_path_of_the_repository_exists(page, path):
     ids=name_of,
 )
 def test_a_command_exists(page, command):
-    assert command in typer.main.get_command(app).commands
+    assert command in COMMANDS
 
 
 def test_every_command_is_documented():
     pages = [ROOT / "README.md", *ROOT.glob("docs/*.md")]
     text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
-    assert [name for name in typer.main.get_command(app).commands if f"tracediff {name}" not in text] == []
+    assert [name for name in COMMANDS if f"tracediff {name}" not in text] == []
 
 
 def test_every_package_is_on_the_page_of_the_architecture():

@@ -1,6 +1,5 @@
 """Text from a trace, made safe for terminals, JSON, Markdown and CSV: a kernel or range name may hold anything."""
 
-import html
 import json
 import math
 import re
@@ -81,6 +80,8 @@ _FORMULA = frozenset("=+-@")
 
 def markdown_text(text: str) -> str:
     """Return Markdown that shows exactly this text: no table cell ends, no emphasis, HTML, link or mention begins."""
+    import html  # noqa: PLC0415 -- brings a table of two thousand entities
+
     shown = html.escape(_LINKED.sub("\u200b", printable(text)), quote=False)
     return shown.translate(_MARKDOWN)
 

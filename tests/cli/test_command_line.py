@@ -9,10 +9,11 @@ from typer.testing import CliRunner
 
 from tests.profiles import FLOAT16
 from tracediff.cli import app
+from tracediff.cli.application import COMMANDS
 
-COMMANDS = [command.name or command.callback.__name__ for command in app.registered_commands if command.callback]
 WRONG = [
     (["nope"], "tracediff: No such command 'nope' (see tracediff --help)"),
+    (["dif"], "tracediff: No such command 'dif'. Did you mean 'diff'? (see tracediff --help)"),
     (["--nope"], "tracediff: No such option: --nope (see tracediff --help)"),
     (["lattice"], "tracediff lattice: Missing argument 'FILE' (see tracediff lattice --help)"),
     (["ingest", "x"], "tracediff ingest: Missing option '--out' (see tracediff ingest --help)"),
@@ -62,6 +63,13 @@ def test_a_format_that_a_command_lacks_is_refused_with_those_it_has(arguments):
     assert "'xml' is not one of" in done.stderr
     assert "'json'" in done.stderr
     assert "Value error" not in done.stderr
+
+
+def test_the_chosen_command_alone_is_imported():
+    code = "import sys; from tracediff.cli import app; app(['name', 'k'], standalone_mode=False); print([*sys.modules])"
+    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert [name for name in COMMANDS if f"'tracediff.cli.{name}'" in modules] == ["name"]
+    assert "'numpy'" not in modules and "'rich.console'" not in modules
 
 
 def test_no_command_prints_the_help():

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from tests.findings.maps import batch_map, forward, module
 from tracediff.errors import TracediffError
-from tracediff.findings.maps import is_map, module_from, module_to_json, read_map
+from tracediff.findings.map_head import is_map
+from tracediff.findings.maps import module_from, module_to_json, read_map
 from tracediff.findings.maps_classes import (
     causes_of_break,
     cheapest_padding,

@@ -25,20 +25,3 @@ def _options(
     version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version."),
 ) -> None:
     pass
-
-
-# Each module below registers its command on `app`; the order is the order of `tracediff --help`.
-from tracediff.cli import capture as capture  # noqa: E402 isort: skip
-from tracediff.cli import record as record  # noqa: E402 isort: skip
-from tracediff.cli import diff as diff  # noqa: E402 isort: skip
-from tracediff.cli import show as show  # noqa: E402 isort: skip
-from tracediff.cli import name as name  # noqa: E402 isort: skip
-from tracediff.cli import explain as explain  # noqa: E402 isort: skip
-from tracediff.cli import flips as flips  # noqa: E402 isort: skip
-from tracediff.cli import lattice as lattice  # noqa: E402 isort: skip
-from tracediff.cli import determinism as determinism  # noqa: E402 isort: skip
-from tracediff.cli import map as map  # noqa: E402 isort: skip
-from tracediff.cli import remedies as remedies  # noqa: E402 isort: skip
-from tracediff.cli import ingest as ingest  # noqa: E402 isort: skip
-from tracediff.cli import fleet as fleet  # noqa: E402 isort: skip
-from tracediff.cli import doctor as doctor  # noqa: E402 isort: skip

@@ -1,10 +1,11 @@
-"""Exit codes and error lines of every command, in one place."""
+"""The group of commands: the chosen one is imported; exit codes and error lines of all stand in one place."""
 
 import sys
-import traceback
+from importlib import import_module
 from typing import Any
 
 import typer
+import typer.main
 from typer.core import TyperCommand, TyperGroup
 
 from tracediff.errors import TracediffError
@@ -14,6 +15,23 @@ GATE_FAILED = 1
 TROUBLE = 2
 INTERRUPTED = 130
 
+#: In the order of `tracediff --help`. Each is the one command of the typer application `app` in the module of its name.
+COMMANDS = (
+    "capture",
+    "record",
+    "diff",
+    "show",
+    "name",
+    "explain",
+    "flips",
+    "lattice",
+    "determinism",
+    "map",
+    "remedies",
+    "ingest",
+    "fleet",
+    "doctor",
+)
 
 # What typer raises for a wrong command line. Newer typers bring their own click and older ones use the installed one,
 # so the class is found through a subclass of it that all of them offer.
@@ -21,7 +39,26 @@ _UsageError: type[Any] = typer.BadParameter.__mro__[1]
 
 
 class Commands(TyperGroup):
-    """The commands; turns a TracediffError and a wrong command line into one line on stderr and exit code 2."""
+    """The commands; turns a TracediffError and a wrong command line into one line on stderr and exit code 2.
+
+    Only the chosen command is imported: start-up is felt.
+    """
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of all commands."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Import a command and return it; None for a name that is none's."""
+        if cmd_name not in COMMANDS:
+            return None
+        return typer.main.get_command(import_module(f"tracediff.cli.{cmd_name}").app)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command of a command line."""
+        if args[0] not in COMMANDS:
+            self.commands = {name: self.get_command(ctx, name) for name in COMMANDS}  # typer suggests one of these
+        return super().resolve_command(ctx, args)
 
     def make_context(self, info_name: str | None, args: list[str], *rest: Any, **extra: Any) -> Any:
         """Parse the options that stand before the command."""
@@ -55,6 +92,8 @@ class Commands(TyperGroup):
         except (typer.Exit, typer.Abort):
             raise
         except Exception as error:
+            import traceback
+
             traceback.print_exc()
             typer.echo("tracediff: this is a bug in tracediff; please report it with the lines above", err=True)
             raise typer.Exit(TROUBLE) from error

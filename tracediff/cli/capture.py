@@ -4,9 +4,10 @@ from pathlib import Path
 
 import typer
 
-from tracediff.cli import app
 from tracediff.cli.application import GATE_FAILED, ManyValues
 from tracediff.cli.model_options import AttentionName
+
+app = typer.Typer(add_completion=False)
 
 
 class _Capture(ManyValues):

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tracediff.cli import app
 from tracediff.cli.application import ManyValues
 from tracediff.cli.model_options import FirstLayers, ModelName, TorchDevice, model_and_device
 from tracediff.cli.options import FORMAT_OPTION, TableJson, emit, say, stdout_console
@@ -13,6 +12,8 @@ from tracediff.cli.progress import steps_on_stderr
 
 if TYPE_CHECKING:
     from tracediff.findings.determinism import DeterminismResult
+
+app = typer.Typer(add_completion=False)
 
 
 class _DeterminismCommand(ManyValues):

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tracediff.cli import app
 from tracediff.cli.application import GATE_FAILED, ManyValues
 from tracediff.cli.load import Device, Iteration, LayerPattern, PhasePattern, RangePattern, Rank
 from tracediff.cli.options import (
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
     from tracediff.diff import ManyDiff
     from tracediff.report.diff.view import View
     from tracediff.trace import KernelTable
+
+app = typer.Typer(add_completion=False)
 
 
 class _Diff(ManyValues):
@@ -75,20 +76,20 @@ def diff(
 
     Example: tracediff diff b1.sqlite b2.sqlite --html report.html --open
     """
+    from tracediff.findings.map_head import is_map
+
+    if is_map(a):
+        from tracediff.cli.map import diff_maps
+
+        return diff_maps(a, others or [], output_format, fail_on)
     start_quickly()
     from tracediff import api
-    from tracediff.cli.map import diff_maps
     from tracediff.diff import diff_tables, side_by_side
     from tracediff.diff.evidence import attach_evidence
     from tracediff.diff.gate import failures, verdicts_named
-    from tracediff.files import refuse_to_overwrite
-    from tracediff.findings.maps import is_map
     from tracediff.report.diff.lines import Sort
     from tracediff.report.diff.view import View
-    from tracediff.trace.shapes import between as steps_between
 
-    if is_map(a):
-        return diff_maps(a, others or [], output_format, fail_on)
     shapes = _two_shapes(between, others)
     compared = others or [a]
     gates = verdicts_named(fail_on)
@@ -102,8 +103,11 @@ def diff(
     report = html or (Path(f"{a.stem}-{compared[0].stem}.html") if open_report else None)
     written = [path for path in (report, save, output) if path is not None]
     _refuse_one_file_twice(written)
-    for path in written:
-        refuse_to_overwrite(path, force, inputs=(a, *compared))
+    if written:
+        from tracediff.files import refuse_to_overwrite
+
+        for path in written:
+            refuse_to_overwrite(path, force, inputs=(a, *compared))
 
     def load(path: Path) -> "KernelTable":
         return api.open(
@@ -119,6 +123,8 @@ def diff(
 
     reference = load(a)
     if shapes is not None:
+        from tracediff.trace.shapes import between as steps_between
+
         many = side_by_side([diff_tables(*steps_between(reference, shapes), phase)])
     else:
         many = side_by_side([attach_evidence(diff_tables(reference, load(path), phase)) for path in compared])
@@ -183,18 +189,18 @@ def _write_files(many: "ManyDiff", report: Path | None, save: Path | None, force
 def _print(
     many: "ManyDiff", output_format: Format, view: "View", output: Path | None, no_color: bool, force: bool
 ) -> None:
-    from tracediff.files import write_text
     from tracediff.report.diff import many_renderer, renderer
 
     only = many.diffs[0] if len(many.diffs) == 1 else None
     if output_format is Format.TABLE:
-        from tracediff.report.diff.many_terminal import print_many
-        from tracediff.report.diff.terminal import print_diff
-
         with console_for(output, no_color, force) as console:
             if only is not None:
+                from tracediff.report.diff.terminal import print_diff
+
                 print_diff(only, console, view)
             else:
+                from tracediff.report.diff.many_terminal import print_many
+
                 print_many(many, console, view)
         return
     if output_format is not Format.MARKDOWN:
@@ -205,5 +211,7 @@ def _print(
     if output is None:
         emit(text)
     else:
+        from tracediff.files import write_text
+
         write_text(output, text, force)
         say(f"Wrote {output}")

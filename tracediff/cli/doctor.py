@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tracediff.cli import app
 from tracediff.cli.options import FORMAT_OPTION, TableJson, emit, stdout_console
 
 if TYPE_CHECKING:
@@ -14,6 +13,8 @@ if TYPE_CHECKING:
     from tracediff.capture.doctor import Requirement
 
 CANNOT_RECORD = 1
+
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tracediff.cli import app
 from tracediff.cli.options import FORMAT_OPTION, TableJsonMarkdown, emit, say, stdout_console
 
 if TYPE_CHECKING:
     from tracediff.findings.facts import Facts
+
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

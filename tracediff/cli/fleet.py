@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from tracediff.cli import app
 from tracediff.cli.options import FORMAT_OPTION, TextJson, emit
+
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import typer
 
-from tracediff.cli import app
 from tracediff.cli.application import TROUBLE
 from tracediff.cli.options import command_line, say
+
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tracediff.cli import app
 from tracediff.cli.options import FORMAT_OPTION, TableJson, emit, stdout_console
 from tracediff.errors import TracediffError
 
@@ -14,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tracediff.findings.lattice import Lattice
+
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

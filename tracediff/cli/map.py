@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tracediff.cli import app
 from tracediff.cli.model_options import FirstLayers, ModelName, TorchDevice, model_and_device
 from tracediff.cli.number_list import numbers
 from tracediff.cli.options import FORMAT_OPTION, TableJson, TableJsonCsv, command_line, emit, say, stdout_console
@@ -13,6 +12,8 @@ from tracediff.cli.progress import steps_on_stderr
 
 if TYPE_CHECKING:
     from tracediff.findings.maps import BatchMap
+
+app = typer.Typer(add_completion=False)
 
 
 @app.command("map")

@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from tracediff.cli import app
 from tracediff.cli.options import TextJson
 from tracediff.errors import TracediffError
 from tracediff.text import printable
+
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import typer
 
-from tracediff.cli import app
+app = typer.Typer(add_completion=False)
 
 
 @app.command(context_settings={"allow_interspersed_args": False})

@@ -5,10 +5,11 @@ from typing import Annotated
 
 import typer
 
-from tracediff.cli import app
 from tracediff.cli.load import Device, Iteration, LayerPattern, PhasePattern, RangePattern, Rank
 from tracediff.cli.options import FORMAT_OPTION, TableJsonCsv, emit, say, stdout_console
 from tracediff.cli.short_lived import start_quickly
+
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

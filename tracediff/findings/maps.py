@@ -17,9 +17,9 @@ import msgspec
 
 from tracediff.errors import TracediffError
 from tracediff.findings.checked_json import decoded, read_json
+from tracediff.findings.map_head import KIND
 
 SCHEMA = 1
-KIND = "map"
 FORWARD = "forward"
 
 _Rows = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
@@ -251,16 +251,6 @@ def map_from(data: dict[str, Any]) -> BatchMap:
         modules=tuple(map(_module, file.modules)),
         notes=file.notes,
     )
-
-
-def is_map(path: Path) -> bool:
-    """Whether a file is a map: JSON whose first keys say so. Never raises; what cannot be read is none."""
-    try:
-        with path.open(encoding="utf-8") as file:
-            head = file.read(4096).lstrip()
-    except (OSError, ValueError):
-        return False
-    return head.startswith("{") and f'"kind":"{KIND}"' in head.replace(" ", "").replace("\n", "")[:200]
 
 
 def read_map(path: Path) -> BatchMap:

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from tracediff.errors import TracediffError
 from tracediff.text import shorten
@@ -158,6 +159,7 @@ def _plain_names(texts: tuple[str, ...], is_range: list[bool]) -> list[str]:
     return names
 
 
+@lru_cache(maxsize=1 << 14)  # the two traces of a diff have the same ranges
 def _without_repeats(text: str) -> str:
     if _DIGIT.search(text) is None:
         return text
@@ -166,6 +168,7 @@ def _without_repeats(text: str) -> str:
     return _REPEAT.sub(r"\1#", _ADDRESS.sub("0x#", text))
 
 
+@lru_cache(maxsize=1 << 14)
 def _without_amounts(name: str) -> str:
     if _DIGIT.search(name) is None:
         return name

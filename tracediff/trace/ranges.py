@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -141,6 +142,7 @@ def last_of_chain(step: Int64) -> Int64:
     return step
 
 
+@lru_cache(maxsize=1 << 14)  # the two traces of a diff have the same modules
 def layer_of(module: str) -> int | None:
     """Return the block index in a module path (`model.layers.5.mlp`, `Model.Block[5].Mlp` → 5), None outside blocks."""
     place = block_number(module)

@@ -8,17 +8,19 @@ execution of `step`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tracediff.kernels import KernelName
-from tracediff.trace.blocks import Blocks, find_blocks
 from tracediff.trace.columns import Codes
 from tracediff.trace.naming import is_operator
 from tracediff.trace.ranges import key_of
 from tracediff.trace.table import Int32, Int64, RangeKey
+
+if TYPE_CHECKING:
+    from tracediff.trace.blocks import Blocks
 
 STEP = "step"
 _MOST_THREADS = 1 << 32
@@ -67,6 +69,8 @@ def place_unnamed(
     kernels = np.flatnonzero(without_module[given.key])
     if not _compute_enough(parsed, columns["name"], kernels):
         return given
+    from tracediff.trace.blocks import find_blocks  # noqa: PLC0415 -- a trace with ranges need not look for blocks
+
     names = [STEP if key.phase is None else key.phase for key in given.keys]
     known = list(dict.fromkeys(names))
     phase = np.array([known.index(name) for name in names], dtype=np.int64)[given.key[kernels]]
