@@ -62,6 +62,10 @@ def test_an_output_is_never_replaced_unasked_and_never_the_input(tmp_path):
         ["--setting", "nothing"],
         ["--dtype", "int8"],
         ["--range", "a"],
+        ["--range", "0-4"],
+        ["--buckets", "1,2,x"],
+        ["--buckets", "0"],
+        ["--minutes", "-1"],
     ],
 )
 @pytest.mark.torch
@@ -84,6 +88,8 @@ def test_diff_takes_maps_and_gates_them(tmp_path):
     assert run("diff", a, b, "--fail-on", "order-changed").exit_code == 2
     assert run("diff", a, b, b).exit_code == 2
     assert run("diff", a, b, "--format", "csv").exit_code == 2
+    assert "--html is not made for maps" in run("diff", a, b, "--html", tmp_path / "page.html").stderr
+    assert not (tmp_path / "page.html").exists()
     assert run("diff", a, tmp_path / "none.json").exit_code == 2
     assert json.loads(run("diff", a, b, "--format", "json").stdout)["kind"] == "map-diff"
 

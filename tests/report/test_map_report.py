@@ -162,10 +162,18 @@ def test_two_measured_maps_compare_on_the_terminal_and_as_json():
     assert {change["name"] for change in data["modules"]} >= {"forward", "down_proj", "attention"}
 
 
+def test_padding_beyond_the_map_is_not_called_impossible():
+    text = " ".join(padding_sentences(batch_map(forward("aab")), buckets=[1, 2, 8]))
+    assert "8 (not measured)" in text
+    assert "1–8 rows: the map ends at 3 rows" in text
+    assert "no padding" not in text
+
+
 @pytest.mark.parametrize("path", REMEDIES, ids=lambda path: path.stem)
 def test_measured_remedies_are_shown_in_every_format(path):
     found = read_remedies(path)
     text = printed(print_remedies, found, 120)
+    assert len(text.splitlines()) <= LINES
     assert re.search(r"bit-equal over batch 1.* cheapest: fixed-chunk\+", " ".join(text.split()))
     markdown = remedies_to_markdown(found)
     assert all(f"`{setting}`" in markdown for setting in found.settings)

@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import click
 import typer
+from click.core import ParameterSource
 
 from tracediff.cli.model_options import FirstLayers, ModelName, TorchDevice, model_and_device
 from tracediff.cli.number_list import numbers
@@ -34,7 +36,7 @@ def map_rows(
     ),
     keys: str = typer.Option("300", help="Cached keys of attention and the forward, as 0,300,2000."),
     seed: int = typer.Option(0, help="Of random weights and inputs."),
-    minutes: float | None = typer.Option(None, help="Stop after so many; the same command goes on."),
+    minutes: float | None = typer.Option(None, min=0, help="Stop after so many; the same command goes on."),
     make_equal: str | None = typer.Option(
         None, "--range", help="Row counts that padding must make equal; default up to 64."
     ),
@@ -74,7 +76,7 @@ def map_rows(
             setting=setting,
             rows=numbers(rows, "--rows"),
             forward_rows=() if forward == "none" else numbers(forward, "--forward"),
-            keys=numbers(keys, "--keys"),
+            keys=numbers(keys, "--keys", least=0),
             minutes=minutes,
         )
         with steps_on_stderr() as status:
@@ -142,6 +144,9 @@ def _print(
         print_map(result, stdout_console(), wanted, buckets)
 
 
+_OF_A_MAP_DIFF = ("a", "others", "output_format", "fail_on")
+
+
 def diff_maps(a: Path, others: "list[Path]", output_format: str, fail_on: "list[str]") -> None:
     """Compare two maps for `tracediff diff`: print, then exit 1 where a gate of `--fail-on` fails.
 
@@ -154,6 +159,7 @@ def diff_maps(a: Path, others: "list[Path]", output_format: str, fail_on: "list[
     from tracediff.findings.maps_compare import compare_maps, gates_named
     from tracediff.report.map.compare import map_diff_to_json, print_map_diff
 
+    _refuse_what_maps_do_not_take()
     if len(others) != 1:
         raise TracediffError("maps are compared two at a time", "name two map files")
     if output_format not in list(TableJson):
@@ -168,3 +174,14 @@ def diff_maps(a: Path, others: "list[Path]", output_format: str, fail_on: "list[
     if failed:
         say(f"Failed: {', '.join(f'{count} × {gate}' for gate, count in failed.items())}")
         raise typer.Exit(GATE_FAILED)
+
+
+def _refuse_what_maps_do_not_take() -> None:
+    """Raise TracediffError where `tracediff diff` was given an option that would be ignored."""
+    from tracediff.errors import TracediffError
+
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        given = context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+        if given and parameter.name not in _OF_A_MAP_DIFF:
+            raise TracediffError(f"{parameter.opts[0]} is not made for maps", "leave it out")

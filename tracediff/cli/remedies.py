@@ -44,7 +44,7 @@ def remedies(
     rounds: int = typer.Option(5, help="Rounds of timing; in each, every setting takes its turn."),
     reference: bool = typer.Option(True, help="Measure the error against float32 too."),
     seed: int = typer.Option(0, help="Of random weights and inputs."),
-    minutes: float | None = typer.Option(None, help="Stop after so many; the same command goes on."),
+    minutes: float | None = typer.Option(None, min=0, help="Stop after so many; the same command goes on."),
     out: Path | None = typer.Option(None, help="Write the result as JSON; interrupted, it goes on from FILE.part."),
     output_format: Annotated[Format, FORMAT_OPTION] = Format.TABLE,
     apply: str | None = typer.Option(
@@ -84,7 +84,7 @@ def remedies(
         device=device,
         settings=tuple(settings or RECOMMENDED),
         beside=tuple(beside),
-        keys=numbers(keys, "--keys"),
+        keys=numbers(keys, "--keys", least=0),
         batches=numbers(batch, "--batch"),
         prefill_batches=numbers(prefill, "--prefill"),
         timed_batches=numbers(timed, "--timed"),

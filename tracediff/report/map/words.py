@@ -98,6 +98,9 @@ def _buckets(module: ModuleMap, buckets: Sequence[int]) -> str:
 
 def _padding(found: BatchMap, module: ModuleMap, wanted: list[int], buckets: Sequence[int] | None) -> str:
     what = f"{module.label}: {wanted[0]}–{wanted[-1]} rows"
+    largest = module.counts[-1].rows
+    if wanted[-1] > largest:
+        return f"{what}: the map ends at {largest} rows"
     padding = cheapest_padding(module, wanted, buckets)
     if padding is None:
         blocking = list(dict.fromkeys(each.name for each in forbidding(found, wanted, module.keys)))

@@ -1,12 +1,14 @@
-"""Remedies on the terminal: a line per setting, times at every point, then what it says in sentences."""
+"""Remedies on the terminal: a line per setting, the fastest at every point, then what it says in sentences."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tracediff.findings.remedies import Price, RemediesResult, prices
+from tracediff.findings.remedies import Price, RemediesResult, TimedPoint, prices
 from tracediff.report.measured_on import versions
 from tracediff.report.remedies.words import (
     decode_is_prefill_words,
@@ -21,23 +23,38 @@ from tracediff.report.remedies.words import (
 from tracediff.text import printable
 
 _WIDE = 130
+_SETTINGS = 14
 
 
 def print_remedies(result: RemediesResult, console: Console) -> None:
-    """Print what ran, bits and prices, and the sentences."""
+    """Print what ran, bits and prices, the invariant settings first, and the sentences."""
     priced = prices(result)
+    ranked = sorted(priced, key=lambda price: (not price.invariant, price.worst_ratio or float("inf")))
     console.print(Text(printable(what_ran(result)), style="bold"))
     console.print(Text(printable(versions(result.machine)), style="dim"))
-    console.print(_table(priced, wide=console.width >= _WIDE))
-    for point in result.times:
-        settings = sorted(point.rounds, key=lambda name: point.milliseconds(name) or 0.0)
-        fastest = ", ".join(f"{name} {point.milliseconds(name):.2f} ms" for name in settings[:2])
-        console.print(Text(printable(f"batch {point.batch}, {point.keys} keys, fastest: {fastest}"), style="dim"))
+    console.print(_table(ranked[:_SETTINGS], wide=console.width >= _WIDE))
+    if len(ranked) > _SETTINGS:
+        console.print(f"… {len(ranked) - _SETTINGS} more settings (--format markdown has all)")
+    for keys in dict.fromkeys(point.keys for point in result.times):
+        console.print(Text(printable(_fastest(result, keys)), style="dim"))
     for sentence in findings(result, priced):
         console.print(Text(f"· {printable(sentence)}"))
 
 
-def _table(priced: tuple[Price, ...], wide: bool) -> Table:
+def _fastest(result: RemediesResult, keys: int) -> str:
+    points: dict[str, list[TimedPoint]] = {}
+    for point in result.times:
+        if point.keys == keys:
+            points.setdefault(point.fastest, []).append(point)
+    words = [
+        f"{name} at batch {', '.join(str(each.batch) for each in won)}"
+        f" ({', '.join(f'{each.milliseconds(name):.2f}' for each in won)} ms)"
+        for name, won in points.items()
+    ]
+    return f"fastest at {keys} keys: {'; '.join(words)}"
+
+
+def _table(priced: Sequence[Price], wide: bool) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("setting", overflow="fold")
     for column in ("decode", "prefill", "d = p", "× fastest", "× default"):
