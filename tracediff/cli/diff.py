@@ -34,6 +34,7 @@ class _Diff(ManyValues):
 
 @app.command(cls=_Diff)
 def diff(
+    context: typer.Context,
     a: Path = typer.Argument(
         metavar="A",
         readable=False,
@@ -81,7 +82,7 @@ def diff(
     if is_map(a):
         from tracediff.cli.map import diff_maps
 
-        return diff_maps(a, others or [], output_format, fail_on)
+        return diff_maps(context, a, others or [], output_format, fail_on)
     start_quickly()
     from tracediff import api
     from tracediff.diff import diff_tables, side_by_side

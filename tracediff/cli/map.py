@@ -3,9 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import click
 import typer
-from click.core import ParameterSource
 
 from tracediff.cli.model_options import FirstLayers, ModelName, TorchDevice, model_and_device
 from tracediff.cli.number_list import numbers
@@ -147,11 +145,11 @@ def _print(
 _OF_A_MAP_DIFF = ("a", "others", "output_format", "fail_on")
 
 
-def diff_maps(a: Path, others: "list[Path]", output_format: str, fail_on: "list[str]") -> None:
+def diff_maps(context: typer.Context, a: Path, others: "list[Path]", output_format: str, fail_on: "list[str]") -> None:
     """Compare two maps for `tracediff diff`: print, then exit 1 where a gate of `--fail-on` fails.
 
     Raises:
-        TracediffError: Not exactly two, not both maps, another format, or an unknown gate.
+        TracediffError: Not exactly two, not both maps, another format, an unknown gate, or an option for traces.
     """
     from tracediff.cli.application import GATE_FAILED
     from tracediff.errors import TracediffError
@@ -159,7 +157,7 @@ def diff_maps(a: Path, others: "list[Path]", output_format: str, fail_on: "list[
     from tracediff.findings.maps_compare import compare_maps, gates_named
     from tracediff.report.map.compare import map_diff_to_json, print_map_diff
 
-    _refuse_what_maps_do_not_take()
+    _refuse_options_of_traces(context)
     if len(others) != 1:
         raise TracediffError("maps are compared two at a time", "name two map files")
     if output_format not in list(TableJson):
@@ -176,12 +174,11 @@ def diff_maps(a: Path, others: "list[Path]", output_format: str, fail_on: "list[
         raise typer.Exit(GATE_FAILED)
 
 
-def _refuse_what_maps_do_not_take() -> None:
-    """Raise TracediffError where `tracediff diff` was given an option that would be ignored."""
+def _refuse_options_of_traces(context: typer.Context) -> None:
+    """Raise TracediffError where an option was given that would be ignored."""
     from tracediff.errors import TracediffError
 
-    context = click.get_current_context()
     for parameter in context.command.params:
-        given = context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
-        if given and parameter.name not in _OF_A_MAP_DIFF:
+        source = context.get_parameter_source(parameter.name or "")
+        if source is not None and source.name == "COMMANDLINE" and parameter.name not in _OF_A_MAP_DIFF:
             raise TracediffError(f"{parameter.opts[0]} is not made for maps", "leave it out")

@@ -23,7 +23,6 @@ from tracediff.report.measured_on import versions
 from tracediff.text import printable, shorten
 
 LINES = 30
-_MODULES = 16
 
 
 def print_map(
@@ -42,16 +41,15 @@ def print_map(
     prediction = prediction_sentence(found)
     tail += [Text(prediction, style="dim")] if prediction else []
     tail += [Text(printable(f"Note: {note}"), style="yellow") for note in _notes(found)[:2]]
-    shown = found.modules[:_MODULES]
-    table_lines = len(shown) + 1 + (len(found.modules) > len(shown))
-    room = LINES - len(lines) - table_lines - sum(_height(line, width) for line in tail)
-    breaks = [Text(printable(each)) for each in break_sentences(found, most=2)]
+    room = LINES - len(lines) - 1 - sum(_height(line, width) for line in tail)
+    shown = found.modules if len(found.modules) <= room else found.modules[: max(1, room - 1)]
     for line in lines:
         console.print(shorten(line.plain, width), style=line.style)
     console.print(_table(shown, width))
     if len(found.modules) > len(shown):
         console.print(f"… {len(found.modules) - len(shown)} more modules (--format csv has all)")
-    for line in breaks:
+    room -= len(found.modules)
+    for line in (Text(printable(each)) for each in break_sentences(found, most=2)):
         room -= _height(line, width)
         if room >= 0:
             console.print(line)
