@@ -7,7 +7,7 @@ import pytest
 
 import tracediff
 from tests.profiles import FLOAT16
-from tracediff.diff.answer import Judgement
+from tracediff.diff.judgement import Judgement
 
 A, B = FLOAT16 / "b1.sqlite", FLOAT16 / "b2.sqlite"
 

@@ -12,9 +12,10 @@ from tests.diff.rules.make import kernel, nvjet
 from tests.diff.test_attached_evidence import diff, row
 from tests.profiles import BFLOAT16, FLOAT16, FLOAT32
 from tracediff.diff import diff_tables
-from tracediff.diff.answer import Judgement, answer
+from tracediff.diff.answer import answer
 from tracediff.diff.compared import LeftOut, NotCompared
 from tracediff.diff.evidence import attach_evidence
+from tracediff.diff.judgement import Judgement
 from tracediff.diff.result import Verdict
 from tracediff.measured import Bits, Control, LogitsMove, ModuleBits, Repair, RunEvidence, Unstable
 from tracediff.trace import read_trace

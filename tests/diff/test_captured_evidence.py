@@ -7,8 +7,9 @@ import pytest
 
 from tests.profiles import BFLOAT16, FLOAT16, FLOAT32
 from tracediff.diff import Verdict, diff_tables
-from tracediff.diff.answer import Judgement, answer
+from tracediff.diff.answer import answer
 from tracediff.diff.evidence import attach_evidence
+from tracediff.diff.judgement import Judgement
 from tracediff.measured import State
 from tracediff.trace import read_trace
 

@@ -7,8 +7,9 @@ import pytest
 from tests.profiles import LONG, LONG_FLASH
 from tracediff.cli.last_words import what_was_found
 from tracediff.diff import diff_tables
-from tracediff.diff.answer import Judgement, answer
+from tracediff.diff.answer import answer
 from tracediff.diff.evidence import attach_evidence
+from tracediff.diff.judgement import Judgement
 from tracediff.diff.noise import noise_in_words
 from tracediff.findings.explain import explain
 from tracediff.findings.facts import gather

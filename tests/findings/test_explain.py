@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.measure.planted import depends_on_batch, noisy, request, with_logits
-from tracediff.diff.answer import Judgement
+from tracediff.diff.judgement import Judgement
 from tracediff.errors import TracediffError
 from tracediff.findings.explain import Reply, explain
 from tracediff.findings.facts import Facts, OriginOrder, gather

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from tracediff.diff.answer import Judgement, judge
+from tracediff.diff.judgement import Judgement, judge_evidence
 from tracediff.findings.facts import Facts, OriginOrder
 from tracediff.findings.flips_summary import Summary, summarise
 from tracediff.findings.sampler import SamplerReport
@@ -117,7 +117,7 @@ def _pair_judgements(facts: Facts) -> list[tuple[Judgement, str]]:
         ]
         orders = [order for order in facts.orders if order.batch == pair.batches[1]]
         contradicted = sum(order.verdict in _KEEPS_BITS for order in orders)
-        assessed = judge(facts.evidence.run(pair, pair.batches[0]), len(origins), contradicted)
+        assessed = judge_evidence(facts.evidence.run(pair, pair.batches[0]), len(origins), contradicted)
         where = f"batch {pair.batches[0]} → {pair.batches[1]}: {assessed.outcome}"
         if assessed.judgement is Judgement.EXPECTED and pair.first_origin is not None:
             phase, module = pair.first_origin

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from tracediff.diff.result import Verdict
@@ -5,7 +7,6 @@ from tracediff.measured import Bits, Control, ModuleBits, Repair, RunEvidence
 from tracediff.report.diff.html.build import build_report
 from tracediff.report.diff.html.measured import bits_in_words, contradiction
 from tracediff.report.diff.html.render import render_report
-from tracediff.report.diff.html.run_evidence import logits_step, token_step, view_run
 
 from .samples import blocks, diff, kernel, row
 
@@ -101,8 +102,19 @@ def test_evidence_of_the_run_is_read_with_what_must_hold() -> None:
 
 
 def test_a_run_without_logits_and_tokens_is_not_measured() -> None:
-    run = view_run(RunEvidence(batches=(1, 2)))
-    assert [step.value for step in (logits_step(run), token_step(run))] == ["not measured"] * 2
+    report = build_report(diff(*blocks(2), evidence=RunEvidence(batches=(1, 2))))
+    assert [step.value for step in report.chain[3:]] == ["not measured"] * 2
+
+
+def test_logits_and_tokens_that_agree_are_said_to_in_all_phases() -> None:
+    one = RunEvidence(batches=(1, 2), logits={"prefill": Bits(equal=True)}, tokens={"prefill": (7, 7)})
+    two = replace(one, logits={**one.logits, "decode[0]": Bits(equal=True)}, tokens={**one.tokens, "decode[0]": (3, 3)})
+    for evidence, where in ((one, "in the one phase measured"), (two, "in all 2 phases")):
+        steps = build_report(diff(*blocks(2), evidence=evidence)).chain[3:]
+        assert [(step.value, step.text, step.state) for step in steps] == [
+            ("equal bits", where, "clear"),
+            ("same", where, "clear"),
+        ]
 
 
 def test_a_failed_control_stands_out() -> None:

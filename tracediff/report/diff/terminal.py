@@ -10,7 +10,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from tracediff.diff.answer import Answer, Judgement, answer
+from tracediff.diff.answer import Answer, answer
+from tracediff.diff.judgement import Judgement
 from tracediff.diff.overview import Section
 from tracediff.diff.result import TraceDiff
 from tracediff.diff.standing import Standing

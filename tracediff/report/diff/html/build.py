@@ -17,7 +17,7 @@ from tracediff.report.diff.html.chain import chain, splitk_sentence
 from tracediff.report.diff.html.figure import figure
 from tracediff.report.diff.html.groups import group_rows, heat_rows, sign, totals
 from tracediff.report.diff.html.places import anchor, phase_name
-from tracediff.report.diff.html.run_evidence import logits_step, token_step, view_run
+from tracediff.report.diff.html.run_evidence import view_run
 from tracediff.report.diff.html.view import GroupView, PageView, Phase, Sign, SourceView
 from tracediff.report.diff.markdown import diff_to_markdown
 from tracediff.report.diff.spread import Spread, equal_parts
@@ -43,7 +43,6 @@ def build_report(diff: TraceDiff) -> PageView:
     sides = side_words(diff.a, diff.b)
     total = totals(diff.rows)
     found = answer(diff)
-    run = view_run(diff.evidence)
     return PageView(
         title=f"tracediff: {sides[0]} → {sides[1]}",
         side_names=sides,
@@ -54,7 +53,7 @@ def build_report(diff: TraceDiff) -> PageView:
         facts=facts(found),
         warnings=tuple(map(printable, diff.warnings)),
         contradictions=_contradictions(phases),
-        chain=chain(diff, logits_step(run), token_step(run)),
+        chain=chain(found, diff),
         phases=tuple(phases),
         totals=total,
         time_change=_time_change(diff.rows, spread),
@@ -65,7 +64,7 @@ def build_report(diff: TraceDiff) -> PageView:
         sources=_sources(diff.a, diff.b),
         notes=(tuple(map(printable, diff.a.notes)), tuple(map(printable, diff.b.notes))),
         coverage=(coverage_words(diff.a), coverage_words(diff.b)),
-        run=run,
+        run=view_run(diff.evidence),
         measured=any(module.measured for phase in phases for group in phase.groups for module in group.modules),
         version=__version__,
     )

@@ -1,12 +1,15 @@
-"""What the numbers of a phase say and hide, and the links from kernel to token; `summarise` says the rest."""
+"""The links from kernel to token, and what the count of split-K reduces says and hides."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tracediff.diff.result import Row, TraceDiff, Verdict
+from tracediff.diff.answer import Answer, Link
+from tracediff.diff.result import Row, TraceDiff
+from tracediff.measured import RunEvidence
 from tracediff.report.diff.html.view import Step
 from tracediff.report.words import count
+from tracediff.text import printable
 
 
 def splitk_sentence(rows: Sequence[Row]) -> str:
@@ -36,35 +39,67 @@ def splitk_sentence(rows: Sequence[Row]) -> str:
     return f"{counted}."
 
 
-def chain(diff: TraceDiff, logits: Step, token: Step) -> tuple[Step, ...]:
-    """Return the links from kernel to token over all rows; the last two come from the run's evidence."""
-    rows = diff.rows
-    changed, renamed = sum(row.changed for row in rows), sum(row.names_differ for row in rows)
-    reordered, unknown = diff.verdicts[Verdict.ORDER_CHANGED], diff.verdicts[Verdict.UNKNOWN]
-    judged = [row.bits_equal for row in rows if row.bits_equal is not None]
-    origins = judged.count(False)
+def chain(found: Answer, diff: TraceDiff) -> tuple[Step, ...]:
+    """Return the answer's links from kernel to token, each with what its number means."""
+    kernels, order, bits, logits, tokens = found.chain
+    changed, reordered = kernels.differing or 0, order.differing or 0
+    renamed = sum(row.names_differ for row in diff.rows)
+    unknown = f"; {order.unknown:,} more cannot be judged" if order.unknown else ""
     return (
         Step(
             title="Kernel",
-            value=_of(changed, len(rows)),
+            value=_of(changed, kernels.total),
             text=f"modules launch other kernels ({renamed:,}) or the same ones in another way ({changed - renamed:,})",
             state="changed" if changed else "clear",
         ),
         Step(
             title="Reduction order",
             value=f"{reordered:,}",
-            text="modules sum in another order" + (f"; {unknown:,} more cannot be judged" if unknown else ""),
-            state="changed" if reordered else "open" if unknown else "clear",
+            text=f"modules sum in another order{unknown}",
+            state="changed" if reordered else "open" if order.unknown else "clear",
         ),
-        Step(
-            title="Bits of one module",
-            value=_of(origins, len(judged)) if judged else "not measured",
-            text="modules give other bits on equal inputs" if judged else "capture with evidence to replay each module",
-            state=("changed" if origins else "clear") if judged else "missing",
-        ),
-        logits,
-        token,
+        _bits_step(bits),
+        _logits_step(logits, diff.evidence),
+        _tokens_step(tokens, diff.evidence),
     )
+
+
+def _bits_step(link: Link) -> Step:
+    title = "Bits of one module"
+    if link.differing is None:
+        text = "capture with evidence to replay each module"
+        return Step(title=title, value="not measured", text=text, state="missing")
+    return Step(
+        title=title,
+        value=_of(link.differing, link.total),
+        text="modules give other bits on equal inputs",
+        state="changed" if link.differing else "clear",
+    )
+
+
+def _logits_step(link: Link, evidence: RunEvidence | None) -> Step:
+    if link.differing is None or evidence is None:
+        return Step(title="Logits", value="not measured", text="of the repeated row, per phase", state="missing")
+    first = next((phase for phase, bits in evidence.logits.items() if bits is not None and not bits.equal), None)
+    if first is None:
+        return Step(title="Logits", value="equal bits", text=f"in {_all(link.total)}", state="clear")
+    value = f"{_of(link.differing, link.total)} differ"
+    return Step(title="Logits", value=value, text=f"first in {printable(first)}", state="changed")
+
+
+def _tokens_step(link: Link, evidence: RunEvidence | None) -> Step:
+    if link.differing is None or evidence is None:
+        return Step(title="Token", value="not measured", text="greedy choice of the repeated row", state="missing")
+    first = next(((phase, a, b) for phase, (a, b) in evidence.tokens.items() if a != b), None)
+    if first is None:
+        return Step(title="Token", value="same", text=f"in {_all(link.total)}", state="clear")
+    phase, a, b = first
+    value = f"{_of(link.differing, link.total)} flip"
+    return Step(title="Token", value=value, text=f"first in {printable(phase)}: {a} → {b}", state="changed")
+
+
+def _all(number: int) -> str:
+    return "the one phase measured" if number == 1 else f"all {number} phases"
 
 
 def _of(part: int, whole: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tracediff.diff.words import listing
 from tracediff.measured import Bits, Control, Repair, RunEvidence
 from tracediff.report.diff.html.measured import bits_in_words
-from tracediff.report.diff.html.view import ControlView, PhaseView, RunView, Step
+from tracediff.report.diff.html.view import ControlView, PhaseView, RunView
 from tracediff.text import printable, shorten
 
 _LONGEST = 400
@@ -29,42 +29,6 @@ def view_run(evidence: RunEvidence | None) -> RunView | None:
         controls=tuple(_control(name, control) for name, control in evidence.controls.items()),
         notes=tuple(printable(shorten(note, _LONGEST)) for note in evidence.notes),
     )
-
-
-def logits_step(run: RunView | None) -> Step:
-    """Return whether the logits agree, as a link of the chain."""
-    known = [phase for phase in (run.phases if run else ()) if phase.logits is not None]
-    if not known:
-        return Step(title="Logits", value="not measured", text="of the repeated row, per phase", state="missing")
-    differing = [phase for phase in known if phase.logits is not None and not phase.logits.equal]
-    if not differing:
-        return Step(title="Logits", value="equal bits", text=f"in {_all(len(known))}", state="clear")
-    return Step(
-        title="Logits",
-        value=f"{len(differing)} of {len(known)} differ",
-        text=f"first in {differing[0].name}",
-        state="changed",
-    )
-
-
-def token_step(run: RunView | None) -> Step:
-    """Return whether a token changed, as a link of the chain."""
-    known = [phase for phase in (run.phases if run else ()) if phase.flipped is not None]
-    if not known:
-        return Step(title="Token", value="not measured", text="greedy choice of the repeated row", state="missing")
-    flipped = [phase for phase in known if phase.flipped]
-    if not flipped:
-        return Step(title="Token", value="same", text=f"in {_all(len(known))}", state="clear")
-    return Step(
-        title="Token",
-        value=f"{len(flipped)} of {len(known)} flip",
-        text=f"first in {flipped[0].name}: {flipped[0].tokens[0]} → {flipped[0].tokens[1]}",
-        state="changed",
-    )
-
-
-def _all(number: int) -> str:
-    return "the one phase measured" if number == 1 else f"all {number} phases"
 
 
 def _phase(name: str, logits: Bits | None, tokens: tuple[int, int] | None) -> PhaseView:

@@ -1,0 +1,187 @@
+"""The judgement: what the evidence carries, and no more.
+
+A difference is *expected* where sums were taken in another order and nothing that must not change bits did; it is a
+*bug* only where a control that nothing can confound found one; where a measurement is missing or contradicts another,
+the judgement is *cannot tell*, and `settle` says what would settle it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from tracediff.diff.result import TraceDiff, Verdict
+from tracediff.diff.words import listing
+from tracediff.measured import ControlResult, RunEvidence
+
+CONTROL_NAMES = {
+    "run_to_run": "run to run",
+    "neighbours": "neighbours",
+    "position": "row position",
+    "profiler": "profiler",
+}
+#: Without these two a difference of bits cannot be called expected.
+_NEEDED = ("run_to_run", "neighbours")
+_HOW_TO_MEASURE = "`tracediff capture` on a GPU replays every module on equal inputs and makes the controls"
+
+
+class Judgement(StrEnum):
+    """What the evidence amounts to."""
+
+    NO_DIFFERENCE = "no difference"
+    EXPECTED = "expected"
+    NOT_REPEATABLE = "does not repeat itself"
+    LEAK = "bug: leak"
+    SAMPLER = "bug: sampler"
+    CANNOT_TELL = "cannot tell"
+
+    @property
+    def bug(self) -> bool:
+        """Whether this is a fault in the program, not a property of floating-point sums."""
+        return self in (Judgement.LEAK, Judgement.SAMPLER)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assessment:
+    """A judgement with its words.
+
+    Attributes:
+        judgement: What the evidence amounts to.
+        outcome: What came out, in one phrase.
+        settle: What would settle the open question; empty where none is open.
+    """
+
+    judgement: Judgement
+    outcome: str
+    settle: str = ""
+
+
+def judge(diff: TraceDiff) -> Assessment:
+    """Judge two traces and what was measured of them."""
+    if not diff.rows:
+        outcome = "neither trace holds a kernel to compare"
+        return Assessment(judgement=Judgement.CANNOT_TELL, outcome=outcome, settle="see `show --explain-coverage`")
+    if diff.evidence is None or not diff.evidence.logits:
+        return _judge_traces(diff)
+    origins = sum(row.bits_equal is False for row in diff.rows)
+    found = judge_evidence(diff.evidence, origins, sum(row.contradicted for row in diff.rows))
+    if found.judgement is Judgement.NO_DIFFERENCE:
+        return replace(found, outcome=found.outcome + _unmoved(diff))
+    return found
+
+
+def judge_evidence(evidence: RunEvidence, origins: int, contradicted: int = 0) -> Assessment:  # noqa: PLR0911 -- one per judgement
+    """Judge what was measured of two batch sizes, gravest first.
+
+    Args:
+        evidence: Of the whole runs.
+        origins: Modules that gave other bits on equal inputs.
+        contradicted: Of these, modules that were predicted to keep their bits.
+    """
+    outcome = _outcome(evidence)
+    controls = {name: control.answer for name, control in evidence.controls.items()}
+    # Where noise was not measured, a run that does not repeat itself explains other bits beside other neighbours too.
+    confirmed = evidence.repeats is not None or controls.get("run_to_run") is ControlResult.EQUAL
+    if controls.get("neighbours") is ControlResult.DIFFERS and confirmed:
+        return Assessment(judgement=Judgement.LEAK, outcome="a row's bits depend on what its neighbours hold")
+    if evidence.unstable or controls.get("run_to_run") is ControlResult.DIFFERS:
+        return Assessment(
+            judgement=Judgement.NOT_REPEATABLE,
+            outcome=f"the same run gives other bits again; {outcome}",
+            settle=_steadier(evidence),
+        )
+    if contradicted:
+        return Assessment(
+            judgement=Judgement.CANNOT_TELL,
+            outcome=f"{outcome}; a prediction of equal bits was contradicted",
+            settle="please report this: the rule that promised equal bits is wrong",
+        )
+    known = [bits for bits in evidence.logits.values() if bits is not None]
+    if not known:
+        return Assessment(judgement=Judgement.CANNOT_TELL, outcome=outcome, settle=_HOW_TO_MEASURE)
+    if all(bits.equal for bits in known):
+        return Assessment(judgement=Judgement.NO_DIFFERENCE, outcome=outcome)
+    question = _open_question(evidence, controls, origins)
+    if question:
+        return Assessment(judgement=Judgement.CANNOT_TELL, outcome=f"{outcome}; {question}", settle=_HOW_TO_MEASURE)
+    return Assessment(judgement=Judgement.EXPECTED, outcome=outcome)
+
+
+def _open_question(evidence: RunEvidence, controls: Mapping[str, ControlResult], origins: int) -> str:
+    """Return why a difference of logits cannot be called expected; empty where it can."""
+    for name in ("position", "profiler"):
+        if controls.get(name) is ControlResult.DIFFERS:
+            return f"the control '{CONTROL_NAMES[name]}' found other bits"
+    missing = [CONTROL_NAMES[name] for name in _NEEDED if controls.get(name) is not ControlResult.EQUAL]
+    if missing:
+        return f"whether a fault could explain it is open: {listing(missing)} not controlled"
+    if not origins:
+        return "yet no replayed module gives other bits"
+    if evidence.repair is not None and not evidence.repair.logits_equal:
+        return "yet computing every module row by row does not make the logits bit-identical"
+    far = [phase for phase, move in evidence.moves.items() if _flipped(evidence, phase) and move.near_tie is False]
+    return f"the token that flipped in {listing(far)} was no near tie" if far else ""
+
+
+def _flipped(evidence: RunEvidence, phase: str) -> bool:
+    a, b = evidence.tokens.get(phase, (0, 0))
+    return a != b
+
+
+def _steadier(evidence: RunEvidence) -> str:
+    """Return what makes the run repeat itself, as far as it was tried."""
+    if evidence.steady_attentions:
+        first, *others = evidence.steady_attentions
+        more = f" (or {', '.join(others)})" if others else ""
+        return f"with `--attention {first}`{more} it repeats itself"
+    if evidence.steady_attentions is not None:
+        return "no other attention backend makes it repeat itself"
+    if any("attn" in each.module or "attention" in each.module for each in evidence.unstable):
+        return "measure with another attention backend (`--attention flash`)"
+    return "`tracediff determinism` measures which operations vary here"
+
+
+def _judge_traces(diff: TraceDiff) -> Assessment:
+    """Judge by the traces alone: nothing was measured."""
+    verdicts = diff.verdicts
+    left_out = sum(each.kernels for each in diff.not_compared if each.weighs)
+    one_sided = sum(not row.a or not row.b for row in diff.rows)
+    if verdicts[Verdict.ORDER_CHANGED]:
+        return Assessment(
+            judgement=Judgement.EXPECTED, outcome="bits can differ", settle=f"not measured; {_HOW_TO_MEASURE}"
+        )
+    if verdicts[Verdict.UNKNOWN]:
+        what = f"{verdicts[Verdict.UNKNOWN]:,} of {len(diff.rows):,} modules cannot be judged from the traces"
+        if one_sided:
+            what += f" ({one_sided:,} ran in one trace only)"
+        return Assessment(judgement=Judgement.CANNOT_TELL, outcome=what, settle=_HOW_TO_MEASURE)
+    if left_out:
+        return Assessment(
+            judgement=Judgement.CANNOT_TELL,
+            outcome=f"no difference in what was compared, but {left_out:,} kernels were not compared",
+            settle="compare the phases they ran in, or record both runs alike",
+        )
+    if verdicts[Verdict.SAME_KERNELS] == len(diff.rows):
+        return Assessment(judgement=Judgement.NO_DIFFERENCE, outcome="the same kernels, launched alike")
+    return Assessment(judgement=Judgement.NO_DIFFERENCE, outcome="every sum keeps its order" + _unmoved(diff))
+
+
+def _outcome(evidence: RunEvidence) -> str:
+    """Say what came out: logits and tokens."""
+    known = {phase: bits for phase, bits in evidence.logits.items() if bits is not None}
+    if not known:
+        return "no logits were measured"
+    differing = [phase for phase, bits in known.items() if not bits.equal]
+    if not differing:
+        return "logits are bit-identical"
+    flipped = [phase for phase, (a, b) in evidence.tokens.items() if a != b]
+    if flipped:
+        return f"logits differ, another token is chosen in {listing(flipped)}"
+    return "logits differ, no token flipped" if evidence.tokens else "logits differ"
+
+
+def _unmoved(diff: TraceDiff) -> str:
+    """Say what changed all the same, where nothing came of it."""
+    renamed = sum(row.names_differ for row in diff.rows)
+    return f", though {renamed:,} of {len(diff.rows):,} modules run other kernels" if renamed else ""
