@@ -106,7 +106,7 @@ def write_text(path: Path, text: str, force: bool = False) -> None:
 
 
 def is_stream(path: Path) -> bool:
-    """Whether `path` is standard output, a FIFO or a character device: nothing can stand beside it."""
+    """Whether `path` is standard output, a FIFO or a character device: no file can be made beside it."""
     return _descriptor(path) is not None or _is_stream(path)
 
 

@@ -70,7 +70,7 @@ def assert_batch_invariant(
     """Assert that one row's outputs have the same bits alone and in a batch of copies of itself.
 
     Args:
-        model: Any module; it is called without gradients, as it stands.
+        model: Any module; it is called as it is, without gradients.
         inputs: What the model takes for one row: one tensor, or tensors by keyword, each with one row.
         batches: Batch sizes to compare with batch 1.
 

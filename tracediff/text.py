@@ -14,7 +14,7 @@ _UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 def printable(text: str) -> str:
     r"""Return text with control, format and unassigned characters written as `\x1b` or `\u202e`.
 
-    Terminals obey escape sequences, so a name is never printed as it stands.
+    Terminals obey escape sequences, so a name is never printed as it is.
     """
     if text.isascii() and text.isprintable():
         return text
@@ -70,7 +70,7 @@ def shorten(text: str, width: int) -> str:
     return f"{text[:head]}…{text[len(text) - (width - 1 - head) :]}"
 
 
-#: What Markdown gives a meaning wherever it stands.
+#: What Markdown gives a meaning anywhere in a line.
 _MARKDOWN = str.maketrans({character: f"\\{character}" for character in "\\|`*_[]~$"})
 #: What a forge makes a link or a mention of: `http://`, `www.`, `@user`, `#12`, `GH-12`. It looks at the text it has
 #: rendered, where a backslash is gone; a space without width stays.

@@ -1,4 +1,4 @@
-"""The group of commands: the chosen one is imported; exit codes and error lines of all stand in one place."""
+"""The group of commands: the chosen one is imported; exit codes and error lines of all are here."""
 
 import sys
 from importlib import import_module
@@ -61,7 +61,7 @@ class Commands(TyperGroup):
         return super().resolve_command(ctx, args)
 
     def make_context(self, info_name: str | None, args: list[str], *rest: Any, **extra: Any) -> Any:
-        """Parse the options that stand before the command."""
+        """Parse the options before the command."""
         if not args:
             return super().make_context(info_name, args, *rest, **extra)  # typer prints the help
         try:

@@ -27,7 +27,7 @@ class _CallablePackage(ModuleType):
     """This package, which called compares two traces: `tracediff.diff(a, b)`.
 
     Function and package have the one name that fits both, and importing a package sets it on its parent. The function
-    is a part of the library's interface, which stands above this package and is found when it is called.
+    is a part of the library's interface, which is above this package and is found when it is called.
     """
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:

@@ -155,7 +155,7 @@ def side_of(table: KernelTable, selection: Selection, kernels: KernelsByRange) -
 
 
 def _run_order(a: KernelsByRange, b: KernelsByRange) -> list[RangeKey]:
-    """Return the keys of both in the order of the run: those of b alone stand after their predecessor in b."""
+    """Return the keys of both in the order of the run: those of b alone follow their predecessor in b."""
     followers: dict[RangeKey | None, list[RangeKey]] = {}
     previous: RangeKey | None = None
     for key in b:

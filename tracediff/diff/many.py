@@ -1,4 +1,4 @@
-"""Many traces at once: each is compared with the first, and the results stand side by side."""
+"""Many traces at once: each is compared with the first, and the results are put side by side."""
 
 from __future__ import annotations
 

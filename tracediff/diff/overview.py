@@ -15,12 +15,12 @@ _STEP = re.compile(r"\[\d+\]$")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Modules of one kind that stand alike and changed alike, over layers and phases.
+    """Modules of one kind that changed alike, with the same known of their bits, over layers and phases.
 
     Attributes:
         name: Last part of the module's path (`q_proj`), or the whole of it where two kinds share that.
         standing: What is known of their bits.
-        rows: The rows, in the order of the run; the first stands for all.
+        rows: The rows, in the order of the run; the first speaks for all.
     """
 
     name: str

@@ -26,7 +26,7 @@ def same_kernels(a: KernelTable, b: KernelTable) -> dict[str, str]:
     """Return for names of b the name of the same kernel in a, where the two come from different profilers.
 
     Two names are of the same kernel where the grammars read the same from both, the function is the same and the same
-    words stand in its template arguments, and no other name of either trace says the same: what could be two kernels is
+    words are in its template arguments, and no other name of either trace says the same: what could be two kernels is
     left alone.
     """
     if a.info.profiler == b.info.profiler:
@@ -42,7 +42,7 @@ def same_kernels(a: KernelTable, b: KernelTable) -> dict[str, str]:
 def _by_meaning(names: Iterable[KernelName]) -> dict[Meaning, list[str]]:
     result: defaultdict[Meaning, list[str]] = defaultdict(list)
     for each in names:
-        # What no grammar read is text in one profiler's spelling; function and words stand for it.
+        # What no grammar read is text in one profiler's spelling; function and words identify it.
         result[replace(each, name="", unparsed=None), *_function_and_words(each.name)].append(each.name)
     return result
 

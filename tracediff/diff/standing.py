@@ -1,4 +1,4 @@
-"""Where a module stands: what was measured of its bits, and where nothing was, what the trace predicts."""
+"""What is known of a module's bits: what was measured, and where nothing was, what the trace predicts."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ RANK = {standing: rank for rank, standing in enumerate(Standing)}
 
 
 def standing(row: Row) -> Standing:
-    """Return where a row stands."""
+    """Return what is known of a row's bits."""
     if row.state is State.UNSTABLE:
         return Standing.UNSTABLE
     if row.contradicted:

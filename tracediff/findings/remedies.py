@@ -185,7 +185,7 @@ class Price:
 
 
 def equal_classes(row: Bits) -> tuple[tuple[int, ...], ...]:
-    """Return the batches with equal bits, in order of their first; one that varies stands alone."""
+    """Return the batches with equal bits, in order of their first; one that varies is alone."""
     classes: dict[str, list[int]] = {}
     for batch, bits in row:
         classes.setdefault(bits if bits is not None else f"varies {batch}", []).append(batch)

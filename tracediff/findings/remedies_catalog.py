@@ -31,7 +31,7 @@ class RemedyPart:
     """One part of a setting.
 
     Attributes:
-        name: As it stands in a setting's name.
+        name: As it appears in a setting's name.
         kind: What it decides.
         words: What it does, in one phrase.
         environment: Variables that must be set before the process starts.
@@ -82,7 +82,7 @@ PARTS: tuple[RemedyPart, ...] = (
     RemedyPart(
         name="grouped-queries",
         kind=Kind.ATTENTION,
-        words="memory-efficient attention in which the query heads of a key head stand as its queries (decode only)",
+        words="memory-efficient attention in which the query heads of a key head are its queries (decode only)",
         code=(
             "query = query.view(batch, key_heads, groups, width)  # one query per row",
             "with sdpa_kernel(SDPBackend.EFFICIENT_ATTENTION): ...  # around scaled_dot_product_attention",

@@ -111,7 +111,7 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
 
 
 class _Tail:
-    """What stands behind the types; the tokens are told apart by their form, not their place."""
+    """What follows the types; the tokens are told apart by their form, not their place."""
 
     def __init__(self, tokens: list[str]) -> None:
         self.tile: tuple[int, ...] | None = None

@@ -88,7 +88,7 @@ _CORE = re.compile(
     r"(gemm|spgemm|fprop|dgrad|wgrad|deconv|fprop3d|dgrad3d|wgrad3d|trmm|symm|hemm|syrk|herk|syr2k|her2k)"
 )
 _LAYOUT = re.compile(r"[ntch]{2}|[ntch](?:2|32|64)[ntch](?:2|32|64)|n(?:[dg]?hw|d?chw|w)c?|nc\d+hw\d+")
-# What stands behind the tile of nearly every name: k-step and stages, layouts, alignment.
+# What follows the tile in nearly every name: k-step and stages, layouts, alignment.
 _USUAL = re.compile(r"[0-9]{1,5}x[0-9]{1,5}_(?:([0-9]{1,4})x([0-9]{1,3})_)?([nt]{2}|nhwc)(?:_align([0-9]{1,3}))?")
 _CONVOLUTIONS = frozenset({"fprop", "dgrad", "wgrad", "deconv", "fprop3d", "dgrad3d", "wgrad3d"})
 _SYMMETRIC = frozenset({"trmm", "symm", "hemm", "syrk", "herk", "syr2k", "her2k"})
@@ -156,7 +156,7 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
 
 
 class _Tail:
-    """What stands behind the core name."""
+    """What follows the core name."""
 
     def __init__(self, tokens: list[str], convolution: bool, symmetric: bool) -> None:
         self.kind: list[str] = []
@@ -199,7 +199,7 @@ class _Tail:
             position += 1
 
     def _usual(self, tile: tuple[int, ...], k: str | None, stages: str | None, layout: str, align: str | None) -> None:
-        """Take all that stands behind the tile of nearly every name, in one go."""
+        """Take all that follows the tile in nearly every name, in one go."""
         self.tile = tile
         self.layout = layout
         if k and stages:

@@ -141,7 +141,7 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
 
 
 class _Tail:
-    """What stands behind the types."""
+    """What follows the types."""
 
     def __init__(self, tokens: list[str]) -> None:
         self.tile: tuple[int | None, int | None, int | None] | None = None

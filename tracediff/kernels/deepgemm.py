@@ -24,7 +24,7 @@ Details: `problem_m`, `problem_n`, `problem_k`, `groups`, `multicast`.
 from tracediff.kernels.model import Detail, KernelName, Types, make_kernel_name, make_types
 from tracediff.kernels.spelling import Spelling, arguments, integer_literal
 
-# Where each number stands among the integers before `on_A`, by function and how many there are.
+# Where each number is among the integers before `on_A`, by function and how many there are.
 _ORDERS: dict[tuple[str, int], tuple[str, ...]] = {
     ("deep_gemm", 12): ("n", "k", "bm", "bn", "bk", "", "", "groups", "stages", "", "", "multicast"),
     ("dpsk", 9): ("n", "k", "bm", "bn", "bk", "stages", "", "", "multicast"),

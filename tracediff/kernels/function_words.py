@@ -7,7 +7,7 @@ matrices. A name without a known word has role `other`.
 
 import re
 
-# The first phrase found anywhere in the lower-case name decides, so narrower ones stand first.
+# The first phrase found anywhere in the lower-case name decides, so narrower ones come first.
 _PHRASES = (
     ("paged_attention_v2_reduce", "reduction"),
     ("mergestate", "reduction"),

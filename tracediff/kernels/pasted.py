@@ -10,7 +10,7 @@ import re
 
 from tracediff.kernels.registry import parse
 
-#: `43.6`, `1,234`, `12.3%`, `1.72898s`, `0B`: a number with its unit, and a unit or a sign that stands alone.
+#: `43.6`, `1,234`, `12.3%`, `1.72898s`, `0B`: a number with its unit, and a unit or a sign by itself.
 _VALUE = re.compile(
     r"[-+]?\d[\d.,']*(?:e[-+]?\d+)?(?:%|x|[kKMGT]?i?B(?:/s)?|[nuµμm]?s)?|%|[nuµμm]?s|[KMG]i?B|-+|\*", re.I
 )

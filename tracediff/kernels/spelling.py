@@ -26,7 +26,7 @@ class Spelling(NamedTuple):
     Attributes:
         text: The whole name, demangled, without return type.
         path: The function with its namespaces, up to its template arguments or parameters.
-        open: Where in `text` the template argument list's `<` stands; -1 without one.
+        open: Where in `text` the template argument list's `<` is; -1 without one.
         procedural: The procedural name (`cutlass_80_…`, `nvjet_…`): the wrapped one, or `path` where nothing wraps it.
     """
 

@@ -112,7 +112,7 @@ def _word(text: str) -> str:
 
 
 class _Tail:
-    """What stands behind the layouts: each token says what it is."""
+    """What follows the layouts: each token says what it is."""
 
     def __init__(self, tokens: list[str]) -> None:
         self.tile: tuple[int | None, int | None, int | None] | None = None

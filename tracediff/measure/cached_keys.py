@@ -1,7 +1,7 @@
 """A decode step against a given number of cached keys, and a prefill, at any batch, without copying the cache.
 
 transformers' own cache copies all keys on every step; that would be the larger part of what is timed. Here the keys
-stand in one tensor per layer, the step writes its own behind them and attends to a view. Cached keys and values are
+are in one tensor per layer, the step writes its own behind them and attends to a view. Cached keys and values are
 random where only kernels and bits matter.
 """
 

@@ -1,7 +1,7 @@
 """Measure a map: every part of a model at every row count, then its whole forward.
 
 One row is the same at every count; its bits, the kernels behind them and their time are kept. A map whose setting needs
-an environment is measured in a process of its own. Finished modules stand in `FILE.part`; the same command goes on.
+an environment is measured in a process of its own. Finished modules are kept in `FILE.part`; the same command goes on.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def _measured_elsewhere(request: MapRequest, out: Path | None, force: bool, envi
     try:
         answer = json.loads(process.stdout)
     except ValueError as error:
-        raise TracediffError("the measuring process ended early", "its last words stand above") from error
+        raise TracediffError("the measuring process ended early", "see its output above") from error
     if "error" in answer:
         raise TracediffError(answer["error"])
     if out is not None and kept is None:

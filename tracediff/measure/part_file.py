@@ -1,4 +1,4 @@
-"""A long measurement that can be interrupted: what is finished stands on disk, and the same command goes on from there.
+"""A long measurement that can be interrupted: what is finished is on disk, and the same command goes on from there.
 
 `FILE.part` holds one JSON object per line: what was asked for, the machine, and each finished piece.
 """
@@ -71,7 +71,7 @@ class PartFile:
         with part._damage_in_one_line():
             first, *records = part.lines.read()
             same = first["asked"] == header
-            # What is known before the machine (a note) stands before it.
+            # What is known before the machine (a note) comes before it.
             part.machine = dict(next((record["machine"] for record in records if "machine" in record), {}))
         if not same:
             raise TracediffError(

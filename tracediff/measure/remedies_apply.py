@@ -256,7 +256,7 @@ def is_rms_norm(module: nn.Module) -> bool:
 
 @contextmanager
 def _other_forwards(forwards: dict[nn.Module, Callable[[torch.Tensor], torch.Tensor]]) -> Iterator[None]:
-    """Give modules other forwards; an instance's attribute stands before its class's method."""
+    """Give modules other forwards; an instance's attribute hides its class's method."""
     try:
         for module, forward in forwards.items():
             module.forward = forward

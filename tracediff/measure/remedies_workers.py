@@ -52,7 +52,7 @@ class WorkerProcess:
             self.process.stdin.flush()
         line = self.process.stdout.readline()
         if not line:
-            raise TracediffError("a measuring process ended early", "its last words stand above")
+            raise TracediffError("a measuring process ended early", "see its output above")
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
             raise TracediffError(answer["error"])

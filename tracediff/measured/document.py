@@ -54,7 +54,7 @@ from tracediff.measured.model import (
 SCHEMA = 2
 _FIRST_SCHEMA = 1
 
-# Larger whole numbers fit neither SQLite nor the counts they stand for.
+# Larger whole numbers fit neither SQLite nor what they count.
 _Whole = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 _Count = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 _Share = Annotated[float, Meta(ge=0, le=1)]

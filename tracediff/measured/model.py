@@ -39,7 +39,7 @@ class Bits:
         equal: Whether every element has the same bits; −0 and +0 differ, a NaN equals a NaN of the same bits.
         share: Differing elements ÷ elements, 0 to 1.
         max_ulp: Largest distance in units of the last place of their type: how many representable numbers one is away
-            from the other (0 between −0 and +0). None where a NaN stands against a number, and for other than floats.
+            from the other (0 between −0 and +0). None where a NaN meets a number, and for other than floats.
     """
 
     equal: bool

@@ -47,7 +47,7 @@ def _move(a: Floats, b: Floats) -> LogitsMove:
 
 
 def _two_largest(logits: Floats) -> list[int]:
-    """Return where the largest logit stands, and the second. A vocabulary is too long to be sorted for that."""
+    """Return where the largest logit is, and the second. A vocabulary is too long to be sorted for that."""
     first = int(np.argmax(logits))
     rest = logits.copy()
     rest[first] = -np.inf

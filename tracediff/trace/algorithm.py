@@ -1,4 +1,4 @@
-"""What cuBLASLt says it chose for one matmul, as its log line stands in a trace (an NVTX mark before the launch).
+"""What cuBLASLt says it chose for one matmul, as its log line appears in a trace (an NVTX mark before the launch).
 
     cublasLtHSHMatmul Adesc=[type=R_16F rows=4096 cols=4096 ld=4096] Bdesc=[… rows=4096 cols=6 …] Cdesc=[…] Ddesc=[…]
     computeDesc=[computeType=COMPUTE_32F scaleType=R_32F transa=OP_T …] algo=[algoId=66 tile=MATMUL_TILE_128x8

@@ -1,7 +1,7 @@
 """The events of a Chrome trace, batch by batch: a trace of gigabytes is never held whole, as text or as objects.
 
 A batch is decoded at once, and every field that is used has its type and range checked there. A batch that ends
-`}, {` may end inside an event; that it decodes as a JSON array proves that it does not, because what stands before the
+`}, {` may end inside an event; that it decodes as a JSON array proves that it does not, because what comes before the
 cut decides what the cut means. Where a batch does not decode, its events are taken one by one, and those of a kind
 that is wanted are counted where they are malformed; the fields that are wrong then read as missing.
 """
@@ -38,7 +38,7 @@ _BETWEEN = _SPACE + b","
 _OPENING = re.compile(rb"\s*:\s*\[")
 #: Whole strings, brackets, and a quote whose string does not end.
 _TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[{}\[\]"]', re.DOTALL)
-#: What may stand between events: commas, and values that are no objects.
+#: What may come between events: commas, and values that are no objects.
 _GAP = re.compile(rb'(?:[\s,]++|null|true|false|NaN|-?Infinity|-?[\d.eE+-]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
 
 E = TypeVar("E")

@@ -11,7 +11,7 @@ import numpy as np
 from tracediff.trace.columns import NULL, Codes, distinct_and_places, distinct_of
 from tracediff.trace.table import Int32, Int64
 
-#: The low 24 bits of nsys's globalTid are the thread; above them stands the process (globalPid).
+#: The low 24 bits of nsys's globalTid are the thread; the bits above are the process (globalPid).
 THREAD_BITS = np.int64(0xFFFFFF)
 
 

@@ -51,7 +51,7 @@ class Table:
         root: First page of the table's tree.
         columns: Every column that can be read.
         positions: Column → place in the record, for what a record holds as it is read; empty where a column of the
-            table is generated, because later columns may then stand elsewhere.
+            table is generated, because later columns may then have moved.
         rowid: The column that is another name of the rowid, if there is one.
     """
 

@@ -208,7 +208,7 @@ class PageFile:
         if long.any():
             kept = least + (size - least) % (self.usable - 4)
             end = np.where(long, payload + np.where(kept <= most, kept, least), end)
-            taken = end + 4 * long  # the number of the first overflow page stands behind what is kept
+            taken = end + 4 * long  # the number of the first overflow page follows what is kept
         else:
             taken = end
         self._require_whole(raw, pages, past, cell, taken)
@@ -335,7 +335,7 @@ def _fields(
 
 
 def _serial(raw: Bytes, at: Int64) -> tuple[npt.NDArray[np.int64] | Bytes, Int64, Int64 | np.int64]:
-    """Return the serial types at some positions, where the next ones stand, and how many bytes the values take."""
+    """Return the serial types at some positions, where the next ones are, and how many bytes the values take."""
     code = raw.take(at, mode="clip")
     highest = code.max(initial=0)
     if highest >= 0x80:

@@ -260,7 +260,7 @@ def _events(ranges: _Columns, texts: tuple[str, ...]) -> Events:
 
 
 def _in_own_domain(events: Events) -> Events:
-    """Add the row that names the ranges' domain: in tracediff's own captures the phases stand inside `run`."""
+    """Add the row that names the ranges' domain: in tracediff's own captures the phases are inside `run`."""
     events = events.take(np.append(np.arange(len(events.start)), 0))
     events.kind[-1], events.text[-1] = DOMAIN, len(events.texts)
     return replace(events, texts=(*events.texts, OWN_DOMAIN))

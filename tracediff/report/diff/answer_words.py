@@ -50,7 +50,7 @@ def summary_line(diff: TraceDiff) -> str:
 
 
 def facts(found: Answer) -> tuple[Fact, ...]:
-    """Return what stands under the answer: controls, chain, margin, what was left out, repair, what would settle it."""
+    """Return the lines under the answer: controls, chain, margin, what was left out, repair, what would settle it."""
     result = []
     if found.controls:
         grave = any(control.result is ControlResult.DIFFERS for control in found.controls)

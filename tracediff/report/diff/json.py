@@ -1,7 +1,7 @@
 """JSON: the whole result, never folded, for programs.
 
 Schema 2: each distinct kernel (what its name states, its launch, what cuBLASLt logged) is stated once, in `kernels`,
-and rows hold indices into it. Unknown values are null, never left out; kernels stand in launch order; times are in ns.
+and rows hold indices into it. Unknown values are null, never left out; kernels are in launch order; times are in ns.
 """
 
 from __future__ import annotations

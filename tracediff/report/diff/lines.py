@@ -175,7 +175,7 @@ def _change(group: Group) -> str:
     if pair is None:
         return printable(row.reason)
     words = change_in_names(pair)
-    # Where bits were not measured, the reason stands in their column.
+    # Where bits were not measured, their column holds the reason.
     kept = pair.a is not None and pair.b is not None and pair.a.identity == pair.b.identity
     if kept and row.bits_equal is not None:
         return f"{words}, {printable(row.reason)}"

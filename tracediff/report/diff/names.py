@@ -46,7 +46,7 @@ def change_in_names(pair: Pair) -> str:
 
 
 def leading(kernels: tuple[Kernel, ...]) -> Kernel | None:
-    """Return the kernel that stands for a module: its first GEMM or attention, else its first reduction or kernel."""
+    """Return the kernel that a module is known by: its first GEMM or attention, else its first reduction or kernel."""
     for roles in (("gemm", "attention"), ("reduction",)):
         for kernel in kernels:
             if kernel.parsed.role in roles:

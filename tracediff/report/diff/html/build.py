@@ -36,7 +36,7 @@ def build_report(diff: TraceDiff) -> PageView:
     row_phases = _by_phase(diff.rows)
     phases: list[Phase] = []
     signatures: dict[Any, str] = {}
-    for rows in sorted(row_phases.values(), key=_stands_late):
+    for rows in sorted(row_phases.values(), key=_comes_late):
         phase = _phase(rows, labels, signatures, spread)
         signatures.setdefault(_signature(phase.groups), phase.name)
         phases.append(phase)
@@ -72,7 +72,7 @@ def build_report(diff: TraceDiff) -> PageView:
 
 def _legend(rows: Sequence[Row]) -> tuple[tuple[Sign, int], ...]:
     counted = Counter(map(standing, rows))
-    return tuple((sign(stands), counted[stands]) for stands in Standing if counted[stands])
+    return tuple((sign(each), counted[each]) for each in Standing if counted[each])
 
 
 def _phase(rows: Sequence[Row], labels: dict[str, str], earlier: dict[Any, str], spread: Spread) -> Phase:
@@ -104,7 +104,7 @@ def _time_change(rows: Sequence[Row], spread: Spread) -> str:
     return spread.change(sum(a), sum(b), min(equal_parts(a), equal_parts(b)))
 
 
-def _stands_late(rows: Sequence[Row]) -> tuple[bool, bool]:
+def _comes_late(rows: Sequence[Row]) -> tuple[bool, bool]:
     """Phases that run no block (a range around everything, or none) come last: few ask for them."""
     return all(row.layer is None for row in rows), rows[0].phase is None
 

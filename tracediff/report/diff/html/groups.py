@@ -123,17 +123,17 @@ def heat_rows(
 
 
 def _cell(row: Row, label: str) -> HeatCell:
-    stands = standing(row)
+    known = standing(row)
     words = [f"layer {row.layer} {label}" if row.layer is not None else label, row.verdict.value]
     if row.reason:
         words[-1] += f", {printable(row.reason)}"
     if row.isolated is not None:
         words.append(f"bits on equal inputs: {bits_in_words(row.isolated)}")
-    if stands in (Standing.CONTRADICTED, Standing.UNSTABLE):
-        words.append(str(stands))
-    return HeatCell(anchor=row_anchor(row), sign=sign(stands), label="; ".join(words))
+    if known in (Standing.CONTRADICTED, Standing.UNSTABLE):
+        words.append(str(known))
+    return HeatCell(anchor=row_anchor(row), sign=sign(known), label="; ".join(words))
 
 
-def sign(stands: Standing) -> Sign:
+def sign(known: Standing) -> Sign:
     """Return how the map draws a standing."""
-    return Sign(style=stands.name.lower().replace("_", "-"), glyph=GLYPHS[stands], words=str(stands))
+    return Sign(style=known.name.lower().replace("_", "-"), glyph=GLYPHS[known], words=str(known))

@@ -365,7 +365,7 @@ class PageView:
         judgement: What the evidence amounts to.
         headline: The judgement and what came out, in one sentence.
         lead: What must be read beside it.
-        facts: What stands under the answer: controls, chain, margin, what was left out, repair, what would settle it.
+        facts: What is said under the answer: controls, chain, margin, what was left out, repair, what would settle it.
         warnings: Why the comparison may mislead.
         contradictions: Predictions that the evidence contradicts, one sentence each.
         chain: The links from kernel to token.
