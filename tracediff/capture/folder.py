@@ -1,9 +1,16 @@
 """The folder that a capture or a recording writes into."""
 
 import os
+import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
+from tracediff.capture.manifest import listed_files
 from tracediff.errors import TracediffError
+from tracediff.measured import ACTIVATIONS_FILE, EVIDENCE_FILE, LOGITS_FILE
+
+#: What measuring may have left beside the traces; it goes with the traces that it was measured of.
+_EVIDENCE_FILES = (EVIDENCE_FILE, LOGITS_FILE, ACTIVATIONS_FILE)
 
 
 def claim_folder(folder: Path, force: bool) -> bool:
@@ -24,3 +31,25 @@ def claim_folder(folder: Path, force: bool) -> bool:
     if not os.access(folder, os.W_OK):
         raise TracediffError(f"cannot write to {folder}", "name another folder with --out")
     return is_new
+
+
+def remove_earlier(folder: Path) -> None:
+    """Remove the traces that an earlier capture or recording wrote into a folder, and what was measured of them."""
+    for path in (folder / name for name in (*listed_files(folder), *_EVIDENCE_FILES)):
+        if not path.is_dir():
+            path.unlink(missing_ok=True)
+
+
+def keep_privately(source: Path, destination: Path) -> Path:
+    """Copy a profiler's own recording, which holds the environment of a process, for nobody but the user to read."""
+    destination.unlink(missing_ok=True)
+    destination.touch(mode=0o600)
+    shutil.copyfile(source, destination)
+    return destination
+
+
+def where_kept(paths: Iterable[Path]) -> str:
+    """Tell the user where recordings were kept that tracediff could not finish."""
+    first, *others = paths
+    names = ", ".join([str(first), *(path.name for path in others)])
+    return f"the recording is kept as {names} (it holds the environment, do not share it)"

@@ -109,11 +109,22 @@ def read_manifest(directory: Path) -> Manifest:
     return manifest
 
 
+class _Files(msgspec.Struct, frozen=True):
+    file: str
+    repeat_file: str | None = None
+
+
+class _Listing(msgspec.Struct, frozen=True):
+    """The part that the manifests of captures and recordings have in common."""
+
+    traces: list[_Files]
+
+
 def listed_files(directory: Path) -> list[str]:
     """Return the trace files that a folder's manifest lists, none where there is no manifest to read."""
     try:
-        entries = read_manifest(directory).traces
-    except TracediffError:
+        entries = msgspec.json.decode((directory / FILE_NAME).read_bytes(), type=_Listing).traces
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return []
     names = [name for entry in entries for name in (entry.file, entry.repeat_file) if name is not None]
     # A name that leads out of the folder is none of ours.

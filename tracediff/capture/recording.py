@@ -6,12 +6,12 @@ not import or export, so that a recording is never lost.
 
 import os
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
 from tracediff.capture.command import end_command, export_command, record_command
 from tracediff.capture.find_nsys import Nsys
+from tracediff.capture.folder import keep_privately, where_kept
 from tracediff.capture.options import CaptureOptions
 from tracediff.capture.probe import last_words, why_no_import, why_no_ranges
 from tracediff.capture.scrub import OwnRangesMissingError, Scrubbed, scrub
@@ -72,12 +72,8 @@ class NsysRecording:
         recordings = sorted(self._temporary.glob("*.qdstrm"))
         if recordings:
             problem, hint = why_no_import(self._nsys.path, self._log())
-            kept = [_copied_privately(path, self._options.folder / path.name) for path in recordings]
-            raise TracediffError(
-                problem,
-                f"{hint}; the recording is kept in {self._options.folder} "
-                f"({', '.join(path.name for path in kept)}; it holds the environment, do not share it)",
-            )
+            kept = [keep_privately(path, self._options.folder / path.name) for path in recordings]
+            raise TracediffError(problem, f"{hint}; {where_kept(kept)}")
         raise TracediffError(f"nsys wrote {len(found)} of {self._captures} recordings", self._last_words())
 
     def export(self, report: Path) -> tuple[Path, Scrubbed]:
@@ -91,10 +87,7 @@ class NsysRecording:
         done = run_program(command, folder=self._temporary, environment=self._environment)
         if not exported.is_file():
             kept = self.keep([report])
-            raise TracediffError(
-                f"nsys could not export its recording: {last_words(done.output)}",
-                f"it is kept as {kept[0]} (it holds the environment, do not share it)",
-            )
+            raise TracediffError(f"nsys could not export its recording: {last_words(done.output)}", where_kept(kept))
         try:
             scrubbed = scrub(exported, clean)
         except OwnRangesMissingError as error:
@@ -109,7 +102,7 @@ class NsysRecording:
         for report in reports:
             position = _number(report) - 1
             batch, repeat = self._options.batches[position // REPEATS], position % REPEATS + 1
-            kept.append(_copied_privately(report, self._options.folder / f"b{batch}.repeat{repeat}.nsys-rep"))
+            kept.append(keep_privately(report, self._options.folder / f"b{batch}.repeat{repeat}.nsys-rep"))
         return tuple(kept)
 
     def _log(self) -> str:
@@ -117,14 +110,6 @@ class NsysRecording:
 
     def _last_words(self) -> str:
         return last_words(self._log())
-
-
-def _copied_privately(source: Path, destination: Path) -> Path:
-    """Copy what holds the environment of a process, for nobody but the user to read."""
-    destination.unlink(missing_ok=True)
-    destination.touch(mode=0o600)
-    shutil.copyfile(source, destination)
-    return destination
 
 
 def _number(report: Path) -> int:

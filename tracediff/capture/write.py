@@ -6,18 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tracediff.capture.manifest import FILE_NAME, Manifest, TraceEntry, listed_files
+from tracediff.capture.folder import remove_earlier
+from tracediff.capture.manifest import FILE_NAME, Manifest, TraceEntry
 from tracediff.capture.options import TORCH, CaptureOptions
 from tracediff.capture.repeats import Launch, first_difference, kernel_sequence, sequence_of
 from tracediff.capture.scrub import Scrubbed
 from tracediff.errors import TracediffError
 from tracediff.files import copy_file, replaced_when_complete
-from tracediff.measured import ACTIVATIONS_FILE, EVIDENCE_FILE, LOGITS_FILE
 from tracediff.processes import CHANGES_NUMBERS
 from tracediff.trace import read_trace
-
-#: What measuring may have left beside the traces; it goes with the traces that it was measured of.
-_EVIDENCE_FILES = (EVIDENCE_FILE, LOGITS_FILE, ACTIVATIONS_FILE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,8 +92,7 @@ def deliver(
             ("torch's profiler" if on_torch else "nsys") + " recorded no kernels",
             "is another profiler, or a monitor that profiles (DCGM), using the GPU?",
         )
-    for name in (*listed_files(options.folder), *_EVIDENCE_FILES):
-        (options.folder / name).unlink(missing_ok=True)
+    remove_earlier(options.folder)
     suffix = ".json.gz" if on_torch else ".sqlite"
     warnings = []
     entries = []

@@ -141,7 +141,7 @@ def test_each_process_counts_its_own_steps(export, tmp_path):
 
 def test_steps_that_were_not_made_are_one_line(export, tmp_path):
     step(export, 100, 200)
-    with pytest.raises(TracediffError, match="the program made 1 steps, none of those in --steps"):
+    with pytest.raises(TracediffError, match="the program made 1 step, none of those in --steps"):
         cleaned(export, tmp_path, steps=StepRange.parse("5:6"))
 
 
@@ -160,6 +160,16 @@ def test_the_programs_own_profiler_calls_bound_every_process(export, tmp_path):
         assert kernels(connection) == ["in 300", "after 300"]
         assert texts(connection) == ["Net"]
     assert holds.bounds == "cudaProfilerApi"
+
+
+def test_everything_is_kept_where_the_programs_own_bounds_are_to_be_ignored(export, tmp_path):
+    step(export, 100, 150)
+    mark(mark(export, "cudaProfilerStart", 290), "cudaProfilerStop", 490)
+    nothing, _ = cleaned(export, tmp_path)
+    assert (nothing.is_empty, nothing.bounds) == (True, "cudaProfilerApi")
+    (tmp_path / "clean.sqlite").unlink()
+    holds = clean_recording(tmp_path / "raw.sqlite", tmp_path / "clean.sqlite", everything=True)
+    assert (holds.kernels, holds.own_ranges, holds.bounds) == (2, 1, "program")
 
 
 def test_a_profiler_that_is_never_stopped_bounds_the_beginning(export, tmp_path):

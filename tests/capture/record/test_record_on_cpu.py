@@ -223,6 +223,36 @@ def test_steps_bound_what_is_kept(nsys, tmp_path, llama):
     assert manifest["traces"][0]["bounds"] == "steps"
 
 
+ONE_STEP = "import torch; torch.nn.Linear(2, 2)(torch.zeros(1, 2))"
+
+
+def test_steps_that_were_not_made_lose_nothing(nsys, tmp_path):
+    done = record(nsys, tmp_path / "out", sys.executable, "-c", ONE_STEP, options=("--steps", "7:9"))
+    assert done.returncode == 0
+    told = done.stderr.decode()
+    assert "warning: the program made 1 step, none of those in --steps; all of it is kept" in told
+    assert [payload for *_, payload in ranges(tmp_path / "out" / "trace.sqlite")] == [shape(1, 2)]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_recording_takes_the_place_of_what_was_in_its_folder(nsys, tmp_path, times):
+    out = tmp_path / "out"
+    out.mkdir()
+    entries = [{"file": "b1.sqlite", "batch": 1, "repeat_file": "b1.repeat2.sqlite"}, {"file": "../kept.sqlite"}]
+    (out / "manifest.json").write_text(json.dumps({"traces": entries}))
+    for name in ("b1.sqlite", "b1.repeat2.sqlite", "evidence.json", "notes.txt", "../kept.sqlite"):
+        (out / name).write_text("")
+    refused = record(nsys, out, sys.executable, "-c", ONE_STEP)
+    assert (refused.returncode, b"add --force" in refused.stderr) == (2, True)
+    assert (out / "b1.sqlite").exists()
+    for _ in range(times):
+        done = record(nsys, out, sys.executable, "-c", ONE_STEP, options=("--force",))
+        assert done.returncode == 0, done.stderr.decode()
+    assert sorted(path.name for path in out.iterdir()) == ["manifest.json", "notes.txt", "trace.sqlite"]
+    assert [entry["file"] for entry in json.loads((out / "manifest.json").read_text())["traces"]] == ["trace.sqlite"]
+    assert (tmp_path / "kept.sqlite").exists()
+
+
 def test_ranges_none_leaves_the_programs_own(nsys, tmp_path):
     source = "import nvtx, torch\nwith nvtx.annotate('mine', payload=5): torch.nn.Linear(2, 2)(torch.zeros(1, 2))"
     done = record(nsys, tmp_path / "out", sys.executable, "-c", source, options=("--ranges", "none"))

@@ -32,11 +32,17 @@ from tracediff.errors import TracediffError
 from tracediff.model.ranges import DOMAIN
 from tracediff.trace.shapes import shape_text
 
+#: What bounds a recording.
+STEPS, SIGNAL, PROFILER_CALLS, PROGRAM = "steps", "SIGUSR1", "cudaProfilerApi", "program"
+
 _KERNELS = "CUPTI_ACTIVITY_KIND_KERNEL"
 _ALWAYS = 2**62
 _SESSION = "TARGET_INFO_SESSION_START_TIME"
-_NO_STEPS = TracediffError("the program called no torch module", "leave --steps out")
 _THREADS = 24  # bits of a global id below the process's
+
+
+class NoSuchStepsError(TracediffError):
+    """The program made none of the steps that were asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,9 +76,19 @@ class CleanRecording:
     steps: dict[str, int]
     bounds: str
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to look at."""
+        return not self.kernels and not self.ranges
+
 
 def clean_recording(
-    source: Path, destination: Path, *, steps: StepRange | None = None, switches: tuple[int, ...] = ()
+    source: Path,
+    destination: Path,
+    *,
+    steps: StepRange | None = None,
+    switches: tuple[int, ...] = (),
+    everything: bool = False,
 ) -> CleanRecording:
     """Copy the GPU work, launches and ranges of a recorded program into a new database.
 
@@ -81,13 +97,15 @@ def clean_recording(
         destination: The new file.
         steps: Which steps to keep.
         switches: Moments in ns since 1970 at which keeping was switched on, off, on, …
+        everything: Whether the bounds that the program itself sets by the CUDA profiler are ignored.
 
     Raises:
-        TracediffError: It is no export, or what was asked for is not in it.
+        NoSuchStepsError: None of `steps` is in it.
+        TracediffError: It is no export, or does not say when the recording began.
     """
     try:
         with clean_copy(source, destination) as copy:
-            return _Recording(copy).run(steps, switches)
+            return _Recording(copy).run(steps, switches, everything)
     except sqlite3.Error as error:
         raise TracediffError(f"cannot read nsys's export of the recording: {error}") from error
 
@@ -107,16 +125,16 @@ class _Recording:
         self._own = [(process, domain) for process, domain, text in made if text == DOMAIN]
         self._with_domains = {process for process, _, _ in made}
 
-    def run(self, steps: StepRange | None, switches: tuple[int, ...]) -> CleanRecording:
-        windows, bounds = self._windows(steps, switches)
+    def run(self, steps: StepRange | None, switches: tuple[int, ...], everything: bool) -> CleanRecording:
+        windows, bounds = ([], PROGRAM) if everything else self._windows(steps, switches)
         copy = self._copy
-        if bounds == "program":
+        if bounds == PROGRAM:
             copy.copy_gpu_work()
             copy.copy_launches()
         else:
             self._copy_launched_in(windows)
-        copy.copy(GRAPH_NODES, "1" if bounds == "program" else self._nodes_of_kept_graphs())
-        copy.copy(NVTX, self._ranges_wanted(windows, everything=bounds == "program"))
+        copy.copy(GRAPH_NODES, "1" if bounds == PROGRAM else self._nodes_of_kept_graphs())
+        copy.copy(NVTX, self._ranges_wanted(windows, everything=bounds == PROGRAM))
         self._forget_foreign_payloads()
         copy.copy_descriptions()
         copy.copy_strings()
@@ -126,11 +144,11 @@ class _Recording:
 
     def _windows(self, steps: StepRange | None, switches: tuple[int, ...]) -> tuple[list[Window], str]:
         if steps is not None:
-            return self._windows_of_steps(steps), "steps"
+            return self._windows_of_steps(steps), STEPS
         if switches:
-            return self._windows_of_switches(switches), "SIGUSR1"
+            return self._windows_of_switches(switches), SIGNAL
         windows = self._windows_of_profiler_calls()
-        return (windows, "cudaProfilerApi") if windows else ([Window(start=-_ALWAYS, end=_ALWAYS)], "program")
+        return (windows, PROFILER_CALLS) if windows else ([], PROGRAM)
 
     def _windows_of_steps(self, steps: StepRange) -> list[Window]:
         """Return from each process's first wanted step to the beginning of the one after the last."""
@@ -142,13 +160,13 @@ class _Recording:
                 end = _ALWAYS if past is None else starts[past]
                 windows.append(Window(start=starts[steps.first], end=end, process=process))
         if not windows:
-            raise TracediffError(f"the program made {seen} steps, none of those in --steps", "record others")
+            raise NoSuchStepsError(f"the program made {seen} step{'' if seen == 1 else 's'}, none of those in --steps")
         return windows
 
     def _steps(self) -> dict[int, list[int]]:
         """Return when each process's steps began: forwards of the root module that took the longest in all."""
         if NVTX not in self._copy.tables:
-            raise _NO_STEPS
+            raise NoSuchStepsError("the program called no torch module, so it made no steps")
         rows = self._rows(
             f"SELECT globalTid >> {_THREADS}, {_TEXT}, event.start, event.end FROM {_EVENTS} "
             f"WHERE {self._is_root()} ORDER BY event.start"
@@ -157,7 +175,7 @@ class _Recording:
         for _, text, start, end in rows:
             took[text] = took.get(text, 0) + ((end or start) - start)
         if not took:
-            raise _NO_STEPS
+            raise NoSuchStepsError("the program called no torch module, so it made no steps")
         longest = max(took, key=lambda text: took[text])
         starts: dict[int, list[int]] = {}
         for process, text, start, _ in rows:

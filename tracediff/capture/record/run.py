@@ -1,31 +1,26 @@
 """A recording from end to end: try nsys, run the program under it, export, copy clean, write."""
 
-import dataclasses
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tracediff.capture.command import export_command
 from tracediff.capture.find_nsys import Nsys
-from tracediff.capture.folder import claim_folder
-from tracediff.capture.manifest import FILE_NAME, listed_files
+from tracediff.capture.folder import claim_folder, keep_privately, remove_earlier, where_kept
+from tracediff.capture.manifest import FILE_NAME
 from tracediff.capture.probe import choose_nsys, last_words, why_no_import, why_no_ranges
-from tracediff.capture.record.clean import CleanRecording, clean_recording
+from tracediff.capture.record.clean import PROGRAM, CleanRecording, NoSuchStepsError, clean_recording
+from tracediff.capture.record.manifest import record_manifest
 from tracediff.capture.record.options import MODULES, RecordOptions
 from tracediff.capture.record.program import Recorded, run_recorded, surroundings
 from tracediff.capture.worker_process import Progress
 from tracediff.errors import TracediffError
-from tracediff.files import copy_file, write_text
-from tracediff.processes import CHANGES_NUMBERS, run_program
+from tracediff.files import copy_file
+from tracediff.processes import run_program
 from tracediff.temporary import temporary_folder
-from tracediff.text import json_text
 
-SCHEMA = 1
-#: Further variables that change which kernels a server runs; named in the manifest where set.
-_SERVER_SETTINGS = ("VLLM_BATCH_INVARIANT", "VLLM_ATTENTION_BACKEND", "TORCH_COMPILE_DISABLE", "TORCHDYNAMO_DISABLE")
 _SHOWN = 5
 
 
@@ -119,33 +114,57 @@ def _deliver(
     reports = sorted(temporary.glob("record*.nsys-rep"), key=lambda path: (len(path.name), path.name))
     if not reports:
         raise _no_report(options, nsys, temporary, recorded)
-    for name in listed_files(options.folder):
-        (options.folder / name).unlink(missing_ok=True)
-    traces = []
+    cleaned: dict[Path, CleanRecording] = {}
+    warnings: list[str] = []
     for number, report in enumerate(reports, start=1):
         progress(f"exporting {number} of {len(reports)}")
         clean = report.with_suffix(".clean.sqlite")
-        exported = _export(nsys, report, surroundings(options, environment, temporary))
-        holds = clean_recording(exported, clean, steps=options.steps, switches=tuple(recorded.switches))
+        exported = _export(options, nsys, report, surroundings(options, environment, temporary))
+        cleaned[clean] = _clean(options, recorded, exported, clean, warnings)
         exported.unlink()
-        name = "trace.sqlite" if len(reports) == 1 else f"trace{number}.sqlite"
-        traces.append(RecordedTrace(path=options.folder / name, holds=holds))
-        if holds.kernels or holds.ranges:
-            copy_file(clean, options.folder / name)
-    kept = tuple(trace for trace in traces if trace.holds.kernels or trace.holds.ranges)
+    kept = {path: holds for path, holds in cleaned.items() if not holds.is_empty}
     if not kept:
         return _nothing(options, recorded)
-    write_text(options.folder / FILE_NAME, _manifest(nsys, recorded, kept, environment), force=True)
-    warnings = _warnings(options, nsys, recorded, kept)
-    return RecordResult(folder=options.folder, traces=kept, code=recorded.code, warnings=warnings)
+    remove_earlier(options.folder)
+    traces = []
+    for number, (clean, holds) in enumerate(kept.items(), start=1):
+        name = "trace.sqlite" if len(reports) == 1 else f"trace{number}.sqlite"
+        copy_file(clean, options.folder / name)
+        traces.append(RecordedTrace(path=options.folder / name, holds=holds))
+    record_manifest(nsys, recorded, {each.path.name: each.holds for each in traces}, environment).write(options.folder)
+    return RecordResult(
+        folder=options.folder,
+        traces=tuple(traces),
+        code=recorded.code,
+        warnings=(*warnings, *_warnings(options, nsys, recorded, list(kept.values()))),
+    )
 
 
-def _export(nsys: Nsys, report: Path, environment: Mapping[str, str]) -> Path:
+def _export(options: RecordOptions, nsys: Nsys, report: Path, environment: Mapping[str, str]) -> Path:
     exported = report.with_suffix(".export.sqlite")
     done = run_program(export_command(nsys.path, report, exported), folder=report.parent, environment=environment)
     if not exported.is_file():
-        raise TracediffError(f"nsys could not export its recording: {last_words(done.output)}", "record again")
+        kept = keep_privately(report, options.folder / report.name)
+        raise TracediffError(f"nsys could not export its recording: {last_words(done.output)}", where_kept([kept]))
     return exported
+
+
+def _clean(
+    options: RecordOptions, recorded: Recorded, exported: Path, clean: Path, warnings: list[str]
+) -> CleanRecording:
+    """Write the clean copy of an export. A program cannot always be run again: bounds that hold nothing keep all."""
+    try:
+        holds = clean_recording(exported, clean, steps=options.steps, switches=tuple(recorded.switches))
+        if not holds.is_empty or holds.bounds == PROGRAM:
+            return holds
+        problem = f"the program ran and opened nothing within its bounds ({holds.bounds})"
+    except NoSuchStepsError as error:
+        problem = str(error)
+    clean.unlink()
+    holds = clean_recording(exported, clean, everything=True)
+    if not holds.is_empty:
+        warnings.append(f"{problem}; all of it is kept")
+    return holds
 
 
 def _no_report(options: RecordOptions, nsys: Nsys, temporary: Path, recorded: Recorded) -> TracediffError:
@@ -154,15 +173,8 @@ def _no_report(options: RecordOptions, nsys: Nsys, temporary: Path, recorded: Re
         ended = f"; the program ended with {recorded.code}" if recorded.code else ""
         return TracediffError(f"nsys recorded nothing{ended}", last_words(recorded.log))
     problem, hint = why_no_import(nsys.path, recorded.log)
-    names = []
-    for path in recordings:
-        copy_file(path, options.folder / path.name)
-        names.append(path.name)
-    return TracediffError(
-        problem,
-        f"{hint}; the recording is kept in {options.folder} "
-        f"({', '.join(names)}; it holds the environment, do not share it)",
-    )
+    kept = [keep_privately(path, options.folder / path.name) for path in recordings]
+    return TracediffError(problem, f"{hint}; {where_kept(kept)}")
 
 
 def _nothing(options: RecordOptions, recorded: Recorded) -> RecordResult:
@@ -183,9 +195,8 @@ def _nothing(options: RecordOptions, recorded: Recorded) -> RecordResult:
 
 
 def _warnings(
-    options: RecordOptions, nsys: Nsys, recorded: Recorded, traces: tuple[RecordedTrace, ...]
+    options: RecordOptions, nsys: Nsys, recorded: Recorded, holds: Sequence[CleanRecording]
 ) -> tuple[str, ...]:
-    holds = [trace.holds for trace in traces]
     kernels, own = sum(each.kernels for each in holds), sum(each.own_ranges for each in holds)
     warnings = []
     if recorded.code and not recorded.interrupted:
@@ -204,20 +215,3 @@ def _warnings(
     if processes > 1:
         warnings.append(f"{processes} processes ran kernels: --rank 0 … of show and diff chooses one")
     return tuple(warnings)
-
-
-def _manifest(nsys: Nsys, recorded: Recorded, traces: tuple[RecordedTrace, ...], environment: Mapping[str, str]) -> str:
-    """Return the manifest's text. The command line stays out: it may hold keys and paths."""
-    versions: dict[str, Any] = {}
-    for report in recorded.torch:
-        versions |= report["versions"]
-    manifest = {
-        "schema": SCHEMA,
-        "profiler": "nsys",
-        "program": "recorded by tracediff record",
-        "algorithm_log": " ".join(sorted({report["algorithm_log"] for report in recorded.torch})) or "off",
-        "settings": {name: environment[name] for name in (*CHANGES_NUMBERS, *_SERVER_SETTINGS) if name in environment},
-        "versions": {**versions, "nsys": nsys.version},
-        "traces": [{"file": trace.path.name, **dataclasses.asdict(trace.holds)} for trace in traces],
-    }
-    return json_text(manifest, indent=2) + "\n"
