@@ -1,4 +1,4 @@
-"""Ranges around modules, in one process of their own: the hooks are torch's global ones and stay."""
+"""Ranges around modules, in one process of their own: what is put around torch's calls stays."""
 
 import json
 import subprocess
@@ -18,13 +18,12 @@ from tracediff.capture.record import module_ranges
 torch.set_num_threads(1)
 told, steps = [], []
 
-class Opens:
-    def label(self, text): return text
-    def push(self, label): told.append(label)
-    def push_step(self, text, payload): told.append([text, payload and [payload >> 32, payload % 2**32]])
-    def pop(self): told.append("-")
+class Ranges:
+    def opener(self, text): return lambda: told.append(text)
+    def open_step(self, text, payload): told.append([text, payload and [payload >> 32, payload % 2**32]])
+    def close(self): told.append("-")
 
-module_ranges.follow_modules(Opens(), lambda root, shape: steps.append(root))
+module_ranges.follow_modules(Ranges(), lambda root, shape: steps.append(root))
 
 class Block(nn.Module):
     def __init__(self):
@@ -187,6 +186,24 @@ Catches()(x)
     assert depth_at_the_end(told) == 0
 
 
+def test_modules_that_ended_are_forgotten(run):
+    source = """
+import gc
+gc.collect(); before = len(module_ranges._known), len(module_ranges._openers)
+for _ in range(3): Net().eval()(x)
+nn.Sequential(*(nn.ReLU() for _ in range(9)))(x)
+gc.collect()
+assert (len(module_ranges._known), len(module_ranges._openers)) == before
+"""
+    assert depth_at_the_end(run(source)[0]) == 0
+
+
+def test_a_module_compiled_in_place_runs_without_ranges_inside(run):
+    told, _ = run("net(x); net.layers[1].compile(backend='eager'); net(x)")
+    inside = [text for text in NET if not text.startswith("layers.1")]
+    assert opened(told)[8:] == [["Net", [3, 5]], *inside]
+
+
 def test_threads_have_ranges_of_their_own(run):
     source = """
 outer = threading.Event(), threading.Event()
@@ -201,7 +218,8 @@ net(x); outer[1].set(); thread.join()
 
 def test_torch_compile_takes_the_whole_model_as_one_graph(run):
     source = """
-want = net(x); told.clear(); steps.clear()
+import torch._dynamo.utils
+want = net(x); told.clear(); steps.clear(); torch._dynamo.utils.counters.clear()
 compiled = torch.compile(net, fullgraph=True, backend="eager")
 for _ in range(2): assert torch.equal(compiled(x), want)
 assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1

@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from tracediff.capture.algorithm_log import AlgorithmLog, loaded_libraries
@@ -49,29 +50,25 @@ class DomainNvtx:
             raise ImportError(f"nvtx cannot be used: {error}") from error
         os.register_at_fork(after_in_child=self._renew)
 
-    def label(self, text: str) -> Any:
-        """Make what `push` takes, once for a text; a forked child makes its own."""
-        return self._domain.get_event_attributes(text, None, None, None)
+    def opener(self, text: str) -> Callable[[], object]:
+        """Make what opens a range, once for a text; a forked child makes its own."""
+        return partial(self._push, self._attributes(text), self._handle)
 
-    def push(self, label: Any) -> None:
-        """Open a range on this thread."""
-        self._push(label, self._handle)
-
-    def push_step(self, text: str, payload: int | None) -> None:
+    def open_step(self, text: str, payload: int | None) -> None:
         """Open a range with a payload."""
-        self._push(self._domain.get_event_attributes(text, None, None, payload), self._handle)
-
-    def pop(self) -> None:
-        """Close the innermost range."""
-        self._pop(self._handle)
+        self._push(self._attributes(text, payload), self._handle)
 
     def mark(self, text: str) -> None:
         """Leave a mark."""
-        self._mark(self.label(text), self._handle)
+        self._mark(self._attributes(text), self._handle)
+
+    def _attributes(self, text: str, payload: int | None = None) -> Any:
+        return self._domain.get_event_attributes(text, None, None, payload)
 
     def _renew(self) -> None:
         self._domain = self._make(DOMAIN)
         self._handle = self._domain.handle  # a domain that no profiler listens to has none
+        self.close: Callable[[], object] = partial(self._pop, self._handle)
 
 
 class TorchNvtx:
@@ -80,15 +77,15 @@ class TorchNvtx:
     name = "torch.cuda.nvtx"
 
     def __init__(self, nvtx: Any) -> None:
-        self.push, self.pop, self.mark = nvtx.range_push, nvtx.range_pop, nvtx.mark
+        self._push, self.close, self.mark = nvtx.range_push, nvtx.range_pop, nvtx.mark
 
-    def label(self, text: str) -> str:
-        """Return the text itself."""
-        return text
+    def opener(self, text: str) -> Callable[[], object]:
+        """Make what opens a range."""
+        return partial(self._push, text)
 
-    def push_step(self, text: str, _payload: int | None) -> None:
+    def open_step(self, text: str, _payload: int | None) -> None:
         """Open a range; its payload is lost."""
-        self.push(text)
+        self._push(text)
 
 
 class LogOfFirstSteps:
@@ -132,11 +129,14 @@ def install(settings: Mapping[str, Any]) -> None:
             log_state = "on" if log.available else "unavailable"
             log.start()
             _logs.append(log)
-        if settings["ranges"] == "modules":
-            from tracediff.capture.record.module_ranges import follow_modules  # noqa: PLC0415 -- imports torch
+        if settings["ranges"] == "modules" or log_state == "on":
+            from tracediff.capture.record.module_ranges import NoRanges, follow_modules  # noqa: PLC0415 -- imports torch
 
             first_steps = LogOfFirstSteps(log, lambda: _is_capturing(torch))
-            follow_modules(nvtx, first_steps.before_step if log_state == "on" else _do_nothing)
+            follow_modules(
+                nvtx if settings["ranges"] == "modules" else NoRanges(),
+                first_steps.before_step if log_state == "on" else _do_nothing,
+            )
         _mark_profiler_calls(torch, nvtx.mark)
         _let_forked_children_end_slowly(nvtx.mark)
     _report(settings["reports"], nvtx, log_state)

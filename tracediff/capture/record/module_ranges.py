@@ -4,17 +4,18 @@ The module that is called while none is open on its thread is a root: its range 
 shape of its first tensor as payload. Modules below it are named by their dotted paths from the root. Only a forward
 that Python runs has ranges: what `torch.compile` traces runs later, without calling modules.
 
-`Module._call_impl`, through which torch calls every module, is wrapped. Global module hooks would do the same by a
-public way, but torch takes 2 µs longer per call where any hook is registered, tells hooks no keywords, and leaves their
-ranges open where something else than an Exception ends a forward. What a range opens was made when its root was first
-seen.
+`Module.__call__` is replaced by one that opens the range. Global module hooks would do the same by a public way, but
+torch takes 2 µs longer per call where any hook is registered, tells hooks no keywords, and leaves their ranges open
+where something else than an Exception ends a forward. A program whose pace the CPU sets pays for whatever is done here
+in every call, so all that can be is done when a root is first seen.
 """
 
 import os
 import threading
 import weakref
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import nn
@@ -26,94 +27,119 @@ _WRAPPERS = frozenset({"DataParallel", "DistributedDataParallel", "FullyShardedD
 _FIRST = ("input_ids", "inputs_embeds", "decoder_input_ids", "hidden_states", "pixel_values")
 _LARGEST_SIZE = 2**31
 
-
-class Opens(Protocol):
-    """Opens ranges on the calling thread."""
-
-    def label(self, text: str) -> Any:
-        """Make what `push` takes, once for a text."""
-
-    def push(self, label: Any) -> None:
-        """Open a range."""
-
-    def push_step(self, text: str, payload: int | None) -> None:
-        """Open a range with a payload."""
-
-    def pop(self) -> None:
-        """Close the innermost range."""
-
-
+Open = Callable[[], object]
 BeforeStep = Callable[[str, int | None], None]
 
-# A module that has been seen: itself, its name, the prefix of names below it (none for a root), and the label of its
-# range below a root (none for a root).
-_Seen = tuple["weakref.ref[nn.Module]", str, str, Any]
+
+class Ranges(Protocol):
+    """Opens and closes ranges on the calling thread."""
+
+    @property
+    def close(self) -> Callable[[], object]:
+        """What closes the innermost range."""
+
+    def opener(self, text: str) -> Open:
+        """Make what opens a range, once for a text."""
+
+    def open_step(self, text: str, payload: int | None) -> None:
+        """Open a range with a payload."""
+
+
+class NoRanges:
+    """Opens none: modules are followed for the sake of the steps alone."""
+
+    @staticmethod
+    def close() -> None:
+        """Close nothing."""
+
+    def opener(self, _text: str) -> Open:
+        """Return what opens nothing."""
+        return self.close
+
+    def open_step(self, _text: str, _payload: int | None) -> None:
+        """Open nothing."""
+
+
+class _Known(NamedTuple):
+    """A module that has been seen.
+
+    Attributes:
+        alive: Refers to it, and forgets it when it ends: its id may then become another's.
+        name: The text of its range.
+        prefix: Of the names below it; none for a root.
+    """
+
+    alive: "weakref.ref[nn.Module]"
+    name: str
+    prefix: str
 
 
 class _Thread(threading.local):
-    """The modules whose ranges are open on this thread, outermost first."""
+    """The modules that are being called on this thread, outermost first."""
 
     def __init__(self) -> None:
         self.open: list[nn.Module] = []
 
 
 _thread = _Thread()
-# By id of the module. Ids come back after a module's end, so the reference is compared too.
-_seen: dict[int, _Seen] = {}
-_opens: Opens
+_known: dict[int, _Known] = {}
+#: What opens the range of each module below a root, by the module's id.
+_openers: dict[int, Open] = {}
+_ranges: Ranges
 _before_step: BeforeStep
+_call = nn.Module.__call__
 
 
-def follow_modules(opens: Opens, before_step: BeforeStep) -> None:
+def follow_modules(ranges: Ranges, before_step: BeforeStep) -> None:
     """Open a range around every module's forward from now on, in this process and in those that it forks.
 
     Args:
-        opens: Opens and closes ranges.
+        ranges: Opens and closes ranges.
         before_step: Called before each step with the root's name and the step's shape.
     """
-    global _opens, _before_step
-    _opens, _before_step = opens, before_step
-    os.register_at_fork(after_in_child=_seen.clear)
-    nn.Module._call_impl = _call_in_range
-
-
-_call_impl = nn.Module._call_impl
+    global _ranges, _before_step
+    _ranges, _before_step = ranges, before_step
+    os.register_at_fork(after_in_child=_forget_all)
+    nn.Module.__call__ = _call_in_range
 
 
 def _call_in_range(self: nn.Module, *arguments: Any, **keywords: Any) -> Any:
     """Call a module as torch does, hooks and all, inside its range."""
-    if is_compiling():
-        return _call_impl(self, *arguments, **keywords)
+    if is_compiling() or self._compiled_call_impl is not None:
+        return _call(self, *arguments, **keywords)
     opened = _thread.open
-    seen = _seen.get(id(self))
-    if seen is None or seen[0]() is not self:
-        seen = _learn_below(self, opened[-1]) if opened else _learn_root(self)
-    if opened:
-        if seen[3] is None:
-            return _call_impl(self, *arguments, **keywords)
-        _opens.push(seen[3])
-    else:
-        _push_outermost(seen, arguments, keywords)
+    opener = _openers.get(id(self))
+    if opener is not None:
+        opener()
+    elif not _open_unlabelled(self, opened, arguments, keywords):
+        return _call(self, *arguments, **keywords)
     opened.append(self)
     try:
-        return _call_impl(self, *arguments, **keywords)
+        return self._call_impl(*arguments, **keywords)
     finally:
         opened.pop()
-        _opens.pop()
+        _ranges.close()
 
 
-def _push_outermost(seen: _Seen, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-    """Open the range of a step, or of a part of a root that is called by itself (a server's logits)."""
-    name, is_root = seen[1], not seen[2]
-    if not is_root:
-        _opens.push(_opens.label(name))
-        return
+def _open_unlabelled(
+    module: nn.Module, opened: list[nn.Module], arguments: tuple[Any, ...], keywords: dict[str, Any]
+) -> bool:
+    """Open the range of a root, or of a module seen for the first time; return whether it has one."""
+    known = _known.get(id(module))
+    if opened:
+        if known is None:
+            _learn_below(module, opened[-1])
+            _openers[id(module)]()
+        # What a wrapper wraps, at the root, is the step itself: no range within its own.
+        return known is None
+    name = (known or _learn_root(module)).name
     payload = step_payload(arguments, keywords)
     _before_step(name, payload)
-    _opens.push_step(name, payload)
+    _ranges.open_step(name, payload)
+    return True
 
 
-def _learn_root(root: nn.Module) -> _Seen:
+def _learn_root(root: nn.Module) -> _Known:
     """Name a root by its class, and everything below it by its path."""
     inner = root
     while type(inner).__name__ in _WRAPPERS and len(inner._modules) == 1:
@@ -125,19 +151,35 @@ def _learn_root(root: nn.Module) -> _Seen:
     return _remember(root, type(inner).__name__, "")
 
 
-def _learn_below(module: nn.Module, parent: nn.Module) -> _Seen:
+def _learn_below(module: nn.Module, parent: nn.Module) -> None:
     """Name a module that came below its parent after the root was seen, or that it never registered."""
     path = next((path for path, each in parent.named_modules() if each is module), type(module).__name__)
-    around = _seen.get(id(parent))
-    path = f"{around[2] if around is not None else ''}{path}"
-    return _remember(module, path, f"{path}.")
+    around = _known.get(id(parent))
+    path = f"{around.prefix if around is not None else ''}{path}"
+    _remember(module, path, f"{path}.")
 
 
-def _remember(module: nn.Module, path: str, prefix: str) -> _Seen:
+def _remember(module: nn.Module, path: str, prefix: str) -> _Known:
+    key = id(module)
     name = ".".join(part for part in path.split(".") if part not in _WRAPPED)
-    # What a wrapper wraps, at the root, is the step itself: no range within its own.
-    seen = _seen[id(module)] = (weakref.ref(module), name, prefix, _opens.label(name) if prefix else None)
-    return seen
+    known = _known[key] = _Known(weakref.ref(module, partial(_forget, key)), name, prefix)
+    if prefix:
+        _openers[key] = _ranges.opener(name)
+    else:
+        _openers.pop(key, None)
+    return known
+
+
+def _forget(key: int, ended: "weakref.ref[nn.Module]") -> None:
+    known = _known.get(key)
+    if known is not None and known.alive is ended:
+        del _known[key]
+        _openers.pop(key, None)
+
+
+def _forget_all() -> None:
+    _known.clear()
+    _openers.clear()
 
 
 def step_payload(arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> int | None:
