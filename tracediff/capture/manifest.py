@@ -7,6 +7,8 @@ import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from tracediff.errors import TracediffError
 from tracediff.json_input import parse_json
 from tracediff.text import json_text
@@ -123,9 +125,9 @@ class _Listing(msgspec.Struct, frozen=True):
 def listed_files(directory: Path) -> list[str]:
     """Return the trace files that a folder's manifest lists, none where there is no manifest to read."""
     try:
-        entries = msgspec.json.decode((directory / FILE_NAME).read_bytes(), type=_Listing).traces
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        listing: _Listing = parse_json((directory / FILE_NAME).read_bytes(), _Listing)
+    except (OSError, ValueError):
         return []
-    names = [name for entry in entries for name in (entry.file, entry.repeat_file) if name is not None]
+    names = [name for entry in listing.traces for name in (entry.file, entry.repeat_file) if name is not None]
     # A name that leads out of the folder is none of ours.
     return [name for name in names if Path(name).name == name]
