@@ -808,7 +808,7 @@ KINDS = {
     "manifest": Kind(make_manifest, check_manifest),
     "evidence": Kind(make_evidence, check_evidence),
     "logits": Kind(make_logits, check_logits),
-    "flips": Kind(result_of("flips.json", _flips), shown_by("flips", "json", "table", page=0.01)),
+    "flips": Kind(result_of("flips.json", _flips), shown_by("flips", "json", "table", page=0.005)),
     "determinism": Kind(result_of("determinism.json", _determinism), shown_by("determinism", "json", "table")),
     "map": Kind(make_two_maps, check_map),
     "remedies": Kind(result_of("remedies.json", _remedies), shown_by("remedies", "json", "csv", "markdown", "table")),

@@ -74,16 +74,16 @@ def work(name: str, seed: int, inputs: int, keep: Path) -> None:
         allowed = _memory_of_sound_inputs(kind, Path(folder), random.Random(-seed - 1)) * MEMORY_TIMES
         for number in range(inputs):
             path = kind.make(Path(folder), chance)
-            outcome, why = _outcome(kind, path, chance)
+            column, why = outcome(kind, path, chance)
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             if peak > allowed:
                 allowed = peak * MEMORY_TIMES
                 counts["memory"] += 1
                 why = why or f"peak memory {peak >> 10} MB"
             counts["inputs"] += 1
-            counts[outcome] += 1
+            counts[column] += 1
             if why:
-                _keep(Path(folder), keep / f"{name}-{seed}-{number}", f"{outcome} of {path.name}\n{why}")
+                _keep(Path(folder), keep / f"{name}-{seed}-{number}", f"{column} of {path.name}\n{why}")
             if time.monotonic() - said > 0.5:
                 said = time.monotonic()
                 print(json.dumps(counts), flush=True)
@@ -98,11 +98,11 @@ def _memory_of_sound_inputs(kind: Kind, folder: Path, chance: random.Random) -> 
     """Read inputs of which most are sound or nearly so, render a sound table; return the memory that took."""
     render_all(folder)
     for _ in range(40):
-        _outcome(kind, kind.make(folder, chance), chance)
+        outcome(kind, kind.make(folder, chance), chance)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def _outcome(kind: Kind, path: Path, chance: random.Random) -> tuple[str, str | None]:
+def outcome(kind: Kind, path: Path, chance: random.Random) -> tuple[str, str | None]:
     """Read one input; return the column it counts in, and what is wrong if something is."""
     signal.alarm(HANG_SECONDS)
     try:

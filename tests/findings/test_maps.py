@@ -132,6 +132,14 @@ def test_measured_maps_are_read_and_no_prediction_of_equal_bits_was_wrong(path):
         lambda data: data["modules"][0].update(rows=[1]),
         lambda data: data["modules"][0]["bits"].update(index=[0, 9]),
         lambda data: data["modules"][0]["bits"].update(index=["x", 0]),
+        lambda data: data["modules"][0].update(nanoseconds=[1]),
+        lambda data: data["modules"][0]["kernels"].update(index=[-1, 0]),
+        lambda data: data["modules"][0]["kernels"].update(values=["text"]),
+        lambda data: data["modules"][0].update(keys=-1),
+        lambda data: data["modules"][0].update(rows=[1.5, 2]),
+        lambda data: data.update(model=3),
+        lambda data: data.update(machine={"gpu": 3}),
+        lambda data: data.update(layers="all"),
         lambda data: data.update(modules=None),
         lambda data: data.update(schema=99),
     ],
@@ -151,6 +159,14 @@ def test_what_is_no_map_is_told_apart_and_refused(tmp_path, text):
     path.write_text(text)
     assert not is_map(path)
     with pytest.raises(TracediffError):
+        read_map(path)
+
+
+@pytest.mark.parametrize("content", [b'{"kind": "map", "\xff": 1}', b"\xff\xfe{\0}\0", b'{"kind": "map", "x": NaN}'])
+def test_what_no_json_holds_is_refused_in_one_line(tmp_path, content):
+    path = tmp_path / "x.json"
+    path.write_bytes(content)
+    with pytest.raises(TracediffError, match="it is not JSON"):
         read_map(path)
 
 

@@ -16,6 +16,8 @@ from tracediff.findings.remedies import (
     read_remedies,
 )
 from tracediff.findings.remedies_catalog import PARTS, RECOMMENDED, setting_named
+from tracediff.report.remedies.csv import remedies_to_csv
+from tracediff.report.remedies.markdown import remedies_to_markdown
 
 MEASURED = sorted((Path(__file__).parents[2] / "profiles" / "remedies").glob("*.json"))
 
@@ -119,6 +121,13 @@ def test_a_result_is_read_back_as_it_was_written(tmp_path):
         lambda data: data["times"][0].update(rounds={"default": []}),
         lambda data: data["bits"][0].pop("left"),
         lambda data: data["bits"][0].update(decode={"x": []}),
+        lambda data: data["bits"][0].update(decode={"-1": []}),
+        lambda data: data["bits"][0].update(left=[3]),
+        lambda data: data["bits"][0].update(error="small"),
+        lambda data: data["bits"][0].update(setting=None),
+        lambda data: data["times"][0].update(rounds={"default": [0.0]}),
+        lambda data: data["times"][0].update(keys=None),
+        lambda data: data.update(failed={"flash": 3}),
         lambda data: data.update(kind="map"),
     ],
 )
@@ -129,6 +138,15 @@ def test_a_damaged_result_is_one_line(tmp_path, damage):
     path.write_text(json.dumps(data))
     with pytest.raises(TracediffError, match=r"remedies\.json"):
         read_remedies(path)
+
+
+def test_names_that_a_result_makes_up_run_nowhere():
+    name = "=1+1|<img src=x>"
+    found = result(bits(name, "ab"), rounds={name: (1.0,)})
+    csv, markdown = remedies_to_csv(found), remedies_to_markdown(found)
+    assert f"'{name}" in csv
+    assert "<img" not in markdown
+    assert markdown.count("| =1+1\\|&lt;img src=x&gt; |") == 2  # two tables
 
 
 @pytest.mark.parametrize("path", [path for path in MEASURED if "every" not in path.stem], ids=lambda path: path.stem)

@@ -23,7 +23,9 @@ from tracediff.fleet.sources import traces_in
 from tracediff.report.fleet import RENDERERS
 from tracediff.trace import read_trace
 
+pyarrow = pytest.importorskip("pyarrow")
 dataset = pytest.importorskip("pyarrow.dataset")
+parquet = pytest.importorskip("pyarrow.parquet")
 distributed = pytest.importorskip("distributed")
 
 DATA = Path(__file__).parent.parent / "trace" / "data"
@@ -169,6 +171,48 @@ def test_damaged_file_of_a_dataset(tmp_path):
     file = next(out.rglob(FILE))
     file.write_bytes(file.read_bytes()[:-500])
     with pytest.raises(TracediffError, match="damaged"):
+        group_traces(out)
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("name", None),
+        ("name", [b"\xff"]),
+        ("phase", [3]),
+        ("module", [[1, 2]]),
+        ("iteration", [1.5]),
+        ("iteration", [None]),
+        ("iteration", ["text"]),
+    ],
+)
+def test_columns_of_another_type_are_damage(tmp_path, column, values):
+    out = write_all([ONE], tmp_path / "out")
+    (file,) = out.glob(f"*/{FILE}")
+    table = parquet.read_table(file, partitioning=None)
+    other = table.drop_columns([column])
+    if values is not None:
+        other = other.append_column(column, pyarrow.array(values * len(table)))
+    parquet.write_table(other, file)
+    with pytest.raises(TracediffError, match="is damaged"):
+        group_traces(out)
+
+
+def test_a_file_without_kernels_is_damage(tmp_path):
+    out = write_all([ONE], tmp_path / "out")
+    (file,) = out.glob(f"*/{FILE}")
+    parquet.write_table(parquet.read_table(file, partitioning=None).slice(0, 0), file)
+    with pytest.raises(TracediffError, match="is damaged"):
+        group_traces(out)
+
+
+@pytest.mark.parametrize("description", [b"{", b"[" * 100_000, b"\xff"])
+def test_a_description_that_is_no_json_is_damage(tmp_path, description):
+    out = write_all([ONE], tmp_path / "out")
+    (file,) = out.glob(f"*/{FILE}")
+    table = parquet.read_table(file, partitioning=None)
+    parquet.write_table(table.replace_schema_metadata({b"tracediff": description}), file)
+    with pytest.raises(TracediffError, match="is damaged"):
         group_traces(out)
 
 

@@ -30,6 +30,21 @@ def test_a_file_goes_on_behind_its_last_whole_line(cut):
     assert cut.read()[1:] == [{"piece": "größer"}, {"piece": 3}]
 
 
+@pytest.mark.parametrize("text", ["a\u2028b", "a\x85b", "a\x1cb\n", "\ud800"])
+def test_a_text_that_some_take_for_two_lines_or_for_none_is_one(tmp_path, text):
+    lines = JsonLines(tmp_path / "m.json.part")
+    lines.start({"asked": {}})
+    lines.append({"token": text})
+    assert lines.read() == [{"asked": {}}, {"token": text}]
+
+
+def test_a_line_nested_too_deeply_is_damage(tmp_path):
+    path = tmp_path / "m.json.part"
+    path.write_text('{"asked": {}}\n' + "[" * 100_000 + "\n")
+    with pytest.raises(TracediffError, match="is damaged"):
+        PartFile.open(tmp_path / "m.json", {}, force=False)
+
+
 def test_a_file_of_another_measurement_is_left_as_it_is(cut, tmp_path):
     before = cut.path.read_bytes()
     with pytest.raises(TracediffError, match="other options"):

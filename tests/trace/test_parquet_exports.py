@@ -99,6 +99,44 @@ def test_codes_of_texts_beyond_their_dictionary_are_damage():
     assert _texts(sound).take(np.arange(3)) == [b"b", None, b"a"]
 
 
+def with_column(folder, table, column, values):
+    file = folder / f"{table}.parquet"
+    whole = parquet.read_table(file)
+    parquet.write_table(whole.set_column(whole.column_names.index(column), column, values(len(whole))), file)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "values"),
+    [
+        ("CUPTI_ACTIVITY_KIND_KERNEL", "gridX", lambda count: pyarrow.array([1.5] * count)),
+        ("CUPTI_ACTIVITY_KIND_KERNEL", "start", lambda count: pyarrow.array(["text"] * count)),
+        ("StringIds", "value", lambda count: pyarrow.array([b"x"] * count)),
+        ("StringIds", "value", lambda count: pyarrow.array([3] * count)),
+        ("StringIds", "id", lambda count: pyarrow.array([[1]] * count)),
+    ],
+)
+def test_values_of_another_type_are_refused_not_read_as_missing(tmp_path, table, column, values):
+    folder = with_column(as_parquet(DATA / "llama-two-blocks-b1.sqlite", tmp_path / "run"), table, column, values)
+    with pytest.raises(TracediffError, match=f"{table} holds a value of another type"):
+        read_trace(folder)
+
+
+def test_a_column_of_nulls_has_no_values(tmp_path):
+    folder = as_parquet(DATA / "llama-two-blocks-b1.sqlite", tmp_path / "run")
+    table = read_trace(with_column(folder, "CUPTI_ACTIVITY_KIND_KERNEL", "graphNodeId", pyarrow.nulls))
+    assert len(table) == 112
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path):
+    folder = as_parquet(DATA / "llama-two-blocks-b1.sqlite", tmp_path / "run")
+    file = folder / "StringIds.parquet"
+    whole = parquet.read_table(file)
+    parquet.write_table(whole.append_column("value", whole.column("value")), file)
+    with pytest.raises(TracediffError, match="two columns of one name"):
+        read_trace(folder)
+
+
 def test_rows_that_a_file_of_its_size_cannot_hold_are_refused(tmp_path):
     folder = as_parquet(DATA / "llama-two-blocks-b1.sqlite", tmp_path / "run")
     file = folder / "CUPTI_ACTIVITY_KIND_RUNTIME.parquet"

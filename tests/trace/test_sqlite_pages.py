@@ -64,19 +64,28 @@ def test_real_tables_need_no_help_of_sqlite(path, table):
         assert sum(len(rows.rowid) for rows in export._from_pages(export.table(table), ["start"], None)) == count
 
 
-VALUES = st.one_of(
+def whole_or_refused(*arguments, **options):
+    """Return what `whole` returns, or the error."""
+    try:
+        return whole(*arguments, **options)
+    except TracediffError as error:
+        return str(error)
+
+
+INTEGERS = st.one_of(
     st.none(),
     st.integers(-(2**63) + 1, 2**63 - 1),
     st.sampled_from([sign * 2**n + less for n in (0, 7, 15, 23, 31, 47, 62) for sign in (1, -1) for less in (0, -1)]),
-    st.floats(allow_nan=False),
-    st.text(max_size=80),
-    st.binary(max_size=80),
 )  # fmt: skip
+OTHERS = st.one_of(st.floats(allow_nan=False), st.text(max_size=80), st.binary(max_size=80))
+TEXTS = st.none() | st.text(max_size=80)
+ROWS = st.lists(st.tuples(INTEGERS, INTEGERS, INTEGERS, TEXTS), max_size=60)
+ROWS_WITH_OTHERS = st.lists(st.tuples(*(INTEGERS | OTHERS for _ in range(4))), max_size=60)
 
 
 @QUIET
 @given(
-    rows=st.lists(st.tuples(VALUES, VALUES, VALUES), max_size=60),
+    rows=ROWS | ROWS_WITH_OTHERS,
     long=st.integers(0, 20_000),
     page_size=st.sampled_from([512, 1024, 4096, 65536]),
     encoding=st.sampled_from(["UTF-8", "UTF-16le"]),
@@ -92,8 +101,8 @@ def test_any_table_equals_sqlites(tmp_path_factory, rows, long, page_size, encod
     connection = sqlite3.connect(path)
     connection.executescript(f"PRAGMA page_size = {page_size}; PRAGMA encoding = '{encoding}';")
     connection.execute("CREATE TABLE t (a INTEGER, b INTEGER, text TEXT, c INTEGER)")
-    for index, (a, b, c) in enumerate(rows):
-        text = "long " * (long // 5) if index % 7 == 3 else a
+    for index, (a, b, c, short) in enumerate(rows):
+        text = "long " * (long // 5) if index % 7 == 3 else short
         connection.execute(
             "INSERT INTO t (rowid, a, b, text, c) VALUES (?, ?, ?, ?, ?)", (first + index, a, b, text, c)
         )
@@ -101,8 +110,8 @@ def test_any_table_equals_sqlites(tmp_path_factory, rows, long, page_size, encod
     connection.executescript(then)
     connection.close()
     names = ("a", "b", "c", "d")
-    assert whole(path, "t", names, "text") == whole(path, "t", names, "text", pages=False)
-    assert whole(path, "t", ("c",)) == whole(path, "t", ("c",), pages=False)
+    assert whole_or_refused(path, "t", names, "text") == whole_or_refused(path, "t", names, "text", pages=False)
+    assert whole_or_refused(path, "t", ("c",)) == whole_or_refused(path, "t", ("c",), pages=False)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +128,7 @@ def test_any_table_equals_sqlites(tmp_path_factory, rows, long, page_size, encod
         "CREATE TABLE t (a INT PRIMARY KEY, b INTEGER)",
         "CREATE TABLE t (a INTEGER, b INTEGER DEFAULT 5, PRIMARY KEY (a))",
         "CREATE TABLE t (a INTEGER, b INTEGER DEFAULT 5, PRIMARY KEY (a, b))",
-        "CREATE TABLE t (a REAL, b)",
+        "CREATE TABLE t (a NUMERIC, b)",
         "CREATE TABLE t (b TEXT, a INTEGER)",
     ],
 )

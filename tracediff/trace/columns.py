@@ -14,7 +14,7 @@ from tracediff.errors import TracediffError
 from tracediff.trace.limits import MAX_TEXTS, limit_bytes
 from tracediff.trace.table import Int32, Int64
 
-#: NULL in a column of integers, and what is no integer. A file that holds the number itself is refused.
+#: NULL in a column of integers. A file that holds the number itself is refused, and so is what is no integer.
 NULL = np.iinfo(np.int64).min
 
 #: Times beyond this (127 years in ns) are refused: differences of two others fit into 64 bits.
@@ -30,7 +30,7 @@ class Rows:
 
     Attributes:
         rowid: Of each row; zeros where the file has none.
-        integers: Column → values, `NULL` where the row holds no integer.
+        integers: Column → values, `NULL` where the row holds none.
         text: The column of text that was asked for, None where none was.
         apart: Positions of rows that continue on other pages; SQLite is asked for their values.
         share: How much of the table has been read including these rows; 0.5 if unknown.
@@ -285,7 +285,7 @@ class Source(Protocol):
 
 
 def whole_columns(source: Source, table: str, columns: tuple[str, ...]) -> dict[str, Int64]:
-    """Return whole columns of integers; `NULL` where a row holds no integer and for columns the table lacks."""
+    """Return whole columns of integers; `NULL` where a row holds none and for columns the table lacks."""
     parts = [rows.integers for rows in source.chunks(table, columns)]
     return {
         column: np.concatenate([part[column] for part in parts]) if parts else np.zeros(0, dtype=np.int64)
@@ -306,6 +306,16 @@ def checked(rows: Rows, path: Path, table: str) -> Rows:
             if len(known) and (known.min() < -LONGEST_TIME_NS or known.max() > LONGEST_TIME_NS):
                 raise TracediffError(f"{path}: {table} holds a time beyond 127 years", "export the report again")
     return rows
+
+
+def null_number(path: Path, table: str) -> TracediffError:
+    """Return the error that says that a table holds the number that means NULL here."""
+    return TracediffError(f"{path}: {table} holds the number {NULL}", "export the report again")
+
+
+def mistyped_value(path: Path, table: str) -> TracediffError:
+    """Return the error that says that a table holds what is of another type than nsys gives the column."""
+    return TracediffError(f"{path}: {table} holds a value of another type than nsys writes", "export the report again")
 
 
 def strings_by_id(source: Source, ids: list[int]) -> list[str]:

@@ -101,6 +101,7 @@ class ChromeTrace(Generic[E]):
         self._batches = msgspec.json.Decoder(list[event])  # type: ignore[valid-type]
         self._events = msgspec.json.Decoder(event)
         self._kinds = msgspec.json.Decoder(_Kind)
+        self._raw = msgspec.json.Decoder(list[msgspec.Raw])
         self.begin = b""
         self.malformed = 0
         self.complaint = ""
@@ -153,7 +154,7 @@ class ChromeTrace(Generic[E]):
         while not self._done:
             self._more(size)
             end = self._cut()
-            batch = self._decoded(end) if end else None
+            batch = self._decoded(end, wanted) if end else None
             if batch is None:
                 batch, end = self._one_by_one(wanted)
             self._buffer = self._buffer[end:].lstrip(_BETWEEN)
@@ -179,11 +180,18 @@ class ChromeTrace(Generic[E]):
                 return max(at - 64, 0) + len(before)
         return 0
 
-    def _decoded(self, end: int) -> list[E] | None:
+    def _decoded(self, end: int, wanted: Callable[[object, object], bool]) -> list[E] | None:
+        """Return the events up to a place in the buffer, None where that is no JSON array."""
+        text = b"[%b]" % self._buffer[:end].lstrip(_BETWEEN)
         try:
-            return self._batches.decode(b"[%b]" % self._buffer[:end].lstrip(_BETWEEN))
+            return self._batches.decode(text)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            pass
+        try:  # perhaps it is one, and only a field is malformed
+            events = self._raw.decode(text)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
+        return [event for raw in events for event in self._one(bytes(raw), wanted)]
 
     def _one_by_one(self, wanted: Callable[[object, object], bool]) -> tuple[list[E], int]:
         """Return the events that are whole in the buffer, and where the last one ends."""
@@ -219,6 +227,13 @@ class ChromeTrace(Generic[E]):
             return [self._events.decode(text)]
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             pass
+        try:
+            kind = self._kinds.decode(text)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            pass
+        else:
+            if not wanted(kind.ph, kind.cat):
+                return []
         parsed = _parsed(text)
         if parsed is None:
             raise self._damaged()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tracediff.errors import TracediffError, install_hint
-from tracediff.trace.columns import NULL, Rows, TextColumn, checked, strings_by_id
+from tracediff.trace.columns import NULL, Rows, TextColumn, checked, mistyped_value, null_number, strings_by_id
 from tracediff.trace.naming import Naming
 from tracediff.trace.nsys_sqlite import KERNELS, STRINGS, read_export
 from tracediff.trace.table import Int64, KernelTable
@@ -104,7 +104,7 @@ class _ParquetExport:
                         else np.full(count, NULL, dtype=np.int64)
                         for column in columns
                     },
-                    text=_texts(batch.column(text)) if text else None,
+                    text=self._text(table, batch.column(text)) if text else None,
                     apart=np.zeros(0, dtype=np.int64),
                 )
                 yield checked(rows, self.path, table)
@@ -134,20 +134,29 @@ class _ParquetExport:
     def _integers(self, table: str, column: pyarrow.Array) -> Int64:
         import pyarrow  # noqa: PLC0415
 
-        if not pyarrow.types.is_integer(column.type):
+        if pyarrow.types.is_null(column.type):
             return np.full(len(column), NULL, dtype=np.int64)
-        signed = column.cast(pyarrow.int64(), safe=False)
+        if not pyarrow.types.is_integer(column.type):
+            raise mistyped_value(self.path, table)
+        signed = column.cast(pyarrow.int64(), safe=False)  # ids are unsigned
         values: Int64 = signed.fill_null(NULL).to_numpy(zero_copy_only=False)
         if int((values == NULL).sum()) != column.null_count:
-            raise TracediffError(f"{self.path}: {table} holds the number {NULL}", "export the report again")
+            raise null_number(self.path, table)
         return values
 
+    def _text(self, table: str, column: pyarrow.Array) -> TextColumn:
+        import pyarrow  # noqa: PLC0415
 
-def _texts(column: pyarrow.DictionaryArray) -> TextColumn | None:
+        if pyarrow.types.is_null(column.type):
+            return TextColumn.of([None] * len(column))
+        if not pyarrow.types.is_dictionary(column.type) or not _is_text(column.type.value_type):
+            raise mistyped_value(self.path, table)
+        return _texts(column)
+
+
+def _texts(column: pyarrow.DictionaryArray) -> TextColumn:
     import pyarrow  # noqa: PLC0415
 
-    if not pyarrow.types.is_dictionary(column.type):
-        return None
     index = column.indices.cast(pyarrow.int64()).fill_null(-1).to_numpy(zero_copy_only=False)
     texts = column.dictionary.cast(pyarrow.binary()).to_pylist()
     if len(index) and (index.min() < -1 or index.max() >= len(texts)):  # pyarrow does not look
@@ -155,11 +164,17 @@ def _texts(column: pyarrow.DictionaryArray) -> TextColumn | None:
     return TextColumn.of([*texts, None]).picked(index)  # -1: the last, which is none
 
 
+def _is_text(type_: Any) -> bool:
+    import pyarrow  # noqa: PLC0415
+
+    return bool(pyarrow.types.is_string(type_) or pyarrow.types.is_large_string(type_))
+
+
 def _objects(column: pyarrow.Array) -> list[object]:
     """Return values as Python objects, whatever bytes a text holds."""
     import pyarrow  # noqa: PLC0415
 
-    if pyarrow.types.is_string(column.type) or pyarrow.types.is_large_string(column.type):
+    if _is_text(column.type):
         raw = column.cast(pyarrow.large_binary()).to_pylist()
         return [None if each is None else each.decode("utf-8", errors="replace") for each in raw]
     values: list[object] = column.to_pylist()

@@ -11,7 +11,8 @@ read from the file's pages (`sqlite_pages`, 5 to 10 times faster) as far as that
 | columns are stored as they read: no generated column in the table, declared INTEGER or TEXT | `Table.plain` | SQLite |
 | every page of the tree is sound, as `sqlite_pages` says | `sqlite_pages` | SQLite's quick_check, then SQLite |
 | whole records, no column added later, rowids below 2⁵⁶ | `sqlite_pages` | SQLite |
-| no number is −2⁶³ (`NULL` here), no time beyond 127 years | `_from_sqlite`, `columns.checked` | refused |
+| every value is of its column's type or NULL, and not −2⁶³ (`NULL` here) | `sqlite_pages`, `_from_sqlite` | refused |
+| no time beyond 127 years | `columns.checked` | refused |
 
 What SQLite itself is asked for is bounded in time and in the length of a text, and never uses an index of the file.
 """
@@ -27,7 +28,7 @@ from pathlib import Path
 import numpy as np
 
 from tracediff.errors import TracediffError
-from tracediff.trace.columns import NULL, Rows, TextColumn, checked, strings_by_id
+from tracediff.trace.columns import NULL, Rows, TextColumn, checked, mistyped_value, null_number, strings_by_id
 from tracediff.trace.open_export import SQLITE_ERRORS, damaged
 from tracediff.trace.sqlite_pages import DamagedPageError, PageFile, UnusualPageError
 
@@ -190,16 +191,22 @@ class SqliteExport:
 
     def _from_sqlite(self, table: str, present: list[str], text: str | None, where: str) -> Iterator[Rows]:
         fields = [f"CASE typeof({column}) WHEN 'integer' THEN {column} ELSE {NULL} END" for column in present]
-        fields.append(" OR ".join([f"{column} IS {NULL}" for column in present] or ["0"]))
+        mistyped = [f"typeof({column}) NOT IN ('integer', 'null')" for column in present]
+        if text:
+            mistyped.append(f"typeof({text}) NOT IN ('text', 'null')")
+        fields.append(" OR ".join(f"{column} IS {NULL}" for column in present) or "0")
+        fields.append(" OR ".join(mistyped) or "0")
         if text:
             fields.append(f"CASE typeof({text}) WHEN 'text' THEN {text} END")
         select = f"SELECT {', '.join(fields)} FROM {table} NOT INDEXED {where}"
         try:
             cursor = self.connection.execute(select)
             while batch := self._batch(cursor, bool(text)):
-                numbers = np.array([row[: len(present) + 1] for row in batch], dtype=np.int64)
+                numbers = np.array([row[: len(present) + 2] for row in batch], dtype=np.int64)
+                if numbers[:, -2].any():
+                    raise null_number(self.path, table)
                 if numbers[:, -1].any():
-                    raise TracediffError(f"{self.path}: {table} holds the number {NULL}", "export the report again")
+                    raise mistyped_value(self.path, table)
                 yield Rows(
                     rowid=np.zeros(len(batch), dtype=np.int64),
                     integers={column: numbers[:, index].copy() for index, column in enumerate(present)},

@@ -10,7 +10,8 @@ What is read here is what SQLite would return, because of every page that is vis
 - it lies in the file, is visited once, and has the type that its level of the tree requires; only a root may be empty;
 - cells, free blocks and fragments tile its content area exactly: no cell was lost, none overlaps another;
 - its rowids ascend, and lie between the keys that lead to it;
-- each record's header and values end where they state, as far as they are read.
+- each record's header and values end where they state, as far as they are read, and the values are of the type that
+  is asked for, or NULL.
 
 A page that breaks one of these rules raises `DamagedPageError`.
 """
@@ -325,6 +326,8 @@ def _fields(
         elif position == text:
             apart |= body + width > end
             is_text = (serial >= _FIRST_VARIABLE) & (serial & 1 == 1)
+            if not (is_text | (serial == 0)).all():
+                raise UnusualPageError  # a number or bytes
             where = (body, np.where(is_text, np.minimum(body + width, end), -1))
         body = body + width
     # Values end within the record, and those of a header that ends here end with it.
@@ -351,6 +354,8 @@ def _serial(raw: Bytes, at: Int64) -> tuple[npt.NDArray[np.int64] | Bytes, Int64
 def _integers(raw: Bytes, eight: npt.NDArray[np.int64], serial: npt.NDArray[Any], stop: Int64) -> Int64:
     """Return big-endian integers that end at `stop`."""
     lowest, highest = int(serial.min(initial=_ONE)), int(serial.max(initial=0))
+    if highest >= _FIRST_VARIABLE or (highest >= _REAL and (serial == _REAL).any()):
+        raise UnusualPageError  # no integer
     if lowest == highest:  # the same size all along, as in most columns
         if lowest in {_ZERO, _ONE}:
             return np.full(len(stop), lowest == _ONE, dtype=np.int64)
@@ -367,6 +372,6 @@ def _integers(raw: Bytes, eight: npt.NDArray[np.int64], serial: npt.NDArray[Any]
         raise UnusualPageError
     value[serial == _ZERO] = 0
     value[serial == _ONE] = 1
-    if lowest == 0 or highest >= _REAL:
-        value[(serial == 0) | (serial == _REAL) | (serial >= _FIRST_VARIABLE)] = NULL
+    if lowest == 0:
+        value[serial == 0] = NULL
     return value
