@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_exports import SmallExport
 
+from tracediff.diff.show import show_table
 from tracediff.trace import read_trace
 from tracediff.trace.ranges import in_layer, nest, phases
 
@@ -98,3 +99,21 @@ def test_a_range_that_launches_nothing_is_no_iteration(tmp_path):
         export.range("Model", step * 100, step * 100 + 50).kernel("k", step + 1, step * 100 + 10)
         export.range("Model", step * 100 + 60, step * 100 + 70)
     assert read_trace(export.write(tmp_path / "t.sqlite")).iteration.tolist() == [0, 1, 2]
+
+
+def test_kernels_of_a_range_without_a_name_stand_with_those_of_its_phase(tmp_path):
+    export = SmallExport().range("prefill", 0, 100).range("", 20, 40).kernel("a", 10, 20).kernel("b", 30, 40)
+    table = read_trace(export.kernel("c", 50, 60).write(tmp_path / "trace.sqlite"))
+    assert len(set(table.keys)) == len(table.keys) == 1
+    _, rows = show_table(table)
+    assert [[kernel.parsed.name for kernel in row.a] for row in rows] == [["a", "b", "c"]]
+
+
+def test_a_graph_that_is_named_as_another_is_numbered_stands_with_it(tmp_path):
+    export = SmallExport().range("run", 0, 100)
+    for place, name in enumerate(["fabc12345678", "0"]):
+        export.range(f"## Call CompiledFxGraph {name} ##", place * 20, place * 20 + 10)
+        export.kernel(f"k{place}", place * 20 + 1, place * 20 + 5)
+    table = read_trace(export.write(tmp_path / "trace.sqlite"))
+    assert len(set(table.keys)) == len(table.keys)
+    assert sum(len(row.a) for row in show_table(table)[1]) == 2

@@ -83,7 +83,7 @@ def assemble(
     placed = place_unnamed(by_ranges, parsed, columns, launch_ns, thread)
     notes += placed.notes
     keys, key = _in_order_of_launch(placed.keys, placed.key)
-    keys = number_by_place(keys)
+    keys, key = _distinct(number_by_place(keys), key)
     is_gemm = np.array([each.role == "gemm" for each in parsed], dtype=bool)
     wanted = np.array([is_algorithm_log(text) for text in events.texts], dtype=bool)
     marks = find_marks(events, wanted)
@@ -173,6 +173,13 @@ def _in_order_of_launch(keys: tuple[RangeKey, ...], key: Int32) -> tuple[tuple[R
     rank = np.zeros(len(keys), dtype=np.int32)
     rank[by_launch] = np.arange(len(by_launch), dtype=np.int32)
     return tuple(keys[code] for code in by_launch.tolist()), rank[key]
+
+
+def _distinct(keys: tuple[RangeKey, ...], key: Int32) -> tuple[tuple[RangeKey, ...], Int32]:
+    """Return each key once, and each kernel's: a module without a name is its phase, and two may be named alike."""
+    places: dict[RangeKey, int] = {}
+    place = np.array([places.setdefault(each, len(places)) for each in keys], dtype=np.int32)
+    return tuple(places), place[key]
 
 
 def _give_marks(
