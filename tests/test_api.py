@@ -7,7 +7,9 @@ import pytest
 
 import tracediff
 from tests.profiles import FLOAT16
+from tracediff.api import open_all
 from tracediff.diff.judgement import Judgement
+from tracediff.errors import TracediffError
 
 A, B = FLOAT16 / "b1.sqlite", FLOAT16 / "b2.sqlite"
 
@@ -66,3 +68,19 @@ def test_the_package_and_the_function_share_their_name(code):
 def test_importing_is_light():
     code = "import sys, tracediff; print([m for m in ('numpy', 'pandas', 'rich', 'typer') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_large_exports_are_read_side_by_side_and_handed_out_in_order(monkeypatch):
+    monkeypatch.setattr("tracediff.api._LARGE_EXPORT", 0)
+    paths = [A, B, FLOAT16 / "b8.sqlite"]
+    assert [table.info.batch for table in open_all(paths)] == [1, 2, 8]
+
+
+def test_what_is_wrong_with_a_large_export_is_said_in_its_turn(monkeypatch, tmp_path):
+    monkeypatch.setattr("tracediff.api._LARGE_EXPORT", 0)
+    damaged = tmp_path / "damaged.sqlite"
+    damaged.write_bytes(A.read_bytes()[:200_000])
+    tables = open_all([A, damaged, B])
+    assert len(next(tables)) == 4385
+    with pytest.raises(TracediffError, match="damaged"):
+        next(tables)

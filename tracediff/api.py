@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+import os
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ from tracediff.diff.evidence import attach_evidence
 from tracediff.diff.result import Kernel, TraceDiff
 from tracediff.kernels import KernelName, parse
 from tracediff.trace import KernelTable, Naming, read_trace
+from tracediff.trace.file_head import is_sqlite, read_head
 from tracediff.trace.part import Part, choose
 
 if TYPE_CHECKING:
@@ -135,6 +137,37 @@ def open(
     naming = Naming(range=range_pattern, phase=phase_pattern, layer=layer_pattern)
     table = read_trace(path, naming, export)
     return choose(table, Part(rank=rank, device=device, iteration=iteration))
+
+
+#: An export of so many bytes, about 100,000 kernels, is read with others side by side.
+_LARGE_EXPORT = 12 << 20
+_AT_ONCE = 4
+
+
+def open_all(paths: Sequence[Path], **options: Any) -> Iterator[KernelTable]:
+    """Read several traces, each when it is asked for; large nsys exports a few ahead, side by side.
+
+    Args:
+        paths: The traces.
+        options: As `open` takes them.
+
+    Raises:
+        TracediffError: As `open`, when the trace would be next.
+    """
+
+    def read(path: Path) -> KernelTable:
+        return open(path, **options)
+
+    threads = min(len(paths), _AT_ONCE, os.cpu_count() or 1)
+    if threads < 2 or not all(_is_large_export(path) for path in paths):
+        return map(read, paths)
+    from tracediff.trace.ahead import ahead  # noqa: PLC0415
+
+    return ahead(read, paths, threads)
+
+
+def _is_large_export(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size >= _LARGE_EXPORT and is_sqlite(read_head(path))
 
 
 def diff(a: KernelTable | Path | str, b: KernelTable | Path | str, *, phases: Collection[str] = ()) -> Diff:

@@ -23,7 +23,6 @@ from tracediff.cli.short_lived import start_quickly
 if TYPE_CHECKING:
     from tracediff.diff import ManyDiff
     from tracediff.report.diff.view import View
-    from tracediff.trace import KernelTable
 
 app = typer.Typer(add_completion=False)
 
@@ -110,25 +109,23 @@ def diff(
         for path in written:
             refuse_to_overwrite(path, force, inputs=(a, *compared))
 
-    def load(path: Path) -> "KernelTable":
-        return api.open(
-            path,
-            rank=rank,
-            device=device,
-            iteration=iteration,
-            range_pattern=range_pattern,
-            phase_pattern=phase_pattern,
-            layer_pattern=layer_pattern,
-            say=say,
-        )
-
-    reference = load(a)
+    tables = api.open_all(
+        [a] if between else [a, *compared],
+        rank=rank,
+        device=device,
+        iteration=iteration,
+        range_pattern=range_pattern,
+        phase_pattern=phase_pattern,
+        layer_pattern=layer_pattern,
+        say=say,
+    )
+    reference = next(tables)
     if shapes is not None:
         from tracediff.trace.shapes import between as steps_between
 
         many = side_by_side([diff_tables(*steps_between(reference, shapes), phase)])
     else:
-        many = side_by_side([attach_evidence(diff_tables(reference, load(path), phase)) for path in compared])
+        many = side_by_side([attach_evidence(diff_tables(reference, table, phase)) for table in tables])
     _write_files(many, report, save, force)
     if summary:
         from tracediff.report.diff.answer_words import summary_line

@@ -39,7 +39,8 @@ def comparability_warnings(a: KernelTable, b: KernelTable) -> tuple[str, ...]:
             warnings.append(
                 f"No kernel of {label} was launched inside {a_range}: there are no phases and modules to compare."
             )
-    if not {(key.phase, key.module) for key in a.keys} & {(key.phase, key.module) for key in b.keys}:
+    places = {(key.phase, key.module) for key in a.keys}
+    if not any((key.phase, key.module) in places for key in b.keys):
         warnings.append("The traces have no phase and module in common, so no kernel has a counterpart.")
     return tuple(warnings)
 

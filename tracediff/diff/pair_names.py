@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 
@@ -33,23 +34,27 @@ def pair_names(a: KernelTable, b: KernelTable) -> KernelTable:
         [phase for phase in in_phase_b if phase is not None],
         lambda of_a, of_b: _share_modules(in_phase_a[of_a], in_phase_b[of_b]),
     )
-    sorts_a, sorts_b = _sorts(a), _sorts(b)
+    runs_a, runs_b = _Runs(a), _Runs(b)
     renamed: dict[RangeKey, RangeKey] = {}
     told = list(phases.items())
     for phase, keys_b in in_phase_b.items():
         of_a = phase if phase is None else phases.get(phase, phase)
-        modules = _modules_by_place(
-            {key.module: (key.layer, sorts_a[key]) for key in in_phase_a.get(of_a, [])},
-            {key.module: (key.layer, sorts_b[key]) for key in keys_b},
-        )
+        keys_a = in_phase_a.get(of_a, [])
+        modules: dict[str, str] = {}
+        if {key.module for key in keys_a} != {key.module for key in keys_b}:
+            modules = _modules_by_place(
+                {key.module: (key.layer, runs_a.sorts[key]) for key in keys_a},
+                {key.module: (key.layer, runs_b.sorts[key]) for key in keys_b},
+            )
         told += modules.items()
-        renamed |= {key: replace(key, phase=of_a, module=modules.get(key.module, key.module)) for key in keys_b}
+        if modules or of_a != phase:
+            renamed |= {key: replace(key, phase=of_a, module=modules.get(key.module, key.module)) for key in keys_b}
     if not told:
         return b
     pairs = ", ".join(f"{shorten(of_b, 40)} as {shorten(of_a, 40)}" for of_b, of_a in told[:_TOLD])
     more = f" and {len(told) - _TOLD:,} more" if len(told) > _TOLD else ""
     note = f"names that only this trace has, compared by place: {pairs}{more}"
-    return replace(b, keys=tuple(renamed[key] for key in b.keys), notes=(*b.notes, note))
+    return replace(b, keys=tuple(renamed.get(key, key) for key in b.keys), notes=(*b.notes, note))
 
 
 def _share_modules(a: Sequence[RangeKey], b: Sequence[RangeKey]) -> bool:
@@ -70,14 +75,22 @@ def _by_phase(keys: Sequence[RangeKey]) -> dict[str | None, list[RangeKey]]:
     return result
 
 
-def _sorts(table: KernelTable) -> dict[RangeKey, tuple[bool, ...]]:
-    """Return for each key whether kernels of each telling role run there."""
-    roles = [parsed.role for parsed in table.parsed]
-    runs = []
-    for sort in _SORTS:
-        is_sort = np.array([role == sort for role in roles], dtype=np.bool_)[table.name]
-        runs.append((np.bincount(table.key[is_sort], minlength=len(table.keys)) > 0).tolist())
-    return dict(zip(table.keys, zip(*runs, strict=True), strict=True))
+class _Runs:
+    """What sort of kernels runs where in a trace; looked at only where the names of modules differ."""
+
+    def __init__(self, table: KernelTable) -> None:
+        self._table = table
+
+    @cached_property
+    def sorts(self) -> dict[RangeKey, tuple[bool, ...]]:
+        """Return for each key whether kernels of each telling role run there."""
+        table = self._table
+        roles = [parsed.role for parsed in table.parsed]
+        runs = []
+        for sort in _SORTS:
+            is_sort = np.array([role == sort for role in roles], dtype=np.bool_)[table.name]
+            runs.append((np.bincount(table.key[is_sort], minlength=len(table.keys)) > 0).tolist())
+        return dict(zip(table.keys, zip(*runs, strict=True), strict=True))
 
 
 def _by_place(a: Sequence[str], b: Sequence[str], alike: Callable[[str, str], bool]) -> dict[str, str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from tracediff.errors import TracediffError
 
 SQLITE_HEADER_BYTES = 100
+_SQLITE_MAGIC = b"SQLite format 3\x00"
 GZIP_MAGIC = b"\x1f\x8b"
 BOM = b"\xef\xbb\xbf"
 #: A tar archive tells last what it is.
@@ -35,6 +36,11 @@ def read_head(path: Path) -> bytes:
     if not head:
         raise TracediffError(f"{path} is empty", "did the recording or its export fail?")
     return head
+
+
+def is_sqlite(head: bytes) -> bool:
+    """Whether a file that begins so is an SQLite database."""
+    return head.startswith(_SQLITE_MAGIC)
 
 
 def is_json_trace(head: bytes) -> bool:

@@ -5,10 +5,8 @@ import time
 from pathlib import Path
 
 from tracediff.errors import TracediffError
-from tracediff.trace.file_head import SQLITE_HEADER_BYTES, read_head
+from tracediff.trace.file_head import SQLITE_HEADER_BYTES, is_sqlite, read_head
 from tracediff.trace.foreign import EXPORT_AGAIN, not_a_trace
-
-_SQLITE_MAGIC = b"SQLite format 3\x00"
 
 #: What sqlite3 raises for a damaged file. sqlite3 fails to decode a message that quotes a damaged schema.
 SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
@@ -90,7 +88,7 @@ def _text(raw: bytes) -> str:
 
 
 def _check_complete(path: Path, header: bytes) -> None:
-    if not header.startswith(_SQLITE_MAGIC):
+    if not is_sqlite(header):
         raise not_a_trace(path, header)
     # SQLite reads the missing part of a last page as zeros.
     if path.stat().st_size < _stated_size(header):

@@ -19,21 +19,17 @@ A page that breaks one of these rules raises `DamagedPageError`.
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tracediff.trace.columns import NULL, Rows, TextColumn, distinct_of
 from tracediff.trace.table import Int64
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -182,7 +178,11 @@ class PageFile:
             return self._decode(self.read(leaves[part]), highest[part], columns, text)
 
         before: int | None = None
-        decoded = map(decode, parts) if len(parts) < _THREADS else _ahead(decode, parts)
+        decoded: Iterator[Rows] = map(decode, parts)
+        if len(parts) >= _THREADS:
+            from tracediff.trace.ahead import ahead  # noqa: PLC0415 -- small traces are one part
+
+            decoded = ahead(decode, parts, _THREADS)
         for done, rows in enumerate(decoded, start=1):
             if len(rows.rowid):
                 if before is not None and rows.rowid[0] <= before:
@@ -258,24 +258,6 @@ class PageFile:
         for index in np.flatnonzero(~appended).tolist():
             mine = slice(int(first[index]), int(past[index]))
             self._require_tiled(raw, int(pages[index]), cell[mine], end[mine])
-
-
-def _ahead(decode: Callable[[slice], Rows], parts: list[slice]) -> Iterator[Rows]:
-    """Decode parts in order, a few ahead of the consumer: numpy releases the interpreter's lock."""
-    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 -- small traces are one part
-
-    with ThreadPoolExecutor(_THREADS) as pool:
-        waiting: deque[Future[Rows]] = deque()
-        try:
-            for part in parts:
-                waiting.append(pool.submit(decode, part))
-                if len(waiting) > _THREADS:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
 
 
 def _varint(raw: Bytes, at: Int64) -> tuple[Int64, Int64]:
