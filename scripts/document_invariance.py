@@ -12,9 +12,17 @@ from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
-from tracediff.findings.maps import BatchMap, ModuleMap, read_map
+from tracediff.findings.maps import BatchMap, Count, ModuleMap, read_map
 from tracediff.findings.maps_classes import classes_of, prediction_table
-from tracediff.findings.remedies import Price, RemediesResult, prices, read_remedies
+from tracediff.findings.remedies import (
+    Bits,
+    Price,
+    RemediesResult,
+    cheapest_invariant,
+    equal_classes,
+    prices,
+    read_remedies,
+)
 from tracediff.report.map.svg import maps_to_svg
 from tracediff.report.map.words import classes_in_words, padding_sentences, verdict
 from tracediff.report.remedies.markdown import remedies_to_markdown
@@ -23,6 +31,7 @@ from tracediff.report.remedies.words import ratio
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs" / "invariance.md"
 IMAGES = ROOT / "docs" / "images"
+_RANGES = 12
 
 
 def main() -> int:
@@ -45,9 +54,11 @@ def measured() -> tuple[dict[str, BatchMap], dict[str, RemediesResult]]:
 def rewritten(text: str, maps: dict[str, BatchMap], remedies: dict[str, RemediesResult]) -> str:
     """Return the page with every table made anew."""
     tables = {
+        "goal": goal(remedies),
         "forwards": forwards(maps),
         "products": products(maps),
         "splits": splits(maps),
+        "float32": float32_changes(maps),
         "predictions": predictions(maps),
         "padding": padding(maps),
         "price": price(remedies),
@@ -68,14 +79,42 @@ def between_markers(text: str, name: str, table: str) -> str:
     return f"{head}{start}\n{table.rstrip()}\n{end}{tail}"
 
 
+def goal(remedies: dict[str, RemediesResult]) -> str:
+    """Return for every result that compared all batches from 1 to 64 what its best setting makes equal and costs."""
+    lines = [
+        "| card | precision | cached keys | decode, bits at batch 1–64 | prompt, bits at batch 1–16 "
+        "| × the fastest at batch 1 | 8 | 32 | 64 | largest spread of 5 rounds |",
+        "|---|---|---:|---|---|---:|---:|---:|---:|---:|",
+    ]
+    for result in remedies.values():
+        best = cheapest_invariant(result)
+        if best is None or best.bits is None or result.batches != tuple(range(1, 65)):
+            continue
+        for keys, row in best.bits.decode.items():
+            points = [point for point in result.times if point.keys == keys]
+            ratios = [ratio(point.ratio(best.setting)) for point in points]
+            spread = max(point.spread(best.setting) or 0.0 for point in points)
+            cells = [_card(result.machine), result.dtype, str(keys), _patterns(row), _patterns(best.bits.prefill)]
+            lines.append(f"| {' | '.join([*cells, *ratios, f'{spread:.1%}'])} |")
+    return "\n".join(lines)
+
+
+def _patterns(row: Bits) -> str:
+    classes = len(equal_classes(row))
+    return f"one pattern at all {len(row)}" if classes == 1 else f"{classes} patterns"
+
+
+def _card(machine: dict[str, str | None]) -> str:
+    return (machine.get("gpu") or "").split()[1]
+
+
 def forwards(maps: dict[str, BatchMap]) -> str:
     """Return the classes of every whole forward."""
-    lines = ["| map | setting | keys | classes of bit-equal batches |", "|---|---|---:|---|"]
+    lines = ["| map | keys | classes of bit-equal batches |", "|---|---:|---|"]
     for name, found in maps.items():
-        file = name.removesuffix("-" + found.setting.replace("+", "-"))
         for module in found.forwards:
-            words = f"{verdict(module)}: {classes_in_words(module, most=6)}"
-            lines.append(f"| {file} | {found.setting} | {module.keys} | {words} |")
+            words = f"{verdict(module)}: {classes_in_words(module, most=6, ranges=_RANGES)}"
+            lines.append(f"| {name} | {module.keys} | {words} |")
     return "\n".join(lines)
 
 
@@ -86,7 +125,7 @@ def products(maps: dict[str, BatchMap]) -> str:
         equal = [module.label for module in found.parts if module.counts and classes_of(module).invariant]
         for module in found.parts:
             if module.counts and not classes_of(module).invariant:
-                lines.append(f"| {name} | {module.label} | {classes_in_words(module, most=5)} |")
+                lines.append(f"| {name} | {module.label} | {classes_in_words(module, most=5, ranges=_RANGES)} |")
         lines.append(f"| {name} | all equal: | {', '.join(equal) or '–'} |")
     return "\n".join(lines)
 
@@ -116,6 +155,30 @@ def _split_steps(module: ModuleMap) -> Counter[tuple[bool, bool]]:
         if a.order is not None and b.order is not None and a.bits is not None and b.bits is not None:
             found[a.order != b.order, a.bits == b.bits] += 1
     return found
+
+
+def float32_changes(maps: dict[str, BatchMap]) -> str:
+    """Count which change of a float32 product's kernels came with other bits, by card."""
+    counted: dict[str, Counter[str]] = {}
+    for found in maps.values():
+        if found.dtype == "float32":
+            changes = counted.setdefault(_card(found.machine), Counter())
+            for module in found.parts:
+                if module.kind == "product":
+                    changes.update(_change(a, b) for a, b in pairwise(module.counts) if a.bits != b.bits)
+    cards = list(counted)
+    lines = [f"| from one row count to the next | {' | '.join(cards)} |", "|---|" + "---:|" * len(cards)]
+    for change in sorted({change for changes in counted.values() for change in changes}):
+        lines.append(f"| {change} | {' | '.join(str(counted[card][change]) for card in cards)} |")
+    return "\n".join(lines)
+
+
+def _change(a: Count, b: Count) -> str:
+    """Say how a product's order changed: another family of kernels, another split, or neither in words."""
+    (family_a, split_a), (family_b, split_b) = (str(each.order).split(", ")[:2] for each in (a, b))
+    if family_a != family_b:
+        return f"{family_a} → {family_b}"
+    return f"{family_a}, other split" if split_a != split_b else f"{family_a}, same split"
 
 
 def predictions(maps: dict[str, BatchMap]) -> str:

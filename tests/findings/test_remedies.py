@@ -76,6 +76,20 @@ def test_a_setting_is_invariant_only_where_every_step_and_prompt_has_one_bit_pat
     assert not invariant("aa", "")
 
 
+def test_a_setting_with_a_batch_left_out_is_not_called_invariant():
+    assert not prices(result(bits("flash", "a", "aa")))[0].invariant
+    assert not prices(result(bits("flash", "aa", "a")))[0].invariant
+
+
+def test_a_setting_that_was_only_timed_has_a_price_and_no_bits():
+    found = result(bits("default"), rounds={"default": (2.0,), "flash": (1.0,)})
+    assert found.settings == ("default", "flash")
+    default, flash = prices(found)
+    assert (default.worst_ratio, flash.worst_ratio) == (2.0, 1.0)
+    assert (flash.bits, flash.invariant) == (None, False)
+    assert cheapest_invariant(found).setting == "default"
+
+
 def test_nothing_measured_is_not_invariant():
     assert not prices(result(bits("flash", "", "")))[0].invariant
 

@@ -14,11 +14,12 @@ from tracediff.findings.remedies import read_remedies  # noqa: E402
 from tracediff.findings.remedies_catalog import setting_named  # noqa: E402
 from tracediff.measure.cached_keys import CachedKeys, decode_step, prefill, step_tokens  # noqa: E402
 from tracediff.measure.maps import MapRequest, measure_map  # noqa: E402
-from tracediff.measure.maps_counts import HASHED  # noqa: E402
-from tracediff.measure.maps_modules import checksum, parts_of  # noqa: E402
+from tracediff.measure.maps_counts import HASHED, measure_part  # noqa: E402
+from tracediff.measure.maps_modules import MapPart, RunningPart, checksum, parts_of  # noqa: E402
 from tracediff.measure.part_file import PartFile  # noqa: E402
 from tracediff.measure.remedies import RemediesRequest, measure_remedies  # noqa: E402
 from tracediff.measure.remedies_apply import applied  # noqa: E402
+from tracediff.measure.remedies_step import BitsRequest, measure_bits  # noqa: E402
 from tracediff.model.load import load_model  # noqa: E402
 from tracediff.model.logits_hashes import hash_of  # noqa: E402
 from tracediff.model.spec import ModelSpec  # noqa: E402
@@ -118,6 +119,38 @@ def test_what_a_map_calls_equal_is_equal(model):
     for a in mapped.counts:
         for b in mapped.counts:
             assert torch.equal(rows[a.rows], rows[b.rows]) == (a.bits == b.bits)
+
+
+def out_of_memory_above(most):
+    def run(rows, copy):
+        if rows > most:
+            raise torch.OutOfMemoryError
+        return torch.zeros(rows, 3)
+
+    return MapPart(
+        name="q_proj", kind="product", shape="3", keys=None,
+        prepare=lambda rows: RunningPart(run=run, copies=1, inputs="same"),
+    )  # fmt: skip
+
+
+def test_row_counts_that_do_not_fit_are_left_out_and_said():
+    found = measure_part(out_of_memory_above(5), (1, 2, 4, 8, 16), "cpu")
+    assert [count.rows for count in found.counts] == [1, 2, 4]
+    assert found.left_out == ("16 rows: out of memory", "8 rows: out of memory")
+    nothing = measure_part(out_of_memory_above(0), (1, 2), "cpu")
+    assert (nothing.counts, len(nothing.left_out)) == ((), 2)
+
+
+def test_a_batch_that_does_not_fit_is_left_out_of_the_bits_and_said(model, monkeypatch):
+    def step(model, tokens, cached, keys):
+        if len(tokens) > 2:
+            raise torch.OutOfMemoryError
+        return decode_step(model, tokens, cached, keys)
+
+    monkeypatch.setattr("tracediff.measure.remedies_step.decode_step", step)
+    found = measure_bits(model, "default", BitsRequest(keys=(3,), batches=(1, 2, 4), prefill_batches=(1,), prompt=2))
+    assert [batch for batch, _ in found.decode[3]] == [1, 2]
+    assert "batch 4, 3 cached keys: out of memory" in found.left_out
 
 
 def test_an_interrupted_map_goes_on_and_ends_as_an_uninterrupted_one(tmp_path):

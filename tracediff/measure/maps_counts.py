@@ -43,7 +43,8 @@ def measure_part(part: MapPart, rows: Sequence[int], device: str) -> ModuleMap:
             torch.cuda.empty_cache()
             limit = rows[-1] // 2
             dropped = [each for each in rows if each > limit]
-            left_out.append(f"{dropped[0]}–{dropped[-1]} rows: out of memory")
+            which = str(dropped[0]) if len(dropped) == 1 else f"{dropped[0]}–{dropped[-1]}"
+            left_out.append(f"{which} rows: out of memory")
             rows = [each for each in rows if each <= limit]
     return ModuleMap(
         name=part.name,

@@ -166,14 +166,14 @@ def _differing_kinds(run: _Run, decode: dict[int, Bits]) -> tuple[str, ...]:
 
 
 def _differing_at(run: _Run, keys: int, others: Sequence[int]) -> list[str]:
-    cached = CachedKeys.random(run.model, max(others), keys, run.request.seed)
     tokens = step_tokens(run.model, max(others), seed=run.request.seed)
-
-    def step(batch: int) -> torch.Tensor:
-        return decode_step(run.model, tokens[:batch], cached, keys)
-
     kinds: list[str] = []
     try:
+        cached = CachedKeys.random(run.model, max(others), keys, run.request.seed)
+
+        def step(batch: int) -> torch.Tensor:
+            return decode_step(run.model, tokens[:batch], cached, keys)
+
         recording = record(run.model, lambda: step(1), rows=1)
         for batch in others:
             places = replay(run.model, partial(step, batch), recording)
@@ -187,12 +187,15 @@ def _step_memory(run: _Run, device: torch.device) -> int | None:
     if device.type != "cuda":
         return None
     keys, rows = run.request.keys[0], run.setting.rows(max(run.request.batches))
-    cached = CachedKeys.random(run.model, rows, keys)
     tokens = step_tokens(run.model, rows)
-    torch.cuda.synchronize()
-    before = torch.cuda.memory_allocated()
-    torch.cuda.reset_peak_memory_stats()
-    decode_step(run.model, tokens, cached, keys)
+    try:
+        cached = CachedKeys.random(run.model, rows, keys)
+        torch.cuda.synchronize()
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        decode_step(run.model, tokens, cached, keys)
+    except torch.OutOfMemoryError:
+        return None
     torch.cuda.synchronize()
     return int(torch.cuda.max_memory_allocated() - before)
 

@@ -36,16 +36,27 @@ def what_ran(found: BatchMap) -> str:
     return f"{model}, {found.setting}, on {machine_words(found.machine)}"
 
 
-def classes_in_words(module: ModuleMap, most: int = 8) -> str:
-    """Write a module's classes as sets of row counts: `1–8 · 9–11 · 12–15`."""
+def classes_in_words(module: ModuleMap, most: int = 8, ranges: int | None = None) -> str:
+    """Write a module's classes as sets of row counts: `1–8 · 9–11 · 12–15`.
+
+    Args:
+        module: Whose.
+        most: Classes that are written.
+        ranges: Ranges of each class that are written; None all.
+    """
     rows = [count.rows for count in module.counts]
     classes = classes_of(module)
-    shown = [ranges_in_words(members, rows) for members in classes.equal[:most]]
+    shown = [_shortened(ranges_in_words(members, rows), ranges) for members in classes.equal[:most]]
     if len(classes.equal) > most:
         shown.append(f"… {len(classes.equal) - most} more")
     if classes.varying:
-        shown.append(f"varies from run to run: {ranges_in_words(classes.varying, rows)}")
+        shown.append(f"varies from run to run: {_shortened(ranges_in_words(classes.varying, rows), ranges)}")
     return " · ".join(shown) or "nothing measured"
+
+
+def _shortened(words: str, most: int | None) -> str:
+    ranges = words.split(", ")
+    return words if most is None or len(ranges) <= most else f"{', '.join(ranges[:most])}, …"
 
 
 def verdict(module: ModuleMap) -> str:
