@@ -157,7 +157,7 @@ def search_flips(
 
         one = PrecisionSearch(
             request=request, models=models, prompts=prompts, log=log, place=place, dtype=dtype, tf32=tf32,
-            text_of=_token_texts(tokenizer), tell=tell,
+            text_of=token_texts(tokenizer), tell=tell,
         )  # fmt: skip
         searches.append(one.run())
     progress(total, total, "done")
@@ -199,7 +199,8 @@ def _precisions(request: FlipRequest) -> tuple[list[tuple[str, bool]], list[str]
     return [*precisions, ("float32", True)], []
 
 
-def _notes(spec: ModelSpec, searches: Sequence[Search]) -> list[str]:
+def notes_on_weights(spec: ModelSpec) -> list[str]:
+    """Return why numbers of these weights may mislead, one sentence each."""
     notes = []
     if spec.is_preset:
         notes.append(
@@ -208,6 +209,11 @@ def _notes(spec: ModelSpec, searches: Sequence[Search]) -> list[str]:
         )
     if spec.is_gguf:
         notes.append("the weights were dequantised from a GGUF file: another precision of them has margins of its own")
+    return notes
+
+
+def _notes(spec: ModelSpec, searches: Sequence[Search]) -> list[str]:
+    notes = notes_on_weights(spec)
     if any(search.stopped_early for search in searches):
         notes.append("a search that stops at --find overstates the flip rate: it ends right after a prompt with flips")
     return notes
@@ -251,7 +257,7 @@ def _settings(
         batches=request.batches,
         mode=request.mode,
         prompts=len(prompts),
-        prompts_sha256=hashlib.sha256(json.dumps([list(prompt.tokens) for prompt in prompts]).encode()).hexdigest(),
+        prompts_sha256=prompts_sha256([prompt.tokens for prompt in prompts]),
         decode=request.decode if request.mode == GENERATE else 0,
         precisions=tuple(precisions),
         reference=request.reference,
@@ -262,5 +268,11 @@ def _settings(
     )
 
 
-def _token_texts(tokenizer: Any) -> TextOf:
+def prompts_sha256(prompts: Sequence[Sequence[int]]) -> str:
+    """Return a hash of the prompts' token ids."""
+    return hashlib.sha256(json.dumps([list(tokens) for tokens in prompts]).encode()).hexdigest()
+
+
+def token_texts(tokenizer: Any) -> TextOf:
+    """Return what decodes one token; it returns None where there is no tokenizer."""
     return lambda token: None if tokenizer is None else str(tokenizer.decode([token]))

@@ -31,8 +31,9 @@ _ROWS_AT_ONCE, _LANES_OF_COPIES = 64, 8
 _STREAMS = 16
 # Cache sizes, and from the last on powers of two: few, since each has graphs and controls of its own.
 _CACHE_SIZES = (256, 4096)
-# Cache slots of all prompts that are prefilled before they decode, and of all rows that decode at once.
-_HELD_SLOTS, _DECODED_SLOTS = 160_000, 160_000
+# Cache slots of all prompts that are prefilled before they decode, of all rows that decode at once, and of all graphs
+# that are kept for the next prompts.
+_HELD_SLOTS, _DECODED_SLOTS, _KEPT_SLOTS = 160_000, 160_000, 240_000
 # Tokens of all lanes that are prefilled at once.
 _PREFILLED_TOKENS = 16_384
 _WARM_UPS = 2
@@ -105,6 +106,7 @@ class _Rows:
         size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         dtype = next(model.parameters()).dtype
         self._model, self._forced, self.batch, self.lanes = model, forced, batch, lanes
+        self.slots = rows * slots
         self._row_numbers = torch.arange(rows, device=device)
         self._tokens = torch.zeros(rows, 1, dtype=torch.int64, device=device)
         self._positions = torch.zeros(rows, dtype=torch.int64, device=device)
@@ -200,6 +202,11 @@ class _Graph:
         """How many batches decode at once."""
         return sum(group.lanes for group in self.groups)
 
+    @property
+    def slots(self) -> int:
+        """Cache slots of all rows."""
+        return sum(group.slots for group in self.groups)
+
     def start(self, packs: Sequence[list[_Prefilled]]) -> None:
         """Put one pack of prompts into each lane; a pack smaller than the batch is repeated in its rows."""
         rows = [pack[row % len(pack)] for pack in packs for row in range(self.groups[0].batch)]
@@ -293,17 +300,22 @@ class Decoder:
     def _graph(self, batch: int, tasks: Sequence[Task], way: Way, packs: int) -> _Graph:
         """Return lanes for the tasks' cache size: those at hand where they are enough, else new ones."""
         slots, forced = slots_for(len(tasks[0].tokens), self._steps), tasks[0].fed is not None
-        # Buffers of another cache size are given back first.
-        self._built = {key: graph for key, graph in self._built.items() if key[1] == slots}
         most = max(1, _ROWS_AT_ONCE // batch) if way.mixed else _LANES_OF_COPIES
         lanes = max(1, min(most, packs, _DECODED_SLOTS // (slots * batch)))
         key = (batch, slots, forced, way.shared)
         if key not in self._built or self._built[key].lanes < lanes:
             self._built.pop(key, None)
+            self._make_room(slots, batch * lanes * slots)
             per_group, groups = (lanes, 1) if way.shared else (1, lanes)
             rows = [_Rows(self._model, batch, per_group, slots, self._steps, forced) for _ in range(groups)]
             self._built[key] = _Graph(rows, self._graphs)
         return self._built[key]
+
+    def _make_room(self, slots: int, wanted: int) -> None:
+        """Give back the buffers of other cache sizes, then the oldest, until `wanted` slots more may be kept."""
+        self._built = {key: graph for key, graph in self._built.items() if key[1] == slots}
+        while self._built and sum(graph.slots for graph in self._built.values()) + wanted > _KEPT_SLOTS:
+            del self._built[next(iter(self._built))]
 
     def _prefill(self, tasks: Sequence[Task], batch: int, way: Way) -> Iterator[_Prefilled]:
         by_length: dict[int, list[Task]] = {}

@@ -16,7 +16,15 @@ from pathlib import Path
 
 from tracediff.files import copy_file
 from tracediff.measure.blame import with_kernels
-from tracediff.measured import ACTIVATIONS_FILE, EVIDENCE_FILE, LOGITS_FILE, Evidence, encode_evidence, read_evidence
+from tracediff.measured import (
+    ACTIVATIONS_FILE,
+    CAPTURED_FLIPS_FILE,
+    EVIDENCE_FILE,
+    LOGITS_FILE,
+    Evidence,
+    encode_evidence,
+    read_evidence,
+)
 from tracediff.model.spec import ModelSpec
 from tracediff.processes import run_program, small_environment
 from tracediff.temporary import temporary_folder
@@ -115,6 +123,8 @@ def measure_evidence(job: EvidenceJob) -> StepResult:
             return StepResult(findings=(f"no evidence was measured: {_why(temporary, done.output)}",))
         evidence = with_kernels(read_evidence(temporary / EVIDENCE_FILE), job.traces)
         (temporary / EVIDENCE_FILE).write_text(encode_evidence(evidence), encoding="utf-8")
+        if (temporary / CAPTURED_FLIPS_FILE).is_file():  # a token flipped
+            names = (*names, CAPTURED_FLIPS_FILE)
         for name in names:
             copy_file(temporary / name, job.out / name)
     return StepResult(

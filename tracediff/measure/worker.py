@@ -22,6 +22,7 @@ def main(arguments: Sequence[str]) -> int:
 def _measure(job: EvidenceJob) -> None:
     import torch  # noqa: PLC0415
 
+    from tracediff.measure.captured_flips import write_captured_flips  # noqa: PLC0415
     from tracediff.measure.evidence import measure, write  # noqa: PLC0415
     from tracediff.model.load import load_model, out_of_memory  # noqa: PLC0415
 
@@ -42,6 +43,7 @@ def _measure(job: EvidenceJob) -> None:
     except torch.OutOfMemoryError as error:
         raise out_of_memory(job.spec, max(job.batches)) from error
     write(evidence, job.out)
+    write_captured_flips(evidence, job)
 
 
 if __name__ == "__main__":

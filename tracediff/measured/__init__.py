@@ -7,7 +7,7 @@ from tracediff.measured.document import (
     read_evidence,
     read_evidence_of,
 )
-from tracediff.measured.files import ACTIVATIONS_FILE, EVIDENCE_FILE, LOGITS_FILE
+from tracediff.measured.files import ACTIVATIONS_FILE, CAPTURED_FLIPS_FILE, EVIDENCE_FILE, LOGITS_FILE
 from tracediff.measured.model import (
     CONTROLS,
     Bits,
@@ -26,6 +26,7 @@ from tracediff.measured.model import (
 
 __all__ = [
     "ACTIVATIONS_FILE",
+    "CAPTURED_FLIPS_FILE",
     "CONTROLS",
     "EVIDENCE_FILE",
     "LOGITS_FILE",

@@ -17,6 +17,7 @@ from tracediff.errors import TracediffError, install_hint
 from tracediff.files import refuse_to_overwrite, replaced_when_complete
 from tracediff.findings.flips import Flip, FlipsResult, Search, StepChoice
 from tracediff.measured import Evidence, ModuleBits, State
+from tracediff.report.flips.top_logits import nearest_flips
 from tracediff.report.flips.words import number, tie_words, token_words
 
 _TEXT, _QUIET, _LINE = "#1c1d21", "#5c5f69", "#dfdfda"
@@ -51,7 +52,7 @@ class BitsChange:
 def flip_figures(result: FlipsResult) -> dict[str, Any]:
     """Return the figures of a flip search by file stem: margins, logit changes, and the first flips' largest logits."""
     figures = {"margins": margin_histogram(result), "logit_changes": logit_changes(result)}
-    for search, flip in _one_flip_per_search(result):
+    for search, flip in nearest_flips(result)[:_DRAWN_FLIPS]:
         stem = f"top_logits_{search.dtype}{'_tf32' if search.tf32 else ''}_p{flip.prompt}_s{flip.step}_b{flip.batch}"
         figures[stem] = top_logits(flip, result.settings.batches[0], search.label)
     return figures
@@ -316,19 +317,6 @@ def figure_json(figure: Any) -> dict[str, Any]:
     """Return a figure as data for `Plotly.newPlot` in a page."""
     data: dict[str, Any] = figure.to_plotly_json()
     return {"data": data["data"], "layout": data["layout"]}
-
-
-def _one_flip_per_search(result: FlipsResult) -> list[tuple[Search, Flip]]:
-    """Return the flip with the smallest margin of each precision, of exact ties that of most tokens."""
-    firsts = [
-        (
-            search,
-            min(search.flips, key=lambda flip: (flip.margin_ulp, -flip.base.tied, flip.prompt, flip.step, flip.batch)),
-        )
-        for search in result.searches
-        if search.flips
-    ]
-    return firsts[:_DRAWN_FLIPS]
 
 
 def _changes_by_step(search: Search, batch: int) -> list[list[float]]:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
-from tracediff.findings.flips import Flip, FlipsResult, Search, TopLogit, margin_unit
+from tracediff.findings.flips import Flip, FlipsResult, Search
 from tracediff.findings.flips_summary import summarise
 from tracediff.report.flips.figures import figure_json, logit_changes, margin_histogram
 from tracediff.report.flips.terminal import bin_name
-from tracediff.report.flips.words import findings, flip_title, number, percent, setting_words, tie_words, token_words
+from tracediff.report.flips.top_logits import flip_view
+from tracediff.report.flips.words import findings, number, percent, setting_words
 from tracediff.report.page import environment, resource, script_hash
 from tracediff.version import __version__
 
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+_PACKAGE = "tracediff.report.flips"
 _SHOWN_FLIPS = 50
 _DRAW = """
 for (const [id, figure] of Object.entries(JSON.parse(document.getElementById("figures").textContent))) {
@@ -24,7 +29,7 @@ def flips_to_html(result: FlipsResult) -> str:
     """Return the page, about 5 MB, most of it plotly.js. Without JavaScript the tables still show everything."""
     from markupsafe import Markup  # noqa: PLC0415
 
-    templates = environment("tracediff.report.flips")
+    templates = environment(_PACKAGE)
     templates.filters.update(number=number, percent=percent, bin_name=bin_name)
     flips = list(result.flips())
     plotly = (
@@ -36,37 +41,30 @@ def flips_to_html(result: FlipsResult) -> str:
         base=result.settings.batches[0],
         findings=findings(result),
         summaries=summarise(result),
-        flips=[_flip(flip, result.settings.batches[0], search) for search, flip in flips[:_SHOWN_FLIPS]],
+        flips=[top_logits_html(flip, result.settings.batches[0], search) for search, flip in flips[:_SHOWN_FLIPS]],
         hidden_flips=max(0, len(flips) - _SHOWN_FLIPS),
         figures={"margins": figure_json(margin_histogram(result)), "changes": figure_json(logit_changes(result))},
         style=Markup(resource("tracediff.report.diff.html", "assets/report.css")),
+        top_logits_style=top_logits_style(),
         plotly=Markup(plotly),
         draw=Markup(_DRAW),
         hashes=[script_hash(plotly), script_hash(_DRAW)],
     )
 
 
-def _flip(flip: Flip, base: int, search: Search) -> dict[str, Any]:
-    """Return what the page shows of one flip: the largest logits of both sides, row by row."""
-    sides = []
-    for batch, choice in ((base, flip.base), (flip.batch, flip.other)):
-        top = choice.top[0].logit
-        unit = margin_unit(search.format, top, choice.top[1].logit)
-        rows = [_logit(logit, logit.token == choice.token, (top - logit.logit) / unit) for logit in choice.top]
-        sides.append({"batch": batch, "tie": tie_words(choice), "rows": rows})
-    return {
-        "id": f"flip-{search.label}-{flip.prompt}-{flip.step}-{flip.batch}",
-        "title": flip_title(flip, base, search.label),
-        "sides": sides,
-        "reference": flip.reference,
-    }
+def top_logits_html(flip: Flip, base: int, search: Search) -> Markup:
+    """Return one flip as HTML: the largest logits of both batch sizes as bars, the chosen token outlined.
+
+    The page that holds it needs `top_logits_style`.
+    """
+    from markupsafe import Markup  # noqa: PLC0415
+
+    template = environment(_PACKAGE).get_template("top_logits.html.j2")
+    return Markup(template.render(flip=flip_view(flip, base, search)))
 
 
-def _logit(logit: TopLogit, chosen: bool, below_ulp: float) -> dict[str, Any]:
-    return {
-        "token": token_words(logit.token, logit.text),
-        "logit": number(logit.logit),
-        "below": number(below_ulp),
-        "chosen": chosen,
-        "tied": below_ulp == 0 and not chosen,
-    }
+def top_logits_style() -> Markup:
+    """Return the rules of `top_logits_html`; they use the colours of the reports' style sheet."""
+    from markupsafe import Markup  # noqa: PLC0415
+
+    return Markup(resource(_PACKAGE, "assets/top_logits.css"))

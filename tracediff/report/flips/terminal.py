@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tracediff.dtypes import FloatFormat
-from tracediff.findings.flips import Flip, FlipsResult, StepChoice, margin_unit
+from tracediff.findings.flips import FlipsResult
 from tracediff.findings.flips_summary import MARGIN_BINS, Summary, summarise
-from tracediff.report.flips.words import findings, flip_title, number, percent, setting_words, tie_words, token_words
+from tracediff.report.flips.top_logits import FlipView, LogitRow, flip_view
+from tracediff.report.flips.words import findings, percent, setting_words
 from tracediff.text import printable
 
 SHOWN_FLIPS = 1
@@ -37,8 +37,7 @@ def print_flips(result: FlipsResult, console: Console, all_flips: bool = False) 
     flips = list(result.flips())
     shown = flips if all_flips else flips[:SHOWN_FLIPS]
     for search, flip in shown:
-        console.print(Text(flip_title(flip, result.settings.batches[0], search.label), style="bold"))
-        console.print(_side_by_side(flip, result.settings.batches[0], search.format))
+        print_flip(flip_view(flip, result.settings.batches[0], search), console)
     if len(shown) < len(flips):
         console.print(Text(f"{len(flips) - len(shown):,} more flips not shown (--all shows them)", style="dim"))
     sentences = findings(result)
@@ -47,6 +46,12 @@ def print_flips(result: FlipsResult, console: Console, all_flips: bool = False) 
     if not all_flips and len(sentences) > _SHOWN_SENTENCES:
         more = len(sentences) - _SHOWN_SENTENCES
         console.print(Text(f"{more} more findings, and flips by margin: --all", style="dim"))
+
+
+def print_flip(flip: FlipView, console: Console) -> None:
+    """Print one flip: what flipped, and the largest logits of both batch sizes."""
+    console.print(Text(flip.title, style="bold"))
+    console.print(_top_logits(flip))
 
 
 def _table(title: str, columns: Iterable[str]) -> Table:
@@ -106,31 +111,23 @@ def bin_name(up_to_ulp: float | None) -> str:
     return f"≤ {up_to_ulp:g}" if up_to_ulp else "exact tie"
 
 
-def _side_by_side(flip: Flip, base: int, format_: FloatFormat) -> Table:
+def _top_logits(flip: FlipView) -> Table:
+    """Return one flip's largest logits at both batch sizes; the chosen tokens stand in brackets and in reverse."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    ties = []
-    for batch, choice in ((base, flip.base), (flip.batch, flip.other)):
-        table.add_column(f"batch {batch}", overflow="fold")
+    for side in flip.sides:
+        table.add_column(f"batch {side.batch}", overflow="fold")
         table.add_column("logit", justify="right", no_wrap=True)
         table.add_column("ULP below", justify="right", no_wrap=True)
-        if choice.tied > 1:
-            ties.append(f"batch {batch}: {tie_words(choice)}")
+    ties = (f"batch {side.batch}: {side.tie}" for side in flip.sides if side.tie)
     table.caption = "; ".join(ties) or None
     table.caption_justify = "left"
-    for left, right in zip_longest(_rows(flip.base, format_), _rows(flip.other, format_), fillvalue=_EMPTY):
+    for left, right in zip_longest(*(map(_cells, side.rows) for side in flip.sides), fillvalue=_EMPTY):
         table.add_row(*left, *right)
     return table
 
 
-def _rows(choice: StepChoice, format_: FloatFormat) -> list[tuple[Text, Text, Text]]:
-    """One row per logit; the chosen token is in brackets, so that it shows without colour."""
-    top = choice.top[0].logit
-    unit = margin_unit(format_, top, choice.top[1].logit)
-    rows = []
-    for logit in choice.top:
-        chosen = logit.token == choice.token
-        name = token_words(logit.token, logit.text)
-        style = "bold reverse" if chosen else "bold" if logit.logit == top else ""
-        below = "0 (tie)" if logit.logit == top and not chosen else number((top - logit.logit) / unit)
-        rows.append((Text(f"[{name}]" if chosen else name, style=style), Text(number(logit.logit)), Text(below)))
-    return rows
+def _cells(row: LogitRow) -> tuple[Text, Text, Text]:
+    # Brackets show without colour.
+    style = "bold reverse" if row.chosen else "bold" if row.tied else ""
+    below = "0 (tie)" if row.tied else row.below
+    return Text(f"[{row.token}]" if row.chosen else row.token, style=style), Text(row.logit), Text(below)
