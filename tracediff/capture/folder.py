@@ -7,10 +7,10 @@ from pathlib import Path
 
 from tracediff.capture.manifest import listed_files
 from tracediff.errors import TracediffError
-from tracediff.measured import ACTIVATIONS_FILE, EVIDENCE_FILE, LOGITS_FILE
+from tracediff.measured import ACTIVATIONS_FILE, CAPTURED_FLIPS_FILE, EVIDENCE_FILE, LOGITS_FILE
 
 #: What measuring may have left beside the traces; it goes with the traces that it was measured of.
-_EVIDENCE_FILES = (EVIDENCE_FILE, LOGITS_FILE, ACTIVATIONS_FILE)
+_EVIDENCE_FILES = (EVIDENCE_FILE, LOGITS_FILE, ACTIVATIONS_FILE, CAPTURED_FLIPS_FILE)
 
 
 def claim_folder(folder: Path, force: bool) -> bool:

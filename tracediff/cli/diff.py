@@ -126,7 +126,7 @@ def diff(
         many = side_by_side([diff_tables(*steps_between(reference, shapes), phase)])
     else:
         many = side_by_side([attach_evidence(diff_tables(reference, table, phase)) for table in tables])
-    _write_files(many, report, save, force)
+    _write_files(many, (a, *compared), report, save, force)
     if summary:
         from tracediff.report.diff.answer_words import summary_line
 
@@ -168,14 +168,18 @@ def _refuse_one_file_twice(paths: list[Path]) -> None:
         raise TracediffError(f"{paths[0]} cannot hold two outputs", "name another file for each")
 
 
-def _write_files(many: "ManyDiff", report: Path | None, save: Path | None, force: bool) -> None:
+def _write_files(
+    many: "ManyDiff", traces: tuple[Path, ...], report: Path | None, save: Path | None, force: bool
+) -> None:
     if report is not None:
         from tracediff.files import write_text
+        from tracediff.findings.captured_flips import flips_beside
         from tracediff.report.diff.html import render_html
         from tracediff.report.diff.html.many import render_many
 
         only = len(many.diffs) == 1
-        write_text(report, render_html(many.diffs[0]) if only else render_many(many), force)
+        page = render_html(many.diffs[0], flips_beside(*traces)) if only else render_many(many)
+        write_text(report, page, force)
         say(f"Wrote {report}")
     if save is not None:
         from tracediff.report.diff.sqlite import save_diffs

@@ -13,9 +13,11 @@ from typing import Any
 
 from tracediff.diff.judgement import Judgement, judge_evidence
 from tracediff.findings.facts import Facts, OriginOrder
-from tracediff.findings.flips_summary import Summary, summarise
+from tracediff.findings.flips import FlipsResult
+from tracediff.findings.flips_file import flip_to_json
+from tracediff.findings.flips_summary import Summary, nearest_flips, summarise
 from tracediff.findings.sampler import SamplerReport
-from tracediff.measured import PairEvidence, State
+from tracediff.measured import CAPTURED_FLIPS_FILE, PairEvidence, State
 
 # Two orders of rounding are about equally far from float32; a batch size this much farther away does more than round.
 _FARTHEST_RATIO = 2.0
@@ -64,12 +66,14 @@ class Explanation:
         because: Why, in one sentence.
         questions: In the order in which they were asked.
         cannot_know: What this evidence does not show, one sentence each.
+        flips: Searches in which tokens flipped, the captured run first, by file name.
     """
 
     judgement: Judgement
     because: str
     questions: tuple[Question, ...]
     cannot_know: tuple[str, ...]
+    flips: tuple[tuple[str, FlipsResult], ...] = ()
 
     @property
     def headline(self) -> str:
@@ -79,7 +83,7 @@ class Explanation:
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""
         return {
-            "schema": 2,
+            "schema": 3,
             "kind": "explanation",
             "judgement": str(self.judgement),
             "because": self.because,
@@ -87,6 +91,11 @@ class Explanation:
                 {"question": each.text, "answer": str(each.reply), "because": each.because} for each in self.questions
             ],
             "cannot_know": list(self.cannot_know),
+            "flips": [
+                {"file": name, "precision": search.label, **flip_to_json(flip)}
+                for name, result in self.flips
+                for search, flip in nearest_flips(result)
+            ],
         }
 
 
@@ -103,8 +112,17 @@ def explain(facts: Facts, sampler: SamplerReport | None = None) -> Explanation:
     found = [*_pair_judgements(facts), *_beyond_the_pairs(facts, runs, exact, margin)]
     judgement, because = min(found, key=lambda each: _GRAVITY.index(each[0]))
     return Explanation(
-        judgement=judgement, because=because, questions=questions, cannot_know=_cannot_know(facts, sampler)
+        judgement=judgement,
+        because=because,
+        questions=questions,
+        cannot_know=_cannot_know(facts, sampler),
+        flips=_with_flips(facts),
     )
+
+
+def _with_flips(facts: Facts) -> tuple[tuple[str, FlipsResult], ...]:
+    found = [(name, result) for name, result in facts.flips if any(search.flips for search in result.searches)]
+    return tuple(sorted(found, key=lambda each: each[0] != CAPTURED_FLIPS_FILE))
 
 
 def _pair_judgements(facts: Facts) -> list[tuple[Judgement, str]]:
@@ -299,7 +317,9 @@ def _margin(facts: Facts) -> Question:
             )
             return Question(text=question, reply=Reply.NO, because=because)
     flipping = [summary for _, summary in summaries if summary.flips]
-    near = [near for pair in _pairs(facts) for near in _flips_of_the_run(pair)]
+    # The flips of the captured run stand in the evidence, and where they were kept with their logits, in a file.
+    kept = any(name == CAPTURED_FLIPS_FILE for name, _ in facts.flips)
+    near = [] if kept else [near for pair in _pairs(facts) for near in _flips_of_the_run(pair)]
     flips = sum(summary.flips for summary in flipping) + len(near)
     if not flips:
         compared = bool(summaries or any(pair.tokens for pair in _pairs(facts)))

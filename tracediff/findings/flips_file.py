@@ -78,6 +78,13 @@ def result_to_json(result: FlipsResult) -> dict[str, Any]:
     return form
 
 
+def flip_to_json(flip: Flip) -> dict[str, Any]:
+    """Return the JSON form of one flip."""
+    form: dict[str, Any] = msgspec.to_builtins(flip)
+    _without_missing_texts({"flips": [form]})
+    return form
+
+
 def prompt_to_json(prompt: PromptSteps) -> dict[str, Any]:
     """Return the JSON form of one prompt's steps."""
     form: dict[str, Any] = msgspec.to_builtins(prompt)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tracediff.findings.flips import BatchSteps, FlipsResult, PromptSteps, Search
+from tracediff.findings.flips import BatchSteps, Flip, FlipsResult, PromptSteps, Search
 
 # Upper ends of the margin bins in ULP; 0 is an exact tie.
 MARGIN_BINS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, math.inf)
@@ -176,6 +176,18 @@ def summary_of(search: Search, prompts: Sequence[PromptSteps], base: int, batch:
         ratio_outside=sum(not RATIO_RANGE[0] <= ratio <= RATIO_RANGE[1] for ratio in ratios) if ratios else None,
         noise=_noise(pairs),
     )
+
+
+def nearest_flips(result: FlipsResult) -> list[tuple[Search, Flip]]:
+    """Return the flip with the smallest margin of each precision, of exact ties that of most tokens."""
+    return [
+        (
+            search,
+            min(search.flips, key=lambda flip: (flip.margin_ulp, -flip.base.tied, flip.prompt, flip.step, flip.batch)),
+        )
+        for search in result.searches
+        if search.flips
+    ]
 
 
 def _noise(pairs: Sequence[tuple[PromptSteps, BatchSteps]]) -> int | None:

@@ -16,8 +16,8 @@ from typing import Any
 from tracediff.errors import TracediffError, install_hint
 from tracediff.files import refuse_to_overwrite, replaced_when_complete
 from tracediff.findings.flips import Flip, FlipsResult, Search, StepChoice
+from tracediff.findings.flips_summary import nearest_flips
 from tracediff.measured import Evidence, ModuleBits, State
-from tracediff.report.flips.top_logits import nearest_flips
 from tracediff.report.flips.words import number, tie_words, token_words
 
 _TEXT, _QUIET, _LINE = "#1c1d21", "#5c5f69", "#dfdfda"

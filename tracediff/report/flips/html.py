@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 from tracediff.findings.flips import Flip, FlipsResult, Search
 from tracediff.findings.flips_summary import summarise
 from tracediff.report.flips.figures import figure_json, logit_changes, margin_histogram
-from tracediff.report.flips.terminal import bin_name
 from tracediff.report.flips.top_logits import flip_view
-from tracediff.report.flips.words import findings, number, percent, setting_words
+from tracediff.report.flips.words import bin_name, findings, number, percent, setting_words
 from tracediff.report.page import environment, resource, script_hash
 from tracediff.version import __version__
 

@@ -11,9 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from tracediff.findings.flips import FlipsResult
-from tracediff.findings.flips_summary import MARGIN_BINS, Summary, summarise
+from tracediff.findings.flips_summary import Summary, summarise
 from tracediff.report.flips.top_logits import FlipView, LogitRow, flip_view
-from tracediff.report.flips.words import findings, percent, setting_words
+from tracediff.report.flips.words import bin_name, findings, percent, setting_words
 from tracediff.text import printable
 
 SHOWN_FLIPS = 1
@@ -102,13 +102,6 @@ def _margins(summaries: tuple[Summary, ...]) -> Table:
                 flips = (Text(str(one.flips), style="bold red" if one.flips else "dim") for one in bins)
                 table.add_row(precision, bin_name(bins[0].up_to_ulp), f"{bins[0].steps:,}", *flips)
     return table
-
-
-def bin_name(up_to_ulp: float | None) -> str:
-    """Name a margin bin by its upper end."""
-    if up_to_ulp is None:
-        return f"> {MARGIN_BINS[-2]:g}"
-    return f"≤ {up_to_ulp:g}" if up_to_ulp else "exact tie"
 
 
 def _top_logits(flip: FlipView) -> Table:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tracediff.findings.flips import Flip, FlipsResult, Search, StepChoice, margin_unit
+from tracediff.findings.flips import Flip, Search, StepChoice, margin_unit
 from tracediff.report.flips.words import flip_title, number, tie_words, token_words
 
 # Bars grow from below the smallest logit shown: from zero they would all look alike.
@@ -94,15 +94,3 @@ def flip_view(flip: Flip, base: int, search: Search) -> FlipView:
         sides=(side(base, flip.base), side(flip.batch, flip.other)),
         reference=flip.reference,
     )
-
-
-def nearest_flips(result: FlipsResult) -> list[tuple[Search, Flip]]:
-    """Return the flip with the smallest margin of each precision, of exact ties that of most tokens."""
-    return [
-        (
-            search,
-            min(search.flips, key=lambda flip: (flip.margin_ulp, -flip.base.tied, flip.prompt, flip.step, flip.batch)),
-        )
-        for search in result.searches
-        if search.flips
-    ]

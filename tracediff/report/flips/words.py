@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tracediff.findings.flips import STATIC, TORCH_CHOOSES, Flip, FlipsResult, Search, StepChoice
-from tracediff.findings.flips_summary import RATIO_RANGE, Summary, summarise
+from tracediff.findings.flips_summary import MARGIN_BINS, RATIO_RANGE, Summary, summarise
 from tracediff.findings.remedies_catalog import DEFAULT as NO_REMEDY
 from tracediff.text import printable
 
@@ -47,6 +47,13 @@ def findings(result: FlipsResult) -> list[str]:
 def percent(share: float) -> str:
     """Write a share in percent with two digits that count."""
     return f"{share:.2%}" if share >= 0.001 or share == 0 else f"{share:.1e}"
+
+
+def bin_name(up_to_ulp: float | None) -> str:
+    """Name a margin bin by its upper end."""
+    if up_to_ulp is None:
+        return f"> {MARGIN_BINS[-2]:g}"
+    return f"≤ {up_to_ulp:g}" if up_to_ulp else "exact tie"
 
 
 def number(value: float) -> str:

@@ -1,13 +1,14 @@
 """The HTML report: one file, no network, readable without its script."""
 
 from tracediff.diff.result import TraceDiff
+from tracediff.findings.flips import FlipsResult
 
 
-def render_html(diff: TraceDiff) -> str:
-    """Return the report of `diff` as one self-contained HTML page."""
+def render_html(diff: TraceDiff, flips: FlipsResult | None = None) -> str:
+    """Return the report of `diff` as one self-contained HTML page, with the flips of the captured run."""
     from tracediff.report.diff.html.render import render_html as render  # noqa: PLC0415 -- jinja2 only where it is needed
 
-    return render(diff)
+    return render(diff, flips)
 
 
 __all__ = ["render_html"]

@@ -9,9 +9,11 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from tracediff.diff.result import TraceDiff
+from tracediff.findings.flips import FlipsResult
 from tracediff.report.diff.html.build import build_report
 from tracediff.report.diff.html.payload import payload
 from tracediff.report.diff.html.view import PageView
+from tracediff.report.flips.html import top_logits_html, top_logits_style
 from tracediff.report.page import environment as page_environment
 from tracediff.report.page import resource, script_hash
 from tracediff.report.words import duration
@@ -20,16 +22,29 @@ _PACKAGE = "tracediff.report.diff.html"
 _SCRIPTS = ("state.js", "filter.js", "heatmap.js", "save.js", "page.js")
 
 
-def render_html(diff: TraceDiff) -> str:
+def render_html(diff: TraceDiff, flips: FlipsResult | None = None) -> str:
     """Return the report of `diff` as one HTML page.
 
     The page is complete without its script: the result, the heatmaps and every module are there as HTML.
+
+    Args:
+        diff: What to show.
+        flips: The tokens that flipped in the captured run of both traces (`flips_beside`).
     """
-    return render_report(build_report(diff))
+    return render_report(build_report(diff), () if flips is None else _flips(diff, flips))
 
 
-def render_report(report: PageView) -> str:
-    """Return the page that shows `report`."""
+def _flips(diff: TraceDiff, result: FlipsResult) -> tuple[Markup, ...]:
+    """Return the flips between the two batch sizes of a diff, each with its largest logits."""
+    return tuple(
+        top_logits_html(flip, result.settings.batches[0], search)
+        for search, flip in result.flips()
+        if {result.settings.batches[0], flip.batch} == {diff.a.info.batch, diff.b.info.batch}
+    )
+
+
+def render_report(report: PageView, flips: tuple[Markup, ...] = ()) -> str:
+    """Return the page that shows `report`, and the captured run's flips."""
     theme, script = unindented(asset("theme.js")), unindented("".join(map(asset, _SCRIPTS)))
     page = (
         environment()
@@ -37,7 +52,8 @@ def render_report(report: PageView) -> str:
         .render(
             report=report,
             payload=payload(report),
-            style=Markup(asset("report.css")),
+            flips=flips,
+            style=Markup(asset("report.css")) + (top_logits_style() if flips else ""),
             theme_script=Markup(theme),
             script=Markup(script),
             script_hashes=[script_hash(theme), script_hash(script)],
