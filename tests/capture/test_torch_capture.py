@@ -211,3 +211,19 @@ def test_a_failing_run_writes_no_trace(tmp_path):
     with pytest.raises(ValueError, match="no"), torch_profiler.torch_recording("cpu", tmp_path / "trace.json"):
         raise ValueError("no")
     assert not (tmp_path / "trace.json").exists()
+
+
+def test_a_prompt_is_put_into_the_chat_template_of_real_weights(tmp_path):
+    for package in ("gguf", "accelerate"):
+        pytest.importorskip(package)
+    from tests.model.tiny_gguf import write_gguf
+
+    weights = tmp_path / "Tiny.Q4_1.gguf"
+    write_gguf(weights, "{% for message in messages %}<{{ message['content'] }}>{% endfor %}")
+    given = {"spec": ModelSpec(name=str(weights)), "prompt": "hi", "chat": True, "decode": 0}
+    captured = run.capture(options(tmp_path / "out", **given), lambda step: None)
+    assert bytes(captured.prompt_tokens) == b"<hi>"
+    assert "--prompt hi --chat" in captured.manifest.command
+    assert captured.manifest.weights == "real, dequantised from GGUF"
+    with pytest.raises(TracediffError, match="--chat needs a prompt: give --prompt a text"):
+        options(tmp_path / "other", chat=True)

@@ -27,6 +27,7 @@ class Job:
         batches: Rows per forward, one recording after the other.
         repeats: How often each forward is recorded.
         prompt: The prompt's text; None makes a random one.
+        chat: Whether the text is put into the model's chat template.
         tokens: Length of a random prompt.
         decode: Decode steps after the prefill.
         algorithm_log: Whether chosen algorithms become marks.
@@ -39,6 +40,7 @@ class Job:
     batches: tuple[int, ...]
     repeats: int
     prompt: str | None
+    chat: bool = False
     tokens: int
     decode: int
     algorithm_log: bool

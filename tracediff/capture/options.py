@@ -20,6 +20,7 @@ class CaptureOptions:
         spec: The model.
         batches: Rows per forward, each a trace of its own.
         prompt: The prompt's text; None makes a random one.
+        chat: Whether the text is one user message, put into the model's own chat template.
         store_prompt: Whether the manifest holds the prompt: its text in the command, and its token ids.
         tokens: Length of a random prompt.
         decode: Decode steps after the prefill.
@@ -37,6 +38,7 @@ class CaptureOptions:
     spec: ModelSpec
     batches: tuple[int, ...]
     prompt: str | None = None
+    chat: bool = False
     store_prompt: bool = True
     tokens: int = 6
     decode: int = 2
@@ -60,6 +62,8 @@ class CaptureOptions:
         if self.profiler == TORCH and (self.nsys is not None or self.keep_reports):
             option = "--nsys" if self.nsys is not None else "--keep-reports"
             raise TracediffError(f"{option} and --profiler torch exclude each other", "leave one out")
+        if self.chat and self.prompt is None:
+            raise TracediffError("--chat needs a prompt", "give --prompt a text")
         if self.activations and self.evidence is False:
             raise TracediffError("--activations and --no-evidence exclude each other", "leave one out")
         for name, value, least in (
@@ -97,6 +101,7 @@ class CaptureOptions:
             *("tracediff", "capture", "--batch", *map(str, self.batches)),
             *("--model", self.spec.label, "--dtype", self.spec.dtype),
             *(text or ["--tokens", str(self.tokens)]),
+            *(["--chat"] if self.chat else []),
             *("--decode", str(self.decode)),
             *([] if self.spec.layers is None else ["--layers", str(self.spec.layers)]),
             *("--attention", self.spec.attention, "--seed", str(self.spec.seed)),

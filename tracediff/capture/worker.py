@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         report("loading")
         model = load_model(job.spec, job.device)
-        prompt = prompt_tokens(job.spec, model, text=job.prompt, count=job.tokens)
+        prompt = prompt_tokens(job.spec, model, text=job.prompt, count=job.tokens, chat=job.chat)
         record(job, model, prompt, report)
     except TracediffError as error:
         report("failed", message=error.message, hint=error.hint)

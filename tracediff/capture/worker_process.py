@@ -30,6 +30,7 @@ def job_of(options: CaptureOptions, temporary: Path) -> Job:
         batches=options.batches,
         repeats=REPEATS,
         prompt=options.prompt,
+        chat=options.chat,
         tokens=options.tokens,
         decode=options.decode,
         # The log's lines are NVTX marks, which torch's profiler does not record.

@@ -26,6 +26,7 @@ def capture(
     prompt: str | None = typer.Option(
         None, help="Text of the prompt; every row of a batch gets the same. manifest.json holds it."
     ),
+    chat: bool = typer.Option(False, "--chat", help="Put the prompt into the model's own chat template."),
     store_prompt: bool = typer.Option(
         True,
         "--store-prompt/--no-store-prompt",
@@ -72,6 +73,7 @@ def capture(
         spec=ModelSpec(name=model, dtype=dtype, layers=layers, attention=attention, seed=seed),
         batches=tuple(batch),
         prompt=prompt,
+        chat=chat,
         store_prompt=store_prompt,
         tokens=tokens,
         decode=decode,
