@@ -26,8 +26,8 @@ from tracediff.report.diff.many_json import many_to_json
 from tracediff.report.diff.many_terminal import print_many
 from tracediff.report.diff.markdown import diff_to_markdown, many_to_markdown
 from tracediff.report.diff.notebook import diff_to_notebook
-from tracediff.report.diff.sqlite import save_diffs, save_show
 from tracediff.report.diff.show_terminal import print_show
+from tracediff.report.diff.sqlite import save_diffs, save_show
 from tracediff.report.diff.terminal import print_diff
 from tracediff.text import printable
 from tracediff.trace import KernelTable, read_trace

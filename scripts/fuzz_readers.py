@@ -67,7 +67,6 @@ class HangError(BaseException):
 def work(name: str, seed: int, inputs: int, keep: Path) -> None:
     """Fuzz one kind, and print its counts as JSON every half second."""
     kind, chance, counts = KINDS[name], random.Random(seed), Counter[str]()
-    signal.signal(signal.SIGALRM, _hang)
     warnings.simplefilter("error")
     said = 0.0
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
@@ -104,6 +103,7 @@ def _memory_of_sound_inputs(kind: Kind, folder: Path, chance: random.Random) -> 
 
 def outcome(kind: Kind, path: Path, chance: random.Random) -> tuple[str, str | None]:
     """Read one input; return the column it counts in, and what is wrong if something is."""
+    signal.signal(signal.SIGALRM, _hang)
     signal.alarm(HANG_SECONDS)
     try:
         kind.check(path, chance)

@@ -136,6 +136,7 @@ def test_a_result_is_read_back_as_it_was_written(tmp_path):
         lambda data: data["bits"][0].pop("left"),
         lambda data: data["bits"][0].update(decode={"x": []}),
         lambda data: data["bits"][0].update(decode={"-1": []}),
+        lambda data: data.update(batches=[1, 2**40]),
         lambda data: data["bits"][0].update(left=[3]),
         lambda data: data["bits"][0].update(error="small"),
         lambda data: data["bits"][0].update(setting=None),

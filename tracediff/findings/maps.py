@@ -22,7 +22,8 @@ from tracediff.findings.map_head import KIND
 SCHEMA = 1
 FORWARD = "forward"
 
-_Rows = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
+#: Row counts are counted through when they are put into words.
+_Rows = Annotated[int, msgspec.Meta(ge=1, le=1 << 20)]
 _Number = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 

@@ -23,9 +23,11 @@ GOAL = 1.05
 """A remedy is called cheap up to this ratio to the fastest setting, invariant or not, at every point."""
 
 Number = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+#: Batch sizes are counted through when they are put into words.
+BatchSize = Annotated[int, msgspec.Meta(ge=1, le=1 << 20)]
 Milliseconds = Annotated[float, msgspec.Meta(gt=0, le=1e12)]
 Rounds = Annotated[tuple[Milliseconds, ...], msgspec.Meta(min_length=1)]
-Bits = tuple[tuple[Number, str | None], ...]
+Bits = tuple[tuple[BatchSize, str | None], ...]
 """(batch, hash of row 0's logits); None where two runs gave other bits."""
 
 
@@ -74,7 +76,7 @@ class TimedPoint:
     """
 
     keys: Number
-    batch: Number
+    batch: BatchSize
     rounds: Annotated[dict[str, Rounds], msgspec.Meta(min_length=1)]
     replayed: bool
 
@@ -118,8 +120,8 @@ class RemediesResult:
     model: str
     dtype: str
     layers: Number | None
-    batches: tuple[Number, ...]
-    prefill_batches: tuple[Number, ...]
+    batches: tuple[BatchSize, ...]
+    prefill_batches: tuple[BatchSize, ...]
     bits: tuple[SettingBits, ...]
     times: tuple[TimedPoint, ...]
     failed: dict[str, str]
