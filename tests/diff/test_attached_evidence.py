@@ -1,11 +1,13 @@
 """Evidence beside the traces is found, put in place, and said in words."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from tests.diff.rules.make import kernel, nvjet
 from tracediff.diff.answer import answer
+from tracediff.diff.compared import Executions
 from tracediff.diff.evidence import attach_evidence
 from tracediff.diff.result import Row, Side, TraceDiff
 from tracediff.diff.verdict import judge_row
@@ -118,3 +120,30 @@ def test_evidence_that_does_not_fit_is_a_warning(tmp_path, broken):
 def test_a_file_that_is_no_json_is_a_warning(tmp_path):
     (tmp_path / "evidence.json").write_bytes(b"\xff{")
     assert len(attach_evidence(diff(tmp_path)).warnings) == 1
+
+
+def decode_steps(*isolated, module="model.layers.0.self_attn.q_proj"):
+    """Return stored modules, by step, of one module whose outputs on equal inputs are as given (None: not measured)."""
+    return {f"decode[{step}]": {} if bits is None else {module: [bits, bits]} for step, bits in enumerate(isolated)}
+
+
+@pytest.mark.parametrize(
+    ("isolated", "state", "worst"),
+    [
+        ((True, [0.25, 3], True), State.ORIGIN, Bits(equal=False, share=0.25, max_ulp=3)),
+        ((None, [0.25, 3], [0.5, 1]), State.ORIGIN, Bits(equal=False, share=0.5, max_ulp=3)),
+        (([0.25, None], [0.5, 1], True), State.ORIGIN, Bits(equal=False, share=0.5, max_ulp=None)),
+        ((True, True, True), State.CLEAN, Bits(equal=True)),
+        ((True, None, True), None, None),
+    ],
+)
+def test_steps_that_are_one_row_have_the_worst_of_what_was_measured_in_each(tmp_path, isolated, state, worst):
+    evidence = stored()
+    evidence["pairs"][0]["modules"] |= decode_steps(*isolated)
+    evidence["phases"] += [f"decode[{step}]" for step in range(3)]
+    (tmp_path / "evidence.json").write_text(json.dumps(evidence))
+    folded = Executions(phase="decode[0–2]", texts=("decode[0]", "decode[1]", "decode[2]"), durations_ns=(1, 1, 1))
+    plain = diff(tmp_path)
+    rows = (*plain.rows, replace(plain.rows[0], phase="decode[0–2]"))
+    measured = attach_evidence(replace(plain, a=replace(plain.a, executions=(folded,)), rows=rows)).rows[-1].evidence
+    assert (measured.state, measured.isolated) == (state, worst)

@@ -128,7 +128,9 @@ def test_equal_steps_are_one_phase_with_the_time_of_each():
     many = table(steps(100))
     for chosen in select([many, many]):
         assert compared(chosen, many) == [("decode[0–99]", ["x"])]
-        assert [(each.phase, each.durations_ns) for each in chosen.executions] == [("decode[0–99]", (500,) * 100)]
+        (executions,) = chosen.executions
+        assert (executions.phase, executions.durations_ns) == ("decode[0–99]", (500,) * 100)
+        assert executions.texts == tuple(f"decode[{number}]" for number in range(100))
         assert chosen.not_compared == ()
 
 
@@ -187,8 +189,8 @@ def test_many_phases_that_ran_several_times_are_told_in_short():
 
 def test_a_handful_of_steps_and_those_that_evidence_may_speak_of_keep_a_phase_each():
     assert len(select([table(steps(4))])[0].excerpts) == 4
-    assert len(select([table(steps(20), manifest={"file": "made.sqlite"})])[0].excerpts) == 20
-    assert len(select([table(steps(40), manifest={"file": "made.sqlite"})])[0].excerpts) == 1
+    assert len(select([table(steps(20), batch=1)])[0].excerpts) == 20
+    assert len(select([table(steps(40), batch=1)])[0].excerpts) == 1
 
 
 def test_one_step_of_many_can_be_asked_for():

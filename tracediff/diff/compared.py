@@ -51,8 +51,11 @@ class Executions:
 
     Attributes:
         phase: The phase as it is called in the rows.
+        texts: What the executions are called in the trace, where their texts count up (`decode[0]`, `decode[1]`, …);
+            empty where all have the phase's name.
         durations_ns: GPU time of each execution that ran the same kernels as the one compared, in order of the run.
     """
 
     phase: str
+    texts: tuple[str, ...] = ()
     durations_ns: tuple[int, ...]

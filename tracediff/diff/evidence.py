@@ -35,9 +35,13 @@ def attach_evidence(diff: TraceDiff) -> TraceDiff:
 
 
 def _attached(diff: TraceDiff, evidence: Evidence, pair: PairEvidence) -> TraceDiff:
+    steps = {each.phase: each.texts for each in diff.a.executions if each.texts}
     return replace(
         diff,
-        rows=tuple(replace(row, evidence=pair.module(row.phase, row.module)) for row in diff.rows),
+        rows=tuple(
+            replace(row, evidence=pair.module(steps.get(row.phase or "", (row.phase or "",)), row.module))
+            for row in diff.rows
+        ),
         evidence=evidence.run(pair, diff.a.info.batch),
     )
 

@@ -7,7 +7,7 @@ only what was compared may be called the same.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -41,7 +41,8 @@ def select(tables: Sequence[KernelTable], phases: Collection[str] = ()) -> tuple
     found = [phases_of(table) for table in tables]
     known = list(dict.fromkeys(phase for each in found for phase in each))
     named = [phase for phase in known if phase is not None]
-    steps = repeated_steps([phase for phase in named if phase not in phases], any(t.info.manifest for t in tables))
+    may_be_measured = any(table.info.batch is not None for table in tables)
+    steps = repeated_steps([phase for phase in named if phase not in phases], may_be_measured)
     names = {phase: steps[phase][0] if phase in steps else phase for phase in named}
     _check_wanted(phases, names.values(), tables)
     collected = [Collected(table=table) for table in tables]
@@ -57,7 +58,8 @@ def select(tables: Sequence[KernelTable], phases: Collection[str] = ()) -> tuple
             executed(trace, [(steps[p][1] if p in steps else None, of_trace[p]) for p in members if p in of_trace])
             for trace, of_trace in zip(traces, found, strict=True)
         ]
-        _add_phase(name, members != [name], runs, traces, collected)
+        texts = {steps[phase][1]: phase for phase in members if phase in steps}
+        _add_phase(name, texts, runs, traces, collected)
     for each, of_trace in zip(collected, found, strict=True):
         if None in of_trace and not phases:
             _add_outside(of_trace[None], each)
@@ -75,13 +77,13 @@ def _check_wanted(phases: Collection[str], names: Collection[str], tables: Seque
 
 
 def _add_phase(
-    name: str, counts_up: bool, runs: list[Executed], traces: list[Numbered], collected: list[Collected]
+    name: str, texts: Mapping[int, str], runs: list[Executed], traces: list[Numbered], collected: list[Collected]
 ) -> None:
     """Add one phase to the selections of the traces that have it.
 
     Args:
         name: The phase.
-        counts_up: Whether the numbers of its executions are those in its texts.
+        texts: What its executions are called, by the number in the text, where they count up; else none.
         runs: Its executions in each trace; none where the trace does not have it.
         traces: The traces.
         collected: Their selections.
@@ -89,7 +91,7 @@ def _add_phase(
     there = [index for index, run in enumerate(runs) if run.numbers]
     compared = _kinds_to_compare([runs[index] for index in there], [traces[index] for index in there])
     numbers = [[runs[there[0]].numbers[place] for place in places[0]] for places in compared]
-    called = _names_of_kinds(name, counts_up, numbers)
+    called = _names_of_kinds(name, bool(texts), numbers)
     for places_of_kind, phase in zip(compared, called, strict=True):
         unnamed = [
             int(collected[index].unnamed(runs[index].kernels[places[-1]]).sum())
@@ -100,7 +102,8 @@ def _add_phase(
             each.add(Excerpt(phase=phase, kernels=kernels[places[-1]]), by_role=max(unnamed) > MOST_UNNAMED)
             if len(places) > 1:
                 durations = tuple(int(table.duration_ns[kernels[place]].sum()) for place in places)
-                each.executions.append(Executions(phase=phase, durations_ns=durations))
+                of_kind = tuple(texts[runs[index].numbers[place]] for place in places) if texts else ()
+                each.executions.append(Executions(phase=phase, texts=of_kind, durations_ns=durations))
         if len(there) == 2:
             _count_unlike(phase, places_of_kind, runs, traces, collected)
     for position, index in enumerate(there):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -197,9 +197,17 @@ class PairEvidence:
     moves: Mapping[str, LogitsMove] = field(default_factory=dict)
     pinned_logits: Mapping[str, Bits | None] = field(default_factory=dict)
 
-    def module(self, phase: str | None, module: str) -> ModuleBits | None:
-        """Return what was measured of one module in one phase."""
-        return self.modules.get(phase or "", {}).get(module)
+    def module(self, phases: Sequence[str], module: str) -> ModuleBits | None:
+        """Return what was measured of one module: in one phase, or in all of several steps together."""
+        measured = [self.modules.get(phase, {}).get(module) for phase in phases]
+        known = [each for each in measured if each is not None]
+        if len(measured) == 1 or not known:
+            return measured[0] if measured else None
+        return ModuleBits(
+            isolated=_together([None if each is None else each.isolated for each in measured]),
+            propagated=_together([None if each is None else each.propagated for each in measured]),
+            unstable=max((each.unstable for each in known if each.unstable is not None), key=_outcomes, default=None),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -284,6 +292,20 @@ class Evidence:
             repeats=self.repeats,
             steady_attentions=self.steady_attentions,
         )
+
+
+def _together(measured: Sequence[Bits | None]) -> Bits | None:
+    """Return how tensors of several steps compare together: equal only where all were compared and are."""
+    known = [bits for bits in measured if bits is not None]
+    equal = all(bits.equal for bits in known)
+    if not known or (equal and len(known) < len(measured)):
+        return None
+    distances = [bits.max_ulp for bits in known]
+    return Bits(
+        equal=equal,
+        share=max(bits.share for bits in known),
+        max_ulp=None if None in distances else max(each for each in distances if each is not None),
+    )
 
 
 def worst_by_place(unstable: Iterable[Unstable], batches: Collection[int]) -> dict[tuple[str, str], Unstable]:
