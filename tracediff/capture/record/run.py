@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,7 @@ class RecordResult:
             path = shlex.quote(str(trace.path))
             following.append(f"tracediff show {path}")
             shapes = sorted(list(holds.steps)[:2], key=lambda shape: [int(size) for size in shape.split("x")])
-            if len(shapes) == 2:
+            if len(shapes) == 2 and holds.kernels:
                 following.append(f"tracediff diff {path} --between {shapes[0]} {shapes[1]}")
         lines.append(str(self.folder / FILE_NAME))
         return [*lines, "next:", *(f"  {line}" for line in following)]
@@ -124,7 +125,7 @@ def _deliver(
         exported.unlink()
     kept = {path: holds for path, holds in cleaned.items() if not holds.is_empty}
     if not kept:
-        return _nothing(options, recorded)
+        return _nothing(options.folder, recorded)
     remove_earlier(options.folder)
     traces = []
     for number, (clean, holds) in enumerate(kept.items(), start=1):
@@ -177,21 +178,25 @@ def _no_report(options: RecordOptions, nsys: Nsys, temporary: Path, recorded: Re
     return TracediffError(problem, f"{hint}; {where_kept(kept)}")
 
 
-def _nothing(options: RecordOptions, recorded: Recorded) -> RecordResult:
+def _nothing(folder: Path, recorded: Recorded) -> RecordResult:
     """Return an empty result where the program failed, since its code says more.
 
     Raises:
         TracediffError: It did not fail.
     """
-    problem = TracediffError(
-        "nothing was recorded: the program used no GPU and opened no range",
-        f"it ended with {recorded.code}"
-        if recorded.code
-        else "is the GPU's work done in another program, which this one only asks for it?",
-    )
     if not recorded.code:
-        raise problem
-    return RecordResult(folder=options.folder, traces=(), code=recorded.code, warnings=(str(problem),))
+        raise TracediffError(
+            "nothing was recorded: the program used no GPU and opened no range",
+            "is the GPU's work done in another program, which this one only asks for it?",
+        )
+    by_signal = {128 + each: each.name for each in signal.Signals}.get(recorded.code)
+    why = (
+        "it used no GPU and opened no range until then"
+        if by_signal is None
+        else f"{by_signal} leaves nsys no time to collect what was not collected by then"
+    )
+    warning = f"nothing was recorded: the program ended with {recorded.code}; {why}"
+    return RecordResult(folder=folder, traces=(), code=recorded.code, warnings=(warning,))
 
 
 def _warnings(
