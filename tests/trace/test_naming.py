@@ -154,6 +154,15 @@ def test_range_of_the_process_holds_though_several_threads_have_ranges_open(tmp_
     assert modules(table) == [("a", "request", "")]
 
 
+def test_of_several_threads_with_a_range_open_the_one_that_computes_counts(tmp_path):
+    export = SmallExport().range("backward", 0, 100).range("next batch", 0, 100, thread=THREAD + 3)
+    export.kernel("forward", 1, 10).kernel("gradient", 2, 20, thread=THREAD + 2)
+    assert modules(read_trace(export.write(tmp_path / "t.sqlite"))) == [
+        ("forward", "backward", ""),
+        ("gradient", "backward", ""),
+    ]
+
+
 def test_start_end_range_of_one_thread_nests_like_any(tmp_path):
     export = SmallExport().range("outer", 0, 100, eventType=60, endGlobalTid=THREAD).range("inner", 10, 50)
     table = read_trace(export.kernel("k", 1, 20).write(tmp_path / "t.sqlite"))

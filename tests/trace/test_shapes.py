@@ -116,10 +116,20 @@ def test_two_shapes_of_a_trace_are_two_tables(export, tmp_path):
     for start, batch in ((100, 1), (200, 8), (300, 1)):
         step(export, start, batch, 1)
     one, eight = between(read(export, tmp_path), ("1x1", "8x1"))
-    assert (len(one), len(eight)) == (4, 2)
+    # What follows a step is kept of the last one alone.
+    assert (len(one), len(eight)) == (3, 2)
     assert (one.info.batch, one.info.tokens, eight.info.batch) == (1, 1, 8)
     assert one.info.path.endswith("trace.sqlite [1x1]")
     assert set(shapes(one)) == {"1x1"}
+
+
+def test_of_a_range_around_several_steps_the_last_step_of_each_shape_is_compared(export, tmp_path):
+    export.range("generate", 90, 900)
+    for start, batch in ((100, 1), (200, 1), (300, 8), (400, 1), (500, 8)):
+        step(export, start, batch, 1)
+    for table in between(read(export, tmp_path), ("1x1", "8x1")):
+        beside = [table.keys[code].phase == "generate" for code in table.key.tolist()]
+        assert table.launch_ns[beside].tolist() == [table.launch_ns.max()]
 
 
 @pytest.mark.parametrize("shape", ["8x1", "8×1", "8*1", " 8x1 ", "08x01"])

@@ -144,7 +144,8 @@ def _look_beyond_the_thread(
     """Fill in ranges that are open on no thread, or on the one other thread that has any open.
 
     A start/end range that ends on another thread belongs to the whole process. And a thread that has no range open at
-    the moment (autograd's, a stream's worker) works for the one that has, as long as that is a single one.
+    the moment (autograd's, a stream's worker) works for the one that has, as long as that is a single one. A thread
+    that launches kernels itself comes before those that never do: it computes, they load data or wait.
 
     Returns:
         How many kernels were given to ranges so, and for how many several threads had one open.
@@ -152,21 +153,23 @@ def _look_beyond_the_thread(
     left = np.flatnonzero((innermost == NONE) & (thread >= 0))
     if not len(left) or not ranges.lanes:
         return 0, 0
-    filled = several = 0
+    launching = {threads[code] for code in distinct_of(thread[thread >= 0].astype(np.int64)).tolist()}
+    several = 0
     for code in distinct_of(thread[left].astype(np.int64)).tolist():
         tid = threads[code]
         process = tid & ~int(THREAD_BITS)
         mine = left[thread[left] == code]
         innermost[mine] = ranges.open_in(process, launch[mine])
-        others = [lane for lane in ranges.lanes if lane & ~int(THREAD_BITS) == process and lane not in (process, tid)]
         mine = mine[innermost[mine] == NONE]
-        answers = [ranges.open_in(lane, launch[mine]) for lane in others[:_MOST_THREADS]]
-        if answers:
-            count = (np.stack(answers) != NONE).sum(axis=0)
-            innermost[mine] = np.where(count == 1, np.max(answers, axis=0), NONE)
-            several += int((count > 1).sum())
-        filled += int((innermost[left[thread[left] == code]] != NONE).sum())
-    return filled, several
+        others = [lane for lane in ranges.lanes if lane & ~int(THREAD_BITS) == process and lane not in (process, tid)]
+        for lanes in (launching.intersection(others), set(others) - launching):
+            if lanes and len(mine):
+                found = np.stack([ranges.open_in(lane, launch[mine]) for lane in sorted(lanes)[:_MOST_THREADS]])
+                count = (found != NONE).sum(axis=0)
+                innermost[mine] = np.where(count == 1, found.max(axis=0), NONE)
+                several += int((count > 1).sum())
+                mine = mine[count == 0]
+    return int((innermost[left] != NONE).sum()), several
 
 
 def _shapes(ranges: Ranges) -> Int64:

@@ -53,7 +53,7 @@ _HASH = re.compile(
     re.IGNORECASE,
 )
 #: What is compiled is told apart by its place; a request or a session is one of many.
-_COMPILED = re.compile(r"graph|compiled", re.IGNORECASE)
+_COMPILED = re.compile(r"graph|compiled|inductor", re.IGNORECASE)
 #: Up to so many texts that differ only in amounts are different things.
 _FEW = 3
 #: What PyTorch's emit_nvtx names its ranges: operators, in namespaces of torch and of libraries that add some, and the

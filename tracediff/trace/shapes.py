@@ -7,10 +7,13 @@ from collections import Counter
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from tracediff.errors import TracediffError
 from tracediff.trace.part import take
 from tracediff.trace.table import KernelTable
+
+Bool = npt.NDArray[np.bool_]
 
 _HALF = 32
 _SHAPE = re.compile(r"(?:(\d{1,9})[x×*])?(\d{1,9})")
@@ -29,6 +32,9 @@ def shape_text(payload: int) -> str:
 
 def between(table: KernelTable, shapes: tuple[str, str]) -> tuple[KernelTable, KernelTable]:
     """Return the kernels of the steps of one shape of a trace, and those of another shape.
+
+    What runs beside the steps (sampling, ranges around several steps) is kept of the last step of each shape alone:
+    there may be any number of steps.
 
     Args:
         table: The trace's kernel table.
@@ -52,6 +58,7 @@ def _steps_of(table: KernelTable, shape: str) -> KernelTable:
         kernels = Counter(table.shape[table.shape >= 0].tolist())
         there = ", ".join(shape_text(table.shapes[code]) for code, _ in kernels.most_common(_SHOWN))
         raise TracediffError(f"{table.info.path} has no step of shape {shape}", f"it has {there}")
+    keep &= ~_beside_earlier_steps(table, keep)
     batch, _, tokens = shape.rpartition("x")
     info = replace(
         table.info,
@@ -60,6 +67,23 @@ def _steps_of(table: KernelTable, shape: str) -> KernelTable:
         tokens=int(tokens) if batch else None,
     )
     return replace(take(table, keep), info=info)
+
+
+def _beside_earlier_steps(table: KernelTable, wanted: Bool) -> Bool:
+    """Return which of some steps' kernels are in another phase than the steps, and belong to any but the last step."""
+    phases = list(dict.fromkeys(key.phase for key in table.keys))
+    phase = np.array([phases.index(key.phase) for key in table.keys], dtype=np.int64)[table.key]
+    kernels = Counter(phase[wanted].tolist())
+    steps = max(kernels, key=lambda code: (phases[code] is not None, kernels[code]))
+    beside = np.zeros(len(table), dtype=np.bool_)
+    for process in np.unique(table.process[wanted]).tolist():
+        mine = np.flatnonzero(wanted & (table.process == process))
+        in_step = phase[mine] == steps
+        if in_step.any():
+            iteration = table.iteration[mine]
+            last_step = np.flatnonzero(in_step & (iteration == iteration[in_step][-1]))[0]
+            beside[mine[:last_step]] = ~in_step[:last_step]
+    return beside
 
 
 def _normal(shape: str) -> str:
