@@ -1,11 +1,7 @@
 """Comparing two kernel tables."""
 
-import pytest
-
 from tests.diff.tables import table
 from tracediff.diff import Verdict, diff_tables
-from tracediff.diff.gate import verdicts_named
-from tracediff.errors import TracediffError
 
 COPY = "void at::native::(anonymous namespace)::direct_copy_kernel_cuda"
 
@@ -39,13 +35,3 @@ def test_the_same_file_twice_is_said(tmp_path):
     path.touch()
     one = table([("prefill", "m", "k")], path=str(path))
     assert "a and b are the same file." in diff_tables(one, one).warnings
-
-
-@pytest.mark.parametrize("words", ["", " ", "order-changed,", "order_changed"])
-def test_a_gate_that_names_no_verdict_is_trouble(words):
-    with pytest.raises(TracediffError, match="is no verdict"):
-        verdicts_named([words])
-
-
-def test_a_gate_takes_each_verdict_once():
-    assert verdicts_named(["unknown, order-changed", "unknown"]) == (Verdict.UNKNOWN, Verdict.ORDER_CHANGED)
