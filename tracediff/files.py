@@ -52,8 +52,8 @@ def refuse_to_overwrite(path: Path, force: bool, inputs: Iterable[Path] = ()) ->
                 raise TracediffError(f"{path} belongs to a capture", "name another file: a capture is never changed")
             if not force:
                 raise TracediffError(f"{path} exists", "add --force to replace it")
-        elif not path.resolve().parent.is_dir():
-            raise TracediffError(f"{path.parent} is not a directory", "create it first")
+        elif not (folder := path.resolve().parent).is_dir():
+            raise TracediffError(f"{folder} is not a directory", "create it first")
     except OSError as error:
         raise TracediffError(f"cannot write {path}", error.strerror or str(error)) from error
 
@@ -84,6 +84,8 @@ def replaced_when_complete(path: Path) -> Iterator[Path]:
                     raise TracediffError(f"{path} is not a regular file", "name a file")
                 shutil.copymode(path, temporary)
             temporary.replace(path)
+    except BrokenPipeError:
+        raise  # the reader of our output went away: nothing is wrong
     except OSError as error:
         raise TracediffError(f"cannot write {path}", error.strerror or str(error)) from error
 
@@ -108,6 +110,11 @@ def write_text(path: Path, text: str, force: bool = False) -> None:
 def is_stream(path: Path) -> bool:
     """Whether `path` is standard output, a FIFO or a character device: no file can be made beside it."""
     return _descriptor(path) is not None or _is_stream(path)
+
+
+def is_stdout(path: Path) -> bool:
+    """Whether what is written to `path` goes to standard output."""
+    return _descriptor(path) == _STDOUT
 
 
 def _descriptor(path: Path) -> int | None:

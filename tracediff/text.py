@@ -16,7 +16,7 @@ def printable(text: str) -> str:
 
     Terminals obey escape sequences, so a name is never printed as it is.
     """
-    if text.isascii() and text.isprintable():
+    if text.isprintable():
         return text
     return "".join(
         character.encode("unicode_escape").decode("ascii")

@@ -180,3 +180,11 @@ def test_measured_remedies_are_shown_in_every_format(path):
     rows = list(csv.DictReader(io.StringIO(remedies_to_csv(found))))
     assert len(rows) == sum(len(point.rounds) for point in found.times)
     assert {row["setting"] for row in rows} == set(found.settings)
+
+
+@pytest.mark.parametrize("text", ["\x9b31m", "\u202eevil", "\x00", "\u2028", "\ue000"])
+def test_no_page_holds_a_control_character_of_a_result(text):
+    found = batch_map(forward("ab"), module("ab", name=f"q{text}"), model=f"m{text}", notes=(f"note {text}",))
+    page = map_to_html(found)
+    assert text not in page
+    assert text.encode("unicode_escape").decode() in page

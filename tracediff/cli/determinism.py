@@ -7,7 +7,7 @@ import typer
 
 from tracediff.cli.application import ManyValues
 from tracediff.cli.model_options import FirstLayers, ModelName, TorchDevice, model_and_device
-from tracediff.cli.options import FORMAT_OPTION, TableJson, emit, say, stdout_console
+from tracediff.cli.options import FORMAT_OPTION, TableJson, emit, say, stdout_console, stdout_is_free
 from tracediff.cli.progress import steps_on_stderr
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def determinism(
     from tracediff.text import json_text
 
     if out is not None:
-        refuse_to_overwrite(out, force)
+        refuse_to_overwrite(out, force, () if result_file is None else (result_file,))
     if result_file is not None:
         from tracediff.findings.determinism import read_determinism
 
@@ -69,7 +69,8 @@ def determinism(
     if out is not None:
         write_text(out, json_text(result.to_dict(), indent=1) + "\n", force)
         say(f"Wrote {out}")
-    _RENDERERS[output_format](result, everything)
+    if stdout_is_free(out):
+        _RENDERERS[output_format](result, everything)
 
 
 def _print_table(result: "DeterminismResult", everything: bool) -> None:

@@ -17,6 +17,7 @@ from tracediff.cli.options import (
     open_in_browser,
     regex,
     say,
+    stdout_is_free,
 )
 from tracediff.cli.short_lived import start_quickly
 
@@ -127,7 +128,9 @@ def diff(
     else:
         many = side_by_side([attach_evidence(diff_tables(reference, table, phase)) for table in tables])
     _write_files(many, (a, *compared), report, save, force)
-    if summary:
+    if not stdout_is_free(report, save):
+        pass
+    elif summary:
         from tracediff.report.diff.answer_words import summary_line
 
         emit("".join(f"{summary_line(each)}\n" for each in many.diffs))
@@ -163,8 +166,9 @@ def _two_shapes(between: list[str], others: list[Path] | None) -> tuple[str, str
 
 def _refuse_one_file_twice(paths: list[Path]) -> None:
     from tracediff.errors import TracediffError
+    from tracediff.files import is_stdout
 
-    if len(set(paths)) < len(paths):
+    if len({"-" if is_stdout(path) else path.resolve() for path in paths}) < len(paths):
         raise TracediffError(f"{paths[0]} cannot hold two outputs", "name another file for each")
 
 

@@ -7,7 +7,7 @@ import typer
 
 from tracediff.cli.application import ManyValues
 from tracediff.cli.model_options import AttentionName, FirstLayers, ModelName, TorchDevice, model_and_device
-from tracediff.cli.options import FORMAT_OPTION, TableJson, command_line, emit, say, stdout_console
+from tracediff.cli.options import FORMAT_OPTION, TableJson, command_line, emit, say, stdout_console, stdout_is_free
 from tracediff.cli.progress import counting
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def flips(
     from tracediff.files import refuse_to_overwrite
 
     if html is not None:
-        refuse_to_overwrite(html, force)
+        refuse_to_overwrite(html, force, () if result_file is None else (result_file,))
     if result_file is not None:
         from tracediff.findings.flips_file import read_flips
 
@@ -113,7 +113,8 @@ def flips(
         if out is not None:
             say(f"Wrote {out}")
     _write_pages(result, html, figures, force)
-    _RENDERERS[output_format](result, everything)
+    if stdout_is_free(html, out):
+        _RENDERERS[output_format](result, everything)
     shown = result_file or out
     if shown is not None and html is None and figures is None:
         say(f"Next: {command_line('tracediff', 'flips', shown, '--html', 'flips.html', '--figures', 'figures')}")

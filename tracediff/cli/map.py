@@ -7,7 +7,16 @@ import typer
 
 from tracediff.cli.model_options import FirstLayers, ModelName, TorchDevice, model_and_device
 from tracediff.cli.number_list import numbers
-from tracediff.cli.options import FORMAT_OPTION, TableJson, TableJsonCsv, command_line, emit, say, stdout_console
+from tracediff.cli.options import (
+    FORMAT_OPTION,
+    TableJson,
+    TableJsonCsv,
+    command_line,
+    emit,
+    say,
+    stdout_console,
+    stdout_is_free,
+)
 from tracediff.cli.progress import steps_on_stderr
 
 if TYPE_CHECKING:
@@ -82,7 +91,8 @@ def map_rows(
         if out is not None and out.exists():
             say(f"Wrote {out}")
     _write_pages(result, html, csv, parquet, wanted, sizes, force)
-    _print(result, output_format, wanted, sizes)
+    if stdout_is_free(out, html, csv, parquet):
+        _print(result, output_format, wanted, sizes)
     shown = result_file or out
     if shown is not None and html is None and output_format is TableJsonCsv.TABLE:
         say(f"Next: {command_line('tracediff', 'map', shown, '--html', 'map.html')}")

@@ -130,6 +130,13 @@ def emit(text: str) -> None:
     stdout.flush()
 
 
+def stdout_is_free(*files: Path | None) -> bool:
+    """Whether a result may be printed: none of the files that were asked for goes to standard output."""
+    from tracediff.files import is_stdout
+
+    return not any(is_stdout(path) for path in files if path is not None)
+
+
 def _stdout() -> TextIO:
     if sys.stdout is None:
         raise TracediffError("standard output is closed", "redirect it to a file, or do not close it")

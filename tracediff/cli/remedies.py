@@ -8,7 +8,7 @@ import typer
 from tracediff.cli.application import ManyValues
 from tracediff.cli.model_options import FirstLayers, ModelName, TorchDevice, model_and_device
 from tracediff.cli.number_list import numbers
-from tracediff.cli.options import FORMAT_OPTION, Format, command_line, emit, say, stdout_console
+from tracediff.cli.options import FORMAT_OPTION, Format, command_line, emit, say, stdout_console, stdout_is_free
 from tracediff.cli.progress import steps_on_stderr
 
 if TYPE_CHECKING:
@@ -97,7 +97,8 @@ def remedies(
         result = measure_remedies(request, out, force=force, progress=status)
     if out is not None and out.exists():
         say(f"Wrote {out}")
-    _print(result, output_format)
+    if stdout_is_free(out):
+        _print(result, output_format)
     if out is not None and output_format is Format.TABLE:
         say(f"Next: {command_line('tracediff', 'remedies', out, '--format', 'markdown')}")
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from tracediff.cli.load import Device, Iteration, LayerPattern, PhasePattern, RangePattern, Rank
-from tracediff.cli.options import FORMAT_OPTION, TableJsonCsv, emit, say, stdout_console
+from tracediff.cli.options import FORMAT_OPTION, TableJsonCsv, emit, say, stdout_console, stdout_is_free
 from tracediff.cli.short_lived import start_quickly
 
 app = typer.Typer(add_completion=False)
@@ -62,6 +62,8 @@ def show(
         refuse_to_overwrite(save, force, inputs=[trace])
         save_show(side, rows, save, force)
         say(f"Wrote {save}")
+    if not stdout_is_free(save):
+        return
     if output_format is TableJsonCsv.JSON:
         from tracediff.report.diff.json import show_to_json
 

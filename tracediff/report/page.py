@@ -7,21 +7,28 @@ import hashlib
 import pkgutil
 from typing import TYPE_CHECKING
 
+from tracediff.text import printable
+
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 
 def environment(package: str) -> Environment:
-    """Return a template environment that escapes everything and refuses unknown names."""
+    """Return a template environment that escapes everything, control characters too, and refuses unknown names."""
     from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415
 
     return Environment(
         loader=PackageLoader(package),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_without_controls,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def _without_controls(value: object) -> object:
+    return printable(value) if type(value) is str else value  # markup is our own
 
 
 def resource(package: str, path: str) -> str:
