@@ -10,9 +10,10 @@ statements, and mutants of decorated functions, which mutmut cannot run. Everyth
 for each worker.
 
 The tests run once under coverage.py, which records which tests reach each line. A mutant is tried with the tests that
-reach its line, quick ones first, then with the whole files that hold them, because fixtures and caches share results
-between tests. A line that runs at import only is tried with every file that uses the module. A mutant survives when all
-of these pass, or when no test reaches its line; one that takes five minutes counts as killed and is printed as such.
+reach its line (those of the package's own folder first, slow ones last), then with the whole files that hold them,
+because fixtures and caches share results between tests. A line that runs at import only is tried with every file that
+uses the module. A mutant survives when all of these pass, or when no test reaches its line; one that takes five minutes
+counts as killed and is printed as such.
 The coverage is kept in .mutate/ until a file of tracediff/ or tests/ changes.
 
 Exit code: 0, or 1 when more than --fail-above percent survive. Needs the `dev` extra.
@@ -331,9 +332,12 @@ def outcome(mutant: Mutant, copy: Path, coverage: Coverage, markers: str) -> str
     if not reaching and not files:
         return "NO TESTS"
     also = f"({markers}) and " if markers else ""
+    mirror = str(_mirror(mutant.path))
+    near = [test for test in reaching if test.startswith(mirror)]
+    far = [test for test in reaching if not test.startswith(mirror)]
     with _changed(mutant, copy):
-        for expression in (f"{also}not slow", f"{also}slow"):
-            code = _pytest(copy, ["-x", "-m", expression, *reaching]) if reaching else PASSED
+        for expression, tests in ((f"{also}not slow", near), (f"{also}not slow", far), (f"{also}slow", reaching)):
+            code = _pytest(copy, ["-x", "-m", expression, *tests]) if tests else PASSED
             if code not in {PASSED, NO_TESTS_RAN, USAGE_ERROR}:  # a mutant can rename parameters: then no id is found
                 return "timeout" if code is None else "killed"
         code = _pytest(copy, ["-x", "-m", markers, *files])
