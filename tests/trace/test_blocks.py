@@ -216,6 +216,37 @@ def test_the_range_around_several_steps_keeps_its_name_and_a_range_around_each_i
     assert table.iteration.tolist() == [-1] * 9 + [step for step in range(3) for _ in range(59)]
 
 
+@pytest.mark.parametrize("blocks", [4, 12])
+def test_compiled_blocks_are_found_though_each_has_kernel_names_of_its_own(blocks, tmp_path):
+    """As inductor compiles a Llama's decode: norms numbered through the blocks, the rotary angles in the first one."""
+    export, clock = SmallExport(), 0
+
+    def launch(*names):
+        nonlocal clock
+        for name in names:
+            clock += 10
+            export.kernel(name, clock, clock)
+
+    for _ in range(3):
+        launch("arange", "fill")
+        for block in range(blocks):
+            sums = "_add_embedding" * (block < 2)
+            norm, cosine = f"triton_red_fused_to_copy{sums}_mean_rsqrt_{2 * block}", "triton_poi_fused_cat_cos_2"
+            angles = ("triton_poi_fused_bmm_expand_1", "cutlass_80_simt_sgemm_128x32_8x5_tn_align1") * (block == 0)
+            copies = ["triton_poi_fused_copy_5"] * (4 + (block == 0))
+            launch(norm, GEMM, *angles, BMM, cosine, BMM, *copies, "flash_fwd_kernel", GEMM)
+            launch(norm.replace("rsqrt_", "rsqrt_9"), OTHER, OTHER, "triton_poi_fused_mul_silu_8", OTHER)
+        launch("triton_red_fused_mean_rsqrt_99", "nvjet_hsh_256x8_64x4_2x1_v_bz_TNT", "argmax")
+    found = places(read_trace(export.write(tmp_path / "t.sqlite")))
+    of_step = 16 * blocks + 3 + 5
+    assert len(found) == 3 * of_step
+    for step in range(3):
+        layers = [key.layer for key in found[step * of_step : (step + 1) * of_step]]
+        first = [None] * 2 + [0] * 19
+        others = [block for block in range(1, blocks) for _ in range(16)]
+        assert layers == [*first, *others, None, None, None]
+
+
 def test_blocks_that_are_phases_of_their_own_stay_so(tmp_path):
     export = SmallExport()
     for number in range(40):

@@ -33,6 +33,7 @@ from tracediff.trace.table import Int32, Int64
 _SOFTMAX = re.compile(r"softmax", re.IGNORECASE)
 _CHOOSES = re.compile(r"top_?k|sort|moe|router|expert", re.IGNORECASE)
 _LONGEST_ATTENTION = 24
+_INDUCTOR = "triton_inductor"
 #: What repeats with so many attentions, or products, is no block of a model but all of it.
 _MANY_ATTENTIONS, _MANY_PRODUCTS = 4, 48
 _INPUT, _OUTPUT, _WHOLE = -1, -2, -3
@@ -86,9 +87,10 @@ def find_blocks(
     by_products = _attention_by_products(parsed, name, is_product)
     is_attention = (roles == "attention")[name] | by_products
     is_product &= ~by_products
+    alike = _alike(parsed)[name]
     whole = KernelSequence(
-        code=_code(name, launch),
-        name=name.astype(np.int64),
+        code=_code(alike, launch),
+        name=alike,
         is_product=is_product,
         is_attention=is_attention,
         adds_parts=(roles == "splitk_reduce")[name],
@@ -136,7 +138,17 @@ def _attention_by_products(parsed: Sequence[KernelName], name: Int32, is_product
     return found
 
 
-def _code(name: Int32, launch: Sequence[Int32]) -> Int64:
+def _alike(parsed: Sequence[KernelName]) -> Int64:
+    """Return a number for each name that is equal where names may stand at one place of a block.
+
+    Inductor names what it fuses, and numbers it: the same place has another name in nearly every block.
+    """
+    inductor = [(each.family, each.kind) if each.family == _INDUCTOR else each.name for each in parsed]
+    codes = {text: code for code, text in enumerate(dict.fromkeys(inductor))}
+    return np.array([codes[text] for text in inductor] or [0], dtype=np.int64)
+
+
+def _code(name: Int64, launch: Sequence[Int32]) -> Int64:
     """Return a number for each kernel that is equal where names and launch configurations are."""
     code = name.astype(np.uint64)
     for column in (axis for shape in launch for axis in shape.T):

@@ -43,6 +43,8 @@ _NEGLIGIBLE = 50
 _MOST_PARTS, _NEARLY_EQUAL = 8, 0.8
 #: What attention counts, in products, where the computing of two pieces is compared: a block has one.
 _ATTENTION = 100
+#: So many kernels more than the others may the first block have where it begins.
+_MOST_MORE = 4
 #: A stretch between two runs is a block that lost a product if so much of it is the usual block's.
 _BROKEN = 0.75
 
@@ -305,10 +307,11 @@ def _run(sequence: KernelSequence, start: int, period: int, bounds: tuple[int, i
     length = int(passed[-1])
     whole = length // len(block) * len(block)
     last = slice(*(begin + np.searchsorted(passed, [whole - len(block), whole])).tolist())
-    shift = _belongs_to_next(sequence, low, begin, last)
-    shift = shift or -_belongs_to_before(sequence.take(slice(begin, begin + len(block))), length % len(block))
+    shift, earlier = _belongs_to_next(sequence, low, begin, last)
+    if not shift:
+        shift = earlier = -_belongs_to_before(sequence.take(slice(begin, begin + len(block))), length % len(block))
     starts = begin + np.searchsorted(passed + shift, np.arange(0, length + shift + 1, len(block)))
-    starts[0] = begin - shift
+    starts[0] = begin - earlier
     return Run(starts=tuple(starts[:-1].tolist()), end=int(starts[-1]))
 
 
@@ -340,11 +343,12 @@ def _belongs_to_before(block: KernelSequence, most: int) -> int:
     return count if count <= most else 0
 
 
-def _belongs_to_next(sequence: KernelSequence, low: int, begin: int, last: slice) -> int:
-    """Return how many kernels at the end of a run's blocks begin the next one: from a norm on.
+def _belongs_to_next(sequence: KernelSequence, low: int, begin: int, last: slice) -> tuple[int, int]:
+    """Return how many kernels at the end of a run's blocks begin the next one, and how many before the run its first.
 
-    The first block may begin with other kernels than the others have there (no sum to fuse with its norm, an embedding,
-    code compiled for it alone), so that the repetition only begins after them. They are of the same sorts.
+    Blocks begin with a norm. The first one may begin with other kernels than the others have there (no sum to fuse with
+    its norm, an embedding, code compiled for it alone), so that the repetition only begins after them. They are of the
+    same sorts, but for a few more: compiled code makes the rotary angles there.
 
     Args:
         sequence: All kernels.
@@ -352,11 +356,19 @@ def _belongs_to_next(sequence: KernelSequence, low: int, begin: int, last: slice
         begin: Where it begins so far.
         last: Its last block.
     """
+    found = (0, 0)
     count = 0
-    for length in range(1, min(last.stop - last.start, begin - low + 1)):
-        mine, before = last.stop - length, begin - length
-        if sequence.sort[mine] != sequence.sort[before]:
+    more = 0 if sequence.is_norm[begin] else _MOST_MORE
+    for earlier in range(1, begin - low + 1):
+        mine = last.stop - count - 1
+        if mine == last.start:
             break
-        if sequence.is_norm[mine]:
-            count = length
-    return count
+        if sequence.sort[mine] == sequence.sort[begin - earlier]:
+            count += 1
+            if sequence.is_norm[mine]:
+                found = (count, earlier)
+        elif found == (0, 0) and more:
+            more -= 1
+        else:
+            break
+    return found
