@@ -104,3 +104,15 @@ def test_a_message_with_such_signs_is_still_one_line():
     assert done.returncode == 2
     assert done.stderr.count(b"\n") == 1
     assert b"\\u2192" in done.stderr
+
+
+def test_names_are_shown_in_blocks_and_none_is_lost_when_the_reader_goes_away():
+    names = "".join(f"nvjet_sm90_hsh_128x{8 * number}_64x12_4x1_v_bz_TNT\n" for number in range(1, 5001))
+    command = f"{sys.executable} -m tracediff name - | head -3"
+    done = subprocess.run(command, shell=True, input=names, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert [line.split(",")[1] for line in done.stdout.splitlines()] == [
+        " tile 128×8×64",
+        " tile 128×16×64",
+        " tile 128×24×64",
+    ]

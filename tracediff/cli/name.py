@@ -1,14 +1,18 @@
 """`tracediff name`: what a kernel name says."""
 
 import io
+import json
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
 from tracediff.cli.options import TextJson
 from tracediff.errors import TracediffError
+from tracediff.kernels import describe, explain, parse
+from tracediff.kernels.pasted import name_in_row
 from tracediff.text import printable
 
 app = typer.Typer(add_completion=False)
@@ -35,15 +39,15 @@ def name(
     """
     if not names:
         raise TracediffError("no kernel name given", "name one or more, or - to read them from standard input")
-    write = _write_json if output_format is TextJson.JSON else _write_text
+    lines_of = _json_of if output_format is TextJson.JSON else _words_of
     for text in _given(names):
-        write(text, explained)
+        # Unlike `echo`, which flushes every line; on a terminal each line is shown at once all the same.
+        sys.stdout.writelines(f"{line}\n" for line in lines_of(text, explained))
+    sys.stdout.flush()
 
 
 def _given(names: list[str]) -> Iterator[str]:
     """Yield the names as given, and in place of `-` those in the lines of standard input."""
-    from tracediff.kernels.pasted import name_in_row
-
     for text in names:
         if text != "-":
             yield text
@@ -59,26 +63,20 @@ def _given(names: list[str]) -> Iterator[str]:
             )
 
 
-def _write_json(text: str, explained: bool) -> None:
-    import json
-    from dataclasses import asdict
-
-    from tracediff.kernels import explain, parse
-
+def _json_of(text: str, explained: bool) -> list[str]:
     found = parse(text).to_dict()
     if explained:
         found["tokens"] = [asdict(token) for token in explain(text)]
     # ASCII only: a name may hold what no encoding of the terminal can write.
-    typer.echo(json.dumps(found))
+    return [json.dumps(found)]
 
 
-def _write_text(text: str, explained: bool) -> None:
-    from tracediff.kernels import describe, explain, parse
-
-    typer.echo(printable(describe(parse(text))))
-    if not explained:
-        return
-    tokens = explain(text)
-    width = min(max((len(printable(token.text)) for token in tokens), default=0), 40)
-    for token in tokens:
-        typer.echo(f"  {printable(token.text):{width}}  {printable(token.meaning)} [{token.certainty}]")
+def _words_of(text: str, explained: bool) -> list[str]:
+    lines = [printable(describe(parse(text)))]
+    if explained:
+        tokens = explain(text)
+        width = min(max((len(printable(token.text)) for token in tokens), default=0), 40)
+        lines += [
+            f"  {printable(token.text):{width}}  {printable(token.meaning)} [{token.certainty}]" for token in tokens
+        ]
+    return lines

@@ -111,17 +111,22 @@ class KernelName:
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON values: tuples as lists, types and details as objects, unknown values as None."""
         result: dict[str, Any] = {}
-        for each in fields(self):
-            value = getattr(self, each.name)
-            if isinstance(value, Types):
-                value = {part.name: getattr(value, part.name) for part in fields(value)}
-            elif each.name == "details":
+        for name in _FIELDS:
+            value = getattr(self, name)
+            if value is None:
+                pass
+            elif isinstance(value, Types):
+                value = {part: getattr(value, part) for part in _FIELDS_OF_TYPES}
+            elif name == "details":
                 value = {word: list(stated) if isinstance(stated, tuple) else stated for word, stated in value}
             elif isinstance(value, tuple):
                 value = list(value)
-            result[each.name] = value
+            result[name] = value
         return result
 
+
+_FIELDS = tuple(each.name for each in fields(KernelName))
+_FIELDS_OF_TYPES = tuple(each.name for each in fields(Types))
 
 # The `__init__` of a frozen dataclass sets every field through `object.__setattr__`: for the thirty fields of a
 # KernelName that takes longer than reading the name. Readers state a few fields; these functions set only those, and

@@ -22,6 +22,8 @@ _NCU_TAIL = re.compile(
 )
 #: nvprof counts launches behind a name: `name [123]`.
 _NVPROF_TAIL = re.compile(r"\s+\[\d+\]$")
+#: What a row of a table has between its cells or around them, where all white space is single spaces.
+_CUTS = ("  ", "`", '"', "|")
 _CSV = re.compile(r'^(?:"[^"]*",|-?[\d.]+,[^\s,]+,)')
 _NO_TEXT = re.compile(r"^(?:\W*|`{3,}\w*)$")  # a blank line, a rule, a fence of Markdown
 #: What profilers print around their tables.
@@ -37,7 +39,7 @@ _UNSURE_FAMILIES = frozenset({"other", "triton_user"})  # any identifier is read
 def name_in_row(line: str) -> str | None:
     """Return the kernel name in a pasted line, or None where it is a rule, a header or a row without one."""
     text = line.strip()
-    if _NO_TEXT.match(text) or _TALK.match(text) or (_HEADING.search(text) and text.lower() != "name"):
+    if _NO_TEXT.match(text) or _TALK.match(text) or _is_heading(text):
         return None
     cells, is_table = _cells(text)
     if not is_table and len(cells) == 1:
@@ -46,8 +48,16 @@ def name_in_row(line: str) -> str | None:
     return max(ranked, key=lambda each: (each[0], len(each[1])))[1] if ranked else None
 
 
+def _is_heading(text: str) -> bool:
+    lower = text.lower()
+    return "name" in lower and lower != "name" and _HEADING.search(text) is not None
+
+
 def _cells(text: str) -> tuple[list[str], bool]:
     """Return the cells of a line without their decoration, and whether it is a row of a table."""
+    if _is_plain(text) and not any(map(text.__contains__, _CUTS)) and not _CSV.match(text):
+        bare = _undecorated(text)
+        return [bare] if bare else [], bare != text
     spans = re.findall(r"`([^`]+)`", text)
     quoted = re.findall(r'"([^"]+)"', text)
     if spans:
@@ -65,6 +75,11 @@ def _cells(text: str) -> tuple[list[str], bool]:
     return [cell for cell in cells if cell], is_table or cells != parts
 
 
+def _is_plain(text: str) -> bool:
+    """Whether the only white space is the ASCII space, and no letter is other than ASCII."""
+    return text.isascii() and text.isprintable()
+
+
 def _csv_fields(text: str) -> list[str]:
     try:
         return next(csv.reader([text]), [])
@@ -74,6 +89,8 @@ def _csv_fields(text: str) -> list[str]:
 
 def _undecorated(cell: str) -> str:
     """Return a cell without bullets, labels, numbers at either end, quotes, and what profilers append to a name."""
+    if " " not in cell and _is_plain(cell):  # nothing but quotes, or a number, can be around a name
+        return "" if _is_value(cell) else cell.strip("\"'")
     bare = _LABEL.sub("", _BULLET.sub("", cell.strip()))
     bare = _NVPROF_TAIL.sub("", _NCU_TAIL.sub("", bare))
     words = bare.split(" ")
