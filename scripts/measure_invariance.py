@@ -29,14 +29,15 @@ from tracediff.measure.maps import MapRequest, measure_map
 from tracediff.measure.remedies import RemediesRequest, measure_remedies
 from tracediff.model.spec import ModelSpec
 
-BEST = "fixed-chunk+no-workspace+fused-norm"
+BEST = "fixed-chunk+no-workspace+fused-products+fused-norm"
+UNFUSED = "fixed-chunk+no-workspace+fused-norm"
 FIXED_TILE = "fixed-chunk+fixed-tile+fused-norm"
 FIXED_STEP = "fixed-chunk+fixed-step+fused-norm"
 SHORT_AND_LONG, SHORT = (300, 2000), (300,)
 MAPS = (
     ("llama-3-8b", "bfloat16", "default", SHORT_AND_LONG),
     ("llama-3-8b", "float16", "default", SHORT_AND_LONG),
-    ("llama-3-8b", "bfloat16", BEST, SHORT_AND_LONG),
+    ("llama-3-8b", "bfloat16", UNFUSED, SHORT_AND_LONG),
     ("llama-3.2-1b", "bfloat16", "default", SHORT_AND_LONG),
     ("llama-3.2-3b", "bfloat16", "default", SHORT_AND_LONG),
     ("llama-3.2-1b", "float16", "default", SHORT_AND_LONG),
@@ -45,8 +46,12 @@ MAPS = (
     ("llama-3-8b", "bfloat16", FIXED_STEP, SHORT),
     ("llama-3-8b", "bfloat16", FIXED_TILE, SHORT),
 )
-COMPARED = (BEST, FIXED_TILE, "fixed-chunk+fused-norm", "flash+fused-norm", "flash+no-workspace+fused-norm")
-TIMED_BESIDE = ("default", "flash", "fused-norm", "no-workspace", "no-workspace+fused-norm")
+COMPARED = (BEST, UNFUSED, FIXED_TILE, "fixed-chunk+fused-products+fused-norm")
+TIMED_BESIDE = (
+    "default", "fused-norm", "no-workspace+fused-norm", "fixed-chunk+fused-norm",
+    "fused-products+fused-norm", "no-workspace+fused-products+fused-norm", "flash+fused-products+fused-norm",
+    "flash+no-workspace+fused-products+fused-norm",
+)  # fmt: skip
 EVERY = (
     "default", "flash", "efficient", "cudnn", "math", "fused-norm", "flash+fused-norm", "deterministic",
     "fixed-chunk+fused-norm", "flash+no-split+fused-norm", "flash+pad-products-64+fused-norm",
@@ -54,7 +59,7 @@ EVERY = (
     "flash+fixed-step+fused-norm", FIXED_TILE, "flash+fused-norm+pad-batch-64", "flash+fused-norm+pad-batch-16",
     "no-workspace+fused-norm", "flash+no-workspace+fused-norm", "row-by-row-attention+no-workspace+fused-norm",
     "efficient+no-workspace+fused-norm", "grouped-queries+no-workspace+fused-norm", "flex+no-workspace+fused-norm",
-    BEST,
+    UNFUSED, BEST,
 )  # fmt: skip
 FEWER_BATCHES = (*range(1, 9), 12, 16, 24, 32, 48, 64)
 

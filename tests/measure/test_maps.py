@@ -13,6 +13,7 @@ from tracediff.findings.maps_classes import classes_of  # noqa: E402
 from tracediff.findings.remedies import read_remedies  # noqa: E402
 from tracediff.findings.remedies_catalog import setting_named  # noqa: E402
 from tracediff.measure.cached_keys import CachedKeys, decode_step, prefill, step_tokens  # noqa: E402
+from tracediff.measure.fused_products import fused_forwards, lay_weights_together  # noqa: E402
 from tracediff.measure.maps import MapRequest, measure_map  # noqa: E402
 from tracediff.measure.maps_counts import HASHED, measure_part  # noqa: E402
 from tracediff.measure.maps_modules import MapPart, RunningPart, checksum, parts_of  # noqa: E402
@@ -27,7 +28,8 @@ from tracediff.model.spec import ModelSpec  # noqa: E402
 pytestmark = pytest.mark.torch
 TINY = ModelSpec(name="tiny", dtype="float32")
 ON_CPU = ("default", "math", "row-by-row-attention+row-by-row-products", "pad-products-64", "float32-products",
-          "fused-norm", "deterministic", "pad-batch-8")  # fmt: skip
+          "fused-norm", "deterministic", "pad-batch-8", "fused-products",
+          "row-by-row-products+fused-products")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +65,41 @@ def test_a_setting_is_taken_back_completely(model):
     assert torch.equal(prefill(model, tokens), before)
     assert not torch.are_deterministic_algorithms_enabled()
     assert not any("forward" in vars(module) for module in model.modules())
+
+
+def test_fused_products_share_one_weight_and_one_call(model):
+    calls = []
+
+    def product(x, weight):
+        calls.append(len(weight))
+        return torch.nn.functional.linear(x, weight)
+
+    attention = model.model.layers[0].self_attn
+    before = attention.k_proj.weight.clone()
+    forwards = fused_forwards(model, product)
+    x = torch.randn(2, 1, model.config.hidden_size)
+    for name in ("q_proj", "k_proj", "v_proj"):
+        linear = getattr(attention, name)
+        assert torch.allclose(forwards[linear](x), linear(x), atol=1e-6)
+    assert calls == [sum(len(getattr(attention, name).weight) for name in ("q_proj", "k_proj", "v_proj"))]
+    forwards[attention.v_proj](x.clone())
+    assert len(calls) == 2
+    assert torch.equal(attention.k_proj.weight, before)
+    weight = attention.k_proj.weight
+    lay_weights_together(model)
+    assert attention.k_proj.weight is weight
+
+
+def test_a_model_without_such_products_says_so():
+    with pytest.raises(TracediffError, match="no products that can be fused"):
+        fused_forwards(torch.nn.Linear(2, 2), torch.nn.functional.linear)
+
+
+def test_a_map_with_fused_products_maps_those_that_run(model):
+    names = [part.name for part in parts_of(model, setting_named("fused-products"), [], 0)]
+    assert "qkv (fused)" in names
+    assert "o_proj" in names
+    assert not {"q_proj", "k_proj", "v_proj", "gate_proj", "up_proj"} & set(names)
 
 
 def test_a_setting_that_needs_a_gpu_says_so(model):

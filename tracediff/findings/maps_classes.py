@@ -62,7 +62,7 @@ class Padding:
 
     Attributes:
         to: By row count, the count that is run instead.
-        more_rows: Share of rows that are computed in vain, every count of the range as likely as the others.
+        more_rows: Padding rows over real ones, every count of the range as likely as the others.
         more_time: Share of GPU time that this costs; None where a time is unknown.
     """
 

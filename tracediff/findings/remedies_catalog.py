@@ -23,6 +23,7 @@ class Kind(StrEnum):
     ATTENTION = "attention"
     LIBRARY = "the library's choice"
     PRODUCTS = "products"
+    FUSION = "which products are computed as one"
     NORMS = "norms"
 
 
@@ -177,6 +178,14 @@ PARTS: tuple[RemedyPart, ...] = (
         cannot=_OWN_FORWARD,
     ),
     RemedyPart(
+        name="fused-products",
+        kind=Kind.FUSION,
+        words="queries, keys and values as one product, gate and up as one, as engines compute them",
+        code=("query, key, value = linear(x, torch.cat([w_query, w_key, w_value])).split(sizes, dim=-1)",),
+        cannot=_OWN_FORWARD,
+        gpu_only=False,
+    ),
+    RemedyPart(
         name="fused-norm",
         kind=Kind.NORMS,
         words="torch's fused rms_norm in place of a mean of its own kernel",
@@ -280,5 +289,8 @@ RECOMMENDED: Sequence[str] = (
     "grouped-queries+no-workspace+fused-norm",
     "flex+no-workspace+fused-norm",
     "fixed-chunk+no-workspace+fused-norm",
+    "fused-products+fused-norm",
+    "no-workspace+fused-products+fused-norm",
+    "fixed-chunk+no-workspace+fused-products+fused-norm",
 )
 """The settings that `tracediff remedies` measures unasked: each remedy alone, then combinations."""

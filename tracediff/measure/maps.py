@@ -56,7 +56,7 @@ class MapRequest:
         setting = setting_named(self.setting)
         if setting.padded_batch is not None:
             raise TracediffError(
-                "a map runs every row count as it is", "leave pad-batch out; --buckets tells of padding"
+                "a map runs every row count as it is", "leave pad-batch out; --buckets says what padding makes equal"
             )
         object.__setattr__(self, "setting", setting.name)
         object.__setattr__(self, "rows", tuple(sorted(set(self.rows))))
@@ -139,6 +139,7 @@ def _measured_elsewhere(request: MapRequest, out: Path | None, force: bool, envi
 def _measure(request: MapRequest, part: PartFile, progress: Progress) -> tuple[ModuleMap, ...]:
     import torch  # noqa: PLC0415
 
+    from tracediff.measure.fused_products import lay_weights_together  # noqa: PLC0415
     from tracediff.measure.machine import machine  # noqa: PLC0415
     from tracediff.measure.maps_counts import measure_part  # noqa: PLC0415
     from tracediff.measure.maps_forward import ForwardRequest, measure_forward  # noqa: PLC0415
@@ -148,6 +149,7 @@ def _measure(request: MapRequest, part: PartFile, progress: Progress) -> tuple[M
 
     progress(f"loading {request.spec.label}")
     model = load_model(request.spec, request.device)
+    lay_weights_together(model)
     part.runs_on(machine(request.device))
     setting = setting_named(request.setting)
     done = {each.identity: each for each in part.pieces("module", module_from)}

@@ -13,12 +13,11 @@ from torch.nn import functional
 from tracediff.errors import TracediffError
 from tracediff.findings.remedies_catalog import Kind, Setting
 from tracediff.measure.cached_keys import attention_heads
+from tracediff.measure.fused_products import FUSED
 from tracediff.measure.remedies_apply import attention_of, is_rms_norm, product_of
 from tracediff.model.fingerprint import fingerprint
 
 _COPIES = 8
-# Engines compute these with one product each.
-_FUSED = {"qkv (fused)": ("q_proj", "k_proj", "v_proj"), "gate_up (fused)": ("gate_proj", "up_proj")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,10 +64,14 @@ def parts_of(model: Any, setting: Setting, keys: Sequence[int], seed: int) -> It
         raise TracediffError("no blocks with linear modules were found in the model", "give a Llama-like model")
     product = product_of(setting.part(Kind.PRODUCTS))
     linear = _linear(blocks[0])
+    # Where products are computed as one, none of them runs alone.
+    fused = {member for members in FUSED.values() for member in members} if setting.part(Kind.FUSION) else set()
     for name, module in linear.items():
+        if name in fused:
+            continue
         copies = [_linear(block)[name] for block in list(blocks)[:_COPIES]]
         yield _product_part(name, copies, seed, lambda x, each: each(x), [module.weight])
-    for name, members in _FUSED.items():
+    for name, members in FUSED.items():
         if all(member in linear and linear[member].bias is None for member in members):
             yield _fused_part(name, members, list(blocks)[: _COPIES // 2], product or functional.linear, seed)
     head = model.get_output_embeddings()

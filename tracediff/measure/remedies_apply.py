@@ -1,4 +1,4 @@
-"""Carry a setting out on a loaded model, and take it back."""
+"""Apply a setting to a loaded model, and undo it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tracediff.errors import TracediffError
 from tracediff.findings.remedies_catalog import Kind, Setting
+from tracediff.measure.fused_products import Product, fused_forwards
 
 _PADDED_ROWS = 64
 _ATTENTION_NAME = "tracediff"
@@ -22,9 +23,6 @@ _ATTENTION_NAME = "tracediff"
 Attention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, float], torch.Tensor]
 """Takes query (batch, heads, queries, width), key and value (batch, key heads, keys, width) and the scale; returns
 (batch, heads, queries, width)."""
-
-Product = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""Takes (…, k) and a weight (columns, k); returns (…, columns)."""
 
 
 def missing_environment(setting: Setting) -> dict[str, str]:
@@ -37,7 +35,7 @@ def applied(setting: Setting, model: nn.Module, *, keep_attention: bool = False)
     """Run the block with the setting in force.
 
     Args:
-        setting: What to carry out.
+        setting: What to apply.
         model: On which model.
         keep_attention: Leave the model's attention as it is, where the setting has no part for it.
 
@@ -56,6 +54,7 @@ def applied(setting: Setting, model: nn.Module, *, keep_attention: bool = False)
         if not keep_attention:
             stack.enter_context(_attention(model, setting.part(Kind.ATTENTION)))
         stack.enter_context(_products(model, setting.part(Kind.PRODUCTS)))
+        stack.enter_context(_fusion(model, setting))
         stack.enter_context(_norms(model, setting.part(Kind.NORMS)))
         stack.enter_context(_library(setting.part(Kind.LIBRARY)))
         yield
@@ -237,6 +236,16 @@ def _products(model: nn.Module, name: str | None) -> Iterator[None]:
 
 
 @contextmanager
+def _fusion(model: nn.Module, setting: Setting) -> Iterator[None]:
+    if setting.part(Kind.FUSION) is None:
+        yield
+        return
+    product = product_of(setting.part(Kind.PRODUCTS)) or functional.linear
+    with _other_forwards(fused_forwards(model, product)):
+        yield
+
+
+@contextmanager
 def _norms(model: nn.Module, name: str | None) -> Iterator[None]:
     if name is None:
         yield
@@ -257,13 +266,16 @@ def is_rms_norm(module: nn.Module) -> bool:
 @contextmanager
 def _other_forwards(forwards: dict[nn.Module, Callable[[torch.Tensor], torch.Tensor]]) -> Iterator[None]:
     """Give modules other forwards; an instance's attribute hides its class's method."""
+    before = {module: module.__dict__.get("forward") for module in forwards}
     try:
         for module, forward in forwards.items():
             module.forward = forward
         yield
     finally:
-        for module in forwards:
+        for module, forward_before in before.items():
             module.__dict__.pop("forward", None)
+            if forward_before is not None:
+                module.forward = forward_before
 
 
 @contextmanager

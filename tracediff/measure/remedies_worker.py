@@ -42,11 +42,13 @@ class Worker:
         return orders[next(iter(order))](order)
 
     def _load(self, order: dict[str, Any]) -> dict[str, Any]:
+        from tracediff.measure.fused_products import lay_weights_together  # noqa: PLC0415
         from tracediff.measure.machine import machine  # noqa: PLC0415
         from tracediff.model.load import load_model  # noqa: PLC0415
         from tracediff.model.spec import ModelSpec  # noqa: PLC0415
 
         self._model = load_model(ModelSpec(**order["load"]), order["device"])
+        lay_weights_together(self._model)
         return {"machine": machine(order["device"])}
 
     def _reference(self, order: dict[str, Any]) -> dict[str, Any]:
