@@ -268,11 +268,38 @@ def test_an_interrupt_is_one_line_and_leaves_no_process(tmp_path):
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers too
     _, told = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert re.fullmatch(r"Interrupted: \d+ of 40 traces are done; the same command does the rest\n", told)
+    assert re.fullmatch(r"Interrupted: the dataset holds \d+ of 40 traces; the same command does the rest\n", told)
     with pytest.raises(ProcessLookupError):
         for _ in range(100):  # the last process of multiprocessing ends after its parent
             os.killpg(process.pid, 0)
             time.sleep(0.1)
+
+
+INTERRUPTED_AT_ITS_START = """
+import os, signal, sys
+import distributed
+
+class LocalCluster(distributed.LocalCluster):
+    def __init__(self, **options):
+        super().__init__(**options)
+        os.killpg(0, signal.SIGINT)
+
+if __name__ == "__main__":
+    distributed.LocalCluster = LocalCluster
+    from tracediff.__main__ import main
+    main()
+"""
+
+
+@pytest.mark.slow
+def test_an_interrupt_while_workers_start_is_neither_lost_nor_told_by_them(tmp_path):
+    copies(tmp_path / "in", 2)
+    script = tmp_path / "ingest.py"
+    script.write_text(INTERRUPTED_AT_ITS_START)
+    command = [sys.executable, script, "ingest", tmp_path / "in", "--out", tmp_path / "out"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, start_new_session=True)
+    assert done.returncode == 130
+    assert done.stderr == "Interrupted: the dataset holds 0 of 2 traces; the same command does the rest\n"
 
 
 def test_commands(tmp_path):

@@ -21,7 +21,7 @@ def ingest(
 
     Example: tracediff ingest traces/*.sqlite --out fleet && tracediff fleet fleet
     """
-    from tracediff.fleet.ingest import Outcome
+    from tracediff.fleet.ingest import Outcome, count_held
     from tracediff.fleet.ingest import ingest as ingest_traces
     from tracediff.fleet.sources import traces_in
 
@@ -36,7 +36,8 @@ def ingest(
     try:
         ingest_traces(found, out, scheduler=scheduler, workers=workers, progress=note)
     except KeyboardInterrupt:
-        say(f"Interrupted: {len(outcomes)} of {len(found)} traces are done; the same command does the rest")
+        held = count_held(found, out)
+        say(f"Interrupted: the dataset holds {held} of {len(found)} traces; the same command does the rest")
         raise
     failed = sum(outcome.problem is not None for outcome in outcomes)
     written = [outcome.kernels for outcome in outcomes if outcome.kernels is not None]

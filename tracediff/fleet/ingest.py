@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,16 @@ def ingest(
     return [outcomes[trace] for trace in dict.fromkeys(path.absolute() for path in traces)]
 
 
+def count_held(traces: Iterable[Path], out: Path) -> int:
+    """Return how many traces the dataset at `out` holds."""
+    out = out.absolute()
+    held = 0
+    for trace in {path.absolute() for path in traces}:
+        with suppress(OSError):
+            held += (out / partition_of(trace, out) / FILE).is_file()
+    return held
+
+
 def ingest_one(trace: Path, out: Path) -> Outcome:
     """Write one trace into the dataset; the task that workers run."""
     from tracediff.trace import read_trace  # noqa: PLC0415 -- in the worker
@@ -132,23 +143,32 @@ def _client(scheduler: str | None, workers: int | None, tasks: int) -> Iterator[
         return
     count = max(1, min(workers or os.cpu_count() or 1, tasks))
     with dask.config.set({"distributed.worker.memory.terminate": False}):
-        with _children_ignore_interrupts():
+        with _held_back_interrupts() as interrupts:
             # Dask always serves HTTP: here on a free port of this machine, because its usual one may be taken.
             cluster = distributed.LocalCluster(
                 n_workers=count, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs="CRITICAL"
             )
         with cluster, distributed.Client(cluster) as client:
+            if interrupts:
+                raise KeyboardInterrupt
             yield client
 
 
 @contextmanager
-def _children_ignore_interrupts() -> Iterator[None]:
-    """Start processes that ignore Ctrl-C: a terminal sends it to them too, but this process answers and ends them."""
+def _held_back_interrupts() -> Iterator[list[int]]:
+    """Start processes that Ctrl-C does not reach: a terminal sends it to them too, but this process answers it.
+
+    They inherit that it is blocked. What came meanwhile is in the list that this yields, once the block is over.
+    """
+    came: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield  # handlers can be set in the main thread only, and Ctrl-C reaches that one
+        yield came  # handlers can be set in the main thread only, and Ctrl-C reaches that one
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    resource_tracker.ensure_running()  # when it starts, it admits interrupts again
+    before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        yield
+        yield came
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         signal.signal(signal.SIGINT, before)
