@@ -146,6 +146,13 @@ def test_a_map_of_a_tiny_model_has_every_part_and_the_forward_first(tmp_path):
     assert not path.with_name("map.json.part").exists()
 
 
+def test_forwards_of_two_settings_compare_by_bits():
+    plain, by_row = (
+        measure_map(request(rows=(1,), setting=setting)).forwards[0] for setting in ("default", "row-by-row-products")
+    )
+    assert plain.inputs == by_row.inputs
+
+
 def test_what_a_map_calls_equal_is_equal(model):
     found = measure_map(request(rows=tuple(range(1, 13)), forward_rows=()))
     part = next(each for each in parts_of(model, setting_named("default"), [], 0) if each.name == "down_proj")

@@ -42,6 +42,8 @@ def measure_forward(model: Any, request: ForwardRequest, shape: str) -> ModuleMa
     """Measure the forward; row counts that do not fit are left out, and said."""
     left_out: list[str] = []
     cached, rows = _cached_keys(model, request, left_out)
+    # Before the first step, which writes its own keys behind the cached ones.
+    inputs = "" if cached is None else checksum([*(each[:1] for each in cached.stores[0]), *model.parameters()])
     counts = []
     for count in rows if cached is not None else ():
         try:
@@ -54,7 +56,7 @@ def measure_forward(model: Any, request: ForwardRequest, shape: str) -> ModuleMa
         kind=FORWARD,
         shape=shape,
         keys=request.keys,
-        inputs="" if cached is None else checksum([*(each[:1] for each in cached.stores[0]), *model.parameters()]),
+        inputs=inputs,
         counts=tuple(counts),
         left_out=tuple(left_out),
     )
