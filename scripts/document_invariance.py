@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 
 from tracediff.findings.maps import BatchMap, Count, ModuleMap, read_map
@@ -59,6 +59,7 @@ def rewritten(text: str, maps: dict[str, BatchMap], remedies: dict[str, Remedies
         "products": products(maps),
         "splits": splits(maps),
         "float32": float32_changes(maps),
+        "cards": cards(maps),
         "predictions": predictions(maps),
         "padding": padding(maps),
         "price": price(remedies),
@@ -179,6 +180,29 @@ def _change(a: Count, b: Count) -> str:
     if family_a != family_b:
         return f"{family_a} → {family_b}"
     return f"{family_a}, other split" if split_a != split_b else f"{family_a}, same split"
+
+
+def cards(maps: dict[str, BatchMap]) -> str:
+    """Count over the products of two cards whether algorithm and split, and whether bits differ at one row count."""
+    lines = [
+        "| model, precision, setting | same algorithm and split: equal bits | other bits "
+        "| other split or algorithm: equal bits | other bits |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for a, b in combinations(maps.values(), 2):
+        same_run = (a.model, a.dtype, a.setting, a.hashed) == (b.model, b.dtype, b.setting, b.hashed)
+        if same_run and a.machine.get("gpu") != b.machine.get("gpu"):
+            found: Counter[tuple[bool, bool]] = Counter()
+            others = {module.identity: module for module in b.parts}
+            for module in a.parts:
+                other = others.get(module.identity)
+                if module.kind == "product" and other is not None and module.inputs == other.inputs:
+                    by_rows = {count.rows: count for count in other.counts}
+                    pairs = [(count, by_rows[count.rows]) for count in module.counts if count.rows in by_rows]
+                    found.update((x.order != y.order, x.bits == y.bits) for x, y in pairs)
+            cells = [found[changed, equal] for changed in (False, True) for equal in (True, False)]
+            lines.append(f"| {a.model}, {a.dtype}, {a.setting} | {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
 
 
 def predictions(maps: dict[str, BatchMap]) -> str:
