@@ -1,14 +1,14 @@
-"""The matrix products of the wider sweep: layers of real models as [in features, out features], in two parts.
+"""The matrix products of the wider sweep: layers of real models as [in features, out features], in three parts.
 
 The rules in `tracediff/diff/rules` are written from the *tuning* part. The *held-out* part is for the score alone: no
-rule is changed because of a pair in it.
+rule is changed because of a pair in it. The *blind* part was drawn up after the last change of a rule.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-TUNING, HELD_OUT = "tuning", "held-out"
+PARTS = TUNING, HELD_OUT, BLIND = "tuning", "held-out", "blind"
 
 #: Row counts (tokens of a forward): all small ones, then steps, and both sides of powers of two.
 ROWS = (
@@ -17,7 +17,7 @@ ROWS = (
 )  # fmt: skip
 
 #: Elements of a row of norms and reductions.
-WIDTHS = {TUNING: (4096,), HELD_OUT: (576, 2048, 3072, 8192)}
+WIDTHS = {TUNING: (4096,), HELD_OUT: (576, 2048, 3072, 8192), BLIND: (768, 5120, 7168)}
 
 #: A vocabulary's logits are taken for few rows: beyond, they cost gigabytes and show nothing new.
 MOST_LOGITS = 256 * 131_072
@@ -28,7 +28,7 @@ class Product:
     """One matrix product y = x Wᵀ of `rows` × k with k × n, and what is unusual about it.
 
     Attributes:
-        part: `tuning` or `held-out`.
+        part: `tuning`, `held-out` or `blind`.
         name: Model and layer.
         k, n: In features and out features.
         form: `linear`; `bias`; `residual` (y + C); `batched` (x and W of several heads); `strided` (rows of x are cut
@@ -165,6 +165,40 @@ _LINEAR: dict[str, dict[str, dict[str, tuple[int, int]]]] = {
         },
         "odd sizes": {"e": (1001, 1003), "f": (3000, 5000), "g": (2880, 5760), "h": (1280, 51865), "i": (4095, 4097)},
     },
+    BLIND: {
+        "DeepSeek-V3": {
+            "q_a_proj": (7168, 1536),
+            "q_b_proj": (1536, 24576),
+            "kv_a_proj": (7168, 576),
+            "kv_b_proj": (512, 32768),
+            "o_proj": (16384, 7168),
+            "gate_proj": (7168, 18432),
+            "down_proj": (18432, 7168),
+            "expert gate_proj": (7168, 2048),
+            "expert down_proj": (2048, 7168),
+            "router": (7168, 256),
+        },
+        "Qwen3-8B": {"down_proj": (12288, 4096)},
+        "GLM-4-9B": {"gate_proj": (4096, 13696), "down_proj": (13696, 4096)},
+        "Qwen3-32B": {"q_proj": (5120, 8192), "o_proj": (8192, 5120), "gate_proj": (5120, 25600)},
+        "Qwen3-30B-A3B": {
+            "q_proj": (2048, 4096),
+            "expert gate_proj": (2048, 768),
+            "expert down_proj": (768, 2048),
+            "router": (2048, 128),
+        },
+        "gpt-oss-20b": {"q_proj": (2880, 4096), "k_proj": (2880, 512), "o_proj": (4096, 2880), "router": (2880, 32)},
+        "Phi-4": {"qkv_proj": (5120, 7680), "gate_up_proj": (5120, 35840), "down_proj": (17920, 5120)},
+        "Gemma-3-27B": {"q_proj": (5376, 4096), "gate_proj": (5376, 21504), "down_proj": (21504, 5376)},
+        "GPT-2": {"qkv_proj": (768, 2304), "up_proj": (768, 3072), "down_proj": (3072, 768)},
+        "Llama-3.3-70B, one of 4 shards": {
+            "qkv_proj": (8192, 2560),
+            "k_proj": (8192, 256),
+            "gate_up_proj": (8192, 14336),
+            "down_proj": (7168, 8192),
+        },
+        "odd sizes": {"j": (1999, 2001), "k": (6000, 2500), "l": (345, 12345), "m": (11111, 1111), "n": (4104, 4088)},
+    },
 }
 
 _FORMS: dict[str, tuple[Product, ...]] = {
@@ -189,6 +223,15 @@ _FORMS: dict[str, tuple[Product, ...]] = {
         Product(part=HELD_OUT, name="Mistral-Nemo-12B o_proj", k=4096, n=5120, form="strided"),
         Product(part=HELD_OUT, name="Gemma-2-9B o_proj", k=4096, n=3584, form="untransposed"),
         Product(part=HELD_OUT, name="Qwen2.5-0.5B q_proj", k=896, n=896, form="transposed input"),
+    ),
+    BLIND: (
+        Product(part=BLIND, name="GPT-2 up_proj", k=768, n=3072, form="bias"),
+        Product(part=BLIND, name="Phi-4 down_proj", k=17920, n=5120, form="residual"),
+        Product(part=BLIND, name="8 experts", k=2048, n=768, form="batched", batch=8),
+        Product(part=BLIND, name="values of 16 heads", k=2000, n=128, form="batched", batch=16),
+        Product(part=BLIND, name="Qwen3-32B o_proj", k=8192, n=5120, form="strided"),
+        Product(part=BLIND, name="GPT-2 down_proj", k=3072, n=768, form="untransposed"),
+        Product(part=BLIND, name="gpt-oss-20b q_proj", k=2880, n=4096, form="transposed input"),
     ),
 }  # fmt: skip
 

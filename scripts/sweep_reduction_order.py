@@ -4,8 +4,8 @@
     python scripts/sweep_reduction_order.py --out toy.jsonl.gz --toy --device cpu     tries the script out
 
 Every row has the same input at every row count, so its output should have the same bits; where it has not, a kernel
-summed in another order. Three tables: matrix products (`scripts/sweep_geometries.py`, in a tuning and a held-out part),
-norms and reductions, attention. For every pair of row counts, `scripts/analyse_sweep.py` compares the bits with what
+summed in another order. Three tables: matrix products (`scripts/sweep_geometries.py`, in a tuning, a held-out and a
+blind part), norms and reductions, attention. For every pair of row counts, `scripts/analyse_sweep.py` compares the bits with what
 kernel names, launches and tracediff's rules predict.
 
 The output is one JSON object per line: a header; `{"name": …}` and `{"log": …}`, which later lines refer to by index in
@@ -36,7 +36,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from sweep_geometries import HELD_OUT, TUNING, WIDTHS, Product, products, rows_of
+from sweep_geometries import PARTS, TUNING, WIDTHS, Product, products, rows_of
 
 from tracediff.measure.profiled_kernels import RANGE, algorithm_lines, profiled
 
@@ -128,7 +128,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=4, help="start no group after this")
     parser.add_argument("--toy", action="store_true", help="small shapes, few rows: tries the script out")
     parser.add_argument("--table", choices=("gemm", "reduction", "attention"), help="only this table")
-    parser.add_argument("--part", choices=(TUNING, HELD_OUT), help="only this part of the matrix products")
+    parser.add_argument("--part", choices=PARTS, help="only this part of the products and norms")
     return parser.parse_args()
 
 
@@ -166,11 +166,11 @@ def _groups(device: str, toy: bool, table: str | None, part: str | None) -> Iter
 
 
 def _alternating(part: str | None) -> list[Product]:
-    """Return the products of both parts in turn, so that a sweep that runs out of time has some of each."""
+    """Return the products of all parts in turn, so that a sweep that runs out of time has some of each."""
     if part is not None:
         return list(products(part))
-    both = zip_longest(products(TUNING), products(HELD_OUT))
-    return [shape for pair in both for shape in pair if shape is not None]
+    in_turn = zip_longest(*map(products, PARTS))
+    return [shape for some in in_turn for shape in some if shape is not None]
 
 
 def _matrix_product(shape: Product, dtype: str, device: str) -> Iterator[Case]:
@@ -271,7 +271,7 @@ REDUCTIONS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
 
 def _reductions(toy: bool, part: str | None) -> Iterator[tuple[str, str, int, str]]:
     """Yield operation, type, elements of a row, part."""
-    for chosen in (TUNING, HELD_OUT) if part is None else (part,):
+    for chosen in PARTS if part is None else (part,):
         for width, dtype, operation in product((64,) if toy else WIDTHS[chosen], ("fp16", "bf16", "fp32"), REDUCTIONS):
             if not operation.startswith("vocabulary"):
                 yield operation, dtype, width, chosen
