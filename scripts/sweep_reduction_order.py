@@ -5,8 +5,8 @@
 
 Every row has the same input at every row count, so its output should have the same bits; where it has not, a kernel
 summed in another order. Three tables: matrix products (`scripts/sweep_geometries.py`, in a tuning, a held-out and a
-blind part), norms and reductions, attention. For every pair of row counts, `scripts/analyse_sweep.py` compares the bits with what
-kernel names, launches and tracediff's rules predict.
+blind part), norms and reductions, attention. For every pair of row counts, `scripts/analyse_sweep.py` compares the
+bits with what kernel names, launches and tracediff's rules predict.
 
 The output is one JSON object per line: a header; `{"name": …}` and `{"log": …}`, which later lines refer to by index in
 order of appearance; and one line per case: table, part, group (cases of one group are comparable), rows, the kernels as

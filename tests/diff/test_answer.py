@@ -235,7 +235,7 @@ def test_the_chain_ends_with_what_was_measured_of_logits_and_tokens(tmp_path):
 
 def test_the_cause_names_the_products_before_the_norms_and_then_what_else_differs():
     assert answer(recorded(FLOAT16, 2)).cause == (
-        "split-K 3 → 2 in q_proj and o_proj (prefill); block 128×4×1 → 64×8×1 (seldom shows in 16 bits) in "
+        "split-K 3 → 2 in q_proj and o_proj (prefill); threads per row 128 → 64 (seldom shows in 16 bits) in "
         "input_layernorm and post_attention_layernorm (prefill); more in norm"
     )
 

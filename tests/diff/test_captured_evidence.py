@@ -124,4 +124,4 @@ def test_stored_evidence_is_small():
     for folder in (FLOAT16, BFLOAT16, FLOAT32):
         path = folder / "evidence.json"
         assert path.stat().st_size < 200_000
-        assert json.loads(path.read_text())["seconds"] < 60
+        assert json.loads(path.read_text())["seconds"] < 120

@@ -1,23 +1,24 @@
-"""A run that does not repeat itself is no bug: captures of 700 tokens on an H200, default attention and flash."""
+"""A run that does not repeat itself is no bug: captures of 700 and 4,000 tokens on an H100."""
 
 from functools import cache
 
 import pytest
 
-from tests.profiles import LONG, LONG_FLASH
+from tests.profiles import LONG, LONG_8B, LONG_FLASH, LONGEST
 from tracediff.cli.last_words import what_was_found
 from tracediff.diff import diff_tables
 from tracediff.diff.answer import answer
 from tracediff.diff.evidence import attach_evidence
 from tracediff.diff.judgement import Judgement
 from tracediff.diff.noise import noise_in_words
-from tracediff.findings.explain import explain
+from tracediff.findings.explain import Reply, explain
 from tracediff.findings.facts import gather
 from tracediff.kernels import parse
 from tracediff.measured import ControlResult, State, read_evidence
 from tracediff.trace import read_trace
 
-PAIRS = [(folder, batch) for folder in (LONG, LONG_FLASH) for batch in (2, 7)]
+VARIED = [(LONG, 2), (LONG, 7), (LONGEST, 2), (LONG_8B, 2)]
+PAIRS = [*VARIED, (LONG_FLASH, 2), (LONG_FLASH, 7)]
 every_pair = pytest.mark.parametrize(("folder", "batch"), PAIRS, ids=[f"{f.name}-{b}" for f, b in PAIRS])
 
 
@@ -41,9 +42,9 @@ def test_no_prediction_is_contradicted(folder, batch):
     assert sum(row.bits_equal is True for row in diff.rows) > 800
 
 
-@pytest.mark.parametrize("batch", [2, 7])
-def test_the_attention_that_varies_is_named_with_its_kernel(batch):
-    diff = measured(LONG, batch)
+@pytest.mark.parametrize(("folder", "batch"), VARIED, ids=[f"{f.name}-{b}" for f, b in VARIED])
+def test_the_attention_that_varies_is_named_with_its_kernel(folder, batch):
+    diff = measured(folder, batch)
     assert answer(diff).judgement is Judgement.NOT_REPEATABLE
     unstable = [row for row in diff.rows if row.state is State.UNSTABLE]
     assert unstable
@@ -65,13 +66,33 @@ def test_the_last_words_of_the_capture_name_the_cause_and_what_was_seen_to_help(
     assert answer(measured(LONG, 7)).settle == "with `--attention flash` (or efficient, math) it repeats itself"
 
 
-def test_noise_alone_explains_the_logits_of_batch_2_and_an_order_of_summation_more_of_batch_7():
+def test_noise_alone_explains_the_logits_of_4000_tokens():
+    (pair,) = read_evidence(LONGEST / "evidence.json").pairs
+    assert not pair.logits["decode[2]"].equal
+    assert all(bits.equal for bits in pair.pinned_logits.values())
+    assert (pair.first_origin, pair.repair) == (None, None)
+    question = next(each for each in explain(gather(LONGEST)).questions if "first module" in each.text)
+    assert (question.reply, question.because.rpartition(": ")[2]) == (Reply.NOTHING, "it is noise alone")
+
+
+def test_beside_noise_an_order_of_summation_is_found_and_repaired():
     two, seven = read_evidence(LONG / "evidence.json").pairs
-    assert not two.logits["decode[2]"].equal
-    assert all(bits.equal for bits in two.pinned_logits.values())
-    assert two.repair is None
+    assert not two.pinned_logits["decode[2]"].equal
+    assert two.first_origin == ("decode[0]", "model.layers.11.input_layernorm")
+    assert (two.repair.minimal, two.repair.logits_equal) == (("input_layernorm",), True)
     assert seven.first_origin == ("decode[0]", "model.layers.0.post_attention_layernorm")
-    assert (seven.repair.minimal, seven.repair.logits_equal) == (("post_attention_layernorm",), True)
+    assert seven.repair.logits_equal
+
+
+def test_a_control_that_noise_made_useless_is_not_called_unmade():
+    unknown = " ".join(explain(gather(LONG)).cannot_know)
+    assert "the run does not repeat itself, with or without the profiler" in unknown
+    assert "not made" not in unknown
+
+
+def test_no_difference_leaves_no_module_to_look_for():
+    question = next(each for each in explain(gather(LONG_FLASH)).questions if "first module" in each.text)
+    assert (question.reply, question.because) == (Reply.NOTHING, "all logits that were measured have equal bits")
 
 
 @pytest.mark.parametrize("batch", [2, 7])
@@ -79,7 +100,7 @@ def test_with_flash_the_run_repeats_itself_and_the_logits_are_bit_identical(batc
     diff = measured(LONG_FLASH, batch)
     assert diff.evidence.unstable == ()
     assert all(bits.equal for bits in diff.evidence.logits.values())
-    for name in ("run_to_run", "neighbours", "position"):
+    for name in ("run_to_run", "neighbours", "position", "profiler"):
         assert diff.evidence.controls[name].answer is ControlResult.EQUAL
     assert answer(diff).judgement is Judgement.NO_DIFFERENCE
     assert noise_in_words(diff.evidence) is None

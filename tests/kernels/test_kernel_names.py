@@ -194,6 +194,20 @@ def test_kernels_that_combine_split_keys_are_reductions(name: str, family: str) 
     assert (kernel.family, kernel.role, kernel.split_k_form) == (family, "reduction", "split-kv")
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "void flash::flash_fwd_splitkv_mla_combine_kernel<cutlass::bfloat16_t, float, long, 512, 64>(Flash_fwd_mla_params)",
+        "void flash_fwd_mla_combine_kernel<cutlass::bfloat16_t, 512, 8, 64, 256>(Flash_fwd_mla_params)",
+    ],
+)
+def test_both_of_flashmlas_combining_kernels_state_value_width_and_most_splits(name: str) -> None:
+    kernel = parse(name)
+    assert (kernel.detail("head_dim_v"), kernel.detail("max_splits")) == (512, 64)
+    assert kernel.types is not None
+    assert kernel.types.output == "bf16"
+
+
 def test_flashinfer_states_tiles_and_head_dimension() -> None:
     prefill = parse(
         "void flashinfer::BatchPrefillWithPagedKVCacheKernel<flashinfer::KernelTraits<(flashinfer::MaskMode)1, (unsigned int)128, "

@@ -260,11 +260,28 @@ def _origin(facts: Facts) -> Question:
     if origins:
         phase, module = origins[0]
         return Question(text=question, reply=Reply.YES, because=f"{module} in {phase}")
-    if any(bits is not None and not bits.equal for pair in _pairs(facts) for bits in pair.logits.values()):
+    differing = [
+        pair for pair in _pairs(facts) if any(bits is not None and not bits.equal for bits in pair.logits.values())
+    ]
+    if differing and all(_noise_explains(pair) for pair in differing):
+        because = (
+            "with the modules that vary held to what batch 1 gave, the logits are bit-identical: it is noise alone"
+        )
+        return Question(text=question, reply=Reply.NOTHING, because=because)
+    if differing:
         because = "the logits differ and no replayed module does"
         return Question(text=question, reply=Reply.NO, because=because)
+    if any(bits is not None for pair in _pairs(facts) for bits in pair.logits.values()):
+        because = "all logits that were measured have equal bits"
+        return Question(text=question, reply=Reply.NOTHING, because=because)
     because = "no difference of logits was replayed (tracediff capture --evidence does it)"
     return Question(text=question, reply=Reply.CANNOT_TELL, because=because)
+
+
+def _noise_explains(pair: PairEvidence) -> bool:
+    """Whether pinning the modules that vary by themselves makes all logits of a pair equal."""
+    known = [bits for bits in pair.pinned_logits.values() if bits is not None]
+    return bool(known) and all(bits.equal for bits in known)
 
 
 def _order(facts: Facts) -> Question:
@@ -367,7 +384,8 @@ def _cannot_know(facts: Facts, sampler: SamplerReport | None) -> tuple[str, ...]
         sentences.append("whether the sampler that served the text is exact: none was given")
     profiler = None if facts.evidence is None else facts.evidence.controls.get("profiler")
     if facts.evidence is not None and (profiler is None or profiler.equal is None):
-        sentences.append("whether recording changed the outputs: that control was not made")
+        why = None if profiler is None else profiler.why
+        sentences.append(f"whether recording changed the outputs: {why or 'that control was not made'}")
     if facts.random_weights or any(result.settings.random_weights for _, result in facts.flips):
         sentences.append("how often a trained model flips: these weights are random, and margins are not those of one")
     sentences.append("what a server adds (scheduling, paged caches, its own kernels): this was measured in one process")

@@ -48,6 +48,7 @@ _REDUCTIONS = (
     "cleanup",
     "lpnorm",
     "scatter_gather_elementwise",
+    "indexfunc",
 )
 _COPIES = (
     "catarray",

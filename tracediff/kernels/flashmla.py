@@ -3,11 +3,12 @@
     flash_fwd_splitkv_mla_kernel<Flash_fwd_kernel_traits_mla<head_dim, queries, keys, warps, element, head_dim_v, …>,
         causal, …>
     flash_fwd_splitkv_mla_combine_kernel<element, accumulator, index, head_dim_v, most_splits>
+    flash_fwd_mla_combine_kernel<element, head_dim_v, rows, most_splits, threads>
 
-Source: FlashMLA's csrc. The traits' order is inferred (576, 64, 64, 8, bf16, 512 fits MLA: 512 latent + 64 rotary).
-Newer versions have other traits (`sm90::…<Traits, TmaParams>`), which state nothing readable. Keys are split by a
-schedule made at run time: the main kernel's form is `split-kv`, as its name says; how many parts there are is not
-in the name. The combine kernel sums them: role `reduction`.
+Source: FlashMLA's csrc/flash_fwd_mla_kernel.h and csrc/kernels/mla_combine.cu. Verified. Newer versions have other
+traits (`sm90::…<Traits, TmaParams>`), which state nothing readable. Keys are split by a schedule made at run time: the
+main kernel's form is `split-kv`, as its name says; how many parts there are is not in the name. The combine kernel sums
+them: role `reduction`.
 
 Details: `head_dim_v`, `causal`, `max_splits`.
 """
@@ -28,7 +29,9 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
     if combine and len(listed) >= 5:
         read_any = True
         types = make_types(output=cpp_type(listed[0]), accumulate=cpp_type(listed[1]))
-        for word, argument in (("head_dim_v", listed[3]), ("max_splits", listed[4])):
+        # The older kernel lists two more types, the newer one its rows and threads.
+        stated = listed[3:5] if "splitkv" in kernel else (listed[1], listed[3])
+        for word, argument in zip(("head_dim_v", "max_splits"), stated, strict=True):
             if (number := integer_literal(argument)) is not None:
                 details.append((word, number))
     elif listed and "kernel_traits_mla<" in listed[0]:

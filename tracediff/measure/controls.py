@@ -30,10 +30,6 @@ _NEIGHBOURS = 3
 # Modules that send rows to experts: how many rows an expert gets, so the shape of its products, depends on the content
 # of all rows. Other bits for other neighbours are then a change of order, as between batch sizes.
 _ROUTING_CLASSES = ("moe", "expert", "router")
-_WHY_DOUBTFUL = (
-    "only modules differ that vary by themselves in other blocks, or that send rows to experts, so that the shape of "
-    "their products depends on the content of all rows"
-)
 
 
 @dataclass(slots=True)
@@ -185,10 +181,10 @@ class _Arrangement:
 
 def _control(subject: Subject, compared: str, arrangements: Sequence[_Arrangement]) -> Control:
     """Compare arrangements module by module, then whole runs where they repeat themselves."""
-    doubtful = False
+    doubtful: set[str] = set()
     for arrangement in arrangements:
         certain, uncertain = _differing_modules(subject, arrangement)
-        doubtful = doubtful or uncertain
+        doubtful |= uncertain
         if certain is not None:
             phase, module = certain
             differing = [bits for _, bits in _differing_logits(subject, arrangement)]
@@ -204,10 +200,24 @@ def _control(subject: Subject, compared: str, arrangements: Sequence[_Arrangemen
     if not arrangements:
         why = "a single row has no neighbours"
     elif doubtful:
-        why = _WHY_DOUBTFUL
+        why = _why_doubtful(subject, doubtful)
     elif held_out:
-        why = f"{held_out} modules vary by themselves and were left out; all others gave equal bits"
+        words = (
+            "1 module varies by itself and was" if held_out == 1 else f"{held_out} modules vary by themselves and were"
+        )
+        why = f"{words} left out; all others gave equal bits"
     return Control(equal=True if why is None else None, compared=compared, why=why, held_out=held_out)
+
+
+def _why_doubtful(subject: Subject, kinds: set[str]) -> str:
+    """Say why a difference that was seen in modules of these kinds proves nothing."""
+    varying = {kind(module) for noise in subject.noise.values() for _, module in noise.places}
+    parts = []
+    if listed := sorted(kinds & varying):
+        parts.append(f"{', '.join(listed)} gave other bits, but varies by itself in other places")
+    if listed := sorted(kinds - varying):
+        parts.append(f"{', '.join(listed)} gave other bits, but with experts the shape of products depends on all rows")
+    return "; ".join(parts)
 
 
 def _differs(compared: str, first: str, logits: Sequence[Bits]) -> Control:
@@ -215,8 +225,8 @@ def _differs(compared: str, first: str, logits: Sequence[Bits]) -> Control:
     return Control(equal=False, compared=compared, first=first, share=share, max_ulp=ulp)
 
 
-def _differing_modules(subject: Subject, arrangement: _Arrangement) -> tuple[Place | None, bool]:
-    """Return the first module that certainly makes other bits of the row, and whether others perhaps do."""
+def _differing_modules(subject: Subject, arrangement: _Arrangement) -> tuple[Place | None, set[str]]:
+    """Return the first module that certainly makes other bits of the row, and the kinds of those that perhaps do."""
     noise = subject.noise[arrangement.batch]
     routing = subject.routing_modules
 
@@ -228,8 +238,8 @@ def _differing_modules(subject: Subject, arrangement: _Arrangement) -> tuple[Pla
     result = _compare_modules(subject, arrangement, is_doubted)
     noise.add_varying(result.varied)
     certain = [crossing for crossing in result.differing if not is_doubted(crossing, frozenset())]
-    uncertain = bool(result.doubted) or len(certain) < len(result.differing)
-    return certain[0].place if certain else None, uncertain
+    uncertain = {*result.doubted, *result.differing} - {*certain}
+    return certain[0].place if certain else None, {kind(crossing.maker) for crossing in uncertain}
 
 
 def _has_to_do_with(module: str, others: Collection[str]) -> bool:

@@ -119,7 +119,7 @@ def test_a_torch_reduction_with_the_same_threads_per_row_keeps_the_order():
     first = kernel(name, role="reduction", block=(128, 4, 1), grid=(2, 1, 1))
     assert decide(first, kernel(name, role="reduction", block=(128, 4, 1), grid=(4, 1, 1)))[0] is Verdict.SAME_ORDER
     other = kernel(name, role="reduction", block=(64, 8, 1), grid=(2, 1, 1))
-    assert decide(first, other) == (Verdict.ORDER_CHANGED, "block 128×4×1 → 64×8×1")
+    assert decide(first, other) == (Verdict.ORDER_CHANGED, "threads per row 128 → 64")
     split = kernel(name, role="reduction", block=(128, 4, 1), grid=(2, 8, 1))
     assert decide(first, split) == (Verdict.ORDER_CHANGED, "grid 2×1×1 → 2×8×1")
     # block.x may count rows here: whether threads share a row otherwise is not known.
@@ -128,7 +128,7 @@ def test_a_torch_reduction_with_the_same_threads_per_row_keeps_the_order():
 
 def test_a_norm_is_said_to_change_its_order_and_to_show_it_seldom_in_16_bits():
     reduce = "void at::native::reduce_kernel<512, 1, at::native::ReduceOp<float, at::native::MeanOps<float> > >(int)"
-    mean = [named(reduce, block=block) for block in ((128, 4, 1), (64, 8, 1))]
+    mean = [named(reduce, block=block) for block in ((512, 1, 1), (256, 2, 1))]
     for word, shown in (
         ("Half", " (seldom shows in 16 bits)"),
         ("BFloat16", " (seldom shows in 16 bits)"),
@@ -138,7 +138,7 @@ def test_a_norm_is_said_to_change_its_order_and_to_show_it_seldom_in_16_bits():
         scale = elementwise(functor)
         pairs, verdict, reason = judge_row([(mean[0], mean[1]), (scale, scale)])
         assert pairs[0].reason == reason
-        assert (verdict, reason) == (Verdict.ORDER_CHANGED, "block 128×4×1 → 64×8×1" + shown)
+        assert (verdict, reason) == (Verdict.ORDER_CHANGED, "threads per row 512 → 256" + shown)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_a_block_that_sums_a_row_keeps_the_order_over_rows_and_changes_it_with_i
     first = named(name, grid=(1, 1, 1), block=(1024, 1, 1))
     assert decide(first, named(name, grid=(8, 1, 1), block=(1024, 1, 1)))[0] is Verdict.SAME_ORDER
     fewer = named(name, grid=(256, 1, 1), block=(256, 1, 1))
-    assert decide(first, fewer) == (Verdict.ORDER_CHANGED, "block 1024×1×1 → 256×1×1")
+    assert decide(first, fewer) == (Verdict.ORDER_CHANGED, "threads per row 1024 → 256")
 
 
 def test_a_warp_that_sums_a_row_keeps_the_order_whatever_the_block_and_another_template_is_unknown():
@@ -578,7 +578,7 @@ def test_the_reasons_of_attention():
     assert decide(attention("f"), attention("g")) == (Verdict.UNKNOWN, "another attention kernel")
     assert decide(attention(), attention(block=(64, 1, 1))) == (
         Verdict.UNKNOWN,
-        "same attention kernel, grid 1×1×1 → 1×1×1",
+        "same attention kernel, block 128×1×1 → 64×1×1",
     )
     efficient = kernel("e", "fmha_cutlass", "attention")
     assert decide(efficient, replace(efficient, grid=(2, 1, 1)))[0] is Verdict.SAME_ORDER
@@ -602,6 +602,7 @@ def test_another_reduction_scheme_of_other_kernels_is_unknown():
 
 def test_every_table_has_the_title_that_the_documentation_gives_it():
     assert list(TABLES) == [
+        "Sums ordered by chance",
         "Any two GEMMs",
         "nvjet",
         "xmma",
@@ -706,3 +707,87 @@ def test_only_attention_with_a_plan_that_may_cut_the_keys_is_doubted_in_the_same
         assert decide(same, same)[0] is verdict
     single = kernel("s", "flashinfer", "attention", kernel="SinglePrefillWithKVCacheKernel")
     assert decide(single, single)[0] is Verdict.SAME_KERNELS
+
+
+def test_the_same_name_with_other_registers_is_other_code():
+    norm = kernel("triton_red_fused_mean_0", "triton_inductor", "reduction")
+    assert decide(norm, norm)[0] is Verdict.SAME_KERNELS
+    other = replace(norm, registers=40)
+    assert decide(norm, other) == (Verdict.UNKNOWN, "registers 32 → 40")
+    assert decide(norm, replace(norm, registers=0))[0] is Verdict.SAME_KERNELS  # a profiler that does not tell
+    add = kernel("add", "at_native", "elementwise")
+    assert decide(add, replace(add, registers=40))[0] is Verdict.SAME_KERNELS
+
+
+@pytest.mark.parametrize("name", ["matmul_split_k_kernel", "_w4a16_gemm_splitk_kernel", "gemm_streamk_kernel"])
+def test_a_product_that_says_it_splits_k_by_an_argument_promises_nothing(name):
+    product = replace(kernel(), parsed=parse(name))
+    assert product.parsed.role == "gemm"
+    assert decide(product, product)[0] is Verdict.UNKNOWN
+
+
+def test_a_triton_product_of_fixed_tiles_sums_alike_at_any_number_of_rows():
+    def product(name="matmul_kernel_persistent", **fields):
+        return replace(kernel(), parsed=parse(name), **{"shared_memory_bytes": 131072, **fields})
+
+    for name in ("matmul_kernel_persistent", "bmm_kernel"):
+        assert decide(product(name, grid=(16, 1, 1)), product(name, grid=(48, 1, 1))) == (
+            Verdict.SAME_ORDER,
+            "same kernel, a block walks all of k for a tile",
+        )
+    few, many = product(grid=(16, 1, 1)), product(grid=(48, 1, 1))
+    for changed in ({"shared_memory_bytes": 98304}, {"block": (256, 1, 1)}, {"registers": 40}):
+        assert decide(few, replace(many, **changed))[0] is Verdict.UNKNOWN
+    assert decide(product("fused_moe_kernel"), product("fused_moe_kernel", grid=(9, 1, 1)))[0] is Verdict.UNKNOWN
+
+
+def test_attention_whose_keys_a_plan_cuts_promises_nothing():
+    name = (
+        "void flash_fwd_splitkv_mla_kernel<Flash_fwd_kernel_traits_mla<576, 64, 64, 8, cutlass::bfloat16_t, 512>, "
+        "true, flash::SharedStorageMLA>(Flash_fwd_mla_params)"
+    )
+    same = replace(kernel(), parsed=parse(name))
+    assert decide(same, same) == (
+        Verdict.UNKNOWN,
+        "same kernel, same launch; a plan that is not in the trace cuts the keys",
+    )
+
+
+@pytest.mark.parametrize("family", ["flash_attn1", "flash_attn2", "flash_attn3"])
+def test_attention_that_splits_no_keys_sums_alike_at_any_number_of_rows(family):
+    def attention(grid, form="none"):
+        return kernel("f", family, "attention", kernel="f", split_k_form=form, grid=grid)
+
+    assert decide(attention((2, 1, 1)), attention((4, 1, 1)))[0] is Verdict.SAME_ORDER
+    assert decide(attention((2, 1, 1), None), attention((4, 1, 1), None))[0] is Verdict.UNKNOWN
+
+
+REDUCE = "void at::native::reduce_kernel<512, 1, at::native::ReduceOp<float, at::native::MeanOps<float, float>>>"
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "reason"),
+    [
+        # Rows 6 and 12 of a hidden state: block.y counts rows, as the grid bears out.
+        (((2, 1, 1), (128, 4, 1)), ((2, 1, 1), (64, 8, 1)), "threads per row 128 → 64"),
+        (((1, 1, 1), (512, 1, 1)), ((1, 1, 1), (256, 2, 1)), "threads per row 512 → 256"),
+        (((2, 1, 1), (128, 4, 1)), ((3, 1, 1), (32, 16, 1)), "threads per row 128 → 32"),
+        # 8 blocks of 8 rows' height: one row a block, shared by block.y too, or 64 rows.
+        (((1, 1, 1), (512, 1, 1)), ((8, 1, 1), (64, 8, 1)), "block 512×1×1 → 64×8×1"),
+        # No more than a warp wide: rows may run along block.y.
+        (((1, 1, 1), (4, 128, 1)), ((1, 1, 1), (8, 64, 1)), "block 4×128×1 → 8×64×1"),
+        # Blocks share a row as well.
+        (((1, 2, 1), (512, 1, 1)), ((1, 2, 1), (256, 2, 1)), "block 512×1×1 → 256×2×1"),
+    ],
+)
+def test_threads_per_row_are_told_where_the_launch_shows_them(a, b, reason):
+    first, second = (kernel(REDUCE, "at_native", "reduction", grid=grid, block=block) for grid, block in (a, b))
+    assert decide(first, second) == (Verdict.ORDER_CHANGED, reason)
+
+
+def test_a_block_of_one_row_shares_it_among_all_its_threads():
+    def norm(threads):
+        name = "vllm::rms_norm_kernel<c10::BFloat16>"
+        return kernel(name, "vllm", "reduction", kernel="rms_norm_kernel", block=(threads, 1, 1))
+
+    assert decide(norm(1024), norm(256)) == (Verdict.ORDER_CHANGED, "threads per row 1024 → 256")

@@ -10,8 +10,10 @@ from tracediff.diff.rules.decide import decide
 from tracediff.diff.rules.elementwise import COPY, ELEMENTWISE
 from tracediff.diff.rules.reduction import REDUCTION
 from tracediff.diff.rules.rule import Rule
+from tracediff.diff.rules.run_to_run import RUN_TO_RUN
 
 TABLES: dict[str, tuple[Rule, ...]] = {
+    "Sums ordered by chance": RUN_TO_RUN,
     "Any two GEMMs": gemm.WHATEVER_FAMILY,
     "nvjet": gemm.NVJET,
     "xmma": gemm.XMMA,

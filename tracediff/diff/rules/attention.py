@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from tracediff.diff.result import Kernel, Verdict
-from tracediff.diff.rules.facts import agree, change, differ, same_block, same_name
+from tracediff.diff.rules.facts import agree, change, differ, launch_change, same_block, same_launch, same_name
 from tracediff.diff.rules.rule import Rule, always
 
+_FLASH_ATTENTIONS = frozenset({"flash_attn1", "flash_attn2", "flash_attn3"})
 FLASH = "FlashAttention flash_fwd_launch_template.h"
 
 
@@ -32,6 +33,19 @@ def varies_from_run_to_run(kernel: Kernel) -> bool:
     return kernel.parsed.family == "cudnn_sdpa" and _warps_along_keys(kernel) != 1
 
 
+# A plan made before the launch says which block works on which keys: FlashMLA's tile_scheduler_metadata, FlashAttention
+# 3's num_splits_dynamic, request_indices and kv_tile_indices of flashinfer's batched kernels.
+_PLANNED = {"flashmla": "", "flash_attn3": "", "flashinfer": "Batch"}
+
+
+def keys_cut_by_plan(kernel: Kernel) -> bool:
+    """Whether an argument of the launch, not its configuration, says where the keys are cut."""
+    beginning = _PLANNED.get(kernel.parsed.family)
+    if beginning is None or kernel.parsed.split_k_form == "none":
+        return False
+    return (kernel.parsed.kernel or beginning).startswith(beginning)
+
+
 # Where the launch grid counts the parts of split-KV, by family and function.
 _PARTS_AXIS = {
     ("flash_attn2", "flash_fwd_splitkv_kernel"): 1,  # query tiles, parts, batch x heads
@@ -54,6 +68,14 @@ ATTENTION = (
         reason="cuDNN attention that varies from run to run",
         source="scripts/repeat_attention.py: one query against 501 keys, 200 runs on one input, gave 2 bit patterns at"
         " batch 6 and more than 100 at batch 64 (fp16); also where names and launches are equal",
+    ),
+    Rule(
+        name="keys cut by a plan",
+        when=lambda a, b: same_name(a, b) and same_launch(a, b) and keys_cut_by_plan(a),
+        verdict=Verdict.UNKNOWN,
+        reason="same kernel, same launch; a plan that is not in the trace cuts the keys",
+        source="FlashMLA csrc/flash_fwd_mla_kernel.h, num_splits_ptr; FlashAttention hopper/flash_fwd_combine_kernel.h,"
+        " num_splits_dynamic_ptr; flashinfer attention/decode.cuh, kv_tile_indices",
     ),
     Rule(
         name="split-KV appears or disappears",
@@ -81,11 +103,13 @@ ATTENTION = (
         when=lambda a, b: (
             same_name(a, b)
             and same_block(a, b)
-            and (a.parsed.family == "fmha_cutlass" or (a.parsed.family == "flash_attn2" and _is_whole(a)))
+            and (a.parsed.family == "fmha_cutlass" or (a.parsed.family in _FLASH_ATTENTIONS and _is_whole(a)))
         ),
         verdict=Verdict.SAME_ORDER,
         reason="same kernel, one block per tile of queries, rows only",
-        source=FLASH + "; PyTorch mem_eff_attention/kernel_forward.h: a block walks all keys of its queries",
+        source=FLASH + "; FlashAttention 3 hopper/mainloop_fwd_sm90_tma_gmma_ws.hpp; FlashAttention 1"
+        " fmha_fwd_launch_template.h, whose num_splits cuts the queries; PyTorch mem_eff_attention/kernel_forward.h:"
+        " a block walks all keys of its queries",
     ),
     Rule(
         name="cuDNN, no warps along the keys",
@@ -120,7 +144,7 @@ ATTENTION = (
         name="other grid",
         when=always,
         verdict=Verdict.UNKNOWN,
-        reason=lambda a, b: change("same attention kernel, grid", a.grid, b.grid),
+        reason=lambda a, b: f"same attention kernel, {launch_change(a, b)}",
         source="the grid may hold a split over keys",
     ),
 )

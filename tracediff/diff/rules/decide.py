@@ -10,6 +10,7 @@ from tracediff.diff.rules.facts import same_launch, same_name
 from tracediff.diff.rules.one_sided import one_sided
 from tracediff.diff.rules.reduction import REDUCTION
 from tracediff.diff.rules.rule import Rule, first_match
+from tracediff.diff.rules.run_to_run import RUN_TO_RUN
 from tracediff.diff.rules.same_launch import same_sum
 
 SAME_KERNEL = "same kernel, same launch"
@@ -33,19 +34,29 @@ def decide(a: Kernel | None, b: Kernel | None) -> tuple[Verdict, str]:
         return one_sided(a, b)
     if same_name(a, b) and not any((*a.grid, *b.grid)):
         return Verdict.UNKNOWN, NO_LAUNCH
-    if same_name(a, b) and same_launch(a, b) and same_sum(a, b):
+    by_chance = first_match(RUN_TO_RUN, a, b)
+    if by_chance is None and same_name(a, b) and same_launch(a, b) and same_sum(a, b):
         return Verdict.SAME_KERNELS, SAME_KERNEL
-    roles = {a.parsed.role, b.parsed.role}
-    if len(roles) > 1:
-        return Verdict.UNKNOWN, f"{a.parsed.role} → {b.parsed.role}"
-    rule = deciding_rule(a, b)
+    rule = by_chance or _from_table(a, b)
     if rule is None:
-        return Verdict.UNKNOWN, "other kernel or launch, family not known"
+        return Verdict.UNKNOWN, _no_rule(a, b)
     return rule.verdict, rule.why(a, b)
 
 
+def _no_rule(a: Kernel, b: Kernel) -> str:
+    if a.parsed.role != b.parsed.role:
+        return f"{a.parsed.role} → {b.parsed.role}"
+    return "other kernel or launch, family not known"
+
+
 def deciding_rule(a: Kernel, b: Kernel) -> Rule | None:
-    """Return the rule for two kernels of one role, None where there is no table for it."""
+    """Return the rule for two kernels that are not the same kernel; None where no rule is about them."""
+    return first_match(RUN_TO_RUN, a, b) or _from_table(a, b)
+
+
+def _from_table(a: Kernel, b: Kernel) -> Rule | None:
+    if a.parsed.role != b.parsed.role:
+        return None
     if a.parsed.role == "gemm":
         return first_match(gemm.table(a, b), a, b)
     return first_match(_TABLES.get(a.parsed.role, ()), a, b)

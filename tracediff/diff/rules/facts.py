@@ -21,6 +21,27 @@ def same_launch(a: Kernel, b: Kernel) -> bool:
     return a.grid == b.grid and a.block == b.block and a.shared_memory_bytes == b.shared_memory_bytes
 
 
+def same_code(a: Kernel, b: Kernel) -> bool:
+    """Whether nothing tells that two kernels of one name are other code.
+
+    Triton's constants do not show in a name, nor do all variants of cuDNN's generator; the number of registers may.
+    """
+    return same_name(a, b) and not (a.registers and b.registers and a.registers != b.registers)
+
+
+def launch_change(a: Kernel, b: Kernel) -> str:
+    """Say what differs between two launches of one kernel: `block 128×1×1 → 256×1×1`."""
+    for what, first, second in (
+        ("block", a.block, b.block),
+        ("grid", a.grid, b.grid),
+        ("shared memory", a.shared_memory_bytes, b.shared_memory_bytes),
+        ("registers", a.registers, b.registers),
+    ):
+        if first != second:
+            return change(what, first, second)
+    return "same launch"
+
+
 def k_step(kernel: Kernel) -> int | None:
     """Elements of k per main-loop step: from the name, else from cuBLASLt's log."""
     if kernel.parsed.tile is not None and kernel.parsed.tile[2] is not None:

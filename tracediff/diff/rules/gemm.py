@@ -16,6 +16,7 @@ from tracediff.diff.rules.facts import (
     problem_k,
     reduction_scheme,
     same_block,
+    same_code,
     same_name,
     split_part,
     warps_along_k,
@@ -36,10 +37,12 @@ from tracediff.diff.rules.gemm_facts import (
     leading_numbers,
     narrows_output,
     other_algorithm,
+    split_in_both,
     split_reason,
     steps_fit,
     triton_reason,
     unsplit_reason,
+    walks_k_in_order,
 )
 from tracediff.diff.rules.k_cuts import cut_alike, cut_elsewhere, cuts_in_words, cuts_segments
 from tracediff.diff.rules.rule import Rule, always
@@ -171,7 +174,7 @@ SPLIT_UNSETTLED = (
         name="same factor, other tile",
         when=lambda a, b: agree(a.split_k, b.split_k),
         verdict=Verdict.UNKNOWN,
-        reason=lambda a, b: f"split-K {a.split_k} in both, " + change("tile", a.parsed.tile, b.parsed.tile),
+        reason=lambda a, b: split_in_both(a) + ", " + change("tile", a.parsed.tile, b.parsed.tile),
         source="where the parts are cut and how they are added is not known",
     ),
     Rule(
@@ -309,6 +312,19 @@ TRITON = (
         verdict=Verdict.SAME_ORDER,
         reason=lambda a, b: f"same kernel, split-K {a.split_k} in both",
         source="triton_kernels matmul_ogs_details: the name prints every block size and SPLIT_K",
+    ),
+    Rule(
+        name="fixed tile, more rows",
+        when=lambda a, b: (
+            walks_k_in_order(a)
+            and same_code(a, b)
+            and same_block(a, b)
+            and a.shared_memory_bytes == b.shared_memory_bytes
+        ),
+        verdict=Verdict.SAME_ORDER,
+        reason="same kernel, a block walks all of k for a tile",
+        source="vLLM model_executor/layers/batch_invariant.py, matmul_kernel_persistent and bmm_kernel: block sizes"
+        " follow from the type; no split over k",
     ),
     Rule(
         name="other configuration or launch",

@@ -6,16 +6,15 @@ import re
 from math import ceil
 
 from tracediff.diff.result import Kernel
-from tracediff.diff.rules.facts import agree, change, differ, k_step, problem_k
+from tracediff.diff.rules.facts import agree, change, differ, k_step, launch_change, problem_k
 
 VECTOR_FAMILY = "cublas_gemv_misc"
 
 # What cuBLAS's functions are called in a reason; the first word that the function's name holds decides.
 _CALLED = {"gemmSN": "gemmSN", "gemmk1": "gemmk1", "largek": "large-k GEMM", "gemv": "gemv", "dot": "dot product"}
 
-# GPTQ's kernels and exllama's: atomicAdd of each block's part (GPTQ-for-LLaMa quant_cuda_kernel.cu, vLLM
-# csrc/quantization/gptq/q_gemm.cu).
-_ATOMIC = ("vecquant", "gemm_half_q_half")
+# Block sizes follow from the type alone (vLLM model_executor/layers/batch_invariant.py).
+_FIXED_TILE = frozenset({"matmul_kernel_persistent", "bmm_kernel"})
 
 # Elements in 128 bytes.
 _CACHE_LINE = {"R_32F": 32, "R_16F": 64, "R_16BF": 64}
@@ -43,6 +42,11 @@ def split_reason(a: Kernel, b: Kernel) -> str:
         return change("split-K", a.split_k, b.split_k)
     first, second = ("2 or more" if is_split(x) and x.split_k is None else x.split_k for x in (a, b))
     return change("split-K", first, second)
+
+
+def split_in_both(kernel: Kernel) -> str:
+    """Say the split-K factor that two kernels have in common."""
+    return "unsplit in both" if kernel.split_k == 1 else f"split-K {kernel.split_k} in both"
 
 
 def unsplit_reason(a: Kernel, b: Kernel) -> str:
@@ -141,10 +145,9 @@ def is_vector_kernel(kernel: Kernel) -> bool:
     return kernel.parsed.family == VECTOR_FAMILY
 
 
-def adds_atomically(kernel: Kernel) -> bool:
-    """Whether blocks add their parts of k with atomicAdd, in the order in which they happen to finish."""
-    function = (kernel.parsed.kernel or kernel.parsed.name).lower()
-    return any(word in function for word in _ATOMIC)
+def walks_k_in_order(kernel: Kernel) -> bool:
+    """Whether this is a Triton product of vLLM's batch-invariant mode: one block walks all of k for a tile."""
+    return kernel.parsed.family == "triton_user" and kernel.parsed.kernel in _FIXED_TILE
 
 
 def triton_reason(a: Kernel, b: Kernel) -> str:
@@ -153,11 +156,7 @@ def triton_reason(a: Kernel, b: Kernel) -> str:
         if differ(a.parsed.tile, b.parsed.tile):
             return change("Triton GEMM, tile", a.parsed.tile, b.parsed.tile)
         return "another Triton GEMM"
-    return change("Triton GEMM, " + ("block" if a.block != b.block else "grid"), *_launches(a, b))
-
-
-def _launches(a: Kernel, b: Kernel) -> tuple[object, object]:
-    return (a.block, b.block) if a.block != b.block else (a.grid, b.grid)
+    return f"Triton GEMM, {launch_change(a, b)}"
 
 
 def label(kernel: Kernel) -> str:

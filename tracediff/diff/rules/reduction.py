@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from tracediff.diff.result import Kernel, Verdict
 from tracediff.diff.rules.elementwise import element_types
-from tracediff.diff.rules.facts import change, same_block, same_name
+from tracediff.diff.rules.facts import change, launch_change, same_block, same_name
 from tracediff.diff.rules.rule import Rule, always
 
 REDUCE_CUH = "PyTorch aten/src/ATen/native/cuda/Reduce.cuh"
@@ -25,6 +25,10 @@ BLOCK_PER_ROW = (
 WARP_PER_ROW = ("softmax_warp_forward", "fusedQKNormRopeKernel")
 # One element decides, no rounding: the order of comparisons cannot change a maximum.
 EXACT = ("ArgMaxOps", "ArgMinOps", "MaxNanFunctor", "MinNanFunctor", "MaxOps", "MinOps", "AndFunctor", "or_kernel")
+
+
+_WARP = 32
+_MOST_ROWS_OF_A_BLOCK = 16  # 512 threads, of which a row of a warp's length or more has 32
 
 
 def _is_torch_reduce(kernel: Kernel) -> bool:
@@ -49,8 +53,31 @@ def _other_sharing(a: Kernel, b: Kernel) -> bool:
     return (a.block[0] != b.block[0] and a.block[1] != b.block[1]) or (same_block(a, b) and a.grid[1:] != b.grid[1:])
 
 
-def _launch_changed(a: Kernel, b: Kernel) -> str:
-    return change("block", a.block, b.block) if a.block != b.block else change("grid", a.grid, b.grid)
+def _sharing_changed(a: Kernel, b: Kernel) -> str:
+    """Say what changed in how PyTorch shares out a row: `threads per row 128 → 64`, where that is known."""
+    threads = tuple(_threads_of_a_row(kernel) for kernel in (a, b))
+    if None in threads or max(a.block[0], b.block[0]) <= _WARP or threads[0] == threads[1]:
+        return launch_change(a, b)
+    return change("threads per row", *threads)
+
+
+def _threads_of_a_row(kernel: Kernel) -> int | None:
+    """Threads of a block that share a row of contiguous elements: block.x, unless block.y may share it too.
+
+    block.y is the largest power of two up to the number of rows, at most 16. Where it shared a row, each block of the
+    grid would have one row, and grid.x would be the number of rows: only where that does not fit is block.x all.
+    """
+    width, height, _ = kernel.block
+    rows = kernel.grid[0]
+    shared_too = height > 1 and min(1 << (rows.bit_length() - 1), _MOST_ROWS_OF_A_BLOCK) == height
+    return None if shared_too or kernel.grid[1:] != (1, 1) else width
+
+
+def _block_changed(a: Kernel, b: Kernel) -> str:
+    """Say how many threads share a row where a block has one row."""
+    if a.block[1:] == b.block[1:] == (1, 1):
+        return change("threads per row", a.block[0], b.block[0])
+    return launch_change(a, b)
 
 
 REDUCTION = (
@@ -72,7 +99,7 @@ REDUCTION = (
         name="torch reduce, other threads per row",
         when=lambda a, b: same_name(a, b) and _is_torch_reduce(a) and _other_sharing(a, b),
         verdict=Verdict.ORDER_CHANGED,
-        reason=_launch_changed,
+        reason=_sharing_changed,
         source=REDUCE_CUH
         + ": another number of threads shares a row's sum. A sum that is rounded to 16 bits afterwards"
         " seldom shows it, see above",
@@ -88,7 +115,7 @@ REDUCTION = (
         name="one block per row, other threads",
         when=lambda a, b: _same_function(a, b) and _sums_by_block(a) and not same_block(a, b),
         verdict=Verdict.ORDER_CHANGED,
-        reason=_launch_changed,
+        reason=_block_changed,
         source="the same: thread t sums elements t, t + threads, …, and the threads' sums are added",
     ),
     Rule(
@@ -117,7 +144,7 @@ REDUCTION = (
         name="other launch",
         when=always,
         verdict=Verdict.UNKNOWN,
-        reason=_launch_changed,
+        reason=launch_change,
         source="how this kernel shares out a row is not known",
     ),
 )

@@ -1,23 +1,24 @@
 """Whether the same kernel with the same launch configuration is the same sum.
 
-Mostly it is. Not where the cuts of a sum follow from the problem, from an argument of the launch or from chance: a name
-and a launch configuration show none of these.
+Mostly it is. Not where the cuts of a sum follow from the problem or from an argument of the launch: a name and a launch
+configuration show neither. (`run_to_run` has the sums that are ordered by chance.)
 """
 
 from __future__ import annotations
 
+import re
+
 from tracediff.diff.result import Kernel
-from tracediff.diff.rules.attention import varies_from_run_to_run
-from tracediff.diff.rules.facts import differ
-from tracediff.diff.rules.gemm_facts import adds_atomically, is_split
+from tracediff.diff.rules.attention import keys_cut_by_plan, varies_from_run_to_run
+from tracediff.diff.rules.facts import differ, same_code
+from tracediff.diff.rules.gemm_facts import is_split
 from tracediff.diff.rules.k_cuts import cut_alike, cuts_segments
 
 # A fixed number of blocks, as many as fit the GPU, shares out the k-steps of all tiles of the problem.
-# Marlin: `marlin_template.h`, "stripes".
+# Marlin: vLLM csrc/quantization/gptq_marlin/marlin_template.h, "stripes" of k-steps over all tiles.
 _CUT_BY_PROBLEM = frozenset({"marlin"})
-# A plan says which block works on which keys: the tile schedulers' metadata of FlashMLA and FlashAttention 3, and
-# `partition_kv` of flashinfer's batched kernels.
-_PLANNED = {"flashmla": "", "flash_attn3": "", "flashinfer": "Batch"}
+# What a function calls itself that cuts k, by a factor that is an argument.
+_CUTS_K = re.compile(r"split_?k|stream_?k", re.IGNORECASE)
 
 
 def same_sum(a: Kernel, b: Kernel) -> bool:
@@ -27,8 +28,12 @@ def same_sum(a: Kernel, b: Kernel) -> bool:
         a, b: Kernels of one name with equal launch configurations.
     """
     role = a.parsed.role
+    if role in ("elementwise", "copy"):
+        return True
+    if not same_code(a, b):
+        return False
     if role == "attention":
-        return not varies_from_run_to_run(a) and not _keys_cut_by_plan(a)
+        return not varies_from_run_to_run(a) and not keys_cut_by_plan(a)
     if role == "gemm":
         return not cut_by_problem(a, b) and not _stated_otherwise(a, b)
     return True
@@ -37,9 +42,9 @@ def same_sum(a: Kernel, b: Kernel) -> bool:
 def cut_by_problem(a: Kernel, b: Kernel) -> bool:
     """Whether two launches of one GEMM kernel may cut k, or add its parts, in ways that only the problem tells."""
     kernel = a.parsed
-    if kernel.family in _CUT_BY_PROBLEM or kernel.split_k_form == "stream-k" or adds_atomically(a):
+    if kernel.family in _CUT_BY_PROBLEM or kernel.split_k_form == "stream-k":
         return True
-    if is_split(a) and None in (a.split_k, b.split_k):
+    if None in (a.split_k, b.split_k) and (is_split(a) or _CUTS_K.search(kernel.kernel or "")):
         return True
     if cuts_segments(a):
         return not cut_alike(a, b)
@@ -47,13 +52,6 @@ def cut_by_problem(a: Kernel, b: Kernel) -> bool:
     if kernel.family != "xmma" or (a.algorithm is not None and b.algorithm is not None):
         return False
     return not {a.split_k, b.split_k} <= {1, 2}
-
-
-def _keys_cut_by_plan(kernel: Kernel) -> bool:
-    beginning = _PLANNED.get(kernel.parsed.family)
-    if beginning is None or kernel.parsed.split_k_form == "none":
-        return False
-    return (kernel.parsed.kernel or beginning).startswith(beginning)
 
 
 def _stated_otherwise(a: Kernel, b: Kernel) -> bool:
