@@ -19,6 +19,8 @@ _GLYPHS = {
     ControlResult.DIFFERS: "≠",
     ControlResult.CANNOT_TELL: "?",
 }
+_NAMED_REPAIRS = 7
+_NAMED_OF_MORE_REPAIRS = 5
 _NAMED_CONTRADICTIONS = 3
 
 
@@ -57,7 +59,7 @@ def facts(found: Answer) -> tuple[Fact, ...]:
         result.append(Fact(label="controls", text=controls_line(found.controls), grave=grave))
     links = " → ".join(map(_link, found.chain))
     result.append(Fact(label="chain", text=f"{links}   (of {found.chain[0].total:,} modules)"))
-    if found.margin is not None:
+    if found.margin is not None and found.margin.max_abs:
         result.append(Fact(label="margin", text=_margin(found.margin)))
     if found.contradicted:
         named = listing(map(printable, found.contradicted), limit=_NAMED_CONTRADICTIONS)
@@ -69,11 +71,16 @@ def facts(found: Answer) -> tuple[Fact, ...]:
         ]
         result.append(Fact(label="left out", text=listing(left_out, limit=4)))
     if found.repair is not None and found.repair.logits_equal and found.repair.minimal:
-        kinds = listing(map(printable, found.repair.minimal), limit=7)
+        kinds = listing(map(printable, found.repair.minimal), limit=_named_repairs(len(found.repair.minimal)))
         result.append(Fact(label="repair", text=f"{kinds} row by row → logits bit-identical"))
     if found.settle:
         result.append(Fact(label="to settle", text=printable(found.settle)))
     return tuple(result)
+
+
+def _named_repairs(kinds: int) -> int:
+    """All where they are few; of more, as many as one line holds."""
+    return _NAMED_REPAIRS if kinds <= _NAMED_REPAIRS else _NAMED_OF_MORE_REPAIRS
 
 
 def controls_line(controls: Sequence[ControlAnswer]) -> str:
