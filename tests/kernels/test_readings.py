@@ -16,6 +16,8 @@ LONGEST = 100
 
 # Forms that the corpus lacks.
 NAMES = (
+    "cutlass3x_sm100_bstensorop_s128x128x32gemm_block_scaled_ue8m0xe4m3_ue4m3xe2m1_f32_f16_ue8m0xe2m1_128x256x128_0x0x1_0_tnt_align16_1sm_o_vs32",
+    "cutlass3x_sm120_bstensorop_s16x8x64gemm_block_scaled_ue4m3xe2m1_ue8m0xe2m1_f32_void_bf16_128x128x128_1x1x1_0_tnt_align32_warpspecialized_cooperative_epi_tma",
     "volta_gcgemm_64x32_nn",
     "trt_turing_h1688gemm_128x128_ldg8_relu_stages_32x1_tn_v1",
     "ampere_fp16_s16816gemm_fp16_128x64_sliced1x2_ldg8_f2f_stages_64x5_tn",
@@ -42,9 +44,7 @@ def told(name):
     stated.pop("name")
     if stated.get("types"):
         stated["types"] = {part: value for part, value in stated["types"].items() if value is not None}
-    return "\n".join(
-        (name[:LONGEST], f"  {describe(kernel)}", f"  {json.dumps(stated, ensure_ascii=False)}", "")
-    )
+    return "\n".join((name[:LONGEST], f"  {describe(kernel)}", f"  {json.dumps(stated, ensure_ascii=False)}", ""))
 
 
 READINGS = readings()

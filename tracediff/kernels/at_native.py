@@ -41,6 +41,7 @@ _REDUCTIONS = (
     "reducegrad",
     "gammabeta",
     "embedding_bag",
+    "embeddingbag",
     "embedding_backward",
     "compute_grad_weight",
     "segment_reduce",
@@ -49,6 +50,7 @@ _REDUCTIONS = (
     "lpnorm",
     "scatter_gather_elementwise",
     "indexfunc",
+    "backward_out_frame",  # of upsampling: gradients of neighbours are added
 )
 _COPIES = (
     "catarray",
@@ -68,7 +70,6 @@ _ELEMENTWISE = (
     "dropout",
     "distribution",
     "index_put",
-    "index_copy",
     "fill",
     "triu_tril",
     "upsample",
