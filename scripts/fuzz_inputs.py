@@ -18,6 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 HERE = Path(__file__).parent.parent
 TRACES = HERE / "tests" / "trace" / "data"
 PROFILES = HERE / "profiles"
@@ -57,7 +59,7 @@ def few(chance: random.Random, *counts: int) -> range:
 
 def damaged_document(document: Any, chance: random.Random) -> bytes:
     """Return a JSON document with fields changed, as text whose bytes may be damaged as well."""
-    changed = copy.deepcopy(document)
+    changed = msgspec.json.decode(msgspec.json.encode(document))  # a deep copy
     raw: list[str] = []
     for _ in few(chance, 0, 1, 1, 1, 1, 2, 3, 6):
         chance.choice(_EDITS)(changed, chance, raw)
@@ -194,7 +196,7 @@ def compressed(content: bytes, chance: random.Random) -> bytes:
     if what < 0.65:
         return gzip.compress(content, 1) + chance.choice([b"\0" * 512, b"rest", b"\x1f\x8b", gzip.compress(b"")])
     if what < 0.7:
-        return gzip.compress(content[:-2] + b" " * chance.choice([1 << 16, 1 << 22, 1 << 24]) + content[-2:], 6)
+        return gzip.compress(content[:-2] + b" " * chance.choice([1 << 16, 1 << 18, 1 << 22]) + content[-2:], 6)
     changed = bytearray(gzip.compress(content, 1))
     return damaged_bytes(changed, chance)
 

@@ -73,7 +73,7 @@ from tracediff.trace.sqlite_export import SqliteExport
 from tracediff.trace.sqlite_pages import UnusualPageError
 
 #: Rendering takes several times as long as reading a trace of this size.
-UNRENDERED = 0.6
+UNRENDERED = 0.75
 
 Make = Callable[[Path, random.Random], Path]
 Check = Callable[[Path, random.Random], None]
@@ -86,11 +86,13 @@ class Kind:
     Attributes:
         make: Writes one into a folder that may hold the one before; returns its path.
         check: Reads it, and renders what was read in one format: TracediffError where it is refused.
+        share: How many inputs it gets, compared with other kinds: more where they are small and quick.
         needs: Module that the reader imports, if that is optional.
     """
 
     make: Make
     check: Check
+    share: float = 1.0
     needs: str | None = None
 
 
@@ -243,14 +245,20 @@ def _events(name: str) -> Any:
     return json.loads(gzip.decompress((TRACES / name).read_bytes()))
 
 
-def _chrome_trace(chance: random.Random) -> bytes:
-    whole = _events(chance.choice(sorted(each.name for each in TRACES.glob("torch-*.json.gz"))))
+_TORCH = sorted(path.name for path in TRACES.glob("torch-*.json.gz"))
+
+
+def _some_events(chance: random.Random) -> dict[str, Any]:
+    whole = _events(chance.choice(_TORCH))
     first = chance.randrange(max(len(whole["traceEvents"]) - 60, 1))
-    some = whole["traceEvents"][first : first + 60]
-    trace = {**whole, "traceEvents": some}
+    return {**whole, "traceEvents": whole["traceEvents"][first : first + 60]}
+
+
+def _chrome_trace(chance: random.Random) -> bytes:
+    trace = _some_events(chance)
     if chance.random() < 0.1:
         trace = {name: trace[name] for name in chance.sample(list(trace), len(trace))}
-    return damaged_document(trace if chance.random() < 0.95 else some, chance)
+    return damaged_document(trace if chance.random() < 0.95 else trace["traceEvents"], chance)
 
 
 def make_json(folder: Path, chance: random.Random) -> Path:
@@ -260,10 +268,8 @@ def make_json(folder: Path, chance: random.Random) -> Path:
 
 def make_gzip(folder: Path, chance: random.Random) -> Path:
     """Write a compressed PyTorch trace."""
-    content = _chrome_trace(chance) if chance.random() < 0.5 else json.dumps(_events("torch-gpu-plain-b1.json.gz"))
-    return written(
-        folder / "t.json.gz", compressed(content if isinstance(content, bytes) else content.encode(), chance)
-    )
+    content = _chrome_trace(chance) if chance.random() < 0.5 else json.dumps(_some_events(chance)).encode()
+    return written(folder / "t.json.gz", compressed(content, chance))
 
 
 _HEADS = (
@@ -800,23 +806,25 @@ def check_fleet(path: Path, chance: random.Random) -> None:
 KINDS = {
     "pages": Kind(make_export, compare_with_sqlite),
     "sqlite": Kind(make_export, check_trace),
-    "texts": Kind(make_texts, check_trace),
+    "texts": Kind(make_texts, check_trace, share=0.6),
     "saved": Kind(make_saved, check_trace),
     "json": Kind(make_json, check_trace),
     "gzip": Kind(make_gzip, check_trace),
-    "foreign": Kind(make_foreign, check_trace),
+    "foreign": Kind(make_foreign, check_trace, share=3),
     "manifest": Kind(make_manifest, check_manifest),
-    "evidence": Kind(make_evidence, check_evidence),
-    "logits": Kind(make_logits, check_logits),
+    "evidence": Kind(make_evidence, check_evidence, share=0.6),
+    "logits": Kind(make_logits, check_logits, share=0.6),
     "flips": Kind(result_of("flips.json", _flips), shown_by("flips", "json", "table", page=0.005)),
-    "determinism": Kind(result_of("determinism.json", _determinism), shown_by("determinism", "json", "table")),
-    "map": Kind(make_two_maps, check_map),
-    "remedies": Kind(result_of("remedies.json", _remedies), shown_by("remedies", "json", "csv", "markdown", "table")),
+    "determinism": Kind(result_of("determinism.json", _determinism), shown_by("determinism", "json", "table"), share=3),
+    "map": Kind(make_two_maps, check_map, share=2),
+    "remedies": Kind(
+        result_of("remedies.json", _remedies), shown_by("remedies", "json", "csv", "markdown", "table"), share=2
+    ),
     "explain": Kind(make_capture, check_capture),
-    "part": Kind(make_part, check_part),
-    "lattice": Kind(make_lattice, check_lattice),
-    "names": Kind(make_names, check_names),
-    "prompts": Kind(make_prompts, check_prompts),
-    "parquet": Kind(make_parquet, check_trace, needs="pyarrow"),
-    "fleet": Kind(make_dataset, check_fleet, needs="pyarrow"),
+    "part": Kind(make_part, check_part, share=4),
+    "lattice": Kind(make_lattice, check_lattice, share=3),
+    "names": Kind(make_names, check_names, share=4),
+    "prompts": Kind(make_prompts, check_prompts, share=4),
+    "parquet": Kind(make_parquet, check_trace, share=0.6, needs="pyarrow"),
+    "fleet": Kind(make_dataset, check_fleet, share=0.6, needs="pyarrow"),
 }

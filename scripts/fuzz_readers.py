@@ -7,7 +7,7 @@ Every kind of file that tracediff reads has its inputs (`fuzz_kinds.py`): traces
 people paste. What is accepted is rendered in one of its formats, and the output must be valid and harmless there.
 `pages` holds the reader of SQLite's pages against sqlite3, table by table: the same values, or refused.
 
-Workers of 2,000 inputs each run as processes of their own, of the kind that has had the fewest; a worker's seed makes
+Workers of 5,000 inputs each run as processes of their own, of the kind that is behind its share; a worker's seed makes
 the same inputs again (`--worker KIND --seed N`). Counts are written as they come, and inputs that failed are kept.
 """
 
@@ -45,7 +45,7 @@ from fuzz_outputs import OutputError
 from tracediff.errors import TracediffError
 
 HERE = Path(__file__).parent
-INPUTS_PER_WORKER = 2000
+INPUTS_PER_WORKER = 5000
 HANG_SECONDS = 10
 #: A worker that says nothing for so long hangs where no signal reaches it.
 SILENT_SECONDS = 60
@@ -156,7 +156,7 @@ class Run:
     def _work_until(self, ends: float) -> None:
         while time.monotonic() < ends - 2:
             with self._lock:
-                kind, _ = min(self._planned.items(), key=lambda each: each[1])
+                kind = min(self._planned, key=lambda each: self._planned[each] / KINDS[each].share)
                 seed = self._seed + self._planned[kind] // INPUTS_PER_WORKER
                 self._planned[kind] += INPUTS_PER_WORKER
             self._one(kind, seed, ends)
