@@ -67,7 +67,7 @@ def test_sound_outputs_pass():
 def test_a_command_that_fails_is_a_refusal_and_one_that_breaks_is_a_bug(tmp_path, monkeypatch):
     with pytest.raises(TracediffError, match="no such file"):
         run_command("show", tmp_path / "none.sqlite")
-    monkeypatch.setattr("tracediff.kernels.pasted.name_in_row", lambda line: 1 / 0)
+    monkeypatch.setattr("tracediff.cli.name.name_in_row", lambda line: 1 / 0)
     with pytest.raises(BugError):
         run_command("name", "-", text="gemm")
 
