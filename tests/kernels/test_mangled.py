@@ -169,3 +169,42 @@ def test_template_parameters_and_numbers_that_refer_to_nothing():
 )
 def test_what_is_cut_or_not_known_stays_as_it_is_behind_what_was_read(name, read):
     assert demangle(name) == read
+
+
+BUILTIN = {
+    "v": "void",
+    "b": "bool",
+    "c": "char",
+    "a": "signed char",
+    "h": "unsigned char",
+    "s": "short",
+    "t": "unsigned short",
+    "i": "int",
+    "j": "unsigned int",
+    "l": "long",
+    "m": "unsigned long",
+    "x": "long long",
+    "y": "unsigned long long",
+    "f": "float",
+    "d": "double",
+    "e": "long double",
+    "w": "wchar_t",
+}
+
+
+@pytest.mark.parametrize(("letter", "written"), BUILTIN.items())
+def test_each_builtin_type_has_its_letter(letter, written):
+    assert demangle(f"_Z1kI{letter}Evv") == f"k<{written}>"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "read"),
+    [
+        ("Lin3ELj3ELl3ELm3ELx3ELy3ELb1ELb0ELc65E", "-3, 3u, 3l, 3ul, 3ll, 3ull, true, false, (char)65"),
+        ("PiRiOiKiViPKi", "int*, int&, int&&, int const, int volatile, int const*"),
+        ("SaIiESsSbIiE", "std::allocator<int>, std::string, std::basic_string<int> "),
+        ("NSt4pairIifEE", "std::pair<int, float> "),
+    ],
+)
+def test_arguments_are_written_as_in_the_source(arguments, read):
+    assert demangle(f"_Z1kI{arguments}Evv") == f"k<{read}>"

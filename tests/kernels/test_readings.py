@@ -1,6 +1,7 @@
 """What each name reads as, whole: what `test_name_corpus.py` has no checked value for must not change unnoticed either.
 
-tests/gold/kernels/ holds a file per family: a name, its line for people, and every field that the name states.
+tests/gold/kernels/ holds a file per family: names, each with its line for people and every field it states, then what
+their parts mean.
 """
 
 import json
@@ -9,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from tests.golden import assert_golden
-from tracediff.kernels import describe, parse
+from tracediff.kernels import describe, explain, parse
 
 CORPUS = Path(__file__).parent / "kernel_names.jsonl"
 LONGEST = 100
+TOLD = 4
 
 # Forms that the corpus lacks.
 NAMES = (
@@ -47,9 +49,19 @@ def told(name):
     return "\n".join((name[:LONGEST], f"  {describe(kernel)}", f"  {json.dumps(stated, ensure_ascii=False)}", ""))
 
 
+def meant(names):
+    """Every meaning that a token of these names has, with how sure it is and the first tokens that have it."""
+    found = {}
+    for name in names:
+        for token in explain(name):
+            found.setdefault(f"{token.meaning} ({token.certainty})", {})[token.text[:LONGEST]] = True
+    return "\n".join(f"{meaning}: {'  '.join(list(tokens)[:TOLD])}" for meaning, tokens in found.items()) + "\n"
+
+
 READINGS = readings()
 
 
 @pytest.mark.parametrize("family", sorted(READINGS))
 def test_a_name_reads_as_it_did(family):
-    assert_golden("\n".join(map(told, READINGS[family])), f"kernels/{family}.txt")
+    names = READINGS[family]
+    assert_golden("\n".join([*map(told, names), meant(names)]), f"kernels/{family}.txt")
