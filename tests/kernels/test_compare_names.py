@@ -67,6 +67,8 @@ def test_unlike_kernels_of_one_family_are_told_by_their_functions():
     assert texts(gemv, kernel(family="xmma")) == ["kernel gemmSN_TN_kernel → xmma gemm"]
     assert texts(kernel(family="xmma"), gemv) == ["kernel xmma gemm → gemmSN_TN_kernel"]
     assert texts(kernel(family="other"), kernel(family="xmma")) == ["kernel not read → xmma gemm"]
+    (change,) = differing_fields(gemv, kernel(family="xmma"))
+    assert (change.field, change.a, change.b) == ("family", "gemmSN_TN_kernel", "xmma gemm")
     functions = texts(gemv, kernel(family="other", kernel="frobnicate"))
     assert functions == ["family cublas_gemv_misc → other", "kernel gemmSN_TN_kernel → frobnicate"]
 

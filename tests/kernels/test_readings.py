@@ -18,6 +18,30 @@ TOLD = 4
 
 # Forms that the corpus lacks.
 NAMES = (
+    "ampere_fp16_s16816cudnn_fp16_128x128_ldg8_relu_f2f_exp_interior_nhwc_stages_32x5_tn_v1",
+    "cudnn_generated_fort_native_sdpa_sm90_flash_fprop_wgmma_fp8_knob_3_64x128x128_4x1x1_cga1x1x1_kernel0_0",
+    "cutlass3x_sm90_tensorop_s64x128x16gemm_grouped_f16_f16_f32_f16_f16_128x128x64_1x1x1_0_tnn_align8_warpspecialized_cooperative_ptr_array_epi_tma",
+    "cutlass_75_tensorop_f16_s1688fprop_analytic_f16_256x128_32x2_nhwc_depthwise",
+    "cutlass_75_tensorop_f16_s1688gemm_f16_256x128_sliced1x2_32x2_tn_align8_splitK_serial",
+    "cutlass_80_tensorop_c1688gemm_planar_complex_array_f16_64x64_32x3_tn_align8",
+    "cutlass_80_tensorop_f16_s16816fprop_optimized_f16_128x128_sliced1x2_32x3_nhwc_align8_splitK_parallel",
+    "cutlass_80_tensorop_h16816gemm_grouped_128x128_32x3_tn_align8_scheduleDevice",
+    "cutlass_tensorop_f16_s16816fprop_fixed_channels_f16_relu_128x128_32x3_nhwc_group_single_align8",
+    "cutlass_tensorop_s1688dgrad_optimized_tf32_128x64_16x4_nhwc_unity_stride_align4",
+    "fmha_cutlassB_f16_aligned_64x64_k64_dropout_seqaligned_sm80",
+    "ncclDevKernel_Generic_4(ncclDevKernelArgsStorage<4096ul>)",
+    "nvjet_sm100_qqtst_128x128_128x6_2x1_2cta_v_bz_Avec16UE4M3_Bvec16UE4M3_ovscale_TNN",
+    "nvjet_sm90_hsh_128x128_64x6_2x1_v_bz_algo2_TNT",
+    "nvjet_sm90_tst_128x128_64x6_2x1_v_bz_bias_relu_aux_TNT",
+    "sm80_xmma_wgrad_implicit_gemm_indexed_f16f16_f16f32_f32_nhwckrsc_nhwc_tilesize128x128x64_stage3_warpsize2x2x1_g1_ffma_aligna4_alignc4_t1r3s3_algo2_execute_split_k_kernel__5x_cudnn",
+    "sm90_xmma_fprop_implicit_gemm_f16f16_f16f32_f32_nhwckrsc_nhwc_tilesize128x128x64_cgasize2x1x1_warpgroupsize1x1x1_g1_execute_segment_k_on_kernel__5x_cudnn",
+    "sm90_xmma_gemm_f16f16_f16f32_f32_tn_n_tilesize128x128x64_cgasize2x1x1_warpgroupsize1x1x1_execute_segment_k_on_kernel__5x_cublas",
+    "void Marlin<1125899906843648l, 1125899907892224l, 1125899906"
+    "843648l, 1125899906843648l, 256, 1, 8, 8, true, 4, 8, false>(int4 const*)",
+    "void flash::flash_fwd_splitkv_combine_kernel<Flash_fwd_kerne"
+    "l_traits<128, 64, 128, 4, false, false, cutlass::half_t>, 4, 2, true>(flash::Flash_fwd_params)",
+    "volta_fp16_s884gemm_fp16_128x64_splitK_ldg8_f2f_nn",
+    "volta_sgemm_128x32_sliced1x4_medium_nn",
     "cutlass3x_sm100_bstensorop_s128x128x32gemm_block_scaled_ue8m0xe4m3_ue4m3xe2m1_f32_f16_ue8m0xe2m1_128x256x128_0x0x1_0_tnt_align16_1sm_o_vs32",
     "cutlass3x_sm120_bstensorop_s16x8x64gemm_block_scaled_ue4m3xe2m1_ue8m0xe2m1_f32_void_bf16_128x128x128_1x1x1_0_tnt_align32_warpspecialized_cooperative_epi_tma",
     "volta_gcgemm_64x32_nn",
