@@ -7,8 +7,8 @@ Every kind of file that tracediff reads has its inputs (`fuzz_kinds.py`): traces
 people paste. What is accepted is rendered in one of its formats, and the output must be valid and harmless there.
 `pages` holds the reader of SQLite's pages against sqlite3, table by table: the same values, or refused.
 
-Workers of 5,000 inputs each run as processes of their own, of the kind that is behind its share; a worker's seed makes
-the same inputs again (`--worker KIND --seed N`). Counts are written as they come, and inputs that failed are kept.
+Workers run as processes of their own, one kind after the other; a worker's seed makes the same inputs again
+(`--worker KIND --seed N --inputs M`). Counts are written as they come, and inputs that failed are kept.
 """
 
 from __future__ import annotations
@@ -39,13 +39,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from fuzz_kinds import KINDS, DifferError, Kind, render_all
+from fuzz_kinds import KINDS, Kind
 from fuzz_outputs import OutputError
+from fuzz_traces import DifferError, render_all
 
 from tracediff.errors import TracediffError
 
 HERE = Path(__file__).parent
-INPUTS_PER_WORKER = 5000
+#: How many inputs a worker reads of a kind whose share is 1.
+INPUTS_PER_SHARE = 1500
 HANG_SECONDS = 10
 #: A worker that says nothing for so long hangs where no signal reaches it.
 SILENT_SECONDS = 60
@@ -135,11 +137,11 @@ def _keep(folder: Path, target: Path, why: str) -> None:
 
 
 class Run:
-    """Workers side by side, and the counts of all of them."""
+    """Workers side by side, one of each kind in turn, and the counts of all of them."""
 
     def __init__(self, kinds: list[str], seed: int, keep: Path, file: Path | None) -> None:
         self._keep, self._file, self._seed = keep, file, seed
-        self._planned = Counter(dict.fromkeys(kinds, 0))
+        self._planned = dict.fromkeys(kinds, 0)
         self._lock = threading.Lock()
         self.workers: dict[tuple[str, int], dict[str, int]] = {}
 
@@ -156,13 +158,15 @@ class Run:
     def _work_until(self, ends: float) -> None:
         while time.monotonic() < ends - 2:
             with self._lock:
-                kind = min(self._planned, key=lambda each: self._planned[each] / KINDS[each].share)
-                seed = self._seed + self._planned[kind] // INPUTS_PER_WORKER
-                self._planned[kind] += INPUTS_PER_WORKER
+                kind = min(self._planned, key=self._planned.__getitem__)
+                seed = self._seed + self._planned[kind]
+                self._planned[kind] += 1
             self._one(kind, seed, ends)
 
     def _one(self, kind: str, seed: int, ends: float) -> None:
-        command = [sys.executable, __file__, "--worker", kind, "--seed", str(seed), "--keep", str(self._keep)]
+        inputs = round(INPUTS_PER_SHARE * KINDS[kind].share)
+        command = [sys.executable, __file__, "--worker", kind, "--seed", str(seed), "--inputs", str(inputs)]
+        command += ["--keep", str(self._keep)]
         counts = self.workers[kind, seed] = {}
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             watch = _Watch(process, ends)
@@ -256,7 +260,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, default=Path(tempfile.gettempdir()) / "fuzz_readers")
     parser.add_argument("--table", type=Path, nargs="+", help="print the table of these counts instead")
     parser.add_argument("--worker", choices=list(KINDS), help=argparse.SUPPRESS)
-    parser.add_argument("--inputs", type=int, default=INPUTS_PER_WORKER, help=argparse.SUPPRESS)
+    parser.add_argument("--inputs", type=int, default=INPUTS_PER_SHARE, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
         work(arguments.worker, arguments.seed, arguments.inputs, arguments.keep)

@@ -9,7 +9,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
-from fuzz_kinds import KINDS, BugError, run_command
+from fuzz_commands import BugError, run_command
+from fuzz_kinds import KINDS
 from fuzz_outputs import OutputError, plain_text, safe_csv, safe_html, safe_markdown, strict_json
 from fuzz_readers import outcome, table
 
