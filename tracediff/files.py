@@ -199,7 +199,7 @@ def _belongs_to_capture(path: Path) -> bool:
     path = path.resolve()
     manifest = path.with_name("manifest.json")
     try:
-        if manifest.stat().st_size > _MANIFEST_LIMIT_BYTES:
+        if not manifest.is_file() or manifest.stat().st_size > _MANIFEST_LIMIT_BYTES:
             return False
         traces = parse_json(manifest.read_bytes())["traces"]
         listed = {value for entry in traces for value in entry.values() if isinstance(value, str)}

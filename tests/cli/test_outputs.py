@@ -1,6 +1,7 @@
 """Where results go: a file on standard output stands alone there, and no input is ever replaced."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -81,3 +82,19 @@ def test_the_folder_that_a_broken_link_leads_to_is_named(tmp_path):
     done = run("diff", B1, B2, "--html", link)
     assert done.returncode == 2
     assert f"{tmp_path}/none is not a directory".encode() in done.stderr
+
+
+@pytest.mark.parametrize("words", [["diff", "pipe", "pipe"], ["show", "pipe"], ["explain", "capture"]])
+def test_nothing_waits_for_a_pipe_that_is_no_trace(tmp_path, words):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "capture").mkdir()
+    os.mkfifo(tmp_path / "capture" / "flips.json")
+    done = run(*words, cwd=tmp_path, timeout=60)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_manifest_that_is_a_pipe_is_none(tmp_path):
+    os.mkfifo(tmp_path / "manifest.json")
+    (tmp_path / "report.html").write_text("old")
+    assert run("diff", B1, B2, "--html", tmp_path / "report.html", "--force", timeout=60).returncode == 0

@@ -435,6 +435,12 @@ def test_an_unfinished_write_is_refused_and_left_alone(tmp_path, journal_mode, s
     assert {each.name: each.read_bytes() for each in tmp_path.iterdir() if each.is_file()} == before
 
 
+def test_a_journal_that_is_no_file_is_refused(tmp_path):
+    path = without(tmp_path)
+    os.mkfifo(path.with_name(f"{path.name}-journal"))
+    assert "in the middle of a write" in refusal(path)
+
+
 @pytest.mark.parametrize("content", [b"", b"\0" * 512])
 def test_a_journal_that_sqlite_has_done_with_is_none(tmp_path, content):
     path = without(tmp_path)

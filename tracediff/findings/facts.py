@@ -108,7 +108,7 @@ def _evidence(directory: Path) -> Evidence | None:
 
 def _documents(directory: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for path in sorted(directory.glob("*.json")):
-        if path.name == EVIDENCE_FILE:
+        if path.name == EVIDENCE_FILE or not path.is_file():
             continue
         try:
             document = parse_json(path.read_bytes())

@@ -8,6 +8,8 @@ KIND = "map"
 def is_map(path: Path) -> bool:
     """Whether a file is a map: JSON whose first keys say so. Never raises; what cannot be read is none."""
     try:
+        if not path.is_file():  # a pipe would wait, and could not be read again
+            return False
         with path.open(encoding="utf-8") as file:
             head = file.read(4096).lstrip()
     except (OSError, ValueError):

@@ -66,20 +66,27 @@ def damaged(path: Path, error: Exception) -> TracediffError:
 def _require_no_unfinished_write(path: Path) -> None:
     for beside in {path, path.resolve()}:
         journal, log = (beside.with_name(beside.name + suffix) for suffix in ("-journal", "-wal"))
-        try:
-            with journal.open("rb") as file:
-                if file.read(1).strip(b"\0"):  # SQLite zeroes the header of a journal that it keeps
-                    raise TracediffError(
-                        f"{path} is in the middle of a write: {journal.name} holds what SQLite would roll back",
-                        f"open it once with sqlite3 {path.name}, or export the report again",
-                    )
-        except OSError:
-            pass  # there is none
+        if _is_hot(journal):
+            raise TracediffError(
+                f"{path} is in the middle of a write: {journal.name} holds what SQLite would roll back",
+                f"open it once with sqlite3 {path.name}, or export the report again",
+            )
         if log.is_file() and log.stat().st_size > _WAL_HEADER_BYTES:
             raise TracediffError(
                 f"part of {path} is in {log.name}",
                 f"merge it: sqlite3 {path.name} 'PRAGMA wal_checkpoint(TRUNCATE)', or export the report again",
             )
+
+
+def _is_hot(journal: Path) -> bool:
+    """Whether a journal may hold what SQLite would roll back; SQLite zeroes the header of one that it keeps."""
+    try:
+        if not journal.is_file():
+            return journal.exists()
+        with journal.open("rb") as file:
+            return bool(file.read(1).strip(b"\0"))
+    except OSError:
+        return True  # it is there, and cannot be read
 
 
 def _text(raw: bytes) -> str:
