@@ -35,3 +35,12 @@ def test_the_same_file_twice_is_said(tmp_path):
     path.touch()
     one = table([("prefill", "m", "k")], path=str(path))
     assert "a and b are the same file." in diff_tables(one, one).warnings
+
+
+def test_a_side_counts_its_kernels_its_split_k_reductions_and_its_time():
+    reduces = "void cublasLt::splitKreduce_kernel<32, 16, int, float, __half>(int)"
+    a = table([("prefill", "m", "k"), ("prefill", "m", reduces), ("prefill", "n", "k")])
+    found = diff_tables(a, table([("prefill", "m", "k")]))
+    assert (found.a.kernels, found.a.splitk_reduce, found.a.duration_ns) == (3, 1, 1500)
+    assert (found.b.kernels, found.b.splitk_reduce, found.b.duration_ns) == (1, 0, 500)
+    assert found.a.coverage.kernels == 3 and found.a.info is a.info

@@ -1,6 +1,8 @@
 # ruff: noqa: E501 - kernel names are long, and stand whole
 """What single names state, family by family: real names from traces and public reports, in the spellings that profilers print."""
 
+import dataclasses
+
 import pytest
 
 from tracediff.kernels import KernelName, Types, describe, differing_fields, explain, parse
@@ -419,3 +421,8 @@ def test_results_are_frozen() -> None:
     assert isinstance(kernel, KernelName)
     with pytest.raises(AttributeError):
         kernel.family = "nvjet"  # type: ignore[misc]
+
+
+def test_a_return_type_of_enable_if_ends_with_the_first_type():
+    name = "std::enable_if<!(false), void>::type internal::gemvx::kernel<int, float>(std::enable_if<true, int>::type x)"
+    assert parse(name) == dataclasses.replace(parse("void internal::gemvx::kernel<int, float>(int)"), name=name)

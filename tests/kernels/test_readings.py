@@ -44,6 +44,8 @@ NAMES = (
     "volta_sgemm_128x32_sliced1x4_medium_nn",
     "cutlass3x_sm100_bstensorop_s128x128x32gemm_block_scaled_ue8m0xe4m3_ue4m3xe2m1_f32_f16_ue8m0xe2m1_128x256x128_0x0x1_0_tnt_align16_1sm_o_vs32",
     "cutlass3x_sm120_bstensorop_s16x8x64gemm_block_scaled_ue4m3xe2m1_ue8m0xe2m1_f32_void_bf16_128x128x128_1x1x1_0_tnt_align32_warpspecialized_cooperative_epi_tma",
+    "sm80_xmma_deconv_implicit_gemm_f16f16_f16f32_f32_nhwckrsc_nhwc_tilesize128x64x32_stage3_warpsize2x2x1_g1_tensor16x8x16_execute_kernel_trt",
+    "sm80_xmma_conv_implicit_gemm_f16f16_f16f32_f32_nhwckrsc_nhwc_tilesize128x64x32_stage3_warpsize2x2x1_g1_tensor16x8x16_execute_kernel_trt",
     "volta_gcgemm_64x32_nn",
     "trt_turing_h1688gemm_128x128_ldg8_relu_stages_32x1_tn_v1",
     "ampere_fp16_s16816gemm_fp16_128x64_sliced1x2_ldg8_f2f_stages_64x5_tn",

@@ -46,7 +46,7 @@ _SUMS = frozenset(
     {"sum", "reduce", "reduction", "mean", "var", "std", "welford", "moments", "loss", "scan", "histogram"}
     | {"combine", "finalize", "unpermute"}
 )
-_PRODUCTS = frozenset({"mm", "bmm", "dot", "einsum"})
+_PRODUCTS = frozenset({"mm", "bmm", "dot"})
 _NEVER_SUM = (
     ("copy_blocks", "copy"),
     ("copy", "copy"),
