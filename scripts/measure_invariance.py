@@ -76,7 +76,7 @@ def maps(card: str) -> Iterator[Job]:
 
 def remedies(card: str) -> Iterator[Job]:
     """Yield the same for the remedies."""
-    for dtype in ("float16", "bfloat16"):
+    for dtype in ("bfloat16", "float16"):
         request = RemediesRequest(
             spec=ModelSpec(name="llama-3-8b", dtype=dtype),
             device="cuda",
