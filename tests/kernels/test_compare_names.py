@@ -108,3 +108,30 @@ def test_what_is_not_read_is_told_only_where_nothing_else_differs():
 )
 def test_split_k_in_words(stated, words):
     assert split_k_words(kernel(**stated)) == words
+
+
+@pytest.mark.parametrize(
+    ("types", "words"),
+    [
+        (Types(), None),
+        (Types(b="f16"), "f16"),
+        (Types(a="f16", b="f16", accumulate="f32", output="f16"), "f16 × f16 → f16, sums in f32"),
+        (Types(output="bf16"), "→ bf16"),
+        (Types(partial="f32"), "partial sums f32"),
+        (
+            Types(
+                a="e4m3",
+                b="e2m1",
+                c="void",
+                math="tf32",
+                accumulate="f32",
+                output="bf16",
+                scale_a="s/32",
+                scale_b="t/16",
+            ),
+            "e4m3 × e2m1 → bf16, sums in f32, multiplies tf32, C void, scales s/32, and t/16",
+        ),
+    ],
+)
+def test_types_in_words(types, words):
+    assert types_words(types) == words
