@@ -46,6 +46,12 @@ def test_the_name_is_found_whole(row):
     assert {name: read for name, read in found.items() if read != name} == {}
 
 
+@pytest.mark.parametrize("row", ["43.6,4548000000,32768,NAME", '"0","12",NAME,3', "1,NAME,gemm"])
+def test_a_name_without_commas_is_found_in_csv_without_quotes(row):
+    name = "nvjet_sm90_hsh_128x8_64x12_4x1_v_bz_splitK_TNT"
+    assert name_in_row(row.replace("NAME", name)) == name
+
+
 @pytest.mark.parametrize(
     "line",
     [

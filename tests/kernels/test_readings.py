@@ -46,6 +46,12 @@ NAMES = (
     "cutlass3x_sm120_bstensorop_s16x8x64gemm_block_scaled_ue4m3xe2m1_ue8m0xe2m1_f32_void_bf16_128x128x128_1x1x1_0_tnt_align32_warpspecialized_cooperative_epi_tma",
     "sm80_xmma_deconv_implicit_gemm_f16f16_f16f32_f32_nhwckrsc_nhwc_tilesize128x64x32_stage3_warpsize2x2x1_g1_tensor16x8x16_execute_kernel_trt",
     "sm80_xmma_conv_implicit_gemm_f16f16_f16f32_f32_nhwckrsc_nhwc_tilesize128x64x32_stage3_warpsize2x2x1_g1_tensor16x8x16_execute_kernel_trt",
+    "void deep_gemm::sm90_bf16_gemm_impl<0u, 0u, 0u, 4096u, 7168u, 128u, 128u, 64u, 1u, 128u, 128u, 128u, 4u, 128u, "
+    "256u, 2u, true, 132u, (deep_gemm::GemmType)0>(int*)",
+    "void deep_gemm::sm100_fp8_fp4_gemm_1d1d_impl<(cute::UMMA::Major)0, (cute::UMMA::Major)0, 32u, 32u, 0u, 4096u, "
+    "7168u, 128u, 128u, 128u, 1u, 128u, 128u, 128u, 4u, 128u, 128u, 2u, true, 148u, (deep_gemm::GemmType)0>(int*)",
+    "void deep_gemm::sm90_fp8_gemm_1d2d_impl<0u, 4096u, 7168u, 1u, 128u, 128u, 128u, 128u, 4u, 3u, 128u, 256u, 2u, "
+    "true, 132u, (deep_gemm::GemmType)0>(int*)",
     "volta_gcgemm_64x32_nn",
     "trt_turing_h1688gemm_128x128_ldg8_relu_stages_32x1_tn_v1",
     "ampere_fp16_s16816gemm_fp16_128x64_sliced1x2_ldg8_f2f_stages_64x5_tn",

@@ -7,13 +7,11 @@ from pathlib import Path
 import pytest
 
 from tests.diff.tables import table
-from tests.profiles import FLOAT16
 from tests.report.test_json_report import A, B
 from tracediff.diff import diff_tables
 from tracediff.diff.show import show_table
 from tracediff.errors import TracediffError
 from tracediff.report.diff.sqlite import save_diffs, save_show
-from tracediff.trace import read_trace
 
 
 def rows(path, sql):
@@ -98,44 +96,3 @@ def test_several_comparisons_are_told_apart(tmp_path):
     ]
     assert rows(path, "SELECT count(*) FROM kernels WHERE trace = 'c'") == [(3,)]
     assert rows(path, "PRAGMA foreign_key_check") == []
-
-
-def test_a_saved_trace_is_a_baseline_that_diff_reads_again(tmp_path):
-    trace, other = (read_trace(FLOAT16 / f"b{batch}.sqlite") for batch in (1, 2))
-    path = tmp_path / "baseline.sqlite"
-    save_show(*show_table(trace), path)
-    again = read_trace(path)
-    assert diff_tables(trace, again).differs is False
-    assert (again.info.gpu, again.info.batch, len(again)) == (trace.info.gpu, 1, len(trace))
-    judged = [(row.module, row.verdict, row.split_k) for row in diff_tables(trace, other).rows]
-    assert [(row.module, row.verdict, row.split_k) for row in diff_tables(again, other).rows] == judged
-
-
-def test_a_saved_comparison_is_no_baseline(tmp_path):
-    path = tmp_path / "diff.sqlite"
-    save_diffs([diff_tables(A, B)], path)
-    with pytest.raises(TracediffError, match="holds a comparison"):
-        read_trace(path)
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        "UPDATE kernels SET grid = '1x1'",
-        "UPDATE kernels SET block = 'axbxc'",
-        "UPDATE kernels SET duration_ns = 'soon'",
-        "UPDATE kernels SET registers = 99999999999",
-        "DROP TABLE algorithms",
-        "DELETE FROM kernels",
-        "PRAGMA user_version = 99",
-    ],
-)
-def test_a_damaged_baseline_is_one_line(tmp_path, damage):
-    path = tmp_path / "baseline.sqlite"
-    save_show(*show_table(B), path)
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute(damage)
-        connection.commit()
-    with pytest.raises(TracediffError) as caught:
-        read_trace(path)
-    assert "\n" not in str(caught.value)
