@@ -40,6 +40,13 @@ def measure(names: list[str], rounds: int) -> float:
     return len(names) / best
 
 
+def distinct_names(count: int) -> list[str]:
+    """Return so many distinct names of the corpus's forms."""
+    corpus = list(dict.fromkeys(json.loads(line)["name"] for line in CORPUS.read_text(encoding="utf-8").splitlines()))
+    copies = -(-count // len(corpus))
+    return list(dict.fromkeys(distinct(name, copy) for copy in range(copies) for name in corpus))[:count]
+
+
 def main() -> None:
     """Measure and print."""
     options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -47,9 +54,7 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--by-family", action="store_true", help="also one line per family")
     chosen = options.parse_args()
-    corpus = list(dict.fromkeys(json.loads(line)["name"] for line in CORPUS.read_text(encoding="utf-8").splitlines()))
-    copies = -(-chosen.names // len(corpus))
-    names = list(dict.fromkeys(distinct(name, copy) for copy in range(copies) for name in corpus))[: chosen.names]
+    names = distinct_names(chosen.names)
     print(f"{len(names):,} distinct names: {measure(names, chosen.rounds):,.0f} names per second of CPU time")
     if chosen.by_family:
         families: dict[str, list[str]] = defaultdict(list)

@@ -1,20 +1,19 @@
-"""How long and how much memory it takes to attribute kernels to ranges, by the size of the trace and by what grows.
+"""How long and how much memory tracediff's commands take, beside what else is installed here.
 
-    python scripts/benchmark_reading.py [TRACE.sqlite] [--kernels 79000 791000 7900000] [--runs 3] [--folder /tmp]
-    python scripts/benchmark_reading.py --growth            microseconds per kernel at three sizes, for each WHAT
+    python scripts/benchmark_reading.py                          every part
+    python scripts/benchmark_reading.py ordinary sizes           some: ordinary, sizes, torch, names, ingest, growth
+    python scripts/benchmark_reading.py sizes --kernels 79000 791000 --runs 3 --folder /tmp
 
-A real trace is repeated in time (scripts/scale_trace.py) and each tool that is installed here does the same work on it,
-as a process of its own, in turns: kernels, and their time, per range. Prints a Markdown table per size: median of the
-runs as a ratio to `tracediff show`, then seconds, CPU seconds (user and system), peak memory, and microseconds per
-kernel; and the machine. With --growth the trace also grows in one direction (scripts/grow_trace.py), or is a PyTorch
-profiler trace: where a line's numbers are the same, the cost is linear.
+Real traces are repeated in time (scripts/scale_trace.py). Every tool does its work as a process of its own, in turns;
+the median of the runs counts. A line gives the ratio to tracediff's time, then seconds, CPU seconds (user and system)
+and peak memory. `growth` lets a trace grow in one direction (scripts/grow_trace.py) and gives CPU µs per kernel at
+three sizes: where a line's numbers are the same, the cost is linear.
 """
 
 from __future__ import annotations
 
 import argparse
-import gzip
-import json
+import importlib.util
 import os
 import platform
 import shutil
@@ -24,22 +23,28 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import benchmark_names
 from grow_trace import DIRECTIONS, grow
+from repeat_torch_trace import repeat_torch_trace
 from scale_trace import scale
 
 from tracediff.capture.find_nsys import nsys_candidates, read_version
 from tracediff.errors import TracediffError
 
 ROOT = Path(__file__).parent.parent
-DEFAULT = ROOT / "profiles" / "llama-3-8b-float16" / "b1.sqlite"
-TORCH = ROOT / "tests" / "trace" / "data" / "torch-gpu-modules-b1.json.gz"
-#: So many copies of the PyTorch trace stand for one of the nsys trace.
-TORCH_COPIES = 20
+PAIR = (ROOT / "profiles/llama-3-8b-float16/b1.sqlite", ROOT / "profiles/llama-3-8b-float16/b2.sqlite")
+#: Copies that make 260 MB of PyTorch JSON, and those that stand for one copy of the nsys trace.
+TORCH_COPIES, TORCH_PER_COPY = 1600, 20
 GROWTH_COPIES = (4, 16, 64)
+INGESTED = 200
+#: nsys takes minutes from here on.
+MOST_FOR_NSYS = 1_000_000
 #: The reader as it is without its page decoder: SQLite hands over every row.
 ROW_BY_ROW = """
 import sys
@@ -51,14 +56,29 @@ sqlite_export.SqliteExport._from_pages = refuse
 from tracediff.__main__ import main
 main()
 """
+#: Kernels with their launches and no ranges: less than tracediff does.
+PANDAS = """
+import sqlite3, sys, pandas
+db = sqlite3.connect(sys.argv[1])
+read = lambda sql: pandas.read_sql(sql, db)
+kernels = read('SELECT start, "end", correlationId, globalPid, demangledName FROM CUPTI_ACTIVITY_KIND_KERNEL')
+calls = read("SELECT start launch, correlationId, globalTid FROM CUPTI_ACTIVITY_KIND_RUNTIME")
+calls["globalPid"] = calls.globalTid - calls.globalTid % 2**24
+kernels["time"] = kernels.end - kernels.start
+joined = kernels.merge(calls, on=["globalPid", "correlationId"])
+print(joined.groupby(["globalTid", "demangledName"]).time.agg(["count", "sum"]))
+"""
+JSON_LOAD = "import json, sys; json.load(open(sys.argv[1]))"
+SIMDJSON = "import simdjson, sys; simdjson.Parser().load(sys.argv[1])"
 
 
 @dataclass
 class Tool:
-    """One way to do the work, and what its runs took."""
+    """One way to do some work, and what its runs took."""
 
     name: str
     command: list[str]
+    stdin: Path | None = None
     seconds: list[float] = field(default_factory=list)
     cpu_seconds: list[float] = field(default_factory=list)
     megabytes: list[float] = field(default_factory=list)
@@ -68,81 +88,150 @@ class Tool:
         """Run once, unless it failed before."""
         if self.failed:
             return
-        began = time.perf_counter()
-        process = subprocess.Popen(self.command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        _, status, usage = os.wait4(process.pid, 0)
+        # As installed: compiled modules are kept, and output is buffered.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        environment["PYTHONPATH"] = os.environ.get("PYTHONPATH", "")
+        with Path(self.stdin or os.devnull).open() as given:
+            began = time.perf_counter()
+            process = subprocess.Popen(
+                self.command, stdin=given, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
+            )
+            _, status, usage = os.wait4(process.pid, 0)
+            self.seconds.append(time.perf_counter() - began)
         process.returncode = os.waitstatus_to_exitcode(status)
-        self.seconds.append(time.perf_counter() - began)
         self.cpu_seconds.append(usage.ru_utime + usage.ru_stime)
         self.megabytes.append(usage.ru_maxrss / 1024)
         self.failed = process.returncode != 0
 
 
-def tools_for(trace: Path, nsys: Path | None) -> list[Tool]:
-    """Return what is installed here."""
-    python = sys.executable
-    tools = [
-        Tool("tracediff show", [python, "-m", "tracediff", "show", str(trace)]),
-        Tool("tracediff diff (the trace with itself)", [python, "-m", "tracediff", "diff", str(trace), str(trace)]),
-        Tool("tracediff show, rows from SQLite", [python, "-c", ROW_BY_ROW, "show", str(trace)]),
-    ]
-    if nsys is not None:
-        # nsys writes tables of its own into the file it reads: it gets a copy.
-        copy = trace.with_suffix(".nsys.sqlite")
+def tracediff(*arguments: str | Path, stdin: Path | None = None) -> Tool:
+    """Return one of tracediff's commands as a tool."""
+    words = [str(each) for each in arguments if not isinstance(each, Path)]
+    name = " ".join(["tracediff", *words])
+    return Tool(name, [sys.executable, "-m", "tracediff", *map(str, arguments)], stdin)
+
+
+def python(name: str, program: str, *arguments: str | Path) -> Tool:
+    """Return a Python program as a tool."""
+    return Tool(name, [sys.executable, "-c", program, *map(str, arguments)])
+
+
+def nsys_stats(nsys: Path, report: str, *traces: Path) -> Tool:
+    """Return a report of nsys for some traces, one after the other; it writes into what it reads, so it gets copies."""
+    commands = []
+    for trace in traces:
+        copy = trace.parent / f"nsys-{trace.name}"
         shutil.copyfile(trace, copy)
-        for report in ("nvtx_kern_sum", "cuda_gpu_kern_sum:nvtx-name"):
-            command = [str(nsys), "stats", "--quiet", "--format", "csv", "--report", report, str(copy)]
-            tools.append(Tool(f"nsys stats {report}", command))
-    return tools
+        commands.append(f"'{nsys}' stats --quiet --format csv --report {report} '{copy}'")
+    return Tool(f"nsys stats {report}", ["sh", "-c", " && ".join(commands)])
 
 
-def print_table(tools: list[Tool], kernels: int, size: int) -> None:
-    """Print one Markdown table."""
-    print(f"\n{kernels:,} kernels, {size / 1e6:,.0f} MB\n")
-    print("| tool | × tracediff show | seconds | CPU seconds | peak MB | µs per kernel |")
-    print("| --- | --- | --- | --- | --- | --- |")
+def compare(work: str, tools: list[Tool], runs: int) -> None:
+    """Run some tools in turns and print their lines; the first is what the others are compared with."""
+    for tool in tools:
+        tool.run()  # into the file cache
+    for tool in tools:
+        tool.seconds, tool.cpu_seconds, tool.megabytes = tool.seconds[1:], tool.cpu_seconds[1:], tool.megabytes[1:]
+    for _ in range(runs):
+        for tool in tools:
+            tool.run()
     base = statistics.median(tools[0].seconds)
     for tool in tools:
         if tool.failed:
-            print(f"| {tool.name} | failed | | | | |")
+            print(f"| {work} | {tool.name} | failed | | | |", flush=True)
             continue
         seconds = statistics.median(tool.seconds)
-        cells = (
-            f"{seconds / base:.2f}",
-            f"{seconds:.2f}",
-            f"{statistics.median(tool.cpu_seconds):.2f}",
-            f"{max(tool.megabytes):,.0f}",
-            f"{seconds / kernels * 1e6:.2f}",
+        cpu, memory = statistics.median(tool.cpu_seconds), max(tool.megabytes)
+        print(
+            f"| {work} | {tool.name} | {seconds / base:.2f} | {seconds:.2f} | {cpu:.2f} | {memory:,.0f} |", flush=True
         )
-        print(f"| {tool.name} | {' | '.join(cells)} |")
 
 
-def print_growth(trace: Path, runs: int, folder: Path | None) -> None:
-    """Print what `show` and `diff` take per kernel at three sizes, for each direction of growth."""
+def ordinary(arguments: argparse.Namespace, folder: Path, nsys: Path | None) -> None:
+    """The pair that a capture makes: 2 × 4 k kernels, and 2 × 8 k."""
+    pairs = {"a pair of 4 k kernels": [copy_of(trace, folder) for trace in PAIR]}
+    pairs["a pair of 8 k kernels"] = [scaled(trace, folder, 2) for trace in PAIR]
+    for work, pair in pairs.items():
+        tools = [tracediff("diff", *pair)]
+        tools += [nsys_stats(nsys, "cuda_gpu_kern_sum:nvtx-name", *pair)] if nsys else []
+        compare(work, tools, max(arguments.runs, 5))
+
+
+def sizes(arguments: argparse.Namespace, folder: Path, nsys: Path | None) -> None:
+    """A trace of a long run, alone and against another batch size's."""
+    for kernels in arguments.kernels:
+        copies = max(1, round(kernels / count_kernels(PAIR[0])))
+        with ProcessPoolExecutor(2) as pool:
+            pair = list(pool.map(scaled, PAIR, [folder] * 2, [copies] * 2))
+        tools = [tracediff("show", pair[0]), tracediff("diff", *pair)]
+        if kernels <= MOST_FOR_NSYS:
+            tools.append(python("tracediff show, rows from SQLite", ROW_BY_ROW, "show", pair[0]))
+            if importlib.util.find_spec("pandas"):
+                tools.append(python("pandas, without ranges", PANDAS, pair[0]))
+            if nsys:
+                tools.append(nsys_stats(nsys, "cuda_gpu_kern_sum:nvtx-name", pair[0]))
+        compare(f"{count_kernels(pair[0]):,} kernels", tools, arguments.runs)
+        for path in folder.glob("*.sqlite"):
+            path.unlink()
+
+
+def torch(arguments: argparse.Namespace, folder: Path, _nsys: Path | None) -> None:
+    """A trace of PyTorch's profiler."""
+    path, _ = repeat_torch_trace(folder, TORCH_COPIES)
+    tools = [tracediff("show", path), python("json.load", JSON_LOAD, path)]
+    if importlib.util.find_spec("simdjson"):
+        tools.append(python("simdjson, parsing alone", SIMDJSON, path))
+    compare(f"PyTorch JSON, {path.stat().st_size / 1e6:.0f} MB", tools, arguments.runs)
+    path.unlink()
+
+
+def names(arguments: argparse.Namespace, folder: Path, _nsys: Path | None) -> None:
+    """A hundred thousand distinct kernel names."""
+    path = folder / "names.txt"
+    distinct = benchmark_names.distinct_names(100_000)
+    path.write_text("".join(f"{' '.join(name.split())}\n" for name in distinct))
+    tools = [tracediff("name", "-", stdin=path), tracediff("name", "-", "--format", "json", stdin=path)]
+    compare(f"{len(distinct):,} names", tools, arguments.runs)
+    print(f"| parse alone | {benchmark_names.measure(distinct, arguments.runs):,.0f} names per CPU second | | | | |")
+
+
+def ingest(arguments: argparse.Namespace, folder: Path, _nsys: Path | None) -> None:
+    """Many traces into one dataset."""
+    if not importlib.util.find_spec("distributed"):
+        return
+    trace, many = scaled(PAIR[0], folder, 2), folder / "many"
+    many.mkdir()
+    for number in range(INGESTED):
+        os.link(trace, many / f"{number}.sqlite")
+    command = f"rm -rf '{folder}/fleet' && '{sys.executable}' -m tracediff ingest '{many}' --out '{folder}/fleet'"
+    compare(
+        f"{INGESTED} traces of {count_kernels(trace):,} kernels", [Tool("tracediff ingest", ["sh", "-c", command])], 1
+    )
+
+
+def growth(arguments: argparse.Namespace, folder: Path, _nsys: Path | None) -> None:
+    """What `show` and `diff` take per kernel at three sizes, for each direction of growth."""
     print("\nCPU µs per kernel, less what the smallest trace takes\n")
-    sizes = " | ".join(f"× {copies}" for copies in GROWTH_COPIES)
-    print(f"| what grows | command | kernels | {sizes} | peak MB |\n| --- | --- | --- {'| --- ' * 4}|")
-    with tempfile.TemporaryDirectory(dir=folder) as name:
-        for what in ("copies", *DIRECTIONS, "torch"):
-            made = [grown(trace, Path(name), what, copies) for copies in (1, *GROWTH_COPIES)]
-            for command in ("show", "diff"):
-                print(growth_line(what, command, made, runs), flush=True)
-            for path, _ in made:
-                path.unlink()
+    columns = " | ".join(f"× {copies}" for copies in GROWTH_COPIES)
+    print(f"| what grows | command | kernels | {columns} | peak MB |\n| --- | --- | --- {'| --- ' * 4}|")
+    for what in ("copies", *DIRECTIONS, "torch"):
+        with ProcessPoolExecutor() as pool:
+            count = 1 + len(GROWTH_COPIES)
+            made = list(pool.map(grown, [what] * count, [folder] * count, (1, *GROWTH_COPIES)))
+        for command in ("show", "diff"):
+            print(growth_line(what, command, made), flush=True)
+        for path, _ in made:
+            path.unlink()
 
 
-def growth_line(what: str, command: str, made: list[tuple[Path, int]], runs: int) -> str:
+def growth_line(what: str, command: str, made: list[tuple[Path, int]]) -> str:
     """Return one line of the table of growth."""
-    tools = []
-    for path, _ in made:
-        arguments = [str(path)] if command == "show" else [str(path), str(path)]
-        tool = Tool(what, [sys.executable, "-m", "tracediff", command, *arguments])
-        for _ in range(runs):
-            tool.run()
-        tools.append(tool)
+    tools = [tracediff(command, *([path] if command == "show" else [path, path])) for path, _ in made]
+    for tool in tools:
+        tool.run()
     if any(tool.failed for tool in tools):
         return f"| {what} | {command} | failed | | | | |"
-    seconds = [statistics.median(tool.cpu_seconds) for tool in tools]
+    seconds = [tool.cpu_seconds[0] for tool in tools]
     cells = [
         f"{(taken - seconds[0]) / (kernels - made[0][1]) * 1e6:.2f}"
         for taken, (_, kernels) in zip(seconds[1:], made[1:], strict=True)
@@ -150,13 +239,12 @@ def growth_line(what: str, command: str, made: list[tuple[Path, int]], runs: int
     return f"| {what} | {command} | {made[-1][1]:,} | {' | '.join(cells)} | {max(tools[-1].megabytes):,.0f} |"
 
 
-def grown(trace: Path, folder: Path, what: str, copies: int) -> tuple[Path, int]:
+def grown(what: str, folder: Path, copies: int) -> tuple[Path, int]:
     """Make a trace that has grown, and say how many kernels it holds."""
     if what == "torch":
-        return repeated_torch_trace(folder, copies)
+        return repeat_torch_trace(folder, copies * TORCH_PER_COPY)
+    whole = scaled(PAIR[0], folder, copies + 1)
     path = folder / f"{what}-{copies}.sqlite"
-    whole = folder / "whole.sqlite"
-    scale(trace, whole, copies + 1, 1, 10**6, True)
     if what == "copies":
         whole.replace(path)
     else:
@@ -165,69 +253,60 @@ def grown(trace: Path, folder: Path, what: str, copies: int) -> tuple[Path, int]
     return path, count_kernels(path)
 
 
-def repeated_torch_trace(folder: Path, copies: int) -> tuple[Path, int]:
-    """Write a PyTorch profiler trace repeated in time, as many kernels as the nsys trace roughly has."""
-    document = json.loads(gzip.decompress(TORCH.read_bytes()))
-    events = document.pop("traceEvents")
-    path, kernels = folder / f"torch-{copies}.json", 0
-    with path.open("w") as file:
-        file.write(json.dumps(document)[:-1] + ', "traceEvents": [')
-        for copy in range(copies * TORCH_COPIES):
-            for event in events:
-                moved = {**event, "ts": event["ts"] + copy * 1e5}
-                if "correlation" in event.get("args", {}):
-                    moved["args"] = {**event["args"], "correlation": event["args"]["correlation"] + copy * 10**6}
-                kernels += event.get("cat") == "kernel"
-                file.write(json.dumps(moved) + ",\n")
-        file.write("{}]}")
-    return path, kernels
+def scaled(trace: Path, folder: Path, copies: int) -> Path:
+    """Repeat a trace in time."""
+    path = folder / f"{trace.stem}-{copies}.sqlite"
+    scale(trace, path, copies, 1, 10**6, True)
+    return path
+
+
+def copy_of(trace: Path, folder: Path) -> Path:
+    """Copy a trace, with what was measured beside it."""
+    for name in ("manifest.json", "evidence.json", "logits.safetensors"):
+        shutil.copyfile(trace.with_name(name), folder / name)
+    return Path(shutil.copy(trace, folder))
 
 
 def any_nsys() -> Path | None:
     """Return an nsys that runs, None where there is none."""
     for path in nsys_candidates():
         try:
-            version = read_version(path).version
+            print(f"nsys {read_version(path).version}")
         except TracediffError:
             continue
-        print(f"nsys {version}")
         return path
     print("nsys: not installed here")
     return None
-
-
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("trace", type=Path, nargs="?", default=DEFAULT)
-    parser.add_argument("--kernels", type=int, nargs="+", default=[79_000, 791_000, 7_900_000])
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--folder", type=Path, help="where the large traces are made (up to 3.2 GB)")
-    parser.add_argument("--without-nsys", action="store_true", help="its larger sizes take many minutes")
-    parser.add_argument("--growth", action="store_true", help="what grows, instead of sizes")
-    arguments = parser.parse_args()
-    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()}")
-    if arguments.growth:
-        print_growth(arguments.trace, arguments.runs, arguments.folder)
-        return
-    nsys = None if arguments.without_nsys else any_nsys()
-    for kernels in arguments.kernels:
-        with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-            trace = Path(folder) / "trace.sqlite"
-            rows = scale(
-                arguments.trace, trace, max(1, round(kernels / count_kernels(arguments.trace))), 1, 10**6, True
-            )
-            tools = tools_for(trace, nsys)
-            for _ in range(arguments.runs):
-                for tool in tools:
-                    tool.run()
-            print_table(tools, rows["rows"]["CUPTI_ACTIVITY_KIND_KERNEL"], trace.stat().st_size)
 
 
 def count_kernels(trace: Path) -> int:
     """Return the number of kernels in a trace."""
     with closing(sqlite3.connect(f"{trace.absolute().as_uri()}?mode=ro", uri=True)) as connection:
         return int(connection.execute("SELECT count(*) FROM CUPTI_ACTIVITY_KIND_KERNEL").fetchone()[0])
+
+
+PARTS: dict[str, Callable[[argparse.Namespace, Path, Path | None], None]] = {
+    each.__name__: each for each in (ordinary, sizes, torch, names, ingest, growth)
+}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--kernels", type=int, nargs="+", default=[79_000, 791_000, 7_900_000])
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--folder", type=Path, help="where the large traces are made (up to 3 GB)")
+    parser.add_argument("--without-nsys", action="store_true", help="its larger sizes take minutes")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.parts) - PARTS.keys():
+        parser.error(f"no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()}")
+    nsys = None if arguments.without_nsys else any_nsys()
+    print("\n| work | tool | × tracediff | seconds | CPU seconds | peak MB |\n| --- | --- | --- | --- | --- | --- |")
+    for name in arguments.parts or PARTS:
+        with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+            PARTS[name](arguments, Path(folder), nsys)
 
 
 if __name__ == "__main__":
