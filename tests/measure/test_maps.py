@@ -20,7 +20,7 @@ from tracediff.measure.maps_modules import MapPart, RunningPart, checksum, parts
 from tracediff.measure.part_file import PartFile  # noqa: E402
 from tracediff.measure.remedies import RemediesRequest, measure_remedies  # noqa: E402
 from tracediff.measure.remedies_apply import applied  # noqa: E402
-from tracediff.measure.remedies_step import BitsRequest, measure_bits  # noqa: E402
+from tracediff.measure.remedies_bits import BitsRequest, measure_bits  # noqa: E402
 from tracediff.model.load import load_model  # noqa: E402
 from tracediff.model.logits_hashes import hash_of  # noqa: E402
 from tracediff.model.spec import ModelSpec  # noqa: E402
@@ -191,7 +191,7 @@ def test_a_batch_that_does_not_fit_is_left_out_of_the_bits_and_said(model, monke
             raise torch.OutOfMemoryError
         return decode_step(model, tokens, cached, keys)
 
-    monkeypatch.setattr("tracediff.measure.remedies_step.decode_step", step)
+    monkeypatch.setattr("tracediff.measure.remedies_bits.decode_step", step)
     found = measure_bits(model, "default", BitsRequest(keys=(3,), batches=(1, 2, 4), prefill_batches=(1,), prompt=2))
     assert [batch for batch, _ in found.decode[3]] == [1, 2]
     assert "batch 4, 3 cached keys: out of memory" in found.left_out
@@ -249,6 +249,7 @@ def test_remedies_of_a_tiny_model_are_measured_in_processes_of_their_own(tmp_pat
     asked = RemediesRequest(
         spec=ModelSpec(name="tiny", dtype="float16"), device="cpu",
         settings=("default", "row-by-row-attention+row-by-row-products", "no-workspace", "pad-batch-4"),
+        beside=("fused-products+fused-norm", "default"),
         keys=(5,), batches=(1, 2, 3), prefill_batches=(1, 2), timed_batches=(2,), prompt=4, rounds=2,
     )  # fmt: skip
     found = measure_remedies(asked, path)
@@ -262,7 +263,8 @@ def test_remedies_of_a_tiny_model_are_measured_in_processes_of_their_own(tmp_pat
     assert all(bits.error < 1e-2 and bits.repeats for bits in found.bits)
     by_row = found.bits_of("row-by-row-attention+row-by-row-products")
     assert len({bits for _, bits in by_row.decode[5]}) == 1
-    assert [len(rounds) for rounds in found.times[0].rounds.values()] == [2, 2, 2]
+    assert list(found.times[0].rounds) == [*(bits.setting for bits in found.bits), "fused-products+fused-norm"]
+    assert {len(rounds) for rounds in found.times[0].rounds.values()} == {2}
     assert not found.times[0].replayed
 
 

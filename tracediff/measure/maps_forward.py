@@ -14,7 +14,7 @@ from tracediff.findings.remedies_catalog import Setting
 from tracediff.measure.cached_keys import CachedKeys, decode_step, step_tokens
 from tracediff.measure.maps_modules import checksum
 from tracediff.measure.remedies_apply import applied
-from tracediff.measure.remedies_step import timed_steps
+from tracediff.measure.timed_steps import timed_steps
 from tracediff.model.logits_hashes import hash_of
 
 _TIMED_RUNS = 3

@@ -56,7 +56,7 @@ class Worker:
 
         from tracediff.findings.remedies_catalog import Setting  # noqa: PLC0415
         from tracediff.measure.remedies_apply import applied  # noqa: PLC0415
-        from tracediff.measure.remedies_step import reference_logits  # noqa: PLC0415
+        from tracediff.measure.remedies_bits import reference_logits  # noqa: PLC0415
 
         self._model.float()
         with applied(Setting(), self._model):
@@ -67,7 +67,7 @@ class Worker:
         import torch  # noqa: PLC0415
 
         from tracediff.findings.remedies import bits_to_json  # noqa: PLC0415
-        from tracediff.measure.remedies_step import BitsRequest, measure_bits  # noqa: PLC0415
+        from tracediff.measure.remedies_bits import BitsRequest, measure_bits  # noqa: PLC0415
 
         fields = order["request"]
         lists = {name: tuple(fields[name]) for name in ("keys", "batches", "prefill_batches")}
@@ -76,7 +76,7 @@ class Worker:
         return {"bits": bits_to_json(measure_bits(self._model, order["bits"], request, reference))}
 
     def _prepare(self, order: dict[str, Any]) -> dict[str, Any]:
-        from tracediff.measure.remedies_step import timed_steps  # noqa: PLC0415
+        from tracediff.measure.timed_steps import timed_steps  # noqa: PLC0415
 
         self._release(order)
         steps = timed_steps(self._model, order["prepare"], order["keys"], order["batch"], order["seed"])
