@@ -1,11 +1,13 @@
 """Count flip searches over many prompts, and put the tables into docs/tokens.md.
 
-    python scripts/flip_campaign.py count all.json.gz --part default=sdpa.json.gz --part no-workspace=nows.json.gz
+    python scripts/flip_campaign.py count all.json.part --seconds 347 --slow 40 slow.json.part \\
+        --part 4 no-workspace no-workspace.json.part --controls "torch's choice" default.json.part
     python scripts/flip_campaign.py document
 
-`count` reads whole results of `tracediff flips` (tens of MB, not kept here) and writes profiles/tokens/smollm2.json;
-`document` makes the tables from that file, so that every number in the page is in it. A part is a search of every n-th
-prompt with another attention or remedy; it is set beside the same prompts of the first search.
+`count` reads results of `tracediff flips`, finished or not (tens of MB, not kept here), and writes
+profiles/tokens/smollm2.json with all numbers of the page and profiles/tokens/smollm2/flips.json with some whole
+prompts; `document` makes tables and findings from the first file. A part is a search of every n-th prompt with another
+attention or remedy: it is set beside the same prompts of the first search. Of `--controls` only the controls count.
 """
 
 import argparse
@@ -23,11 +25,14 @@ import msgspec
 
 from tracediff.errors import TracediffError
 from tracediff.findings.flips import Flip, FlipsResult, PromptSteps, Search
-from tracediff.findings.flips_file import read_flips
+from tracediff.findings.flips_file import read_flips, result_to_json
 from tracediff.findings.flips_summary import Summary, summary_of, wilson_interval
+from tracediff.measure.flips_log import read_unfinished
+from tracediff.text import json_text
 
 ROOT = Path(__file__).parents[1]
 COUNTED = ROOT / "profiles" / "tokens" / "smollm2.json"
+EXAMPLES = ROOT / "profiles" / "tokens" / "smollm2" / "flips.json"
 PAGE = ROOT / "docs" / "tokens.md"
 BEGIN, END = "<!-- begin: scripts/flip_campaign.py document -->", "<!-- end -->"
 SCHEMA = 2
@@ -36,6 +41,7 @@ LENGTHS = (16, 64, 512, 1024, 4096)
 MARGINS_ULP = (0, 1, 2, 4, 8, 16, 64, 1e9)
 MARGINS = (0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 1e9)
 SHOWN_FLIPS = 12
+EXAMPLE_PROMPTS = 2
 
 
 def count(result: FlipsResult) -> dict[str, Any]:
@@ -130,43 +136,116 @@ def _shown(search: Search) -> list[Flip]:
     return list(chosen.values())
 
 
-def same_prompts(whole: FlipsResult, part: FlipsResult) -> FlipsResult:
+def same_prompts(whole: FlipsResult, part: FlipsResult, every: int) -> FlipsResult:
     """Return those prompts of a whole search that a part has: every n-th, as `awk 'NR % n == 0'` takes them.
 
     Raises:
         TracediffError: The part is of other prompts, steps or batch sizes.
     """
-    every = whole.settings.prompts // part.settings.prompts
-    chosen = [
-        replace(search, prompts=tuple(prompt for prompt in search.prompts if (prompt.prompt + 1) % every == 0))
-        for search in whole.searches
+    lengths = {prompt.prompt: prompt.length for search in whole.searches for prompt in search.prompts}
+    found = {(p.prompt + 1) * every - 1: p.length for search in part.searches for p in search.prompts}
+    if whole.settings.prompts // every != part.settings.prompts or not found.items() <= lengths.items():
+        raise TracediffError(f"a part is not every {every}th prompt of the whole", "name the n that awk was given")
+    searches = []
+    for search, other in zip(whole.searches, part.searches, strict=True):
+        numbers = {(prompt.prompt + 1) * every - 1 for prompt in other.prompts}
+        searches.append(replace(search, prompts=tuple(each for each in search.prompts if each.prompt in numbers)))
+    wanted, given = ((each.batches, each.decode, each.precisions) for each in (whole.settings, part.settings))
+    if wanted != given:
+        raise TracediffError("a part has other settings than the whole", "give the same batches, steps and dtypes")
+    return replace(whole, searches=tuple(searches))
+
+
+def compared(whole: FlipsResult, slow: FlipsResult, every: int) -> dict[str, Any]:
+    """Return on how many prompts two searches agree in every number that they keep."""
+    pairs = [
+        (_as_first(prompt), _as_first(other))
+        for search, found in zip(same_prompts(whole, slow, every).searches, slow.searches, strict=True)
+        for prompt, other in zip(search.prompts, found.prompts, strict=True)
     ]
-    settings = (whole.settings.batches, whole.settings.decode, whole.settings.precisions)
-    lengths = [[prompt.length for prompt in search.prompts] for search in (chosen[0], part.searches[0])]
-    if settings != (part.settings.batches, part.settings.decode, part.settings.precisions) or lengths[0] != lengths[1]:
-        raise TracediffError("a part is of other prompts or settings than the whole", "search every n-th prompt")
-    return replace(whole, searches=tuple(chosen))
+    return {
+        "prompts": len(pairs),
+        "flips": sum(len(slowly.flips) for _, slowly in pairs),
+        "equal": sum(fast == slowly for fast, slowly in pairs),
+    }
+
+
+def _as_first(prompt: PromptSteps) -> PromptSteps:
+    return replace(prompt, prompt=0, flips=tuple(replace(flip, prompt=0) for flip in prompt.flips))
+
+
+def examples(whole: FlipsResult) -> FlipsResult:
+    """Return the few prompts of each precision whose flips have the most tied tokens."""
+    searches = []
+    for search in whole.searches:
+        ranked = sorted(
+            search.prompts,
+            key=lambda prompt: (-max((flip.base.tied for flip in prompt.flips), default=0), prompt.length),
+        )
+        searches.append(replace(search, prompts=tuple(sorted(ranked[:EXAMPLE_PROMPTS], key=lambda each: each.prompt))))
+    note = "a few prompts of a campaign, chosen for their ties: the rate here says nothing"
+    return replace(whole, searches=tuple(searches), notes=(*whole.notes, note))
 
 
 def _read(path: Path) -> FlipsResult:
-    if path.suffix != ".gz":
-        return read_flips(path)
+    """Read a result, finished or not, perhaps compressed."""
     with tempfile.TemporaryDirectory() as folder:
-        plain = Path(folder) / path.stem
-        plain.write_bytes(gzip.decompress(path.read_bytes()))
-        return read_flips(plain)
+        if path.suffix == ".gz":
+            plain = Path(folder) / path.stem
+            plain.write_bytes(gzip.decompress(path.read_bytes()))
+            path = plain
+        return read_unfinished(path)[0] if path.suffix == ".part" else read_flips(path)
+
+
+def _controls(path: Path) -> list[dict[str, Any]]:
+    with tempfile.TemporaryDirectory() as folder:
+        plain = Path(folder) / "unfinished.part"
+        plain.write_bytes(gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes())
+        result, controls = read_unfinished(plain)
+    return [{"dtype": result.searches[place].label, **msgspec.to_builtins(control)} for place, control in controls]
 
 
 # -- the page ---------------------------------------------------------------------------------------------------------
 
 
 def tables(counted: dict[str, Any]) -> str:
-    """Return the page's tables as Markdown."""
+    """Return the page's sentences and tables of numbers as Markdown."""
     whole = counted["whole"]
-    parts = [_rates(whole["rows"]), _by_group(whole["rows"]), _by_margin(whole["margins"])]
-    if counted["parts"]:
-        parts.append(_by_setting(counted))
+    parts = [_how(counted), _rates(whole["rows"]), _by_group(whole["rows"]), _by_margin(whole["margins"])]
+    parts += [_by_setting(counted), _findings(counted)]
     return "\n\n".join(parts)
+
+
+def _how(counted: dict[str, Any]) -> str:
+    """Say what was run, how long it took, and what the controls and the slow path said."""
+    whole, slow = counted["whole"], counted["slow"]
+    finished = ", ".join(f"{found['prompts']} prompts in {name}" for name, found in whole["sequences"].items())
+    lines = [
+        f"{finished}; {whole['settings']['decode'] + 1} steps each; {whole['machine']['gpu']}, "
+        f"torch {whole['machine']['torch']}, {counted['seconds']:,} seconds, after which the search was ended.",
+    ]
+    for name, batches in whole["mixed"].items():
+        noisy = whole["noisy"][name]
+        lines.append(
+            f"{name}: rows of different prompts had the bits of copies at batch {', '.join(map(str, batches))}; "
+            + (
+                f"batch {', '.join(map(str, noisy))} did not repeat its bits."
+                if noisy
+                else "every batch size repeats its bits."
+            )
+        )
+    lines.append(
+        f"One prompt at a time, every row a copy, without shared kernels: {slow['equal']} of {slow['prompts']} prompts "
+        f"agree in every number kept, {slow['flips']} flips among them."
+    )
+    for name, controls in counted["controls"].items():
+        noisy = sorted({control["batch"] for control in controls if not control["repeats"]})
+        steady = sorted({control["batch"] for control in controls} - set(noisy))
+        lines.append(
+            f"{name}: the same batch run twice has the same bits at {', '.join(map(str, steady))} and not at "
+            f"{', '.join(map(str, noisy)) or 'none'}."
+        )
+    return "\n".join(f"- {line}" for line in lines)
 
 
 def _rates(rows: Sequence[dict[str, Any]]) -> str:
@@ -203,13 +282,14 @@ def _by_group(rows: Sequence[dict[str, Any]]) -> str:
         f"|---|{'---|---|' * len(precisions)}",
     ]
     for group in dict.fromkeys(row["group"] for row in rows if row["group"] != "all"):
-        cells = []
+        cells, prompts = [], 0
         for precision in precisions:
             same = [row for row in rows if row["group"] == group and row["precision"] == precision]
             flips, steps = sum(row["flips"] for row in same), sum(row["steps"] for row in same)
             low, high = wilson_interval(flips, steps)
-            cells.append(f"{flips:,} ÷ {steps:,} | {low:.3%}–{high:.3%}")
-        lines.append(f"| {group} ({same[0]['prompts']}) | {' | '.join(cells)} |")
+            cells.append(f"{flips:,} ÷ {steps:,} | {low:.3%}–{high:.3%}" if steps else "not searched | –")
+            prompts = max([prompts, *(row["prompts"] for row in same)])
+        lines.append(f"| {group} ({prompts}) | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -232,25 +312,58 @@ def _by_margin(margins: dict[str, Any]) -> str:
 
 
 def _by_setting(counted: dict[str, Any]) -> str:
-    """Set every part beside the same prompts of the whole: what remains of the flips, and where two runs disagree."""
-    settings = {counted["whole_name"]: counted["same_prompts"], **counted["parts"]}
-    batches = counted["whole"]["settings"]["batches"][1:]
-    base = counted["whole"]["settings"]["batches"][0]
+    """Set every part beside the same prompts of the whole: what remains of the flips."""
+    batches = counted["whole"]["settings"]["batches"]
     lines = [
-        f"| dtype | setting | {' | '.join(f'flips {base} → {batch}' for batch in batches)} | flips, all batch sizes | "
-        "steps with equal logits | steps that two equal runs decide differently |",
-        f"|---|---|{'---|' * (len(batches) + 3)}",
+        f"| dtype | setting | prompts | {' | '.join(f'flips {batches[0]} → {batch}' for batch in batches[1:])} | "
+        "steps with equal logits |",
+        f"|---|---|---|{'---|' * len(batches)}",
     ]
-    for precision in counted["whole"]["margins"]:
-        for name, found in settings.items():
-            rows = [row for row in found["rows"] if row["group"] == "all" and row["precision"] == precision]
-            flips, steps = sum(row["flips"] for row in rows), sum(row["steps"] for row in rows)
-            noise = [row["noise"] for row in rows if row["noise"] is not None]
-            lines.append(
-                f"| {precision} | {name} | {' | '.join(str(row['flips']) for row in rows)} | {flips} ÷ {steps:,} | "
-                f"{sum(row['equal_steps'] for row in rows) / steps:.1%} | {sum(noise) if noise else '–'} |"
-            )
-    return "\n".join(lines)
+    for part in counted["parts"]:
+        for precision in dict.fromkeys(row["precision"] for row in part["rows"]):
+            for name, found in ((counted["whole_name"], part["same"]), (part["name"], part["rows"])):
+                rows = [row for row in found if row["precision"] == precision]
+                if not rows[0]["prompts"]:
+                    continue
+                equal = sum(row["equal_steps"] for row in rows) / sum(row["steps"] for row in rows)
+                flips = " | ".join(str(row["flips"]) for row in rows)
+                lines.append(f"| {precision} | {name} | {rows[0]['prompts']} | {flips} | {equal:.1%} |")
+    # Parts of the same prompts share the line that they are compared with.
+    return "\n".join(dict.fromkeys(lines))
+
+
+def _findings(counted: dict[str, Any]) -> str:
+    """Say what the tables show, in numbers."""
+    whole = counted["whole"]
+    widest = {row["precision"]: row for row in whole["rows"] if row["group"] == "all"}  # the last batch size of each
+    lines = []
+    for name, row in widest.items():
+        diverged = row["diverged"] / row["prompts"]
+        lines.append(
+            f"{name}, batch {row['batch']}: {row['rate']:.2%} of the steps flip, and {diverged:.0%} of the prompts do "
+            f"within {whole['settings']['decode'] + 1} steps."
+        )
+    for name, counts in whole["margins"].items():
+        top = max(row["up_to"] for row in counts["in_ulp"] if row["flips"])
+        far = sum(row["steps"] for row in counts["in_ulp"] if row["up_to"] > top) / counts["steps"]
+        tied = [flip[5] for flip in whole["flips"][name] if flip[5] > 1]
+        lines.append(
+            f"{name}: the largest margin of a flip is {counts['largest']:g}; above {top:g} ULP, where {far:.0%} of the "
+            f"steps lie, none flips. {len(tied):,} of {len(whole['flips'][name]):,} flips are exact ties at batch "
+            f"{whole['settings']['batches'][0]}, of up to {max(tied, default=1)} tokens."
+        )
+    moved = [flip[3] <= sum(flip[6]) * (1 + 1e-6) for flips in whole["flips"].values() for flip in flips]
+    lines += [
+        f"At {sum(moved):,} of {len(moved):,} flips the two logits moved by at least the margin between them.",
+        *(_remaining(part) for part in counted["parts"]),
+    ]
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _remaining(part: dict[str, Any]) -> str:
+    before, after = (sum(row["flips"] for row in part[side]) for side in ("same", "rows"))
+    equal = sum(row["equal_steps"] for row in part["rows"]) == sum(row["steps"] for row in part["rows"])
+    return f"{part['name']}: {after} of {before} flips remain{', and all logits are bit-equal' if equal else ''}."
 
 
 def main() -> None:
@@ -259,9 +372,10 @@ def main() -> None:
     parser.add_argument("command", choices=["count", "document"])
     parser.add_argument("result", type=Path, nargs="?")
     parser.add_argument("--name", default="efficient attention", help="what the whole search is called in the tables")
-    parser.add_argument(
-        "--part", action="append", default=[], metavar="NAME=FILE", help="a search of every n-th prompt"
-    )
+    parser.add_argument("--seconds", type=int, help="how long it took")
+    parser.add_argument("--slow", nargs=2, metavar=("N", "FILE"), help="every n-th prompt, searched with --no-mix")
+    parser.add_argument("--part", nargs=3, action="append", default=[], metavar=("N", "NAME", "FILE"))
+    parser.add_argument("--controls", nargs=2, action="append", default=[], metavar=("NAME", "FILE"))
     given = parser.parse_args()
     if given.command == "document":
         page = PAGE.read_text(encoding="utf-8")
@@ -271,23 +385,33 @@ def main() -> None:
         PAGE.write_text(f"{before}{BEGIN}\n\n{made}\n\n{END}{after}", encoding="utf-8")
         return
     whole = _read(given.result)
-    parts = {name: _read(Path(file)) for name, _, file in (each.partition("=") for each in given.part)}
-    counted: dict[str, Any] = {
+    counted = {
         "schema": SCHEMA,
         "kind": "flip-campaign",
         "whole_name": given.name,
+        "seconds": given.seconds,
         "whole": count(whole),
-        "parts": {name: _without_lists(count(part)) for name, part in parts.items()},
+        "parts": [_part(whole, int(every), name, _read(Path(file))) for every, name, file in given.part],
+        "slow": compared(whole, _read(Path(given.slow[1])), int(given.slow[0])),
+        "controls": {name: _controls(Path(file)) for name, file in given.controls},
     }
-    for part in parts.values():
-        counted["same_prompts"] = _without_lists(count(same_prompts(whole, part)))
     COUNTED.write_text(json.dumps(counted, separators=(",", ":")) + "\n", encoding="utf-8")
+    EXAMPLES.parent.mkdir(exist_ok=True)
+    EXAMPLES.write_text(json_text(result_to_json(examples(whole))) + "\n", encoding="utf-8")
 
 
-def _without_lists(counted: dict[str, Any]) -> dict[str, Any]:
-    """Return a part's numbers without its single flips and its groups, which no table shows."""
-    rows = [row for row in counted["rows"] if row["group"] == "all"]
-    return {**{key: value for key, value in counted.items() if key not in ("flips", "top")}, "rows": rows}
+def _part(whole: FlipsResult, every: int, name: str, part: FlipsResult) -> dict[str, Any]:
+    counts = [
+        [row for row in count(result)["rows"] if row["group"] == "all"]
+        for result in (part, same_prompts(whole, part, every))
+    ]
+    return {
+        "name": name,
+        "settings": msgspec.to_builtins(part.settings),
+        "machine": part.machine,
+        "rows": counts[0],
+        "same": counts[1],
+    }
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tracediff.errors import TracediffError
 from tracediff.findings.checked_json import decoded
-from tracediff.findings.flips import BatchSize, Count, FlipSettings, PromptSteps
+from tracediff.findings.flips import BatchSize, Count, FlipSettings, FlipsResult, PromptSteps, Search
 from tracediff.findings.flips_file import prompt_to_json
 from tracediff.measure.json_lines import JsonLines
 
@@ -71,19 +71,25 @@ class SearchLog:
         return log
 
     def _resume(self, path: Path, settings: FlipSettings) -> None:
-        try:
-            header, *records = self.lines.read()
-            same = decoded(header["settings"], FlipSettings) == settings and header["machine"] == self.machine
-            for record in records:
-                self._add(decoded(record, _Record))
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise TracediffError(f"{path} is damaged", "remove it, or add --force to start over") from error
-        if not same:
+        machine = self.machine
+        if self._read(path) != settings or self.machine != machine:
             raise TracediffError(
                 f"{path} is an unfinished search with other settings or on another machine",
                 "repeat that command to finish it, or add --force to start over",
             )
         self.lines.drop_cut_line()
+
+    def _read(self, path: Path) -> FlipSettings:
+        """Read all whole lines; return the settings of the search."""
+        try:
+            header, *records = self.lines.read()
+            settings = decoded(header["settings"], FlipSettings)
+            self.machine = header["machine"]
+            for record in records:
+                self._add(decoded(record, _Record))
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise TracediffError(f"{path} is damaged", "remove it, or add --force to start over") from error
+        return settings
 
     def _add(self, record: _Record) -> None:
         if record.prompt is not None:
@@ -128,3 +134,28 @@ class SearchLog:
     def remove(self) -> None:
         """Delete the file: the search is finished."""
         self.lines.remove()
+
+
+def read_unfinished(path: Path) -> tuple[FlipsResult, list[tuple[int, ControlRecord]]]:
+    """Read a search that did not end: what it finished, and what its controls found, each with its search's place.
+
+    Raises:
+        TracediffError: The file is damaged.
+    """
+    log = SearchLog(lines=JsonLines(path), machine={})
+    settings = log._read(path)
+    searches = tuple(
+        Search(
+            dtype=dtype,
+            tf32=tf32,
+            repeatable=settings.batches[0] not in log.noisy_batches(place),
+            stopped_early=False,
+            prompts=tuple(sorted(log.prompts(place), key=lambda steps: steps.prompt)),
+            mixed=log.mixed_batches(place),
+            noisy=log.noisy_batches(place),
+        )
+        for place, (dtype, tf32) in enumerate(settings.precisions)
+    )
+    note = "the search was ended before all prompts were searched"
+    result = FlipsResult(settings=settings, machine=log.machine, searches=searches, notes=(note,))
+    return result, [(place, control) for (place, _, _), control in log.controls.items()]

@@ -1,10 +1,17 @@
-"""The page's tables on the trained model come from the file of counts."""
+"""The page's numbers on the trained model come from the file of counts."""
 
 import importlib.util
 import json
-from pathlib import Path
 
-ROOT = Path(__file__).parents[3]
+import pytest
+
+from tests.profiles import PROFILES
+from tracediff.errors import TracediffError
+from tracediff.findings.flips_file import read_flips
+
+ROOT = PROFILES.parent
+COUNTS = PROFILES / "tokens" / "smollm2.json"
+EXAMPLES = PROFILES / "tokens" / "smollm2" / "flips.json"
 
 
 def campaign():
@@ -14,19 +21,84 @@ def campaign():
     return module
 
 
-def test_the_page_holds_the_tables_that_the_script_makes():
-    made = campaign().tables(json.loads((ROOT / "profiles" / "tokens" / "smollm2.json").read_text()))
-    assert made in (ROOT / "docs" / "tokens.md").read_text(encoding="utf-8")
+@pytest.fixture(scope="module")
+def counted():
+    return json.loads(COUNTS.read_text(encoding="utf-8"))
 
 
-def test_the_counts_add_up():
-    counted = json.loads((ROOT / "profiles" / "tokens" / "smollm2.json").read_text())["main"]
-    for precision, margins in counted["margins"].items():
-        flips = counted["flips"][precision]
-        assert sum(row["flips"] for row in margins["in_ulp"]) == len(flips)
-        assert sum(row["flips"] for row in counted["rows"] if row["group"] == "all") == len(flips)
-        assert sum(row["steps"] for row in margins["in_logits"]) == margins["steps"]
-        kinds = [row for row in counted["rows"] if row["group"] in {"question", "code", "chat"}]
-        assert sum(row["flips"] for row in kinds) == len(flips)
+def test_the_page_holds_what_the_script_makes(counted):
+    assert campaign().tables(counted) in (ROOT / "docs" / "tokens.md").read_text(encoding="utf-8")
+
+
+def test_the_counts_add_up(counted):
+    whole = counted["whole"]
+    kinds = {"question", "code", "chat", "text", "arithmetic", "long"}
+    for precision, margins in whole["margins"].items():
+        flips = whole["flips"][precision]
+        rows = [row for row in whole["rows"] if row["precision"] == precision]
+        for bins in ("in_ulp", "in_logits"):
+            assert sum(row["flips"] for row in margins[bins]) == len(flips)
+            assert sum(row["steps"] for row in margins[bins]) == margins["steps"]
+        for groups in ({"all"}, kinds, {row["group"] for row in rows if "tokens" in row["group"]}):
+            assert sum(row["flips"] for row in rows if row["group"] in groups) == len(flips)
         # What moved covers every flip's margin.
         assert all(margin <= sum(moved) * (1 + 1e-6) for _, _, _, margin, _, _, moved in flips)
+        assert margins["steps"] == 129 * whole["sequences"][precision]["prompts"]
+
+
+def test_the_fast_path_agrees_with_one_prompt_at_a_time_on_the_sample(counted):
+    slow = counted["slow"]
+    assert slow["equal"] == slow["prompts"] > 0
+    assert slow["flips"] > 0
+
+
+def test_the_examples_are_whole_prompts_of_the_campaign(counted):
+    examples = read_flips(EXAMPLES)
+    kept = [(search.label, [flip.prompt, flip.step, flip.batch, flip.margin]) for search, flip in examples.flips()]
+    assert kept
+    for label, flip in kept:
+        assert flip in [each[:4] for each in counted["whole"]["flips"][label]]
+    assert max(flip.base.tied for _, flip in examples.flips()) >= 3
+
+
+def test_a_part_is_set_beside_the_same_prompts_and_other_prompts_are_refused():
+    """Every fourth prompt of a search, searched again as a part of it."""
+    pytest.importorskip("torch")
+    from tests.measure.planted import planted_result
+
+    module, whole = campaign(), planted_result()
+    from dataclasses import replace
+
+    def part(numbers):
+        searches = [
+            replace(
+                search,
+                prompts=tuple(
+                    replace(search.prompts[number], prompt=place, flips=(), length=length)
+                    for place, (number, length) in enumerate(numbers)
+                ),
+            )
+            for search in whole.searches
+        ]
+        return replace(whole, settings=replace(whole.settings, prompts=len(numbers)), searches=tuple(searches))
+
+    found = module.same_prompts(whole, part([(3, 12), (7, 12)]), 4)
+    assert [prompt.prompt for prompt in found.searches[0].prompts] == [3, 7]
+    with pytest.raises(TracediffError, match="not every 4th prompt of the whole"):
+        module.same_prompts(whole, part([(3, 12), (7, 13)]), 4)
+
+
+def test_an_unfinished_search_counts_with_what_it_finished(tmp_path):
+    pytest.importorskip("torch")
+    from tests.measure.planted import depends_on_batch, request, with_logits
+    from tracediff.measure.flips import search_flips
+
+    def kill(done, total, text):
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        search_flips(request(), tmp_path / "f.json", progress=kill, load=with_logits(depends_on_batch))
+    result = campaign()._read(tmp_path / "f.json.part")
+    assert [len(search.prompts) for search in result.searches] == [2]
+    assert "ended before all prompts" in result.notes[0]
