@@ -7,8 +7,8 @@
 Every two row counts of one group are a pair: the rows that both have (of the first sweep, an H200's: row 0) have equal
 bits or not. The predictors: *name* (equal names mean equal bits), *name + launch* (equal names, grids and blocks), and
 *order*: `tracediff.diff.verdict.judge_row` itself, as `tracediff diff` uses it (`same-kernels` and `same-order` mean
-equal bits, `order-changed` other bits). The two parts of a sweep are counted apart: the rules were written from
-*tuning*, none from *held-out*. In the tables, *wrong: equal* counts pairs said to be equal whose bits differ, *wrong:
+equal bits, `order-changed` other bits). The parts of a sweep are counted apart: the rules were written from *tuning*,
+none from *held-out* or *blind*. In the tables, *wrong: equal* counts pairs said to be equal whose bits differ, *wrong:
 differ* the opposite.
 """
 
@@ -54,7 +54,7 @@ class Case:
         rows: How many.
         bits: What stands for the bits of the first 1, 2, … rows, as (rows, what) in ascending order; each holds until
             the next. Equal in two cases of a group: equal bits.
-        part: `tuning` or `held-out`.
+        part: `tuning`, `held-out` or `blind`.
         kernels: In launch order.
     """
 
@@ -191,6 +191,21 @@ class Confusion:
         """All pairs."""
         return self.counts.total()
 
+    @property
+    def bits_equal(self) -> int:
+        """Pairs with equal bits."""
+        return sum(number for (_, equal), number in self.counts.items() if equal)
+
+    @property
+    def right(self) -> int:
+        """Pairs that were predicted as they are."""
+        return self.count("equal", True) + self.count("differ", False)
+
+    @property
+    def unknown(self) -> int:
+        """Pairs of which nothing was predicted."""
+        return self.count("unknown", True) + self.count("unknown", False)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pairs:
@@ -276,16 +291,14 @@ def tables(sweep: Sweep, only: str | None = None, predictors: Collection[str] = 
 
 
 def _line(what: str, predictor: str, matrix: Confusion) -> str:
-    unknown = matrix.count("unknown", True) + matrix.count("unknown", False)
-    right = matrix.count("equal", True) + matrix.count("differ", False)
-    equal = sum(matrix.count(said, True) for said in ("equal", "differ", "unknown"))
     return (
-        f"| {what} | {matrix.pairs} | {equal} | {predictor} | {_share(right, matrix.pairs)} "
-        f"| {matrix.count('equal', False)} | {matrix.count('differ', True)} | {_share(unknown, matrix.pairs)} |"
+        f"| {what} | {matrix.pairs} | {matrix.bits_equal} | {predictor} | {share(matrix.right, matrix.pairs)} "
+        f"| {matrix.count('equal', False)} | {matrix.count('differ', True)} | {share(matrix.unknown, matrix.pairs)} |"
     )
 
 
-def _share(part: int, whole: int) -> str:
+def share(part: int, whole: int) -> str:
+    """Return a count with its share in percent."""
     if not whole:
         return "–"
     percent = 100 * part / whole

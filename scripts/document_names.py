@@ -15,6 +15,7 @@ from pathlib import Path
 
 PAGE = Path(__file__).parents[1] / "docs" / "kernel-names.md"
 TITLES = {
+    "flashmla": "FlashMLA",
     "bitsandbytes": "bitsandbytes",
     "flash_attention1": "FlashAttention 1",
     "flash_attention": "FlashAttention 2",

@@ -7,13 +7,24 @@ from __future__ import annotations
 
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
+from itertools import product
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from analyse_sweep import read_sweep, rule_counts, tables
-from sweep_geometries import HELD_OUT, TUNING
+from analyse_sweep import (
+    PREDICTORS,
+    Case,
+    confusion,
+    kind,
+    predict_by_order,
+    read_sweep,
+    rule_counts,
+    share,
+    tables,
+)
+from sweep_geometries import HELD_OUT, PARTS, TUNING
 
 from tracediff.diff import Verdict, diff_tables
 from tracediff.diff.evidence import attach_evidence
@@ -24,23 +35,45 @@ ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs" / "reduction-order.md"
 PROFILES = ROOT / "profiles"
 SWEEPS = PROFILES / "reduction-order"
+#: The first sweep: few products, norms and reductions, attention.
 H200 = SWEEPS / "h200.jsonl.gz"
-H100_PRODUCTS = SWEEPS / "h100-products.jsonl.gz"
-H100_REDUCTIONS = SWEEPS / "h100-reductions.jsonl.gz"
+CARDS = ("h100", "h200")
+TYPES = ("fp16", "bf16", "fp32", "TF32")
+OPERATIONS = (
+    *("LlamaRMSNorm", "rms_norm", "layer_norm", "softmax", "sum", "mean", "argmax"),
+    *("vocabulary log_softmax", "vocabulary argmax"),
+)
+
+
+def stored(card: str, table: str) -> list[Path]:
+    """Return the files of a card's wide sweep: `products` or `reductions`, all parts of it."""
+    return sorted(SWEEPS.glob(f"{card}-{table}*.jsonl.gz"))
+
+
+def groups_by_part(paths: Iterable[Path], use_log: bool = True) -> dict[tuple[str, str], list[list[Case]]]:
+    """Return the groups of cases of some sweeps by (part, what `kind` calls them)."""
+    found: dict[tuple[str, str], list[list[Case]]] = defaultdict(list)
+    for path in paths:
+        for (table, group), cases in read_sweep(path, use_log=use_log).groups.items():
+            found[cases[0].part, kind(table, group)].append(cases)
+    return found
 
 
 def rules_in_markdown() -> str:
     """Return every rule table: name, verdict, source, and the sweeps' pairs in which the rule decided."""
     counts: dict[tuple[Rule, str], Counter[bool]] = defaultdict(Counter)
-    for path in (H200, H100_PRODUCTS, H100_REDUCTIONS):
+    for path in (
+        H200,
+        *(path for card in CARDS for table in ("products", "reductions") for path in stored(card, table)),
+    ):
         for (rule, part), seen in rule_counts(read_sweep(path)).items():
-            counts[rule, part] += seen
+            counts[rule, TUNING if part == TUNING else HELD_OUT] += seen
     lines = []
     for title, rules in TABLES.items():
         lines += [
             f"### {title}",
             "",
-            "| when | verdict | source | tuning: equal | other bits | held out: equal | other bits |",
+            "| when | verdict | source | tuning: equal | other bits | held out, blind: equal | other bits |",
             "|---|---|---|---:|---:|---:|---:|",
         ]
         for rule in rules:
@@ -54,21 +87,62 @@ def rules_in_markdown() -> str:
 
 
 def products_in_markdown() -> str:
-    """Return the confusion matrices of the H100's matrix products, with cuBLASLt's log and without."""
-    with_log = tables(read_sweep(H100_PRODUCTS))
-    without_log = tables(read_sweep(H100_PRODUCTS, use_log=False), predictors=("order",))
-    return f"{with_log}\n{without_log.replace(' matrix products', ' matrix products without the log')}"
-
-
-def sweep_in_markdown() -> str:
-    """Return the confusion matrices of the H100's norms and of the H200's sweep."""
-    without_log = tables(read_sweep(H200, use_log=False), only="gemm", predictors=("order",))
-    parts = [
-        tables(read_sweep(H100_REDUCTIONS), predictors=("order",)),
-        tables(read_sweep(H200)),
-        without_log.replace(" matrix products", " matrix products without the log"),
+    """Return what each predictor says of matrix products, by card, part and type, and a line over all."""
+    lines = [
+        "| card | part | type | pairs | bits equal | name: right | wrong: equal | name + launch: right | wrong: equal "
+        "| order: right | wrong: equal | wrong: differ | unknown | order without the log: wrong: equal | unknown |",
+        "|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    return "\n".join(parts)
+    total: Counter[str] = Counter()
+    for card in CARDS:
+        with_log, without_log = (groups_by_part(stored(card, "products"), use_log) for use_log in (True, False))
+        for part, dtype in product(PARTS, TYPES):
+            name, launch, order = (confusion(with_log[part, dtype], predict) for predict in PREDICTORS.values())
+            bare = confusion(without_log[part, dtype], predict_by_order)
+            cells = [
+                *(order.pairs, order.bits_equal),
+                *(share(name.right, name.pairs), name.count("equal", False)),
+                *(share(launch.right, launch.pairs), launch.count("equal", False)),
+                *(share(order.right, order.pairs), order.count("equal", False), order.count("differ", True)),
+                *(share(order.unknown, order.pairs), bare.count("equal", False), share(bare.unknown, bare.pairs)),
+            ]
+            lines.append(f"| {card.upper()} | {part} | {dtype} | {' | '.join(map(str, cells))} |")
+            if part != TUNING:
+                total += Counter(pairs=order.pairs, wrong=order.count("equal", False) + bare.count("equal", False))
+    lines += [
+        "",
+        f"Held out and blind, both cards: {total['pairs']:,} pairs, of which {total['wrong']:,} were said to be equal, "
+        "with the log or without, and were not.",
+    ]
+    return "\n".join(lines)
+
+
+def reductions_in_markdown() -> str:
+    """Return how the order predicts norms and reductions, by card and part, row 0 alone."""
+    lines = [
+        "| card | part | what | pairs | bits equal | right | wrong: equal | wrong: differ | unknown |",
+        "|---|---|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for card in CARDS:
+        paths = [*stored(card, "reductions"), *([H200] if card == "h200" else [])]
+        groups = groups_by_part(paths)
+        for part, what in sorted((key for key in groups if _is_norm(key[1])), key=lambda key: PARTS.index(key[0])):
+            order = confusion(groups[part, what], predict_by_order)
+            cells = [
+                *(order.pairs, order.bits_equal, share(order.right, order.pairs), order.count("equal", False)),
+                *(order.count("differ", True), share(order.unknown, order.pairs)),
+            ]
+            lines.append(f"| {card.upper()} | {part} | {what} | {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
+
+
+def attention_in_markdown() -> str:
+    """Return the confusion matrices of attention, of one H200."""
+    return tables(read_sweep(H200), only="attention")
+
+
+def _is_norm(what: str) -> bool:
+    return any(what.startswith(f"{operation} ") for operation in OPERATIONS)
 
 
 def evidence_in_markdown() -> str:
@@ -107,18 +181,19 @@ def replaced(text: str, name: str, content: str) -> str:
     return f"{before}{start}\n\n{content.strip()}\n\n{end}{after}"
 
 
-PARTS: dict[str, Callable[[], str]] = {
+SECTIONS: dict[str, Callable[[], str]] = {
     "evidence": evidence_in_markdown,
     "products": products_in_markdown,
-    "sweep": sweep_in_markdown,
+    "reductions": reductions_in_markdown,
+    "attention": attention_in_markdown,
     "rules": rules_in_markdown,
 }
 
 
-def document(text: str, parts: Collection[str] = PARTS.keys()) -> str:
-    """Return the document with its written parts up to date; those of the H100 take minutes."""
-    for name in parts:
-        text = replaced(text, name, PARTS[name]())
+def document(text: str, sections: Collection[str] = SECTIONS.keys()) -> str:
+    """Return the document with its written sections up to date; those of the sweeps take minutes."""
+    for name in sections:
+        text = replaced(text, name, SECTIONS[name]())
     return text
 
 

@@ -63,3 +63,12 @@ def test_every_package_is_on_the_page_of_the_architecture():
 def test_every_page_of_docs_is_in_the_site():
     navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     assert [page.name for page in ROOT.glob("docs/*.md") if f"docs/{page.name}" not in navigation] == []
+
+
+def test_every_test_that_the_documentation_names_exists():
+    named = re.findall(
+        r"`(tests/[\w/]+\.py)::(test_\w+)`", (ROOT / "docs" / "reduction-order.md").read_text(encoding="utf-8")
+    )
+    assert len(named) > 25
+    for path, name in named:
+        assert f"\ndef {name}(" in (ROOT / path).read_text(encoding="utf-8"), f"{path}::{name}"

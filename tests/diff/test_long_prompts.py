@@ -75,6 +75,14 @@ def test_noise_alone_explains_the_logits_of_4000_tokens():
     assert (question.reply, question.because.rpartition(": ")[2]) == (Reply.NOTHING, "it is noise alone")
 
 
+def test_noise_is_named_as_the_only_cause_only_where_nothing_else_differs():
+    assert "besides" not in answer(measured(LONGEST, 2)).cause
+    beside = answer(measured(LONG, 2))
+    assert beside.cause.endswith(
+        "; besides, threads per row 512 → 256 (seldom shows in 16 bits) in input_layernorm (decode[0])"
+    )
+
+
 def test_beside_noise_an_order_of_summation_is_found_and_repaired():
     two, seven = read_evidence(LONG / "evidence.json").pairs
     assert not two.pinned_logits["decode[2]"].equal

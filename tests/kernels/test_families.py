@@ -15,7 +15,7 @@ def test_triton_kernels_products_print_their_configuration():
     assert kernel.types == Types(a="bf16", b="mxfp4", output="bf16")
     assert (kernel.tile, kernel.split_k, kernel.split_k_form) == ((16, 128, 256), 4, "stated")
     assert (kernel.layout, kernel.details) == ("NNT", ())
-    assert describe(kernel) == "triton_user bf16 GEMM, _matmul_ogs, tile 16×128×256, split-K 4"
+    assert describe(kernel) == "triton_user bf16×mxfp4 GEMM, _matmul_ogs, tile 16×128×256, split-K 4"
 
 
 def test_triton_kernels_products_may_be_persistent_and_unsplit():

@@ -179,7 +179,12 @@ def _cause_of(judgement: Judgement, diff: TraceDiff, sections: Sequence[Section]
     if judgement is Judgement.NO_DIFFERENCE:
         return ""
     noise = None if diff.evidence is None or judgement is Judgement.LEAK else noise_in_words(diff.evidence)
-    return _cause(sections, contradicted) if noise is None else noise
+    if noise is None:
+        return _cause(sections, contradicted)
+    groups = [group for section in sections for group in section.groups]
+    # What varies was held out when these were found: noise is not all there is.
+    besides = any(group.standing in (Standing.DIFFERS, Standing.CONTRADICTED) for group in groups)
+    return f"{noise}; besides, {_cause(sections, contradicted)}" if besides else noise
 
 
 def _cause(sections: Sequence[Section], contradicted: Sequence[Row]) -> str:
@@ -202,16 +207,18 @@ def _cause(sections: Sequence[Section], contradicted: Sequence[Row]) -> str:
     # The products and attentions first: a norm that differs in one layer is seldom what a reader looks for.
     for group in sorted(origins, key=lambda group: not sums_products(group.rows[0])):
         by_reason.setdefault(group.rows[0].reason, []).append(group)
-    named = [
-        f"{reason} in {_names(members)}{_phases(members)}" for reason, members in list(by_reason.items())[:_CAUSES]
-    ]
+    named = [f"{reason}{_where(members)}{_phases(members)}" for reason, members in list(by_reason.items())[:_CAUSES]]
     told = {group.name for members in list(by_reason.values())[:_CAUSES] for group in members}
     rest = {group.name for members in list(by_reason.values())[_CAUSES:] for group in members} - told
-    return "; ".join(named) + (f"; more in {listing(sorted(rest), limit=3)}" if rest else "")
+    return "; ".join(named) + (
+        f"; more in {listing(sorted(name or 'kernels outside every module' for name in rest), limit=3)}" if rest else ""
+    )
 
 
-def _names(groups: Iterable[Group]) -> str:
-    return listing(dict.fromkeys(group.name or "no module" for group in groups), limit=4)
+def _where(groups: Sequence[Group]) -> str:
+    if not any(group.name for group in groups):
+        return " outside every module"
+    return f" in {listing(dict.fromkeys(group.name or 'kernels outside every module' for group in groups), limit=4)}"
 
 
 def _phases(groups: Iterable[Group]) -> str:

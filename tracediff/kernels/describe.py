@@ -1,7 +1,7 @@
 """One readable line per kernel name."""
 
 from tracediff.kernels.compare import COLLECTIONS, split_k_words
-from tracediff.kernels.model import KernelName
+from tracediff.kernels.model import KernelName, Types
 
 _ROLES = {
     "gemm": "GEMM",
@@ -19,8 +19,8 @@ def describe(kernel: KernelName) -> str:
     head = []
     if kernel.family != "other":
         head.append(kernel.kernel if kernel.family in COLLECTIONS and kernel.kernel else kernel.family)
-    if kernel.types is not None and (element := kernel.types.a or kernel.types.partial):
-        head.append(element)
+    if kernel.types is not None and (elements := _elements(kernel.types)):
+        head.append(elements)
     head.append(_ROLES.get(kernel.role, kernel.kernel or kernel.kind or "unknown kernel"))
     named = kernel.kind or kernel.kernel
     title = [" ".join(head)] + ([named] if named and named not in (*head, "gemm", kernel.unparsed) else [])
@@ -29,6 +29,13 @@ def describe(kernel: KernelName) -> str:
         shown = kernel.unparsed if len(kernel.unparsed) <= 60 else f"{kernel.unparsed[:59]}…"
         parts.append(f"not read: {shown}")
     return ", ".join(parts)
+
+
+def _elements(types: Types) -> str | None:
+    """Return the operands' type, both where they differ: `bf16`, `bf16×mxfp4`."""
+    if types.a is not None and types.b is not None and types.a != types.b:
+        return f"{types.a}×{types.b}"
+    return types.a or types.partial
 
 
 def _configuration(kernel: KernelName) -> list[str]:

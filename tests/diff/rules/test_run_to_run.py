@@ -46,7 +46,7 @@ def test_sums_of_blocks_that_finish_in_any_order_promise_nothing(name):
     same = launched(name)
     verdict, reason = decide(same, same)
     assert verdict is Verdict.UNKNOWN
-    assert reason == "adds its parts as blocks finish: may vary from run to run"
+    assert reason == "a sum in whatever order blocks finish (may vary from run to run)"
 
 
 @pytest.mark.parametrize(
@@ -94,4 +94,4 @@ def test_no_operation_that_never_varied_is_doubted_but_for_what_threads_of_one_b
 )
 def test_attention_s_backward_pass_promises_nothing(name):
     same = launched(name)
-    assert decide(same, same) == (Verdict.UNKNOWN, "backward attention: may vary from run to run")
+    assert decide(same, same) == (Verdict.UNKNOWN, "backward attention, whose dQ may vary from run to run")

@@ -603,6 +603,7 @@ def test_another_reduction_scheme_of_other_kernels_is_unknown():
 def test_every_table_has_the_title_that_the_documentation_gives_it():
     assert list(TABLES) == [
         "Sums ordered by chance",
+        "Sums across GPUs",
         "Any two GEMMs",
         "nvjet",
         "xmma",
@@ -791,3 +792,50 @@ def test_a_block_of_one_row_shares_it_among_all_its_threads():
         return kernel(name, "vllm", "reduction", kernel="rms_norm_kernel", block=(threads, 1, 1))
 
     assert decide(norm(1024), norm(256)) == (Verdict.ORDER_CHANGED, "threads per row 1024 → 256")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ncclDevKernel_AllReduce_Sum_bf16_RING_LL(ncclDevKernelArgsStorage<4096ul>)",
+        "ncclDevKernel_ReduceScatter_Sum_f16_RING_SIMPLE(ncclDevKernelArgsStorage<4096ul>)",
+        "ncclDevKernel_Generic_4(ncclDevKernelArgsStorage<4096ul>)",
+        "void vllm::cross_device_reduce_2stage<__nv_bfloat16, 4>(vllm::RankData*)",
+        "void multimem_all_reduce_kernel<c10::BFloat16, 16>(c10::BFloat16*)",
+    ],
+)
+def test_a_sum_across_gpus_promises_nothing_with_the_same_launch_either(name):
+    same = named(name)
+    assert decide(same, same) == (
+        Verdict.UNKNOWN,
+        "a sum across GPUs, whose order may follow from the message's size",
+    )
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ncclDevKernel_AllReduce_Max_f32_RING_LL(ncclDevKernelArgsStorage<4096ul>)",
+        "ncclDevKernel_AllGather_RING_LL(ncclDevKernelArgsStorage<4096ul>)",
+        "void vllm::cross_device_reduce_1stage<__nv_bfloat16, 2>(vllm::RankData*)",
+    ],
+)
+def test_what_moves_or_compares_across_gpus_or_adds_in_one_order_keeps_its_bits(name):
+    assert decide(named(name), named(name))[0] is Verdict.SAME_KERNELS
+
+
+def test_an_all_reduce_in_one_stage_adds_in_one_order_at_any_number_of_rows():
+    name = "void vllm::cross_device_reduce_1stage<__nv_bfloat16, 2>(vllm::RankData*)"
+    assert decide(named(name, grid=(8, 1, 1)), named(name, grid=(36, 1, 1)))[0] is Verdict.SAME_ORDER
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "_fwd_grouped_kernel_stage1",
+        "fmhaSm100fKernel_QkvBfloat16OBfloat16H128PagedKvDenseP32MultiCtasKvVarSeqQ16Kv128StaticSwapsAbForGen",
+        "Cijk_Ailk_Bljk_HHS_BH_MT128x128x32_MI32x32x8x1_SN_GSU4_ISA942",
+    ],
+)
+def test_splits_that_an_argument_of_the_launch_decides_promise_nothing(name):
+    assert decide(named(name), named(name))[0] is Verdict.UNKNOWN

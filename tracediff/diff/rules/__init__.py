@@ -5,6 +5,7 @@ without a reason.
 """
 
 from tracediff.diff.rules import gemm
+from tracediff.diff.rules.across_gpus import ACROSS_GPUS
 from tracediff.diff.rules.attention import ATTENTION
 from tracediff.diff.rules.decide import decide
 from tracediff.diff.rules.elementwise import COPY, ELEMENTWISE
@@ -14,6 +15,7 @@ from tracediff.diff.rules.run_to_run import RUN_TO_RUN
 
 TABLES: dict[str, tuple[Rule, ...]] = {
     "Sums ordered by chance": RUN_TO_RUN,
+    "Sums across GPUs": ACROSS_GPUS,
     "Any two GEMMs": gemm.WHATEVER_FAMILY,
     "nvjet": gemm.NVJET,
     "xmma": gemm.XMMA,

@@ -34,16 +34,24 @@ def varies_from_run_to_run(kernel: Kernel) -> bool:
 
 
 # A plan made before the launch says which block works on which keys: FlashMLA's tile_scheduler_metadata, FlashAttention
-# 3's num_splits_dynamic, request_indices and kv_tile_indices of flashinfer's batched kernels.
-_PLANNED = {"flashmla": "", "flash_attn3": "", "flashinfer": "Batch"}
+# 3's num_splits_dynamic, request_indices and kv_tile_indices of flashinfer's batched kernels, SGLang's num_kv_splits.
+_PLANNED = {
+    "flashmla": ("",),
+    "flash_attn3": ("",),
+    "flashinfer": ("Batch",),
+    "triton_user": ("_fwd_kernel_stage1", "_fwd_grouped_kernel_stage1"),
+}
 
 
 def keys_cut_by_plan(kernel: Kernel) -> bool:
     """Whether an argument of the launch, not its configuration, says where the keys are cut."""
-    beginning = _PLANNED.get(kernel.parsed.family)
-    if beginning is None or kernel.parsed.split_k_form == "none":
+    parsed = kernel.parsed
+    if parsed.family == "trtllm_gen_fmha":
+        return parsed.split_k_form == "split-kv"
+    beginnings = _PLANNED.get(parsed.family)
+    if beginnings is None or parsed.split_k_form == "none":
         return False
-    return (kernel.parsed.kernel or beginning).startswith(beginning)
+    return (parsed.kernel or "").startswith(beginnings)
 
 
 # Where the launch grid counts the parts of split-KV, by family and function.
@@ -75,7 +83,8 @@ ATTENTION = (
         verdict=Verdict.UNKNOWN,
         reason="same kernel, same launch; a plan that is not in the trace cuts the keys",
         source="FlashMLA csrc/flash_fwd_mla_kernel.h, num_splits_ptr; FlashAttention hopper/flash_fwd_combine_kernel.h,"
-        " num_splits_dynamic_ptr; flashinfer attention/decode.cuh, kv_tile_indices",
+        " num_splits_dynamic_ptr; flashinfer attention/decode.cuh, kv_tile_indices; SGLang"
+        " triton_ops/decode_attention.py, num_kv_splits",
     ),
     Rule(
         name="split-KV appears or disappears",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tracediff.diff.result import Kernel, Verdict
 from tracediff.diff.rules import gemm
+from tracediff.diff.rules.across_gpus import ACROSS_GPUS
 from tracediff.diff.rules.attention import ATTENTION
 from tracediff.diff.rules.elementwise import COPY, ELEMENTWISE
 from tracediff.diff.rules.facts import same_launch, same_name
@@ -17,6 +18,8 @@ SAME_KERNEL = "same kernel, same launch"
 # Operators of a CPU: which code runs at which size is not in their trace.
 NO_LAUNCH = "same name, no launch configuration recorded"
 
+# Asked before anything else: equal names and launches promise nothing there.
+_DOUBTS = (*RUN_TO_RUN, *ACROSS_GPUS)
 _TABLES: dict[str, tuple[Rule, ...]] = {
     "elementwise": ELEMENTWISE,
     "copy": COPY,
@@ -34,10 +37,10 @@ def decide(a: Kernel | None, b: Kernel | None) -> tuple[Verdict, str]:
         return one_sided(a, b)
     if same_name(a, b) and not any((*a.grid, *b.grid)):
         return Verdict.UNKNOWN, NO_LAUNCH
-    by_chance = first_match(RUN_TO_RUN, a, b)
-    if by_chance is None and same_name(a, b) and same_launch(a, b) and same_sum(a, b):
+    doubt = first_match(_DOUBTS, a, b)
+    if doubt is None and same_name(a, b) and same_launch(a, b) and same_sum(a, b):
         return Verdict.SAME_KERNELS, SAME_KERNEL
-    rule = by_chance or _from_table(a, b)
+    rule = doubt or _from_table(a, b)
     if rule is None:
         return Verdict.UNKNOWN, _no_rule(a, b)
     return rule.verdict, rule.why(a, b)
@@ -51,7 +54,7 @@ def _no_rule(a: Kernel, b: Kernel) -> str:
 
 def deciding_rule(a: Kernel, b: Kernel) -> Rule | None:
     """Return the rule for two kernels that are not the same kernel; None where no rule is about them."""
-    return first_match(RUN_TO_RUN, a, b) or _from_table(a, b)
+    return first_match(_DOUBTS, a, b) or _from_table(a, b)
 
 
 def _from_table(a: Kernel, b: Kernel) -> Rule | None:

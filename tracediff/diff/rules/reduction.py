@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tracediff.diff.result import Kernel, Verdict
+from tracediff.diff.rules.across_gpus import ONE_STAGE
 from tracediff.diff.rules.elementwise import element_types
 from tracediff.diff.rules.facts import change, launch_change, same_block, same_name
 from tracediff.diff.rules.rule import Rule, always
@@ -124,6 +125,13 @@ REDUCTION = (
         verdict=Verdict.SAME_ORDER,
         reason="one warp per row, rows only",
         source="PyTorch PersistentSoftmax.cuh; vLLM fused_qknorm_rope_kernel.cu: the template says what a warp sums",
+    ),
+    Rule(
+        name="all-reduce in one stage",
+        when=lambda a, b: same_name(a, b) and ONE_STAGE in a.parsed.name,
+        verdict=Verdict.SAME_ORDER,
+        reason="every GPU adds all GPUs' values in one order, rows only",
+        source="vLLM csrc/custom_all_reduce.cuh, cross_device_reduce_1stage: packed_reduce walks the ranks in order",
     ),
     Rule(
         name="attention parts combined",

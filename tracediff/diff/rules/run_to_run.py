@@ -60,14 +60,14 @@ RUN_TO_RUN = (
         name="parts added as blocks finish",
         when=lambda a, b: adds_as_blocks_finish(a) or adds_as_blocks_finish(b),
         verdict=Verdict.UNKNOWN,
-        reason="adds its parts as blocks finish: may vary from run to run",
+        reason="a sum in whatever order blocks finish (may vary from run to run)",
         source=f"atomicAdd in GPTQ-for-LLaMa, exllama, vLLM q_gemm.cu and moe_wna16.cu; {MEASURED}",
     ),
     Rule(
         name="attention's backward pass",
         when=lambda a, b: goes_backward(a) or goes_backward(b),
         verdict=Verdict.UNKNOWN,
-        reason="backward attention: may vary from run to run",
+        reason="backward attention, whose dQ may vary from run to run",
         source="FlashAttention flash_bwd_kernel.h: dQ is added with atomicAdd unless `deterministic` is asked for,"
         " which is no part of the name",
     ),

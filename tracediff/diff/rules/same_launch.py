@@ -15,8 +15,9 @@ from tracediff.diff.rules.gemm_facts import is_split
 from tracediff.diff.rules.k_cuts import cut_alike, cuts_segments
 
 # A fixed number of blocks, as many as fit the GPU, shares out the k-steps of all tiles of the problem.
-# Marlin: vLLM csrc/quantization/gptq_marlin/marlin_template.h, "stripes" of k-steps over all tiles.
-_CUT_BY_PROBLEM = frozenset({"marlin"})
+# Marlin: vLLM csrc/quantization/gptq_marlin/marlin_template.h, "stripes" of k-steps over all tiles. Tensile: its split
+# (GlobalSplitU, stream-K) may be an argument of the launch, and parts may be added with atomics.
+_CUT_BY_PROBLEM = frozenset({"marlin", "tensile"})
 # What a function calls itself that cuts k, by a factor that is an argument.
 _CUTS_K = re.compile(r"split_?k|stream_?k", re.IGNORECASE)
 
