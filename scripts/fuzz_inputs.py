@@ -140,7 +140,7 @@ def _nudge(document: Any, chance: random.Random, raw: list[str]) -> None:
     elif isinstance(value, str):
         holder[key] = chance.choice([value + "x", value[:-1], value.upper(), value + chance.choice(HOSTILE)])
     elif isinstance(value, list):
-        holder[key] = chance.choice([value[::-1], value + value, value[:-1], value[1:], value * 50])
+        holder[key] = chance.choice([value[::-1], value + value, value[:-1], value[1:], value * 5])
 
 
 def _delete(document: Any, chance: random.Random, raw: list[str]) -> None:

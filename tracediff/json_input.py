@@ -6,6 +6,9 @@ from typing import Any
 
 import msgspec
 
+#: A message may quote what a file holds.
+LONGEST_MESSAGE = 300
+
 
 def parse_json(content: bytes | str, type_: Any = Any) -> Any:
     """Return the value of a JSON document.
@@ -20,7 +23,7 @@ def parse_json(content: bytes | str, type_: Any = Any) -> Any:
     try:
         return msgspec.json.decode(content, type=type_)
     except msgspec.ValidationError as error:
-        raise ValueError(str(error)) from error
+        raise ValueError(str(error)[:LONGEST_MESSAGE]) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"it is not JSON ({error})") from error
     except RecursionError as error:

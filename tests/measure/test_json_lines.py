@@ -42,7 +42,14 @@ def test_a_line_nested_too_deeply_is_damage(tmp_path):
     path = tmp_path / "m.json.part"
     path.write_text('{"asked": {}}\n' + "[" * 100_000 + "\n")
     with pytest.raises(TracediffError, match="is damaged"):
-        PartFile.open(tmp_path / "m.json", {}, force=False)
+        PartFile.open(tmp_path / "m.json", {}, None, force=False)
+
+
+@pytest.mark.parametrize("line", ["3", "[]", '"machine"', "null"])
+def test_a_line_that_is_no_object_is_damage(tmp_path, line):
+    (tmp_path / "m.json.part").write_text('{"asked": {}}\n' + line + "\n")
+    with pytest.raises(TracediffError, match="is damaged"):
+        PartFile.open(tmp_path / "m.json", {}, None, force=False)
 
 
 def test_a_file_of_another_measurement_is_left_as_it_is(cut, tmp_path):

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from tracediff.errors import TracediffError
-from tracediff.json_input import parse_json
+from tracediff.json_input import LONGEST_MESSAGE, parse_json
 
 T = TypeVar("T")
 
@@ -51,7 +51,7 @@ def decode_object(document: Any, type_: type[T], path: Path) -> T:
     try:
         return decoded(document, type_)
     except (msgspec.ValidationError, ValueError, RecursionError) as error:
-        raise TracediffError(f"{path} is damaged", str(error)) from error
+        raise TracediffError(f"{path} is damaged", str(error)[:LONGEST_MESSAGE]) from error
 
 
 def decoded(document: Any, type_: type[T]) -> T:

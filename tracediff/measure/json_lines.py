@@ -22,17 +22,20 @@ class JsonLines:
         if self.path is not None:
             self.path.write_text(_line(header), encoding="utf-8")
 
-    def read(self) -> list[Any]:
+    def read(self) -> list[dict[str, Any]]:
         """Return what the whole lines hold; an interruption may have cut the last.
 
         Raises:
-            ValueError: A line is not JSON.
+            ValueError: A line is not a JSON object.
         """
         # As `append` writes them: what was measured may hold NaN.
         try:
-            return [json.loads(line) for line in self._whole_lines().split("\n") if line]
+            found = [json.loads(line) for line in self._whole_lines().split("\n") if line]
         except RecursionError as error:
             raise ValueError("a line is nested too deeply") from error
+        if not all(isinstance(each, dict) for each in found):
+            raise ValueError("a line is no JSON object")
+        return found
 
     def drop_cut_line(self) -> None:
         """Drop a last line that an interruption has cut: before the first `append` to a file that goes on."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from tracediff.dtypes import Floats
 from tracediff.errors import TracediffError
-from tracediff.json_input import parse_json
+from tracediff.json_input import LONGEST_MESSAGE, parse_json
 
 _DTYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32"}
 _Place = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
@@ -42,7 +42,7 @@ def read_logits(path: Path) -> dict[str, tuple[str, Floats]]:
     except OSError as error:
         raise TracediffError(f"cannot read {path}", error.strerror or str(error)) from error
     except (msgspec.ValidationError, ValueError) as error:
-        raise TracediffError(f"{path} is damaged", str(error)) from error
+        raise TracediffError(f"{path} is damaged", str(error)[:LONGEST_MESSAGE]) from error
 
 
 def _tensor(entry: _Tensor, data: memoryview) -> tuple[str, Floats]:

@@ -12,6 +12,7 @@ import numpy as np
 from tracediff.errors import TracediffError
 from tracediff.kernels import parse
 from tracediff.trace.open_export import SQLITE_ERRORS, damaged, open_export
+from tracediff.trace.sqlite_export import SqliteExport
 from tracediff.trace.table import Coverage, Int32, KernelTable, RangeKey, TraceInfo
 
 #: In the header of the SQLite files that tracediff writes: `trdf`.
@@ -23,8 +24,12 @@ _INFO = (
     *("profiler", "profiler_version", "schema_version", "gpu", "sm_count"),
     *("batch", "dtype", "model", "tokens"),
 )
-_KERNELS = """SELECT phase, layer, module, name, grid, block, registers, shared_memory_bytes, duration_ns, text
-    FROM kernels LEFT JOIN algorithms ON algorithms.id = kernels.algorithm ORDER BY kernels.id"""
+_KERNELS = (
+    *("phase", "layer", "module", "name", "grid", "block", "registers", "shared_memory_bytes", "duration_ns"),
+    "algorithm",
+)
+#: What is read; a generated column, or a view in a table's place, could make any amount out of nothing.
+_TABLES = {"traces": _INFO, "kernels": ("id", *_KERNELS), "algorithms": ("id", "text")}
 _SAVE_AGAIN = "save the trace again with `tracediff show --save`"
 _LARGEST = 2**31 - 1
 
@@ -45,6 +50,7 @@ def read_saved(path: Path) -> KernelTable:
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             if version != SAVED_VERSION:
                 raise TracediffError(f"{path} was saved by another tracediff", _SAVE_AGAIN)
+            _require_stored(SqliteExport(path, connection))
             traces = connection.execute(f"SELECT {', '.join(_INFO)} FROM traces LIMIT 2").fetchall()
             if len(traces) != 1:
                 raise TracediffError(
@@ -57,18 +63,26 @@ def read_saved(path: Path) -> KernelTable:
             raise TracediffError(f"{path} is damaged: {error}", _SAVE_AGAIN) from error
 
 
+def _require_stored(file: SqliteExport) -> None:
+    """Raise TracediffError unless everything that is read stands in the file."""
+    for table, columns in _TABLES.items():
+        if not file.has(table, *columns) or not file.table(table).plain(list(columns)):
+            raise TracediffError(f"{file.path} is damaged: {table} is not as it was saved", _SAVE_AGAIN)
+
+
 def _table(path: Path, info: dict[str, Any], connection: sqlite3.Connection) -> KernelTable:
-    rows = connection.execute(_KERNELS).fetchall()
+    algorithms = dict(connection.execute("SELECT id, text FROM algorithms NOT INDEXED").fetchall())
+    rows = connection.execute(f"SELECT {', '.join(_KERNELS)} FROM kernels NOT INDEXED ORDER BY id").fetchall()
     if not rows:
         raise TracediffError(f"{path} holds no kernels", _SAVE_AGAIN)
-    phases, layers, modules, names, grids, blocks, registers, shared, durations, logs = zip(*rows, strict=True)
+    phases, layers, modules, names, grids, blocks, registers, shared, durations, logged = zip(*rows, strict=True)
     keys = [
-        RangeKey(phase=_text(p), module=str(m), layer=_whole(n))
+        RangeKey(phase=_text(p), module=_text(m) or "", layer=_whole(n))
         for p, n, m in zip(phases, layers, modules, strict=True)
     ]
     distinct_keys, key = _coded(keys)
-    distinct_names, name = _coded([str(each) for each in names])
-    distinct_logs, log = _coded(list(logs))
+    distinct_names, name = _coded([_text(each) or "" for each in names])
+    distinct_logs, log = _coded([algorithms.get(each) for each in logged])
     missing = distinct_logs.index(None) if None in distinct_logs else -1
     in_phase = sum(each.phase is not None and not each.module for each in keys)
     outside = sum(each.phase is None for each in keys)
@@ -86,14 +100,14 @@ def _table(path: Path, info: dict[str, Any], connection: sqlite3.Connection) -> 
         names=tuple(distinct_names),
         parsed=tuple(map(parse, distinct_names)),
         keys=tuple(distinct_keys),
-        algorithms=tuple("" if text is None else str(text) for text in distinct_logs),
+        algorithms=tuple(_text(text) or "" for text in distinct_logs),
         name=name,
         key=key,
         algorithm=np.where(log == missing, -1, log).astype(np.int32),
         iteration=zeros,
         launch_ns=order,
         start_ns=order,
-        duration_ns=np.array([_whole(value) for value in durations], dtype=np.int64),
+        duration_ns=np.array([_count(value) for value in durations], dtype=np.int64),
         grid=_sizes(grids),
         block=_sizes(blocks),
         registers=np.array([_whole(value) for value in registers], dtype=np.int32),
@@ -115,19 +129,28 @@ def _coded(values: list[Any]) -> tuple[list[Any], Int32]:
 def _field(name: str, value: Any) -> Any:
     if value is None or name in ("sm_count", "batch", "tokens"):
         return _whole(value)
-    return str(value)
+    return _text(value)
 
 
 def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"{str(value)[:40]!r} is no text")
+    return value
 
 
 def _whole(value: Any) -> int | None:
     if value is None:
         return None
     if not isinstance(value, int) or abs(value) > 2**62:
-        raise ValueError(f"{value!r} is no whole number")
+        raise ValueError(f"{str(value)[:40]!r} is no whole number")
     return value
+
+
+def _count(value: Any) -> int:
+    found = _whole(value)
+    if found is None or found < 0:
+        raise ValueError(f"{str(value)[:40]!r} is no duration")
+    return found
 
 
 def _sizes(texts: tuple[Any, ...]) -> Int32:
