@@ -346,3 +346,12 @@ def test_of_kinds_that_share_nothing_else_the_seldom_one_is_paired_with_the_seld
     a, b = select([first, second])
     assert [names for _, names in compared(a, first)] == [["x"], ["y"]]
     assert [names for _, names in compared(b, second)] == [["seldom"], ["often"]]
+
+
+def test_the_same_kernels_are_compared_before_ones_that_are_only_alike():
+    same = [("step", f"m{n}", f"k{n}") for n in range(200)]
+    alike = [*same[:-1], ("step", "m199", "other")]
+    once = table(same)
+    both = table([*alike, *same], iteration=[0] * 200 + [1] * 200)
+    for a, b in ((once, both), (both, once)):
+        assert not any(row.changed for row in diff_tables(a, b).rows)

@@ -62,11 +62,9 @@ _COPIES = (
     "permute",
     "roll_cuda",
     "flip",
-    "vectorized_gather",
 )
 _ELEMENTWISE = (
     "elementwise",
-    "fused_dropout",
     "dropout",
     "distribution",
     "index_put",
@@ -76,9 +74,7 @@ _ELEMENTWISE = (
     "embedding",
     "prelu",
     "glu",
-    "kernelpointwise",
     "pointwise",
-    "arange",
     "where",
     "masked",
     "range",

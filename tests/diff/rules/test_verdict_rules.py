@@ -839,3 +839,13 @@ def test_an_all_reduce_in_one_stage_adds_in_one_order_at_any_number_of_rows():
 )
 def test_splits_that_an_argument_of_the_launch_decides_promise_nothing(name):
     assert decide(named(name), named(name))[0] is Verdict.UNKNOWN
+
+
+def test_threads_per_row_are_compared_within_one_function_alone():
+    def norm(function, of, threads):
+        name = f"void vllm::{function}<{of}>(x)"
+        return kernel(name, family="vllm", role="reduction", kernel=function, block=(threads, 1, 1))
+
+    before = norm("rms_norm_kernel", "c10::Half", 256)
+    assert decide(before, norm("rms_norm_kernel", "float", 512))[0] is Verdict.ORDER_CHANGED
+    assert decide(before, norm("fused_add_rms_norm_kernel", "c10::Half", 512))[0] is Verdict.UNKNOWN
