@@ -15,6 +15,8 @@ def line(**stated):
     [
         ({}, "nvjet GEMM"),
         ({"types": Types(a="f16", partial="f32")}, "nvjet f16 GEMM"),
+        ({"types": Types(a="f16", b="f16")}, "nvjet f16 GEMM"),
+        ({"types": Types(a="e4m3", b="e2m1")}, "nvjet e4m3×e2m1 GEMM"),
         ({"types": Types(partial="f32"), "role": "splitk_reduce"}, "nvjet f32 split-K reduction"),
         ({"types": Types(output="f16")}, "nvjet GEMM"),
         ({"role": "attention"}, "nvjet attention"),
