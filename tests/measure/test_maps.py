@@ -19,7 +19,7 @@ from tracediff.measure.maps_counts import HASHED, measure_part  # noqa: E402
 from tracediff.measure.maps_modules import MapPart, RunningPart, checksum, parts_of  # noqa: E402
 from tracediff.measure.part_file import PartFile  # noqa: E402
 from tracediff.measure.remedies import RemediesRequest, measure_remedies  # noqa: E402
-from tracediff.measure.remedies_apply import applied  # noqa: E402
+from tracediff.measure.remedies_apply import _fusion, applied  # noqa: E402
 from tracediff.measure.remedies_bits import BitsRequest, measure_bits  # noqa: E402
 from tracediff.model.load import load_model  # noqa: E402
 from tracediff.model.logits_hashes import hash_of  # noqa: E402
@@ -88,6 +88,20 @@ def test_fused_products_share_one_weight_and_one_call(model):
     weight = attention.k_proj.weight
     lay_weights_together(model)
     assert attention.k_proj.weight is weight
+
+
+def test_a_forward_computes_each_group_of_fused_products_once(model, monkeypatch):
+    calls = []
+
+    def product(x, weight):
+        calls.append(len(weight))
+        return torch.nn.functional.linear(x, weight)
+
+    monkeypatch.setattr("tracediff.measure.remedies_apply.product_of", lambda name: product)
+    # Without a part for products, the fused ones alone are computed with it.
+    with _fusion(model, setting_named("fused-products")):
+        prefill(model, step_tokens(model, 2, 3))
+    assert len(calls) == 2 * model.config.num_hidden_layers
 
 
 def test_a_model_without_such_products_says_so():
