@@ -26,13 +26,14 @@ def maps_to_svg(maps: Sequence[BatchMap], only_forwards: bool = False) -> str:
         maps: What is drawn, from top to bottom.
         only_forwards: Leave the modules out.
     """
-    largest = max(count.rows for found in maps for module in found.modules for count in module.counts)
+    drawn = [(found, found.forwards if only_forwards else found.modules) for found in maps]
+    largest = max(count.rows for _, modules in drawn for module in modules for count in module.counts)
     parts: list[str] = []
     y = 0
-    for found in maps:
+    for found, modules in drawn:
         y += _TITLE
         parts.append(_text(0, y - 8, what_ran(found), "title"))
-        for module in found.forwards if only_forwards else found.modules:
+        for module in modules:
             strip = strip_of(module, largest, module in found.forwards)
             parts.append(_text(0, y + _ROW - 6, strip.label, "label"))
             for stretch in strip.stretches:
