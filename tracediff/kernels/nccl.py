@@ -26,7 +26,8 @@ _ROLES = {
     "Gather": "copy",
     "Scatter": "copy",
 }
-_ALGORITHMS = frozenset(["RING", "TREE", "COLLNET", "COLLNET_DIRECT", "COLLNET_CHAIN", "NVLS", "NVLS_TREE", "PAT"])
+# Words of an algorithm's name: `RING`, `NVLS_TREE`, `COLLNET_DIRECT`, …
+_ALGORITHM_WORDS = frozenset(["RING", "TREE", "COLLNET", "DIRECT", "CHAIN", "NVLS", "PAT"])
 _PROTOCOLS = frozenset(["LL", "LL128", "SIMPLE"])
 _OPERATIONS = frozenset(["Sum", "Prod", "Max", "Min", "MinMax", "PreMulSum", "SumPostDiv", "Avg"])
 _TYPES = {
@@ -61,16 +62,17 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
     details: list[tuple[str, Detail]] = []
     unparsed: list[str] = []
     element = None
+    algorithm = "_".join(token for token in tokens[2:] if token in _ALGORITHM_WORDS)
+    if algorithm:
+        details.append(("algorithm", algorithm))
     for token in tokens[2:]:
-        if token in _ALGORITHMS:
-            details.append(("algorithm", token))
-        elif token in _PROTOCOLS:
+        if token in _PROTOCOLS:
             details.append(("protocol", token))
         elif token in _OPERATIONS:
             details.append(("operation", token))
         elif token in _TYPES:
             element = _TYPES[token]
-        elif token not in ("t", "DIRECT", "CHAIN") and not (collective == "Generic" and token.isdigit()):
+        elif token != "t" and token not in _ALGORITHM_WORDS and not (collective == "Generic" and token.isdigit()):
             unparsed.append(token)
     return make_kernel_name(
         name=name,
