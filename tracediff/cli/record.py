@@ -12,7 +12,9 @@ def record(
     command: list[str] = typer.Argument(..., metavar="COMMAND…", help="The program and its arguments, after --."),
     out: Path | None = typer.Option(None, help="Folder for the trace; derived below tracediff-runs/ by default."),
     ranges: str = typer.Option(
-        "modules", help="modules: a range around every torch module's forward; none: the program's own alone."
+        "modules",
+        help="modules: a range around every torch module's forward; blocks: around blocks and the modules directly "
+        "below; none: the program's own alone.",
     ),
     steps: str | None = typer.Option(
         None, metavar="A:B", help="Keep only steps A to B (forwards of the root module, from 0, without B)."

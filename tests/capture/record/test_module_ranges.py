@@ -23,7 +23,11 @@ class Ranges:
     def open_step(self, text, payload): told.append([text, payload and [payload >> 32, payload % 2**32]])
     def close(self): told.append("-")
 
-module_ranges.follow_modules(Ranges(), lambda root, shape: steps.append(root))
+def follow(ranges, blocks_alone=False):
+    module_ranges._forget_all()
+    module_ranges.follow_modules(ranges, lambda root, shape: steps.append(root), blocks_alone)
+
+follow(Ranges())
 
 class Block(nn.Module):
     def __init__(self):
@@ -183,6 +187,28 @@ class Catches(nn.Module):
 Catches()(x)
 """
     told, _ = run(source)
+    assert depth_at_the_end(told) == 0
+
+
+def test_steps_are_told_where_no_ranges_are_wanted(run):
+    told, steps = run("follow(module_ranges.NoRanges()); net(x); net(x); follow(Ranges())")
+    assert (told, steps) == ([], ["Net", "Net"])
+
+
+def test_blocks_alone_have_ranges_with_what_is_outside_them_and_directly_below(run):
+    source = """
+class Deep(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Sequential(nn.Linear(4, 4), nn.Sequential(nn.Linear(4, 4)))])
+        self.head = nn.ReLU()
+    def forward(self, x): return self.head(self.layers[0](x))
+deep = Deep()
+follow(Ranges(), blocks_alone=True); deep(x); deep.layers[0][1][0](x); follow(Ranges())
+"""
+    told, steps = run(source)
+    assert opened(told) == [["Deep", [3, 5]], "layers.0", "layers.0.0", "layers.0.1", "head", "layers.0.1.0"]
+    assert steps == ["Deep"]
     assert depth_at_the_end(told) == 0
 
 

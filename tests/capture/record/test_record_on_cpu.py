@@ -52,6 +52,39 @@ if __name__ == "__main__":
     subprocess.run([sys.executable, __file__, "child"], check=True)
 """
 
+ENGINE = """
+import multiprocessing, signal, sys, torch
+from torch import nn
+torch.set_num_threads(1)
+def work(pipe):
+    net = nn.Linear(4, 4)
+    while rows := pipe.recv():
+        net(torch.zeros(rows, 4))
+        pipe.send("done")
+def serve(pipe, context):
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    here, there = context.Pipe()
+    worker = context.Process(target=work, args=(there,))
+    worker.start()
+    net = nn.Linear(4, 4)
+    try:
+        while rows := pipe.recv():
+            net(torch.zeros(rows, 4)); here.send(rows + 1); here.recv(); pipe.send("done")
+    finally:
+        here.send(0)
+        worker.join()
+if __name__ == "__main__":
+    context = multiprocessing.get_context(sys.argv[1])
+    here, there = context.Pipe()
+    engine = context.Process(target=serve, args=(there, context))
+    engine.start()
+    for _ in range(2):
+        here.send(2); here.recv()
+    engine.terminate()
+    engine.join()
+    sys.exit(engine.exitcode)
+"""
+
 SERVER = """
 import multiprocessing, time, torch
 from torch import nn
@@ -158,6 +191,18 @@ def test_every_kind_of_child_has_ranges_and_runs_its_own_sitecustomize(nsys, tmp
         assert [text for each, text, _ in found if each == process] == ["Sequential", "0", "1"]
     # The program, the spawned child, multiprocessing's two helpers, and the child with a command line of its own.
     assert done.stdout.count(b"theirs\n") >= 4
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_an_engine_and_its_worker_are_recorded_though_a_signal_ends_them(nsys, tmp_path, method):
+    """As servers are built: a front, an engine that the front ends by SIGTERM, a worker that ends with its pipe."""
+    (tmp_path / "engine.py").write_text(ENGINE)
+    done = record(nsys, tmp_path / "out", sys.executable, tmp_path / "engine.py", method)
+    assert done.returncode == 0, done.stderr.decode()
+    steps = {}
+    for process, _, payload in ranges(tmp_path / "out" / "trace.sqlite"):
+        steps.setdefault(process, []).append(payload)
+    assert sorted(steps.values()) == [[shape(2, 4)] * 2, [shape(3, 4)] * 2]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -76,7 +76,7 @@ def test_an_open_quote_in_options_of_nsys_is_one_line():
         options(nsys_args=("--env-var='A=b",))
 
 
-def test_ranges_are_modules_or_none():
+def test_ranges_are_those_of_modules_of_blocks_or_none():
     with pytest.raises(TracediffError, match="unknown --ranges layers"):
         options(ranges="layers")
     with pytest.raises(TracediffError, match="--ranges none does not see"):

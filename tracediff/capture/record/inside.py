@@ -116,8 +116,8 @@ def install(settings: Mapping[str, Any]) -> None:
     """Start in this process.
 
     Args:
-        settings: `reports` (file to append to), `nvtx` (folder of tracediff's nvtx), `ranges` (`modules` or `none`),
-            `algorithm_log` (bool).
+        settings: `reports` (file to append to), `nvtx` (folder of tracediff's nvtx), `ranges` (`modules`, `blocks` or
+            `none`), `algorithm_log` (bool).
     """
     import torch  # noqa: PLC0415 -- the program has just imported it
 
@@ -129,13 +129,14 @@ def install(settings: Mapping[str, Any]) -> None:
             log_state = "on" if log.available else "unavailable"
             log.start()
             _logs.append(log)
-        if settings["ranges"] == "modules" or log_state == "on":
+        wanted = settings["ranges"]
+        if wanted != "none" or log_state == "on":
             from tracediff.capture.record.module_ranges import NoRanges, follow_modules  # noqa: PLC0415 -- imports torch
 
-            first_steps = LogOfFirstSteps(log, lambda: _is_capturing(torch))
             follow_modules(
-                nvtx if settings["ranges"] == "modules" else NoRanges(),
-                first_steps.before_step if log_state == "on" else _do_nothing,
+                NoRanges() if wanted == "none" else nvtx,
+                LogOfFirstSteps(log, lambda: _is_capturing(torch)).before_step if log_state == "on" else _do_nothing,
+                blocks_alone=wanted == "blocks",
             )
         _mark_profiler_calls(torch, nvtx.mark)
         _let_forked_children_end_slowly(nvtx.mark)

@@ -11,6 +11,7 @@ in every call, so all that can be is done when a root is first seen.
 """
 
 import os
+import re
 import threading
 import weakref
 from collections.abc import Callable, Mapping
@@ -26,6 +27,8 @@ _WRAPPED = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_
 _WRAPPERS = frozenset({"DataParallel", "DistributedDataParallel", "FullyShardedDataParallel", "OptimizedModule"})
 _FIRST = ("input_ids", "inputs_embeds", "decoder_input_ids", "hidden_states", "pixel_values")
 _LARGEST_SIZE = 2**31
+#: What is more than one level below a block: `model.layers.5.mlp.down_proj`, not `model.layers.5.mlp`.
+_DEEP = re.compile(r"(?:^|\.)\d+\.[^.]+\.")
 
 Open = Callable[[], object]
 BeforeStep = Callable[[str, int | None], None]
@@ -87,18 +90,20 @@ _known: dict[int, _Known] = {}
 _openers: dict[int, Open] = {}
 _ranges: Ranges
 _before_step: BeforeStep
+_blocks_alone: bool
 _call = nn.Module.__call__
 
 
-def follow_modules(ranges: Ranges, before_step: BeforeStep) -> None:
+def follow_modules(ranges: Ranges, before_step: BeforeStep, blocks_alone: bool = False) -> None:
     """Open a range around every module's forward from now on, in this process and in those that it forks.
 
     Args:
         ranges: Opens and closes ranges.
         before_step: Called before each step with the root's name and the step's shape.
+        blocks_alone: Whether modules more than one level below a block have none: `layers.5.mlp`, and nothing in it.
     """
-    global _ranges, _before_step
-    _ranges, _before_step = ranges, before_step
+    global _ranges, _before_step, _blocks_alone
+    _ranges, _before_step, _blocks_alone = ranges, before_step, blocks_alone
     os.register_at_fork(after_in_child=_forget_all)
     nn.Module.__call__ = _call_in_range
 
@@ -129,10 +134,16 @@ def _open_unlabelled(
     if opened:
         if known is None:
             _learn_below(module, opened[-1])
-            _openers[id(module)]()
         # What a wrapper wraps, at the root, is the step itself: no range within its own.
-        return known is None
-    name = (known or _learn_root(module)).name
+        opener = None if known is not None else _openers.get(id(module))
+        if opener is not None:
+            opener()
+        return opener is not None
+    known = known or _learn_root(module)
+    name = known.name
+    if known.prefix:  # a part of a root, called by itself
+        _ranges.opener(name)()
+        return True
     payload = step_payload(arguments, keywords)
     _before_step(name, payload)
     _ranges.open_step(name, payload)
@@ -163,7 +174,7 @@ def _remember(module: nn.Module, path: str, prefix: str) -> _Known:
     key = id(module)
     name = ".".join(part for part in path.split(".") if part not in _WRAPPED)
     known = _known[key] = _Known(weakref.ref(module, partial(_forget, key)), name, prefix)
-    if prefix:
+    if prefix and not (_blocks_alone and _DEEP.search(name)):
         _openers[key] = _ranges.opener(name)
     else:
         _openers.pop(key, None)

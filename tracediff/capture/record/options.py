@@ -9,7 +9,7 @@ from pathlib import Path
 from tracediff.capture.options import DEFAULT_FOLDER
 from tracediff.errors import TracediffError
 
-MODULES, NONE = RANGES = ("modules", "none")
+MODULES, _, NONE = RANGES = ("modules", "blocks", "none")
 
 # What tracediff itself tells nsys: where the report goes, and what the recording is called.
 _OWN_OPTIONS = ("-o", "--output", "--session", "--session-new", "--export", "-f", "--force-overwrite", "--command-file")
@@ -46,7 +46,8 @@ class RecordOptions:
     Attributes:
         command: The program and its arguments.
         out: Folder for the traces; None derives one below `tracediff-runs`.
-        ranges: `modules`: a range around every torch module's forward; `none`: the program's own alone.
+        ranges: `modules`: a range around every torch module's forward; `blocks`: around the model's blocks, what is
+            outside them, and the modules directly below; `none`: the program's own alone.
         steps: Which forwards of the root module are kept; None: what the program or a signal bounds, or all.
         nsys_args: Further options of `nsys profile`, as a shell would take them.
         algorithm_log: Whether cuBLASLt's chosen algorithms become marks in the trace.

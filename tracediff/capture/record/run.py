@@ -14,7 +14,7 @@ from tracediff.capture.manifest import FILE_NAME
 from tracediff.capture.probe import choose_nsys, last_words, why_no_import, why_no_ranges
 from tracediff.capture.record.clean import PROGRAM, CleanRecording, NoSuchStepsError, clean_recording
 from tracediff.capture.record.manifest import record_manifest
-from tracediff.capture.record.options import MODULES, RecordOptions
+from tracediff.capture.record.options import NONE, RecordOptions
 from tracediff.capture.record.program import Recorded, run_recorded, surroundings
 from tracediff.capture.worker_process import Progress
 from tracediff.errors import TracediffError
@@ -209,7 +209,7 @@ def _warnings(
     if not kernels:
         warnings.append("no kernels were recorded: the program ran nothing on a GPU")
     warnings += [f"a process of the program has no module ranges: {failure}" for failure in recorded.failures[:3]]
-    if options.ranges == MODULES and not recorded.torch and not recorded.failures:
+    if options.ranges != NONE and not recorded.torch and not recorded.failures:
         warnings.append("no process of the program imported torch: there are no module ranges")
     elif any(report["ranges"] == "nvtx" for report in recorded.torch) and not own:
         problem, hint = why_no_ranges(nsys)
