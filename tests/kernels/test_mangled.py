@@ -208,3 +208,17 @@ def test_each_builtin_type_has_its_letter(letter, written):
 )
 def test_arguments_are_written_as_in_the_source(arguments, read):
     assert demangle(f"_Z1kI{arguments}Evv") == f"k<{read}>"
+
+
+@pytest.mark.parametrize(
+    ("local", "read"),
+    [
+        ("UlvE_", "{lambda()#1}"),
+        ("UliE0_", "{lambda()#2}"),
+        ("UlifE8_", "{lambda()#10}"),
+        ("Ut_", "{unnamed type#1}"),
+        ("Ut1_", "{unnamed type#3}"),
+    ],
+)
+def test_lambdas_and_unnamed_types_are_numbered(local, read):
+    assert demangle(f"_Z1kIZ4mainE{local}Evv") == f"k<main()::{read}>"
