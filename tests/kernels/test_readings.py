@@ -53,6 +53,7 @@ NAMES = (
     "void deep_gemm::sm90_fp8_gemm_1d2d_impl<0u, 4096u, 7168u, 1u, 128u, 128u, 128u, 128u, 4u, 3u, 128u, 256u, 2u, "
     "true, 132u, (deep_gemm::GemmType)0>(int*)",
     "volta_gcgemm_64x32_nn",
+    "volta_h884gemm_128x64_tn_stages",
     "trt_turing_h1688gemm_128x128_ldg8_relu_stages_32x1_tn_v1",
     "ampere_fp16_s16816gemm_fp16_128x64_sliced1x2_ldg8_f2f_stages_64x5_tn",
     "volta_fp16_s884cudnn_fp16_256x128_ldg8_splitK_relu_f2f_exp_small_nhwc2nchw_tn_v1",
