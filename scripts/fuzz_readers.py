@@ -47,7 +47,7 @@ from tracediff.errors import TracediffError
 
 HERE = Path(__file__).parent
 #: How many inputs a worker reads of a kind whose share is 1.
-INPUTS_PER_SHARE = 1500
+INPUTS_PER_SHARE = 400
 HANG_SECONDS = 10
 #: A worker that says nothing for so long hangs where no signal reaches it.
 SILENT_SECONDS = 60

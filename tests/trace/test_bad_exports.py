@@ -472,6 +472,14 @@ def test_schema_that_is_no_text(tmp_path, old, new):
     refusal(path)
 
 
+def test_a_damaged_schema_is_not_quoted_whole(tmp_path):
+    path = without(tmp_path)
+    content = path.read_bytes()
+    place = content.index(b"CREATE TABLE CUPTI_ACTIVITY_KIND_KERNEL")
+    path.write_bytes(content[:place] + b"CREATE ELBAT" + content[place + 12 :])
+    assert len(refusal(path)) < 600
+
+
 @pytest.mark.parametrize(
     ("table", "words"), [("StringIds", "no strings"), ("CUPTI_ACTIVITY_KIND_RUNTIME", "no CUDA API calls")]
 )

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 from tracediff.errors import TracediffError
+from tracediff.text import shorten
 from tracediff.trace.file_head import SQLITE_HEADER_BYTES, is_sqlite, read_head
 from tracediff.trace.foreign import EXPORT_AGAIN, not_a_trace
 
@@ -18,6 +19,8 @@ _SECONDS, _BYTES_PER_SECOND = 10, 2 << 20
 _INSTRUCTIONS_BETWEEN_CHECKS = 1_000_000
 #: A write-ahead log holds no page before its header and a frame's.
 _WAL_HEADER_BYTES = 32
+#: SQLite quotes a damaged schema whole.
+_LONGEST_REASON = 200
 
 
 def open_export(path: Path) -> sqlite3.Connection:
@@ -59,7 +62,7 @@ def damaged(path: Path, error: Exception) -> TracediffError:
         return TracediffError(f"{path} keeps SQLite busy for longer than its size explains", EXPORT_AGAIN)
     if name == "SQLITE_TOOBIG":
         return TracediffError(f"{path} holds a text longer than {_LONGEST_TEXT >> 20} MB", EXPORT_AGAIN)
-    reason = " ".join(str(error).split())
+    reason = shorten(" ".join(str(error).split()), _LONGEST_REASON)
     return TracediffError(f"{path} is damaged or cut short ({reason})", EXPORT_AGAIN)
 
 
