@@ -9,7 +9,8 @@ from pathlib import Path
 from tracediff.capture.options import DEFAULT_FOLDER
 from tracediff.errors import TracediffError
 
-MODULES, _, NONE = RANGES = ("modules", "blocks", "none")
+MODULES, BLOCKS, NONE = "modules", "blocks", "none"
+RANGES = (MODULES, BLOCKS, NONE)
 
 # What tracediff itself tells nsys: where the report goes, and what the recording is called.
 _OWN_OPTIONS = ("-o", "--output", "--session", "--session-new", "--export", "-f", "--force-overwrite", "--command-file")
