@@ -59,20 +59,20 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
     """Read one NCCL name."""
     tokens = spelling.procedural.split("_")
     collective = tokens[1] if len(tokens) > 1 else None
-    details: list[tuple[str, Detail]] = []
+    details: dict[str, Detail] = {}
     unparsed: list[str] = []
     element = None
-    algorithm = "_".join(token for token in tokens[2:] if token in _ALGORITHM_WORDS)
-    if algorithm:
-        details.append(("algorithm", algorithm))
     for token in tokens[2:]:
-        if token in _PROTOCOLS:
-            details.append(("protocol", token))
+        if token in _ALGORITHM_WORDS:
+            before = details.get("algorithm")
+            details["algorithm"] = f"{before}_{token}" if before else token
+        elif token in _PROTOCOLS:
+            details["protocol"] = token
         elif token in _OPERATIONS:
-            details.append(("operation", token))
+            details["operation"] = token
         elif token in _TYPES:
             element = _TYPES[token]
-        elif token != "t" and token not in _ALGORITHM_WORDS and not (collective == "Generic" and token.isdigit()):
+        elif token != "t" and not (collective == "Generic" and token.isdigit()):
             unparsed.append(token)
     return make_kernel_name(
         name=name,
@@ -81,7 +81,7 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
         types=make_types(a=element, output=element) if element else None,
         unparsed="_".join(unparsed) or None,
         kind=collective,
-        details=tuple(details),
+        details=tuple(details.items()),
     )
 
 
