@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from tracediff.diff.noise import noise_in_words
 from tracediff.measured import Control, RunEvidence, Unstable
 
@@ -49,3 +51,30 @@ def test_logits_that_vary_without_a_module_to_blame_are_told_with_their_place():
     control = Control(equal=False, compared="runs", first="batch 7, prefill")
     words = noise_in_words(replace(QUIET, controls={"run_to_run": control}))
     assert words == "no module was found to vary, whole runs do (first: batch 7, prefill)"
+
+
+@pytest.mark.parametrize(
+    ("kernel", "named"),
+    [
+        (CUDNN, "cuDNN"),
+        ("void flash::flash_fwd_kernel<Flash_fwd_kernel_traits<128, 64, 128, 4>, false>(x)", "FlashAttention 2"),
+        ("void cutlass::device_kernel<flash::enable_sm90_or_later<flash::FlashAttnFwdSm90<x>>>(x)", "FlashAttention 3"),
+        ("fmha_cutlassF_f16_aligned_64x64_rf_sm80", "memory-efficient attention"),
+        ("nvjet_sm90_hsh_64x8_64x16_4x1_v_bz_TNT", "nvjet"),
+    ],
+)
+def test_libraries_are_called_as_people_call_them(kernel, named):
+    words = noise_in_words(replace(QUIET, unstable=(unstable("mlp", kernels=(kernel,)),)))
+    assert words.startswith(f"{named} (mlp gave")
+
+
+@pytest.mark.parametrize("kernel", [REDUCTION, "frobnicate", "void at::native::reduce_kernel<512, 1>(x)"])
+def test_kernels_of_no_library_are_not_named(kernel):
+    words = noise_in_words(replace(QUIET, unstable=(unstable("mlp", kernels=(kernel,)),)))
+    assert words.startswith("mlp gave")
+
+
+def test_the_module_that_varies_most_is_counted_and_its_batches_are_places():
+    often, seldom = unstable("mlp", kernels=()), replace(unstable("mlp", kernels=(), batch=1), outcomes=2)
+    words = noise_in_words(replace(QUIET, unstable=(seldom, often, often)))
+    assert words == "mlp gave up to 4 different outputs in 5 runs on equal inputs, in 2 places"
