@@ -33,6 +33,7 @@ def names(*texts, **naming):
         ("iteration 5", "iteration #"),
         ("batch_size 8", "batch_size #"),
         ("forward 128 tokens", "forward # tokens"),
+        ("Forward[bs=8,seq=160] ctx: 12", "Forward[bs=#,seq=#] ctx: #"),
         ("copy 0x7f00dead0000", "copy 0x#"),
     ],
 )

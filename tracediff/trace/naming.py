@@ -38,9 +38,10 @@ _REPEAT = re.compile(
 )
 #: Numbers that say how much was computed at once.
 _AMOUNT = re.compile(
-    r"(?P<sized>\b(?:b|bs|bsz|batch|batch[-_ ]?size|tokens|shape|"
+    r"(?P<sized>\b(?:(?:b|bs|bsz|batch|batch[-_ ]?size|tokens|shape|"
     r"(?:num|n|total)[-_ ]?(?:tokens|reqs|requests|seqs|prompts|blocks)|"
-    r"(?:(?:max|min)[-_ ]?)?(?:seq|ctx|context|query|q|kv|cache|prompt)[-_ ]?(?:len|length)s?)[ =:_-]{0,2})\d+\b"
+    r"(?:(?:max|min)[-_ ]?)?(?:seq|ctx|context|query|q|kv|cache|prompt)[-_ ]?(?:len|length)s?)[ =:_-]{0,2}"
+    r"|(?:seqs?|ctx|context|query|q|kv|cache|prompt|reqs|requests) ?[=:] ?))\d+\b"
     r"|(?P<counted>(?:context|generation)_)(?P<requests>\d+)\((?P<tokens>\d+)\)"
     r"|\b(?P<many>\d+)(?= (?:ctx|gen|context|generation|prefill|decode)? ?(?:reqs?|requests?|tokens?|seqs?)\b)"
     r"|(?P<list>\[\s*\d+(?:\s*,\s*\d+)+\s*\])|\b(?P<product>\d+(?:x\d+)+)\b",
