@@ -125,7 +125,7 @@ def test_the_page_is_written_once_and_not_replaced(result_file, tmp_path):
         (["determinism", "--format", "xml"], "'xml' is not one of 'table'"),
         (["determinism", "--repeats", "1", "--device", "cpu"], "1 repeats"),
         (["determinism", "none.json"], "cannot read none.json"),
-        (["explain", "none"], "is no directory"),
+        (["explain", "none"], "is not a directory"),
         (["explain", ".", "--format", "xml"], "'xml' is not one of 'table'"),
     ],
 )

@@ -272,7 +272,7 @@ def test_a_directory_that_tells_nothing_is_one_line(tmp_path, files, words):
 
 
 def test_a_file_for_a_directory_is_one_line(tmp_path):
-    with pytest.raises(TracediffError, match="is no directory"):
+    with pytest.raises(TracediffError, match="is not a directory"):
         gather(tmp_path / "none")
 
 

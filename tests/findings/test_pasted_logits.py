@@ -232,7 +232,7 @@ def test_the_columns_of_a_table_are_named():
         ),
         ('{"logprobs": {"tokens": ["a", "b"], "token_logprobs": [-0.5, -0.7]}}', "only the chosen token's value"),
         ("token,logit\nx,1.5\ny\n", "row 3 of the table has 1 cells, the header 2"),
-        ("token,logit\nx,high\ny,1\n", "'high' is no number"),
+        ("token,logit\nx,high\ny,1\n", "'high' is not a number"),
         ("[" * 100_000, "no logits or logprobs found"),
         ("(" * 10_000 + "1", "no logits or logprobs found"),
         ("[" * 5000 + "1.5, 2.5" + "]" * 5000, "no logits or logprobs found"),

@@ -68,7 +68,7 @@ def gather(directory: Path) -> Facts:
         TracediffError: No such directory, nothing in it to explain, or a result in it that is damaged.
     """
     if not directory.is_dir():
-        raise TracediffError(f"{directory} is no directory", "give what `tracediff capture --out` wrote")
+        raise TracediffError(f"{directory} is not a directory", "give what `tracediff capture --out` wrote")
     documents = dict(_documents(directory))
     notes: list[str] = []
     evidence = _evidence(directory)
@@ -121,7 +121,7 @@ def _documents(directory: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _traces(manifest: dict[str, Any], directory: Path) -> dict[int, Path]:
-    """Return the trace of each batch size that the manifest lists; what is no such entry is passed over."""
+    """Return the trace of each batch size that the manifest lists; anything else in the list is skipped."""
     entries = manifest.get("traces")
     return {
         entry["batch"]: directory / Path(entry["file"]).name

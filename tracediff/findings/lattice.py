@@ -160,7 +160,7 @@ def analyse(readings: Sequence[Reading], kind: str | None = None, dtype: str | N
         dtype: The logits' dtype where it is known; None finds it.
 
     Raises:
-        TracediffError: Fewer than two values, a text that is no number, an unknown kind or dtype, numbers that no
+        TracediffError: Fewer than two values, a text that is not a number, an unknown kind or dtype, numbers that no
             logit, logprob or probability can have.
     """
     if kind is not None and kind not in KINDS:
@@ -259,7 +259,7 @@ def _kind_of(values: Floats) -> str:
 def _logarithms(finite: list[Reading], values: Floats, errors: Floats) -> tuple[list[Reading], Floats, Floats]:
     """Return the positive probabilities as logprobs, with the print's error carried over."""
     if values.min() < 0 or values.max() > 1 or values.sum() > 1.01:
-        raise TracediffError("these are no probabilities", "they lie between 0 and 1 and sum to at most 1")
+        raise TracediffError("these are not probabilities", "they lie between 0 and 1 and sum to at most 1")
     positive = values > 0
     if positive.sum() < 2:
         raise TracediffError("fewer than two probabilities above zero", "give more digits")
@@ -371,7 +371,7 @@ def _number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise TracediffError(f"{text[:40]!r} is no number") from None
+        raise TracediffError(f"{text[:40]!r} is not a number") from None
 
 
 def _could_be_logprobs(values: Floats) -> bool:

@@ -298,7 +298,7 @@ def _by_step(
 def _step(pairs: Sequence[tuple[str, str]], kind: str | None = None) -> PastedStep:
     for _, text in pairs:
         if not _is_number(text):
-            raise TracediffError(f"{text[:40]!r} is no number")
+            raise TracediffError(f"{text[:40]!r} is not a number")
     return PastedStep(readings=tuple(Reading(label=label, text=text) for label, text in pairs), kind=kind)
 
 
