@@ -40,6 +40,8 @@ def launched(name: str, **fields: object) -> Kernel:
         "void at::cuda::kernelHistogram1D<double, long, long, 1, 2, -1, (at::cuda::CUDAHistogramMemoryType)0>(int)",
         "void at_cuda_detail::cub::detail::scan::DeviceScanKernel<policy<float>, c10::Half const*, c10::Half*>(int)",
         "_int4_matmul_atomic_add_kernel",
+        "_scatter_add_rows_kernel",
+        "void indexAddRows<float>(float*)",
     ],
 )
 def test_sums_of_blocks_that_finish_in_any_order_promise_nothing(name):

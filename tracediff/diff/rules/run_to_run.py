@@ -26,7 +26,7 @@ _FLOAT_SCAN = re.compile(
 )
 # Regular expressions read names of bounded length.
 _MOST_CHARACTERS = 4000
-_ATOMIC_WORD = re.compile(r"atomic", re.IGNORECASE)
+_ATOMIC_WORD = re.compile(r"atomic|scatter_?add|index_?add", re.IGNORECASE)
 
 MEASURED = (
     "profiles/tokens/determinism.json: scatter_add, index_add, weighted bincount and cumsum varied over 30 repeats"
