@@ -11,9 +11,9 @@ for each worker.
 
 The tests run once under coverage.py, which records which tests reach each line. A mutant is tried with the tests that
 reach its line (those of the package's own folder first, slow ones last), then with the whole files that hold them,
-because fixtures and caches share results between tests. A line that runs at import only is tried with every file that
-uses the module. A mutant survives when all of these pass, or when no test reaches its line; one that takes five minutes
-counts as killed and is printed as such.
+because fixtures and caches share results between tests. A line that runs at import only is tried with the tests that
+use the module, then with all. A mutant survives when all of these pass, or when no test reaches its line; one that
+takes five minutes counts as killed and is printed as such.
 The coverage is kept in .mutate/ until a file of tracediff/ or tests/ changes.
 
 Exit code: 0, or 1 when more than --fail-above percent survive. Needs the `dev` extra.
@@ -229,11 +229,11 @@ class Coverage:
         """The tests that reach the mutant, and the files to try after them."""
         by_line = self.by_line.get(mutant.path, {})
         reached = frozenset().union(*(by_line.get(line, ()) for line in _statement(mutant.before, mutant.line)))
-        if not reached - {""}:  # it ran at import: whatever uses the module may notice
-            reached = reached and frozenset().union(*by_line.values())
+        at_import = reached == {""}
+        if at_import:  # whatever uses the module may notice, and any test that only reads its tables
+            reached = frozenset().union(*by_line.values())
         ids = sorted(reached - {""})
-        files = sorted({test.split("::")[0] for test in ids})
-        return ids, files or (self.tests if reached else [])
+        return ids, self.tests if at_import else sorted({test.split("::")[0] for test in ids})
 
 
 def _statement(source: str, line: int) -> range:
