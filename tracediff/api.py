@@ -9,10 +9,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tracediff.diff.answer import Answer, answer
-from tracediff.diff.compare import diff_tables
-from tracediff.diff.evidence import attach_evidence
-from tracediff.diff.result import Kernel, TraceDiff
 from tracediff.kernels import KernelName, parse
 from tracediff.trace import KernelTable, Naming, read_trace
 from tracediff.trace.file_head import is_sqlite, read_head
@@ -20,6 +16,9 @@ from tracediff.trace.part import Part, choose
 
 if TYPE_CHECKING:
     import pandas
+
+    from tracediff.diff.answer import Answer
+    from tracediff.diff.result import Kernel, TraceDiff
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,8 @@ class Diff:
     @cached_property
     def answer(self) -> Answer:
         """What happened, why, how it is known, and what is left open."""
+        from tracediff.diff.answer import answer  # noqa: PLC0415 -- `open` needs none of this
+
         return answer(self.result)
 
     @cached_property
@@ -180,6 +181,9 @@ def diff(a: KernelTable | Path | str, b: KernelTable | Path | str, *, phases: Co
     Raises:
         TracediffError: A trace cannot be read, or a named phase is in neither.
     """
+    from tracediff.diff.compare import diff_tables  # noqa: PLC0415 -- `open` needs none of this
+    from tracediff.diff.evidence import attach_evidence  # noqa: PLC0415
+
     tables = [each if isinstance(each, KernelTable) else open(each) for each in (a, b)]
     return Diff(attach_evidence(diff_tables(tables[0], tables[1], phases)))
 

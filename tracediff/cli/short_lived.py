@@ -7,7 +7,7 @@ import os
 
 #: New objects between two searches for garbage in cycles. A diff makes some ten thousand objects and no cycles, and
 #: Python's own 700 cost a tenth of its time.
-_OBJECTS_BETWEEN_COLLECTIONS = 200_000
+_OBJECTS_BETWEEN_COLLECTIONS = 1_000_000
 _BLAS_THREADS = "OPENBLAS_NUM_THREADS"
 
 

@@ -9,15 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from tracediff.diff.compared import Executions, NotCompared
 from tracediff.diff.places import kind_of
 from tracediff.kernels import KernelName
-from tracediff.measured import Bits, ModuleBits, RunEvidence, State
 from tracediff.trace.algorithm import Algorithm
 from tracediff.trace.table import Coverage, TraceInfo
+
+if TYPE_CHECKING:
+    from tracediff.measured import Bits, ModuleBits, RunEvidence, State
 
 
 class Verdict(StrEnum):

@@ -15,11 +15,12 @@ from tracediff.diff.many import ManyDiff
 from tracediff.diff.many_overview import ManyGroup, ManySection, many_overview
 from tracediff.diff.result import Side, Verdict
 from tracediff.report.diff.answer_words import answer_line
+from tracediff.report.diff.hanging import print_hanging
 from tracediff.report.diff.lines import Sort
 from tracediff.report.diff.many_cells import Cell, cells
 from tracediff.report.diff.names import tile_name
 from tracediff.report.diff.subject import subject_words
-from tracediff.report.diff.terminal import JUDGEMENT_STYLE, STANDING_STYLE, print_hanging
+from tracediff.report.diff.terminal import JUDGEMENT_STYLE, STANDING_STYLE
 from tracediff.report.diff.view import View
 from tracediff.report.words import count, duration
 from tracediff.text import printable

@@ -14,7 +14,7 @@ from tracediff.diff.places import kind_names, layer_span
 from tracediff.diff.result import Kernel, Row, Side
 from tracediff.diff.words import listing
 from tracediff.kernels import describe
-from tracediff.report.diff.terminal import print_hanging
+from tracediff.report.diff.hanging import print_hanging
 from tracediff.report.words import coverage_words, duration, trace_words
 from tracediff.text import printable, sizes_in_words
 

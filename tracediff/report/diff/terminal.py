@@ -16,6 +16,7 @@ from tracediff.diff.overview import Section
 from tracediff.diff.result import TraceDiff
 from tracediff.diff.standing import Standing
 from tracediff.report.diff.answer_words import answer_line, facts, section_words
+from tracediff.report.diff.hanging import print_hanging
 from tracediff.report.diff.lines import Fold, Line, folds, open_lines
 from tracediff.report.diff.subject import side_words, subject_words
 from tracediff.report.diff.view import View, sections
@@ -93,12 +94,6 @@ def _print_answer(found: Answer, console: Console) -> None:
     print_hanging(Text.assemble((head, JUDGEMENT_STYLE[found.judgement]), f"  {rest}"), console)
     for fact in facts(found):
         _print_fact(fact.label, Text(fact.text, style="bold yellow" if fact.grave else ""), console)
-
-
-def print_hanging(text: Text, console: Console) -> None:
-    """Print a sentence, the lines after its first indented."""
-    for number, line in enumerate(text.wrap(console, max(20, console.width - 2))):
-        console.print(Text.assemble("  " if number else "", line))
 
 
 def _print_notes(diff: TraceDiff, console: Console) -> None:
