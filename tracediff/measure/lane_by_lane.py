@@ -98,7 +98,9 @@ class LaneByLane(TorchDispatchMode):  # type: ignore[misc]
         if len(args[places[0]]) == 1:  # no row of a batch in it: the positions that all rows share
             return func(*args, **kwargs)
         split = [
-            self._split(func, value) if place in places and isinstance(value, torch.Tensor) else [value] * self._lanes
+            self._split(func, value, may_share=place != places[0])
+            if place in places and isinstance(value, torch.Tensor)
+            else [value] * self._lanes
             for place, value in enumerate(args)
         ]
         found: list[torch.Tensor] = []
@@ -110,10 +112,10 @@ class LaneByLane(TorchDispatchMode):  # type: ignore[misc]
             raise NotByLaneError(f"{func} mixes rows")
         return torch.cat(found)
 
-    def _split(self, func: Any, value: torch.Tensor) -> Sequence[torch.Tensor]:
+    def _split(self, func: Any, value: torch.Tensor, *, may_share: bool) -> Sequence[torch.Tensor]:
         if len(value) == self._rows:
             return value.tensor_split(self._lanes)  # type: ignore[no-any-return]
-        if len(value) == 1 or value.dim() == 2:  # the same for all rows: a mask, weights
+        if may_share and (len(value) == 1 or value.dim() == 2):  # the same for all rows: a mask, weights
             return [value] * self._lanes
         raise NotByLaneError(f"{func} has {len(value)} rows, not {self._rows}")
 
