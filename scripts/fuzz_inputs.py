@@ -322,7 +322,8 @@ def small_export(chance: random.Random) -> bytes:
             for _ in few(chance, 0, 0, 1, 1, 2, 3):
                 _change_schema(connection, chance)
             if chance.random() < 0.9:
-                connection.execute("VACUUM")
+                with contextlib.suppress(sqlite3.Error):  # of a column whose expression makes no sense any more
+                    connection.execute("VACUUM")
         return path.read_bytes()
 
 

@@ -264,6 +264,8 @@ def _saved_table(chance: random.Random) -> bytes:
                 columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})").fetchall()]
                 value = chance.choice([sql_text(chance.choice(HOSTILE)), *map(_sql_number, NUMBERS), "NULL", "x'00ff'"])
                 value = chance.choice([value, value, "'1x2x3'", "'٣x1x1'", "'1x1'", "'-1x1x1'", "'1_0x1x1'"])
+                if not columns:
+                    continue  # dropped before
                 rows = f"rowid % {chance.choice([1, 1, 3])} = 0"
                 with contextlib.suppress(sqlite3.Error):
                     connection.execute(f"UPDATE {table} SET {chance.choice(columns)} = {value} WHERE {rows}")

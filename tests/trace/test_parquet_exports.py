@@ -113,6 +113,8 @@ def with_column(folder, table, column, values):
         ("CUPTI_ACTIVITY_KIND_KERNEL", "start", lambda count: pyarrow.array(["text"] * count)),
         ("StringIds", "value", lambda count: pyarrow.array([b"x"] * count)),
         ("StringIds", "value", lambda count: pyarrow.array([3] * count)),
+        ("StringIds", "value", lambda count: pyarrow.array([["x"]] * count)),
+        ("NVTX_EVENTS", "text", lambda count: pyarrow.array([{"a": "x"}] * count)),
         ("StringIds", "id", lambda count: pyarrow.array([[1]] * count)),
     ],
 )

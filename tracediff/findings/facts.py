@@ -126,8 +126,13 @@ def _traces(manifest: dict[str, Any], directory: Path) -> dict[int, Path]:
     return {
         entry["batch"]: directory / Path(entry["file"]).name
         for entry in (entries if isinstance(entries, list) else ())
-        if isinstance(entry, dict) and isinstance(entry.get("file"), str) and isinstance(entry.get("batch"), int)
+        if isinstance(entry, dict) and _is_file_name(entry.get("file")) and isinstance(entry.get("batch"), int)
     }
+
+
+def _is_file_name(value: object) -> bool:
+    """Whether this may name a file: text that is no longer than file systems allow."""
+    return isinstance(value, str) and 0 < len(value.encode(errors="replace")) < 256 and "\0" not in value
 
 
 def _orders(evidence: Evidence, manifest: dict[str, Any], directory: Path, notes: list[str]) -> Iterator[OriginOrder]:

@@ -68,6 +68,8 @@ class _ParquetExport:
                 )
         except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
             raise self._damaged(table, error) from error
+        except KeyError:  # the text is no plain column
+            raise mistyped_value(self.path, table) from None
         return file
 
     def _damaged(self, table: str, error: Exception) -> TracediffError:
