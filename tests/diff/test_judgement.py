@@ -150,6 +150,7 @@ def test_a_flip_is_expected_only_where_the_top_two_were_a_near_tie():
     flipped = replace(RUN, tokens={"prefill": (7, 8), "decode[0]": (3, 3)})
     assert told(replace(flipped, moves={"prefill": move(0.5, 0.5)}))[0] is Judgement.EXPECTED
     assert told(replace(flipped, moves={"decode[0]": move(0.5, 0.1)}))[0] is Judgement.EXPECTED  # none flipped there
+    assert told(replace(flipped, moves={"decode[1]": move(0.5, 0.1)}))[0] is Judgement.EXPECTED  # no token known
     assert told(replace(flipped, moves={"prefill": move(None, 0.1)}))[0] is Judgement.EXPECTED  # not known
     assert told(replace(flipped, moves={"prefill": move(0.5, 0.1)}))[:2] == (
         Judgement.CANNOT_TELL,
