@@ -150,3 +150,24 @@ def test_rows_that_a_file_of_its_size_cannot_hold_are_refused(tmp_path):
             writer.write_table(part)
     with pytest.raises(TracediffError, match="more rows than a file of its size holds"):
         read_trace(folder)
+
+
+def test_a_column_of_texts_that_holds_none_is_read_as_missing(tmp_path):
+    folder = as_parquet(DATA / "llama-two-blocks-b1.sqlite", tmp_path / "run")
+    expected = read_trace(folder)
+    events, strings = (parquet.read_table(folder / f"{name}.parquet") for name in ("NVTX_EVENTS", "StringIds"))
+    texts = events.column("text").to_pylist()
+    distinct = [text for text in dict.fromkeys(texts) if text is not None]
+    first = max(strings.column("id").to_pylist()) + 1
+    known = events.column("textId").to_pylist() if "textId" in events.column_names else [None] * len(texts)
+    ids = [old if text is None else first + distinct.index(text) for old, text in zip(known, texts, strict=True)]
+    for name, column in (("text", pyarrow.nulls(len(texts))), ("textId", pyarrow.array(ids))):
+        if name in events.column_names:
+            events = events.drop_columns([name])
+        events = events.append_column(name, column)
+    more = pyarrow.table([[*range(first, first + len(distinct))], distinct], strings.column_names)
+    parquet.write_table(events, folder / "NVTX_EVENTS.parquet")
+    parquet.write_table(pyarrow.concat_tables([strings, more.cast(strings.schema)]), folder / "StringIds.parquet")
+    found = read_trace(folder)
+    assert found.keys == expected.keys
+    np.testing.assert_array_equal(found.key, expected.key)
