@@ -18,6 +18,8 @@ from tracediff.measure.sampler import check_sampler
 from tracediff.measured import Bits, Control, Evidence, LogitsMove, ModuleBits, PairEvidence, Repair
 from tracediff.report.explain.terminal import explanation_to_markdown
 
+PROFILES = Path(__file__).parents[2] / "profiles"
+
 
 def plant_faults():
     """Return scripts/plant_faults.py as a module: it defines the faults."""
@@ -233,6 +235,17 @@ def test_what_was_not_found_is_never_answered_with_yes():
     assert replies["Is every flipped token a near tie?"] is Reply.NOTHING
 
 
+def test_where_no_module_was_computed_on_equal_inputs_nothing_is_said_of_modules():
+    """Searches for flips alone, and logits that differ without a replay: the summation cannot be told."""
+    searched = explain(gather(PROFILES / "tokens" / "smollm2"))
+    unreplayed = explain(facts(pair={"modules": {}, "first_origin": None}))
+    for explanation in (searched, unreplayed):
+        replies = {each.text: each for each in explanation.questions}
+        assert replies["Is it the order of summation that changed there?"].reply is Reply.CANNOT_TELL
+        assert "no module was computed" in replies["Is it the order of summation that changed there?"].because
+        assert replies["Was the first module that differs on equal inputs found?"].reply is Reply.CANNOT_TELL
+
+
 @pytest.mark.torch
 def test_stored_logits_are_read_without_torch(tmp_path):
     torch = pytest.importorskip("torch")
@@ -285,9 +298,6 @@ def test_the_explanation_is_json_and_markdown_with_every_question():
     text = explanation_to_markdown(explanation)
     for each in explanation.questions:
         assert each.text in text
-
-
-PROFILES = Path(__file__).parents[2] / "profiles"
 
 
 @pytest.mark.parametrize(

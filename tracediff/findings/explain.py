@@ -268,14 +268,19 @@ def _origin(facts: Facts) -> Question:
             "with the modules that vary held to what batch 1 gave, the logits are bit-identical: it is noise alone"
         )
         return Question(text=question, reply=Reply.NOTHING, because=because)
-    if differing:
+    if differing and any(map(_replayed, differing)):
         because = "the logits differ and no replayed module does"
         return Question(text=question, reply=Reply.NO, because=because)
-    if any(bits is not None for pair in _pairs(facts) for bits in pair.logits.values()):
+    if not differing and any(bits is not None for pair in _pairs(facts) for bits in pair.logits.values()):
         because = "all logits that were measured have equal bits"
         return Question(text=question, reply=Reply.NOTHING, because=because)
     because = "no difference of logits was replayed (tracediff capture --evidence does it)"
     return Question(text=question, reply=Reply.CANNOT_TELL, because=because)
+
+
+def _replayed(pair: PairEvidence) -> bool:
+    """Whether modules of a pair were computed on equal inputs."""
+    return any(bits.isolated is not None for modules in pair.modules.values() for bits in modules.values())
 
 
 def _noise_explains(pair: PairEvidence) -> bool:
@@ -291,8 +296,12 @@ def _order(facts: Facts) -> Question:
         one = contradicted[0]
         because = f"{one.module} gives other bits on equal inputs though the trace says {one.verdict} ({one.reason})"
         return Question(text=question, reply=Reply.NO, because=because)
+    if not any(map(_replayed, _pairs(facts))):
+        because = "no module was computed on equal inputs (tracediff capture --evidence does it)"
+        return Question(text=question, reply=Reply.CANNOT_TELL, because=because)
     if not any(pair.first_origin for pair in _pairs(facts)):
-        return Question(text=question, reply=Reply.NOTHING, because="no module gives other bits on equal inputs")
+        because = "no replayed module gives other bits on equal inputs"
+        return Question(text=question, reply=Reply.NOTHING, because=because)
     changed = [order for order in facts.orders if order.verdict == "order-changed"]
     seen = _order_words(facts.orders, changed) or "no traces say what changed at the origin"
     repairs = [(pair.batches[1], pair.repair) for pair in _pairs(facts) if pair.repair is not None]
