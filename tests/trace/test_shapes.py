@@ -202,3 +202,11 @@ def test_processes_do_not_share_steps():
     distinct, code = shapes_of_steps(shape, process)
     assert distinct == (5, 9)
     assert code.tolist() == [0, -1, 1, 0, 1]
+
+
+def test_each_kernel_has_its_steps_shape_in_whatever_order_the_rows_are(export, tmp_path):
+    for start, batch in ((300, 8), (100, 1), (200, 4)):
+        step(export, start, batch, 1)
+    found = read(export, tmp_path)
+    shapes = [None if code < 0 else shape_text(found.shapes[code]) for code in found.shape]
+    assert shapes == ["1x1"] * 2 + ["4x1"] * 2 + ["8x1"] * 2
