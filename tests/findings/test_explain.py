@@ -13,7 +13,7 @@ from tests.measure.planted import depends_on_batch, noisy, request, with_logits
 from tracediff.diff.judgement import Judgement
 from tracediff.errors import TracediffError
 from tracediff.findings.explain import Reply, explain
-from tracediff.findings.facts import Facts, OriginOrder, gather
+from tracediff.findings.facts import Facts, OriginOrder, _traces, gather
 from tracediff.measure.sampler import check_sampler
 from tracediff.measured import Bits, Control, Evidence, LogitsMove, ModuleBits, PairEvidence, Repair
 from tracediff.report.explain.terminal import explanation_to_markdown
@@ -282,6 +282,12 @@ def test_a_directory_that_tells_nothing_is_one_line(tmp_path, files, words):
         (tmp_path / name).write_text(content)
     with pytest.raises(TracediffError, match=words):
         gather(tmp_path)
+
+
+def test_names_in_a_manifest_that_no_file_can_have_are_passed_over():
+    names = ["x" * 5000, "a\0b", "", 3, "b2.sqlite"]
+    manifest = {"traces": [{"file": name, "batch": batch} for batch, name in enumerate(names)]}
+    assert _traces(manifest, Path("capture")) == {4: Path("capture/b2.sqlite")}
 
 
 def test_a_file_for_a_directory_is_one_line(tmp_path):
