@@ -104,7 +104,8 @@ def test_nothing_is_called_the_same_order_that_gave_other_bits(sweep, sweep_with
 @given(data=strategies.data())
 @settings(max_examples=300, deadline=None)
 def test_a_verdict_does_not_depend_on_which_trace_comes_first(sweep, data):
-    group = data.draw(strategies.sampled_from(sorted(sweep.groups)))
+    table = data.draw(strategies.sampled_from(["gemm", "reduction", "attention"]))
+    group = data.draw(strategies.sampled_from(sorted(key for key in sweep.groups if key[0] == table)))
     cases = strategies.sampled_from(sweep.groups[group])
     a, b = data.draw(cases).kernels, data.draw(cases).kernels
     assert judge_row(align(a, b))[1] is judge_row(align(b, a))[1]
