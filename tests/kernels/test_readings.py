@@ -52,6 +52,8 @@ NAMES = (
     "7168u, 128u, 128u, 128u, 1u, 128u, 128u, 128u, 4u, 128u, 128u, 2u, true, 148u, (deep_gemm::GemmType)0>(int*)",
     "void deep_gemm::sm90_fp8_gemm_1d2d_impl<0u, 4096u, 7168u, 1u, 128u, 128u, 128u, 128u, 4u, 3u, 128u, 256u, 2u, "
     "true, 132u, (deep_gemm::GemmType)0>(int*)",
+    "void flashinfer::BatchDecodeWithPagedKVCacheKernel<(flashinfer::PosEncodingMode)0, 2u, 1u, 8u, 16u, 8u, 1u, "
+    "X, P>(P)",
     "volta_gcgemm_64x32_nn",
     "volta_h884gemm_128x64_tn_stages",
     "trt_turing_h1688gemm_128x128_ldg8_relu_stages_32x1_tn_v1",
