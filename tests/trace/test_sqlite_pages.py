@@ -342,3 +342,29 @@ def test_pages_of_every_size_are_read_without_sqlite(tmp_path, size):
         export = SqliteExport(path, connection)
         found = [row for rows in export._from_pages(export.table("t"), ["a"], "text") for row in rows.integers["a"]]
     assert found == list(range(20_000))
+
+
+@pytest.mark.parametrize(
+    ("page_size", "reserved", "readable"),
+    [
+        (512, 0, True),
+        (512, 32, True),  # 480 usable bytes are the fewest that the format allows
+        (512, 33, False),
+        (256, 0, False),
+        (768, 0, False),
+        (4096, 255, True),
+    ],
+)
+def test_page_sizes_that_the_format_forbids_are_left_to_sqlite(tmp_path, page_size, reserved, readable):
+    path = tmp_path / "t.sqlite"
+    header = bytearray(100)
+    header[16:18] = page_size.to_bytes(2, "big")
+    header[20] = reserved
+    path.write_bytes(bytes(header) + bytes(2 * page_size))
+    if not readable:
+        with pytest.raises(UnusualPageError):
+            PageFile(path)
+        return
+    file = PageFile(path)
+    file.close()
+    assert (file.page_size, file.usable) == (page_size, page_size - reserved)
