@@ -108,6 +108,13 @@ def test_stored_remedies_are_shown_in_every_format():
     assert run("remedies", A).exit_code == 2
 
 
+def test_stored_remedies_are_written_where_a_file_is_asked_for(tmp_path):
+    copy = tmp_path / "copy.json"
+    assert "fixed-chunk" in run("remedies", REMEDIES, "--out", copy).stdout
+    assert json.loads(copy.read_text()) == json.loads(REMEDIES.read_text())
+    assert run("remedies", REMEDIES, "--out", copy).exit_code == 2
+
+
 def test_apply_prints_what_a_shell_and_a_program_need():
     text = run("remedies", "--apply", "fixed-chunk+no-workspace").stdout
     assert "export CUBLASLT_WORKSPACE_SIZE=0" in text

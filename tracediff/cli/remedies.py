@@ -72,7 +72,15 @@ def remedies(
     if words:
         from tracediff.findings.remedies import read_remedies
 
-        _print(read_remedies(Path(words[0])), output_format)
+        result = read_remedies(Path(words[0]))
+        if out is not None:
+            from tracediff.files import write_text
+            from tracediff.text import json_text
+
+            write_text(out, json_text(result.to_dict()) + "\n", force)
+            say(f"Wrote {out}")
+        if stdout_is_free(out):
+            _print(result, output_format)
         return
     from tracediff.findings.remedies_catalog import RECOMMENDED
     from tracediff.measure.remedies import RemediesRequest, measure_remedies

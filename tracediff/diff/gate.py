@@ -36,8 +36,8 @@ def failures(diffs: Sequence[TraceDiff], verdicts: Iterable[Verdict], any_differ
     found = [f"{count:,} × {verdict}" for verdict, count in counts.items() if count]
     changed = sum(row.changed for diff in diffs for row in diff.rows)
     if any_difference and changed:
-        found.append(f"{changed:,} modules with another kernel or launch")
+        found.append(f"{changed:,} module{'' if changed == 1 else 's'} with another kernel or launch")
     left_out = sum(each.kernels for diff in diffs for each in diff.not_compared if each.weighs)
     if left_out and (any_difference or Verdict.UNKNOWN in gates):
-        found.append(f"{left_out:,} kernels not compared")
+        found.append(f"{left_out:,} kernel{'' if left_out == 1 else 's'} not compared")
     return tuple(found)
