@@ -69,19 +69,31 @@ MOST_UNKNOWN = {"fp16": 0.005, "bf16": 0.005, "fp32": 0.01, "TF32": 0.08}
 
 @every_card
 @pytest.mark.parametrize("use_log", [True, False], ids=["log", "no log"])
-@pytest.mark.parametrize("every", [40, pytest.param(1, marks=pytest.mark.slow)], ids=["sample", "all"])
-def test_layers_that_no_rule_was_written_from_are_predicted_as_well(card, use_log, every):
+def test_a_sample_of_layers_that_no_rule_was_written_from_is_predicted_as_well(card, use_log):
     groups = document_rules.groups_by_part(document_rules.stored(card, "products"), use_log)
     pairs = 0
     for (part, dtype), cases in groups.items():
-        if part == TUNING:
+        if part != TUNING:
+            found = analyse_sweep.confusion(cases[::40], analyse_sweep.predict_by_order)
+            pairs += found.pairs
+            assert found.count("equal", False) == 0, (part, dtype)
+    assert pairs > 75_000
+
+
+@every_card
+def test_the_goals_hold_on_every_pair_that_no_rule_was_written_from(card):
+    """Read from the document, whose table is that of this code and this data (tested below)."""
+    text = document_rules.DOCUMENT.read_text(encoding="utf-8")
+    pairs = 0
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if cells[0] != card.upper() or cells[1] == TUNING or cells[2] not in MOST_UNKNOWN or len(cells) != 15:
             continue
-        found = analyse_sweep.confusion(cases[::every], analyse_sweep.predict_by_order)
-        pairs += found.pairs
-        assert found.count("equal", False) == 0, (part, dtype)
-        if use_log and every == 1:
-            assert unknown_share(found) < MOST_UNKNOWN[dtype], (part, dtype)
-    assert pairs > (3_000_000 if every == 1 else 75_000)
+        wrong, unknown, wrong_without_log = int(cells[10]), int(cells[12].split()[0]), int(cells[13])
+        assert wrong == wrong_without_log == 0, line
+        assert unknown < MOST_UNKNOWN[cells[2]] * int(cells[3]), line
+        pairs += int(cells[3])
+    assert pairs > 3_000_000
 
 
 @every_card

@@ -6,6 +6,7 @@ Which elements a thread works on cannot change bits; another function or another
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from tracediff.diff.result import Kernel, Verdict
 from tracediff.diff.rules.facts import change, same_name
@@ -25,7 +26,13 @@ _TYPE_WORDS = {name.rpartition("::")[2]: word for name, word in CPP_TYPES.items(
 
 def element_types(kernel: Kernel) -> frozenset[str]:
     """Floating-point element types that the template arguments name, in short words."""
-    name = kernel.parsed.name.partition("(")[0] if "<" not in kernel.parsed.name else kernel.parsed.name
+    return _element_types(kernel.parsed.name)
+
+
+@lru_cache(maxsize=4096)
+def _element_types(name: str) -> frozenset[str]:
+    if "<" not in name:
+        name = name.partition("(")[0]
     words = (_TYPE_WORDS.get(word) for word in _WORD.findall(name[:2000]))
     return frozenset(word for word in words if word is not None and "f" in word)
 
