@@ -63,6 +63,8 @@ NAMES = (
     "fmhaSm100aKernel_QE4m3KvE2m1OFp16HQk192HV128SeparateQkvDenseVarSeqQ128Kv128PersistentContext",
     "bmm_E4m3_E2m1E2m1_Fp32_t128x8x512u2_s6_et128x8_m128x8x32_cga1x1x1_16dp256b_rM_TN_transOut_schedS_bN_rgTma_clmp_swiGlu_sm100f",
     "gemm_Bfloat16_E4m3_Fp32_t128x64x256_s4_et64x64_m64x64x32_cga1x1x1_splitK4_BN_sm100a",
+    "gemm_Bfloat16_E4m3_Fp32_t128x64x256_s4_et64x64_m64x64x32_cga1x1x1_newWord_splitK4_BN_sm100a",
+    "nvjet_sm120_hss_mma_128x64x64_3_64x32x64_tmaAB",
 )
 
 
