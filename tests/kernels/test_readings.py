@@ -40,6 +40,8 @@ NAMES = (
     "843648l, 1125899906843648l, 256, 1, 8, 8, true, 4, 8, false>(int4 const*)",
     "void flash::flash_fwd_splitkv_combine_kernel<Flash_fwd_kerne"
     "l_traits<128, 64, 128, 4, false, false, cutlass::half_t>, 4, 2, true>(flash::Flash_fwd_params)",
+    "void flash::flash_fwd_splitkv_kernel<Flash_fwd_kernel_traits<128, 64, 128, 4, false, false, cutlass::half_t>, "
+    "Is_causal, false, false, true, true, true, false>(flash::Flash_fwd_params)",
     "volta_fp16_s884gemm_fp16_128x64_splitK_ldg8_f2f_nn",
     "volta_sgemm_128x32_sliced1x4_medium_nn",
     "cutlass3x_sm100_bstensorop_s128x128x32gemm_block_scaled_ue8m0xe4m3_ue4m3xe2m1_f32_f16_ue8m0xe2m1_128x256x128_0x0x1_0_tnt_align16_1sm_o_vs32",

@@ -65,6 +65,7 @@ def test_missing_file_is_not_made(tmp_path):
     [
         ("trace.sqlite", b"", "is empty"),
         ("trace.sqlite", b"kernel,start,end\n", "text file"),
+        ("trace.sqlite", b"kernel\x7fstart\n", "not an SQLite database, and not a trace of another kind"),
         ("trace.sqlite", bytes(range(256)) * 20, "not an SQLite database"),
         ("trace.sqlite", b"SQLite format 3\x00", "not an SQLite database"),
         ("trace.sqlite", b"SQLite format 3\x00" + b"\xff" * 5000, "damaged or cut short"),
