@@ -14,8 +14,18 @@ from tracediff.diff.judgement import Judgement
 from tracediff.errors import TracediffError
 from tracediff.findings.explain import Reply, explain
 from tracediff.findings.facts import Facts, OriginOrder, _traces, gather
+from tracediff.findings.flips_file import read_flips
 from tracediff.measure.sampler import check_sampler
-from tracediff.measured import Bits, Control, Evidence, LogitsMove, ModuleBits, PairEvidence, Repair
+from tracediff.measured import (
+    CAPTURED_FLIPS_FILE,
+    Bits,
+    Control,
+    Evidence,
+    LogitsMove,
+    ModuleBits,
+    PairEvidence,
+    Repair,
+)
 from tracediff.report.explain.terminal import explanation_to_markdown
 
 PROFILES = Path(__file__).parents[2] / "profiles"
@@ -244,6 +254,17 @@ def test_where_no_module_was_computed_on_equal_inputs_nothing_is_said_of_modules
         assert replies["Is it the order of summation that changed there?"].reply is Reply.CANNOT_TELL
         assert "no module was computed" in replies["Is it the order of summation that changed there?"].because
         assert replies["Was the first module that differs on equal inputs found?"].reply is Reply.CANNOT_TELL
+
+
+@pytest.mark.parametrize(("name", "reply"), [(CAPTURED_FLIPS_FILE, Reply.CANNOT_TELL), ("flips.json", Reply.YES)])
+def test_the_flips_of_the_captured_run_answer_no_control_that_its_evidence_left_open(name, reply):
+    """They hold no second run and no copies; a search made both."""
+    open_control = replace(CLEAN, equal=None, why="modules vary by themselves")
+    controls = {"run_to_run": open_control, "position": open_control}
+    found = read_flips(PROFILES / "tokens" / "smollm2" / "flips.json")
+    questions = {each.text: each.reply for each in explain(facts(controls=controls, flips=((name, found),))).questions}
+    assert questions["Does the same run give the same bits again?"] is reply
+    assert questions["Does a row keep its bits at another place in the batch?"] is reply
 
 
 @pytest.mark.torch

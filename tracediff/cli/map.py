@@ -16,6 +16,7 @@ from tracediff.cli.options import (
     say,
     stdout_console,
     stdout_is_free,
+    write_again,
 )
 from tracediff.cli.progress import steps_on_stderr
 
@@ -71,7 +72,7 @@ def map_rows(
         from tracediff.findings.maps import read_map
 
         result = read_map(result_file)
-        _write_again(result, out, force)
+        write_again(result, out, force)
     else:
         from tracediff.measure.maps import MapRequest, measure_map
         from tracediff.model.spec import ModelSpec
@@ -96,15 +97,6 @@ def map_rows(
     shown = result_file or out
     if shown is not None and html is None and output_format is TableJsonCsv.TABLE:
         say(f"Next: {command_line('tracediff', 'map', shown, '--html', 'map.html')}")
-
-
-def _write_again(result: "BatchMap", out: Path | None, force: bool) -> None:
-    if out is not None:
-        from tracediff.files import write_text
-        from tracediff.text import json_text
-
-        write_text(out, json_text(result.to_dict()) + "\n", force)
-        say(f"Wrote {out}")
 
 
 def _write_pages(

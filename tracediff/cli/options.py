@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from tracediff.findings.maps import BatchMap
+    from tracediff.findings.remedies import RemediesResult
+
 
 class Format(StrEnum):
     """How a diff is printed."""
@@ -120,6 +123,16 @@ def say(text: str) -> None:
     from tracediff.text import printable
 
     typer.echo(printable(text), err=True)
+
+
+def write_again(result: BatchMap | RemediesResult, out: Path | None, force: bool) -> None:
+    """Write a finished result that was read back, where a file was asked for."""
+    if out is not None:
+        from tracediff.files import write_text
+        from tracediff.text import json_text
+
+        write_text(out, json_text(result.to_dict()) + "\n", force)
+        say(f"Wrote {out}")
 
 
 def emit(text: str) -> None:

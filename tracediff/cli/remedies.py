@@ -8,7 +8,16 @@ import typer
 from tracediff.cli.application import ManyValues
 from tracediff.cli.model_options import FirstLayers, ModelName, TorchDevice, model_and_device
 from tracediff.cli.number_list import numbers
-from tracediff.cli.options import FORMAT_OPTION, Format, command_line, emit, say, stdout_console, stdout_is_free
+from tracediff.cli.options import (
+    FORMAT_OPTION,
+    Format,
+    command_line,
+    emit,
+    say,
+    stdout_console,
+    stdout_is_free,
+    write_again,
+)
 from tracediff.cli.progress import steps_on_stderr
 
 if TYPE_CHECKING:
@@ -73,12 +82,7 @@ def remedies(
         from tracediff.findings.remedies import read_remedies
 
         result = read_remedies(Path(words[0]))
-        if out is not None:
-            from tracediff.files import write_text
-            from tracediff.text import json_text
-
-            write_text(out, json_text(result.to_dict()) + "\n", force)
-            say(f"Wrote {out}")
+        write_again(result, out, force)
         if stdout_is_free(out):
             _print(result, output_format)
         return

@@ -7,9 +7,10 @@ only make it graver or leave it open. Each question is answered yes, no, cannot 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 from tracediff.diff.judgement import Judgement, judge_evidence
 from tracediff.findings.facts import Facts, OriginOrder
@@ -18,6 +19,8 @@ from tracediff.findings.flips_file import flip_to_json
 from tracediff.findings.flips_summary import Summary, nearest_flips, summarise
 from tracediff.findings.sampler import SamplerReport
 from tracediff.measured import CAPTURED_FLIPS_FILE, PairEvidence, State
+
+_Found = TypeVar("_Found")
 
 # Two orders of rounding are about equally far from float32; a batch size this much farther away does more than round.
 _FARTHEST_RATIO = 2.0
@@ -171,7 +174,8 @@ def _run_to_run(facts: Facts) -> Question:
             if row.operation == "model forward" and row.setting == "default" and row.varies:
                 because = f"the model's forward ({row.dtype}) gave other bits in run {row.first_different} ({name})"
                 return Question(text=question, reply=Reply.NO, because=because)
-    for name, found in facts.flips:
+    searches = _own_controls(facts.flips)
+    for name, found in searches:
         for search in found.searches:
             if not search.repeatable:
                 because = f"the same {search.label} run twice at batch {found.settings.batches[0]} differs ({name})"
@@ -179,12 +183,17 @@ def _run_to_run(facts: Facts) -> Question:
     stored = _control(facts, "run_to_run", question)
     if stored.reply is not Reply.CANNOT_TELL:
         return stored
-    repeated = [name for name, result in facts.flips if result.searches] + [
+    repeated = [name for name, result in searches if result.searches] + [
         name for name, result in facts.determinism if any(row.operation == "model forward" for row in result.rows)
     ]
     if repeated:
         return Question(text=question, reply=Reply.YES, because=f"a forward repeated its bits ({', '.join(repeated)})")
     return stored
+
+
+def _own_controls(named: Iterable[tuple[str, _Found]]) -> list[tuple[str, _Found]]:
+    """Leave out the captured run's flips: a search makes controls of its own, they only repeat the evidence's."""
+    return [(name, found) for name, found in named if name != CAPTURED_FLIPS_FILE]
 
 
 def _control(facts: Facts, name: str, question: str) -> Question:
@@ -206,7 +215,7 @@ def _position(facts: Facts) -> Question:
     stored = _control(facts, "position", question)
     if stored.reply is not Reply.CANNOT_TELL:
         return stored
-    summaries = _summaries(facts)
+    summaries = _own_controls(_summaries(facts))
     for name, summary in summaries:
         if not summary.rows_agree:
             because = (
