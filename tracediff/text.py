@@ -30,6 +30,11 @@ def printable(text: str) -> str:
 _NOT_PLAIN = re.compile(r"[^\x00-\x7e]")
 
 
+def count(number: int, one: str, many: str | None = None) -> str:
+    """Write a number with its noun: `1 kernel`, `4,386 kernels`."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
 def json_text(value: Any, *, indent: int | None = None) -> str:
     """Return `value` as JSON that is safe to print: control and format characters as `\\u009b`, NaN and ±∞ as null."""
     separators = None if indent is not None else (",", ":")

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from tracediff.diff.result import TraceDiff, Verdict
 from tracediff.errors import TracediffError
+from tracediff.text import count
 
 
 def verdicts_named(texts: Iterable[str]) -> tuple[Verdict, ...]:
@@ -33,11 +34,11 @@ def failures(diffs: Sequence[TraceDiff], verdicts: Iterable[Verdict], any_differ
     """
     gates = tuple(verdicts)
     counts = {verdict: sum(diff.verdicts[verdict] for diff in diffs) for verdict in gates}
-    found = [f"{count:,} × {verdict}" for verdict, count in counts.items() if count]
+    found = [f"{modules:,} × {verdict}" for verdict, modules in counts.items() if modules]
     changed = sum(row.changed for diff in diffs for row in diff.rows)
     if any_difference and changed:
-        found.append(f"{changed:,} module{'' if changed == 1 else 's'} with another kernel or launch")
+        found.append(f"{count(changed, 'module')} with another kernel or launch")
     left_out = sum(each.kernels for diff in diffs for each in diff.not_compared if each.weighs)
     if left_out and (any_difference or Verdict.UNKNOWN in gates):
-        found.append(f"{left_out:,} kernel{'' if left_out == 1 else 's'} not compared")
+        found.append(f"{count(left_out, 'kernel')} not compared")
     return tuple(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tracediff.diff.result import Side
+from tracediff.text import count
 from tracediff.trace.table import TraceInfo
 
 
@@ -30,11 +31,6 @@ def change(a: int, b: int) -> str:
     if digits is None:
         return "+<0.1 %" if percent > 0 else "−<0.1 %"
     return f"{'+' if percent > 0 else '−'}{abs(percent):.{digits}f} %"
-
-
-def count(number: int, one: str, many: str | None = None) -> str:
-    """Write a number with its noun: `1 kernel`, `4,386 kernels`."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def trace_words(info: TraceInfo) -> str:

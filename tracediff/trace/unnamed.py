@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tracediff.kernels import KernelName
+from tracediff.text import count
 from tracediff.trace.columns import Codes
 from tracediff.trace.naming import is_operator
 from tracediff.trace.ranges import key_of
@@ -162,5 +163,5 @@ def _note(blocks: Blocks, kernels: int, placed: int) -> str:
     layers = f" of up to {blocks.layers} blocks" if blocks.layers else ""
     return (
         f"{placed:,} of {kernels:,} kernels in no module were placed by repetition: "
-        f"{blocks.steps:,} step{'' if blocks.steps == 1 else 's'}{layers}, named by their products (gemm1, gemm2, …)"
+        f"{count(blocks.steps, 'step')}{layers}, named by their products (gemm1, gemm2, …)"
     )

@@ -11,8 +11,8 @@ from tracediff.diff.result import TraceDiff
 from tracediff.diff.words import listing
 from tracediff.measured import ControlResult
 from tracediff.report.diff.subject import side_words
-from tracediff.report.words import count, duration
-from tracediff.text import printable
+from tracediff.report.words import duration
+from tracediff.text import count, printable
 
 _GLYPHS = {
     ControlResult.EQUAL: "=",

@@ -13,8 +13,8 @@ from tracediff.diff.standing import RANK, Standing
 from tracediff.diff.words import listing
 from tracediff.measured import Bits
 from tracediff.report.diff.names import change_in_names
-from tracediff.report.words import count, share
-from tracediff.text import printable
+from tracediff.report.words import share
+from tracediff.text import count, printable
 
 #: A distance in ULP beyond this is of numbers near zero: it says nothing of the tensor.
 _TELLING_ULP = 16

@@ -22,8 +22,8 @@ from tracediff.report.diff.names import tile_name
 from tracediff.report.diff.subject import subject_words
 from tracediff.report.diff.terminal import JUDGEMENT_STYLE, STANDING_STYLE
 from tracediff.report.diff.view import View
-from tracediff.report.words import count, duration
-from tracediff.text import printable
+from tracediff.report.words import duration
+from tracediff.text import count, printable
 
 #: Room that the modules take, and that a trace's column needs to be read.
 _MODULES_WIDTH = 30

@@ -20,8 +20,7 @@ from tracediff.report.diff.hanging import print_hanging
 from tracediff.report.diff.lines import Fold, Line, folds, open_lines
 from tracediff.report.diff.subject import side_words, subject_words
 from tracediff.report.diff.view import View, sections
-from tracediff.report.words import count
-from tracediff.text import printable
+from tracediff.text import count, printable
 
 #: Below this many columns a table would break words into letters.
 NARROW = 72

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 
 from tracediff.fleet.groups import Difference, Fleet, KernelNames, TraceGroup
-from tracediff.report.words import count
-from tracediff.text import printable, shorten
+from tracediff.text import count, printable, shorten
 
 _SHOWN = 8
 _NUMBER = re.compile(r"\d+")

@@ -8,8 +8,7 @@ from tracediff.diff.answer import Answer, Link
 from tracediff.diff.result import Row, TraceDiff
 from tracediff.measured import RunEvidence
 from tracediff.report.diff.html.view import Step
-from tracediff.report.words import count
-from tracediff.text import printable
+from tracediff.text import count, printable
 
 
 def splitk_sentence(rows: Sequence[Row]) -> str:

@@ -14,8 +14,7 @@ from tracediff.report.diff.answer_words import Fact, answer_line, facts
 from tracediff.report.diff.html.render import asset, environment, unindented
 from tracediff.report.diff.many_cells import Cell, cells
 from tracediff.report.diff.subject import subject_words
-from tracediff.report.words import count
-from tracediff.text import printable
+from tracediff.text import count, printable
 from tracediff.version import __version__
 
 
