@@ -21,9 +21,10 @@ def test_a_worker_that_breaks_is_one_line_and_leaves_no_process(capfd):
 def test_a_worker_has_its_environment_and_ends_with_the_block(monkeypatch):
     monkeypatch.setenv("TRACEDIFF_TEST_VARIABLE", "outer")
     with worker_process((("TRACEDIFF_TEST_VARIABLE", "inner"),)) as worker:
+        assert worker.ask({"release": True}) == {}
+        # Only now that it has answered: while a process starts, its environment reads as empty.
         environment = Path(f"/proc/{worker.process.pid}/environ").read_bytes()
         assert b"TRACEDIFF_TEST_VARIABLE=inner" in environment
-        assert worker.ask({"release": True}) == {}
     assert worker.ended
 
 
