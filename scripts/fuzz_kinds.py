@@ -10,6 +10,7 @@ from pathlib import Path
 import fuzz_commands as commands
 import fuzz_parquet as parquet
 import fuzz_traces as traces
+import fuzz_weights as weights
 
 
 @dataclass(frozen=True)
@@ -52,4 +53,6 @@ KINDS = {
     "prompts": Kind(commands.make_prompts, commands.check_prompts, share=12),
     "parquet": Kind(parquet.make_parquet, traces.check_trace, needs="pyarrow"),
     "fleet": Kind(parquet.make_dataset, commands.check_fleet, share=1.2, needs="pyarrow"),
+    "gguf": Kind(weights.make_gguf, weights.check_header, needs="gguf"),
+    "weights": Kind(weights.make_gguf, weights.check_weights, share=0.1, needs="gguf"),
 }

@@ -1,5 +1,6 @@
 """What `tracediff.model.load` promises, on the CPU."""
 
+import json
 import os
 import subprocess
 import sys
@@ -86,6 +87,28 @@ def test_a_directory_is_loaded_with_its_weights(tiny, tmp_path):
     assert torch.equal(load_model(spec, "cpu")(tokens).logits, tiny(tokens).logits)
     assert spec.label == "my-model"
     assert len(load_model(ModelSpec(name=str(directory), layers=1), "cpu").model.layers) == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"num_hidden_layers": 3}, "lacks 9 tensors of its model, such as model.layers.2.input_layernorm.weight"),
+        ({"num_hidden_layers": 1 << 40}, "is said to have 1,099,511,627,776 layers"),
+        ({"num_hidden_layers": 0}, "is said to have 0 layers"),
+        ({"hidden_size": 1 << 20}, "parameters, and holds .* at most"),
+        ({"intermediate_size": 64}, "in another size than its model asks for"),
+        ({"num_attention_heads": 0}, "cannot load"),
+        ({"vocab_size": "many"}, "cannot load"),
+    ],
+)
+def test_a_description_that_is_not_of_the_weights_beside_it_is_one_line(tiny, tmp_path, fields, words):
+    directory = tmp_path / "my-model"
+    tiny.save_pretrained(directory)
+    config = directory / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), **fields}))
+    with pytest.raises(TracediffError, match=words) as raised:
+        load_model(ModelSpec(name=str(directory)), "cpu")
+    assert "\n" not in str(raised.value)
 
 
 def test_random_prompts_depend_on_the_seed_alone(tiny):

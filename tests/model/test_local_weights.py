@@ -63,13 +63,77 @@ def test_missing_packages_are_one_line_with_the_command(tmp_path, monkeypatch):
         load.pretrained_source(ModelSpec(name=str(path)))
 
 
+@pytest.fixture
+def changed(gguf_file, tmp_path):
+    """Returns what writes the file with some of its bytes replaced, as many times as they occur."""
+
+    def write(*replacements):
+        content = gguf_file.read_bytes()
+        for old, new in replacements:
+            assert old in content
+            assert len(new) == len(old)
+            content = content.replace(old, new)
+        path = tmp_path / "changed.gguf"
+        path.write_bytes(content)
+        return ModelSpec(name=str(path))
+
+    return write
+
+
+def number_of(key, value):
+    return key.encode() + (4).to_bytes(4, "little") + value.to_bytes(4, "little")
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(
+    ("key", "stated", "other", "words"),
+    [
+        ("llama.feed_forward_length", 128, 1 << 31, "is said to have 824,633,778,496 parameters, and holds 106,816"),
+        ("llama.feed_forward_length", 128, 64, "holds .*mlp.* in another size than its model asks for"),
+        ("llama.block_count", 2, 3, "lacks 9 tensors of its model, such as model.layers.2.input_layernorm.weight"),
+        ("llama.attention.head_count", 4, 0, "cannot load changed: .*by zero"),
+    ],
+)
+def test_a_header_that_describes_another_model_is_one_line(changed, key, stated, other, words):
+    spec = changed((number_of(key, stated), number_of(key, other)))
+    with pytest.raises(TracediffError, match=words) as raised:
+        load_model(spec, "cpu")
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.torch
+def test_a_tensor_under_another_name_is_not_made_up_at_random(changed):
+    spec = changed((b"blk.1.ffn_down.weight", b"blk.1.ffn_dawn.weight"))
+    with pytest.raises(TracediffError, match=r"lacks 1 tensor of its model, such as model\.layers\.1"):
+        load_model(spec, "cpu")
+
+
+@pytest.mark.torch
+def test_a_type_of_tensor_that_cannot_be_dequantised_is_one_line(gguf_file, tmp_path):
+    content = bytearray(gguf_file.read_bytes())
+    name = b"output_norm.weight"
+    at = content.index(name) + len(name) + 4 + 8
+    content[at : at + 4] = (26).to_bytes(4, "little")  # 32-bit integers, as wide as the floats were
+    path = tmp_path / "changed.gguf"
+    path.write_bytes(content)
+    with pytest.raises(TracediffError, match="cannot load changed: Dequantization for I32"):
+        load_model(ModelSpec(name=str(path)), "cpu")
+
+
+@pytest.mark.torch
+def test_a_chat_template_that_is_no_template_is_one_line(changed):
+    spec = changed((b"{% endfor %}<assistant>", b"{% endif  %}<assistant>"))
+    with pytest.raises(TracediffError, match=r"cannot load changed: .*endif"):
+        prompt_tokens(spec, load_model(spec, "cpu"), text="hi", chat=True)
+
+
 @pytest.mark.torch
 def test_a_file_that_is_no_gguf_is_one_line(tmp_path):
     for package in ("gguf", "accelerate", "transformers"):
         pytest.importorskip(package)
     path = tmp_path / "some.gguf"
     path.write_bytes(b"not a model")
-    with pytest.raises(TracediffError, match="cannot load some") as raised:
+    with pytest.raises(TracediffError, match=r"some\.gguf is not a GGUF file") as raised:
         load_model(ModelSpec(name=str(path)), "cpu")
     assert "\n" not in str(raised.value)
 

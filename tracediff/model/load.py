@@ -15,11 +15,21 @@ from typing import Any
 
 from tracediff.errors import TracediffError
 from tracediff.model.attention import attention_implementation
+from tracediff.model.gguf_header import read_gguf_header
 from tracediff.model.presets import PRESETS
 from tracediff.model.spec import ModelSpec
+from tracediff.text import count, printable, shorten
 
 # Everything a model needs and nothing that could run code on loading (no pickles, no Python files).
 _HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+_MOST_LAYERS = 10_000
+#: Of weights of 4 bits, the smallest in safetensors.
+_ELEMENTS_PER_BYTE = 2
+#: Tied tensors are stored once; no model has more copies.
+_MOST_PARAMETERS_PER_ELEMENT = 2
+#: What is shorter says little without the name of its exception: `'weight'`.
+_A_SENTENCE = 20
+_LONGEST_REASON = 300
 
 
 def load_model(spec: ModelSpec, device: str) -> Any:
@@ -54,13 +64,18 @@ def load_model(spec: ModelSpec, device: str) -> Any:
             source = pretrained_source(spec)
             config = transformers.AutoConfig.from_pretrained(**source)
             _keep_layers(config, spec)
+            _refuse_improbable_sizes(spec, source["pretrained_model_name_or_path"], config)
             with _quiet(spec):
-                model = transformers.AutoModelForCausalLM.from_pretrained(
+                model, found = transformers.AutoModelForCausalLM.from_pretrained(
                     **source,
                     config=config,
                     dtype=dtype,
                     attn_implementation=attention_implementation(spec.attention),
-                ).to(device)
+                    ignore_mismatched_sizes=True,  # refused below, in words that say which
+                    output_loading_info=True,
+                )
+            _refuse_unfit_weights(spec, found)
+            model = model.to(device)
     return model.eval().requires_grad_(False)
 
 
@@ -120,7 +135,8 @@ def _encoded(spec: ModelSpec, tokenizer: Any, text: str, chat: bool) -> list[int
     if tokenizer is None or not tokenizer.chat_template:
         raise TracediffError(f"{spec.label} has no chat template", "leave --chat out")
     message = [{"role": "user", "content": text}]
-    return list(tokenizer.apply_chat_template(message, add_generation_prompt=True, return_dict=True)["input_ids"])
+    with _load_failures_in_one_line(spec):  # the template is a program of the model's
+        return list(tokenizer.apply_chat_template(message, add_generation_prompt=True, return_dict=True)["input_ids"])
 
 
 def has_gpu() -> bool:
@@ -165,7 +181,7 @@ def pretrained_source(spec: ModelSpec) -> dict[str, Any]:
     """Return the arguments by which transformers' `from_pretrained` finds a model that is not a preset.
 
     Raises:
-        TracediffError: As `model_directory`, or a GGUF file without the packages that read it.
+        TracediffError: As `model_directory`, a damaged GGUF file, or one without the packages that read it.
     """
     source: dict[str, Any] = {"pretrained_model_name_or_path": model_directory(spec)}
     if spec.is_gguf:
@@ -174,6 +190,7 @@ def pretrained_source(spec: ModelSpec) -> dict[str, Any]:
             raise TracediffError(
                 f"reading GGUF needs {' and '.join(missing)}, not installed here", f"pip install {' '.join(missing)}"
             )
+        read_gguf_header(Path(spec.name))
         source["gguf_file"] = Path(spec.name).name
     return source
 
@@ -204,6 +221,43 @@ def _refuse_more_layers(spec: ModelSpec, available: int) -> None:
         raise TracediffError(f"{spec.label} has {available} layers, not {spec.layers}", "give a smaller --layers")
 
 
+def _refuse_improbable_sizes(spec: ModelSpec, directory: Path, config: Any) -> None:
+    """Refuse a model that would take much more memory than its weights fill: its description is not theirs."""
+    import torch  # noqa: PLC0415
+    import transformers  # noqa: PLC0415
+
+    layers = getattr(config, "num_hidden_layers", 1)
+    if not 0 < layers <= _MOST_LAYERS:
+        raise TracediffError(f"{spec.label} is said to have {layers:,} layers", "fetch or convert it again")
+    stored = _most_elements(spec, directory)
+    with torch.device("meta"):
+        parameters = transformers.AutoModelForCausalLM.from_config(config).num_parameters()
+    if parameters > _MOST_PARAMETERS_PER_ELEMENT * stored:
+        what = f"is said to have {parameters:,} parameters, and holds {stored:,} at most"
+        raise TracediffError(f"{spec.label} {what}", "fetch or convert it again")
+
+
+def _most_elements(spec: ModelSpec, directory: Path) -> int:
+    """Return how many elements the files of a model can hold."""
+    if spec.is_gguf:
+        return read_gguf_header(Path(spec.name)).elements
+    files = [path for pattern in ("*.safetensors", "*.bin") for path in directory.glob(pattern)]
+    return _ELEMENTS_PER_BYTE * sum(path.stat().st_size for path in files)
+
+
+def _refuse_unfit_weights(spec: ModelSpec, found: dict[str, Any]) -> None:
+    """Refuse weights that lack tensors of the model or hold them in other sizes: transformers makes up such ones."""
+    if missing := found["missing_keys"]:
+        what = f"lacks {count(len(missing), 'tensor')} of its model, such as {min(missing)}"
+    elif mismatched := found["mismatched_keys"]:
+        first = next(iter(mismatched))
+        name = first if isinstance(first, str) else first[0]  # transformers 5 gives both shapes with it
+        what = f"holds {name} in another size than its model asks for"
+    else:
+        return
+    raise TracediffError(f"{spec.label} {what}", "fetch or convert it again")
+
+
 @contextmanager
 def _load_failures_in_one_line(spec: ModelSpec) -> Iterator[None]:
     """Turn what torch, transformers and the hub raise into one line that says what to do."""
@@ -226,12 +280,10 @@ def _load_failures_in_one_line(spec: ModelSpec) -> Iterator[None]:
         if names & {"LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectError", "ConnectionError"}:
             hint = "check the connection, give a local directory, or use a preset"
             raise TracediffError(f"cannot fetch {spec.name} from the hub", hint) from error
-        # The tokenizers package raises bare exceptions.
-        known = isinstance(error, OSError | ValueError | KeyError | RuntimeError | ImportError)
-        if known or type(error) is Exception:
-            first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            raise TracediffError(f"cannot load {spec.label}", first_line) from error
-        raise
+        # Files of others, read by packages of others: a wrong value ends anywhere in them, as any exception.
+        said = " ".join(str(error).split())
+        said = f"{type(error).__name__}: {said}" if len(said) < _A_SENTENCE else said
+        raise TracediffError(f"cannot load {spec.label}", shorten(printable(said), _LONGEST_REASON)) from error
 
 
 def out_of_memory(spec: ModelSpec, batch: int | None = None) -> TracediffError:
