@@ -12,7 +12,6 @@ import random
 import sqlite3
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +40,7 @@ from fuzz_outputs import (
     one_output,
     require,
 )
+from msgspec.structs import replace
 
 from tracediff.capture.manifest import listed_files, read_manifest
 from tracediff.diff import diff_tables

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from tracediff.kernels import KernelName, parse
 from tracediff.trace import KernelTable, Naming, read_trace
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
     from tracediff.diff.result import Kernel, TraceDiff
 
 
-@dataclass(frozen=True)
-class Diff:
+class Diff(Struct, frozen=True, dict=True):
     """Two traces compared, for programs and notebooks.
 
     Attributes:

@@ -1,13 +1,13 @@
 """The answer: every judgement follows from its evidence, and no stronger one."""
 
 import json
-from dataclasses import replace
 from functools import cache
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.changed import replace
 from tests.diff.rules.make import kernel, nvjet
 from tests.diff.test_attached_evidence import diff, row
 from tests.profiles import BFLOAT16, FLOAT16, FLOAT32

@@ -1,10 +1,10 @@
 """Evidence beside the traces is found, put in place, and said in words."""
 
 import json
-from dataclasses import replace
 
 import pytest
 
+from tests.changed import replace
 from tests.diff.rules.make import kernel, nvjet
 from tracediff.diff.answer import answer
 from tracediff.diff.compared import Executions

@@ -1,9 +1,8 @@
 """A gate fails where its verdicts are found, or what it has not seen could hold them."""
 
-from dataclasses import replace
-
 import pytest
 
+from tests.changed import replace
 from tests.diff.rules.make import kernel
 from tests.diff.test_attached_evidence import diff, row
 from tracediff.diff.compared import LeftOut, NotCompared

@@ -1,9 +1,8 @@
 """The judgement in the words that a reader sees, gravest first."""
 
-from dataclasses import replace
-
 import pytest
 
+from tests.changed import replace
 from tests.diff.rules.make import kernel, nvjet
 from tests.diff.test_attached_evidence import diff, row
 from tracediff.diff.judgement import Judgement, judge, judge_evidence

@@ -2,13 +2,13 @@
 
 import copy
 import json
-from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from tests.changed import replace
 from tests.diff.test_attached_evidence import diff, stored
 from tests.profiles import FLOAT16
 from tracediff.diff import diff_tables

@@ -1,9 +1,8 @@
 """A run that does not repeat itself says who is to blame, and how often."""
 
-from dataclasses import replace
-
 import pytest
 
+from tests.changed import replace
 from tracediff.diff.noise import noise_in_words
 from tracediff.measured import Control, RunEvidence, Unstable
 

@@ -1,12 +1,11 @@
 """Which iterations of a repeated phase are compared."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.changed import replace
 from tests.diff.tables import table
 from tests.profiles import PROFILES
 from tracediff.diff import diff_tables

@@ -3,12 +3,12 @@
 import importlib.util
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.changed import replace
 from tests.measure.planted import depends_on_batch, noisy, request, with_logits
 from tracediff.diff.judgement import Judgement
 from tracediff.errors import TracediffError

@@ -1,9 +1,8 @@
 # ruff: noqa: E501 - kernel names are long, and stand whole
 """What single names state, family by family: real names from traces and public reports, in the spellings that profilers print."""
 
-import dataclasses
-
 import pytest
+from msgspec.structs import replace
 
 from tracediff.kernels import KernelName, Types, describe, differing_fields, explain, parse
 
@@ -425,4 +424,4 @@ def test_results_are_frozen() -> None:
 
 def test_a_return_type_of_enable_if_ends_with_the_first_type():
     name = "std::enable_if<!(false), void>::type internal::gemvx::kernel<int, float>(std::enable_if<true, int>::type x)"
-    assert parse(name) == dataclasses.replace(parse("void internal::gemvx::kernel<int, float>(int)"), name=name)
+    assert parse(name) == replace(parse("void internal::gemvx::kernel<int, float>(int)"), name=name)

@@ -77,7 +77,7 @@ def stated(kernel: KernelName, key: str) -> Any:
     """Return what the result says of one of the corpus' fields."""
     if key in READERS:
         value = READERS[key](kernel)
-    elif key in KernelName.__dataclass_fields__:
+    elif key in KernelName.__struct_fields__:
         value = getattr(kernel, key)
     else:
         value = kernel.detail(key)

@@ -1,7 +1,6 @@
 """The traces name the kernels of modules that vary."""
 
-from dataclasses import replace
-
+from tests.changed import replace
 from tests.profiles import FLOAT16
 from tracediff.kernels import parse
 from tracediff.measure.blame import with_kernels

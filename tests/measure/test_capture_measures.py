@@ -1,10 +1,9 @@
 """A capture measures evidence after recording, and says loudly what it finds."""
 
-from dataclasses import replace
-
 import pytest
 from typer.testing import CliRunner
 
+from tests.changed import replace
 from tests.profiles import LONG_FLASH
 from tracediff.capture import run
 from tracediff.capture.manifest import Manifest, TraceEntry

@@ -103,7 +103,7 @@ def test_the_worker_answers_what_this_process_measures():
 
 
 def test_findings_name_what_varies():
-    from dataclasses import replace
+    from tests.changed import replace
 
     varying = replace(ROW, repeats=5, first_different=2, different=1)
     text = "\n".join(findings(DeterminismResult(machine={}, model=None, rows=(varying,))))

@@ -159,7 +159,7 @@ def test_find_stops_after_so_many_flips_and_says_that_the_rate_is_too_high():
 
 
 def test_the_same_seed_finds_the_same_and_another_seed_other_prompts():
-    from dataclasses import replace
+    from tests.changed import replace
 
     wanted = request(reference=False)
     first, again = search_flips(wanted), search_flips(wanted)

@@ -210,7 +210,7 @@ def test_steps_that_choose_another_token_when_run_again_are_noise_and_no_flips()
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_cuda_graphs_and_mixed_rows_find_the_flips_of_the_slow_path(dtype):
-    from dataclasses import replace
+    from tests.changed import replace
 
     fast = replace(static(dtypes=(dtype,)), device="cuda", batches=(1, 2, 8))
     slow = replace(fast, mix=False, graphs=False)

@@ -4,10 +4,10 @@ import io
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
+from msgspec.structs import asdict
 
 from tracediff.cli.options import TextJson
 from tracediff.errors import TracediffError

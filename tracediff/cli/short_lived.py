@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 
@@ -14,6 +15,7 @@ _BLAS_THREADS = "OPENBLAS_NUM_THREADS"
 def start_quickly() -> None:
     """Import numpy without threads and collect garbage seldom. For commands that read traces."""
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
+    atexit.register(gc.freeze)  # Python searches everything once more at its end, when all memory goes back anyway
     _import_numpy_without_threads()
 
 

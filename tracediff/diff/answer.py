@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from tracediff.diff.compared import NotCompared
 from tracediff.diff.judgement import CONTROL_NAMES, Judgement, judge
@@ -18,8 +20,7 @@ from tracediff.measured import CONTROLS, Control, ControlResult, Repair, RunEvid
 _CAUSES = 2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ControlAnswer:
+class ControlAnswer(Struct, frozen=True, kw_only=True):
     """One control: the same work again with one thing changed that must not matter.
 
     Attributes:
@@ -33,8 +34,7 @@ class ControlAnswer:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Link:
+class Link(Struct, frozen=True, kw_only=True):
     """One link of the chain from kernel to token.
 
     Attributes:
@@ -52,8 +52,7 @@ class Link:
     counted: str = "modules"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Margin:
+class Margin(Struct, frozen=True, kw_only=True):
     """How far the logits moved, beside what a token needs to flip.
 
     Attributes:
@@ -71,8 +70,7 @@ class Margin:
     smallest_phase: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(Struct, frozen=True, kw_only=True):
     """What happened between two traces.
 
     Attributes:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-from msgspec.structs import replace as with_fields
+from msgspec.structs import replace
 
 from tracediff.diff.align import align
 from tracediff.diff.comparable import comparability_warnings
@@ -97,7 +96,7 @@ def kernels_by_range(
             key = key if excerpt.module is None else replace(key, module=excerpt.module)
             result[key] = Launched(
                 tuple(
-                    with_fields(kernel, duration_ns=duration)
+                    replace(kernel, duration_ns=duration)
                     for kernel, duration in zip(alike, durations[start:end], strict=True)
                 ),
                 kind,
@@ -200,7 +199,7 @@ class _Judge:
 
 def _pair_of(pair: Pair, a: tuple[Kernel, ...], b: tuple[Kernel, ...]) -> Pair:
     """Return the pair at the same places of two other lists of kernels."""
-    return with_fields(
+    return replace(
         pair,
         a=None if pair.index_a is None else a[pair.index_a],
         b=None if pair.index_b is None else b[pair.index_b],

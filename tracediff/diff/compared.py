@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 
 class LeftOut(StrEnum):
@@ -23,8 +24,7 @@ class LeftOut(StrEnum):
     """Phases that the user did not choose."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NotCompared:
+class NotCompared(Struct, frozen=True, kw_only=True):
     """Kernels of one trace that were not compared.
 
     Attributes:
@@ -45,8 +45,7 @@ class NotCompared:
         return self.why not in (LeftOut.SET_UP, LeftOut.NOT_ASKED_FOR)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Executions:
+class Executions(Struct, frozen=True, kw_only=True):
     """How often a compared phase ran.
 
     Attributes:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from tracediff.trace import KernelTable
 from tracediff.trace.table import Int64
@@ -31,8 +31,7 @@ _KEPT_APART = 4
 _KEPT_APART_MEASURED = 32
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Executed:
+class Executed(Struct, frozen=True, kw_only=True):
     """The executions of one phase in one trace, in order of the run.
 
     Attributes:
@@ -53,8 +52,7 @@ class Executed:
         return result
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Numbered:
+class Numbered(Struct, frozen=True, kw_only=True):
     """A trace whose kernel names and modules have numbers that mean the same in every trace numbered with it.
 
     Attributes:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from tracediff.diff.result import Kernel, Row
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FoldedRow:
+class FoldedRow(Struct, frozen=True, kw_only=True):
     """Rows that differ in their layer alone, in order of layers; the first speaks for all."""
 
     rows: tuple[Row, ...]

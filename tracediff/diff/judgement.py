@@ -8,8 +8,10 @@ the judgement is *cannot tell*, and `settle` says what would settle it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from enum import StrEnum
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from tracediff.diff.result import TraceDiff, Verdict
 from tracediff.diff.words import listing
@@ -42,8 +44,7 @@ class Judgement(StrEnum):
         return self in (Judgement.LEAK, Judgement.SAMPLER)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Assessment:
+class Assessment(Struct, frozen=True, kw_only=True):
     """A judgement with its words.
 
     Attributes:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from tracediff.diff.compare import diff_tables
 from tracediff.diff.result import Row, Side, TraceDiff
 from tracediff.trace import KernelTable, RangeKey
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ManyRow:
+class ManyRow(Struct, frozen=True, kw_only=True):
     """One (phase, module) in every trace.
 
     Attributes:
@@ -30,8 +30,7 @@ class ManyRow:
         return next(row for row in self.rows if row is not None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ManyDiff:
+class ManyDiff(Struct, frozen=True, kw_only=True):
     """The first trace against each of the others.
 
     Attributes:

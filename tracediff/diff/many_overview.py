@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from tracediff.diff.many import ManyRow
 from tracediff.diff.overview import section_name
@@ -12,8 +13,7 @@ from tracediff.diff.result import Row
 from tracediff.diff.standing import RANK, Standing, standing
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InTrace:
+class InTrace(Struct, frozen=True, kw_only=True):
     """What one trace ran in the modules of one kind, compared with the first trace.
 
     Attributes:
@@ -34,8 +34,7 @@ class InTrace:
         return tuple(row for row in self.rows if standing(row) is worst)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ManyGroup:
+class ManyGroup(Struct, frozen=True, kw_only=True):
     """Modules of one kind, over layers and steps.
 
     Attributes:
@@ -58,8 +57,7 @@ class ManyGroup:
         return [row for trace in self.traces for row in trace.rows]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ManySection:
+class ManySection(Struct, frozen=True, kw_only=True):
     """Phases of one name (`decode` for `decode[0]`, `decode[1]`, …); None outside every range.
 
     Attributes:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from tracediff.diff.places import short_names
 from tracediff.diff.result import Pair, Row
@@ -13,8 +14,7 @@ from tracediff.diff.standing import RANK, Standing, standing
 _STEP = re.compile(r"\[\d+\]$")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Group:
+class Group(Struct, frozen=True, kw_only=True):
     """Modules of one kind that changed alike, with the same known of their bits, over layers and phases.
 
     Attributes:
@@ -57,8 +57,7 @@ class Group:
         return any(row.changed for row in self.rows)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Section:
+class Section(Struct, frozen=True, kw_only=True):
     """Phases of one name (`decode` for `decode[0]`, `decode[1]`, …).
 
     Attributes:

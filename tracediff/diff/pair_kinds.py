@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
+from msgspec import Struct
 
 from tracediff.diff.executions import Executed, Numbered
 
@@ -21,8 +21,7 @@ _NAMES, _MODULES, _SIZE, _SHARE, _RANK = 0.4, 0.2, 0.1, 0.1, 0.1
 _MOST_KINDS = 48
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KindPair:
+class KindPair(Struct, frozen=True, kw_only=True):
     """Executions of one kind in a, compared with executions of one kind in b: their places, in order of the run."""
 
     a: tuple[int, ...]
@@ -46,8 +45,7 @@ def pair_kinds(runs: tuple[Executed, Executed], traces: tuple[Numbered, Numbered
     return sorted(by_kind, key=lambda pair: pair.a[0])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Kind:
+class _Kind(Struct, frozen=True, kw_only=True):
     """What a kind of execution runs, and which part of the run it is.
 
     Attributes:

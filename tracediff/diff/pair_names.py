@@ -8,10 +8,10 @@ place, and the same sort of kernels runs there, they are paired in order, and a 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
+from msgspec.structs import replace
 
 from tracediff.text import shorten
 from tracediff.trace import KernelTable, RangeKey

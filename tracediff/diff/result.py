@@ -1,17 +1,15 @@
 """The result of a diff: immutable, complete, and all that any report needs.
 
-Of kernels and pairs there are thousands, so they are msgspec's structs, which are made in a tenth of the time of a
-frozen dataclass and otherwise are like one (`msgspec.structs.replace` makes a changed copy).
+`msgspec.structs.replace` makes a changed copy of any part of it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-import msgspec
+from msgspec import Struct
 
 from tracediff.diff.compared import Executions, NotCompared
 from tracediff.diff.places import kind_of
@@ -35,7 +33,7 @@ class Verdict(StrEnum):
 SEVERITY = {verdict: rank for rank, verdict in enumerate(Verdict)}
 
 
-class Kernel(msgspec.Struct, frozen=True, kw_only=True):
+class Kernel(Struct, frozen=True, kw_only=True):
     """One executed kernel.
 
     Attributes:
@@ -80,7 +78,7 @@ class Kernel(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class Pair(msgspec.Struct, frozen=True, kw_only=True):
+class Pair(Struct, frozen=True, kw_only=True):
     """Two aligned kernels of a row; one side is None where the other has no counterpart.
 
     Attributes:
@@ -103,9 +101,8 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
         return self.a is not None and self.b is not None and self.a.launch == self.b.launch
 
 
-# No slots: what is derived from a row is derived once, however many reports ask.
-@dataclass(frozen=True, kw_only=True)
-class Row:
+# With a dict: what is derived from a row is derived once, however many reports ask.
+class Row(Struct, frozen=True, kw_only=True, dict=True):
     """One (phase, module): its kernels in both traces, in launch order.
 
     Attributes:
@@ -196,8 +193,7 @@ def _first_split(kernels: tuple[Kernel, ...]) -> int | None:
     return next((kernel.split_k for kernel in kernels if kernel.parsed.role == "gemm"), None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Side:
+class Side(Struct, frozen=True, kw_only=True):
     """One of the two traces.
 
     Attributes:
@@ -221,8 +217,7 @@ class Side:
     not_compared: tuple[NotCompared, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TraceDiff:
+class TraceDiff(Struct, frozen=True, kw_only=True):
     """Two traces compared.
 
     Attributes:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from tracediff.diff.compared import Executions, LeftOut, NotCompared
 from tracediff.trace import KernelTable
@@ -20,8 +20,7 @@ _MOST_NOTES = 4
 _ROLES = ("gemm", "attention", "reduction", "elementwise", "copy", "other")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Excerpt:
+class Excerpt(Struct, frozen=True, kw_only=True):
     """Kernels that are compared: one execution of one phase, or those of one role outside every range.
 
     Attributes:
@@ -35,8 +34,7 @@ class Excerpt:
     module: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
+class Selection(Struct, frozen=True, kw_only=True):
     """The kernels of one trace to compare.
 
     Attributes:
@@ -52,8 +50,7 @@ class Selection:
     not_compared: tuple[NotCompared, ...] = ()
 
 
-@dataclass(slots=True, kw_only=True)
-class Collected:
+class Collected(Struct, kw_only=True):
     """The selection of the trace `table` while it is made."""
 
     table: KernelTable

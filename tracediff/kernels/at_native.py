@@ -13,7 +13,7 @@ Details: `vector` (elements per access of vectorized_elementwise_kernel).
 
 import re
 
-from tracediff.kernels.model import Detail, KernelName, make_kernel_name
+from tracediff.kernels.model import Detail, KernelName
 from tracediff.kernels.spelling import Spelling
 
 _REDUCTIONS = (
@@ -128,7 +128,7 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
     details: tuple[tuple[str, Detail], ...] = ()
     if kernel == "vectorized_elementwise_kernel" and (width := _VECTOR.match(spelling.text, spelling.open)):
         details = (("vector", int(width.group(1))),)
-    return make_kernel_name(
+    return KernelName(
         name=name, family="at_native", role=_role(kernel, what or ""), kind=what, kernel=kernel, details=details
     )
 

@@ -14,7 +14,7 @@ Details: none.
 """
 
 from tracediff.kernels.cpp_types import cpp_type, integer
-from tracediff.kernels.model import KernelName, make_kernel_name, make_types
+from tracediff.kernels.model import KernelName, Types
 from tracediff.kernels.spelling import Spelling, arguments
 
 _ROLES = (
@@ -40,11 +40,11 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
     listed = arguments(spelling.text, spelling.open)[0] if spelling.open >= 0 else []
     element = cpp_type(listed[0]) if listed else None
     threads = integer(listed[1].removeprefix("(int)")) if role == "gemm" and len(listed) == 3 else None
-    return make_kernel_name(
+    return KernelName(
         name=name,
         family="bitsandbytes",
         role=role,
-        types=make_types(a=element) if element else None,
+        types=Types(a=element) if element else None,
         kernel=function,
         threads=threads,
     )

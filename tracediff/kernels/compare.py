@@ -1,13 +1,13 @@
 """What differs between two kernel names, as fields instead of two long strings."""
 
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from tracediff.kernels.model import KernelName, Types
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FieldChange:
+class FieldChange(Struct, frozen=True, kw_only=True):
     """One field that two names state differently.
 
     Attributes:

@@ -20,7 +20,7 @@ Details: `threads_log2`, `bools` (the truth values as printed).
 
 from tracediff.kernels.cpp_types import cpp_type
 from tracediff.kernels.meanings import INFERRED, UNKNOWN, VERIFIED, Argument, Meanings
-from tracediff.kernels.model import Detail, KernelName, Types, make_kernel_name, make_types
+from tracediff.kernels.model import Detail, KernelName, Types
 from tracediff.kernels.spelling import Spelling, arguments, boolean_literal, integer_literal
 
 _REDUCTIONS = ("reduce_1Block_kernel", "splitKreduce")
@@ -54,7 +54,7 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
         details.append(("bools", tuple(bools[:4])))
     elif function.startswith(_THREADS_FIRST) and numbers:
         threads = numbers[0]
-    return make_kernel_name(
+    return KernelName(
         name=name,
         family="cublas_gemv_misc",
         role=_role(function),
@@ -73,11 +73,11 @@ def _truth(argument: str) -> bool | None:
 
 def _types(kernel: str, types: list[str]) -> Types | None:
     if not types:
-        return make_types(a="f32", accumulate="f32") if kernel.startswith("sgemm") else None
+        return Types(a="f32", accumulate="f32") if kernel.startswith("sgemm") else None
     a = types[0]
     if kernel.startswith(("gemvx", "gemv2", "gemvNSP")) and len(types) >= 4:
-        return make_types(a=a, b=types[1], output=types[2], accumulate=types[3])
-    return make_types(a=a)
+        return Types(a=a, b=types[1], output=types[2], accumulate=types[3])
+    return Types(a=a)
 
 
 def _layout(kernel: str, bools: list[bool]) -> str | None:

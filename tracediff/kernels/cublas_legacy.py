@@ -30,7 +30,7 @@ import re
 from tracediff.kernels.cpp_types import ACCUMULATOR_LETTERS, integer, integers
 from tracediff.kernels.meanings import INFERRED, PAIR, UNKNOWN, VERIFIED, Meanings, TokenRule
 from tracediff.kernels.mma import mma_shape
-from tracediff.kernels.model import Detail, KernelName, make_kernel_name, make_types
+from tracediff.kernels.model import Detail, KernelName, Types
 from tracediff.kernels.spelling import Spelling
 
 GENERATIONS = {
@@ -90,12 +90,12 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
         tail.unparsed.append(tokens[-1])
     if inputs is None and tail.tile is not None:
         inputs = accumulate
-    return make_kernel_name(
+    return KernelName(
         name=name,
         family="cublas_legacy",
         role="gemm",
         arch=arch,
-        types=make_types(a=inputs or None, b=inputs or None, accumulate=accumulate, output=output),
+        types=Types(a=inputs or None, b=inputs or None, accumulate=accumulate, output=output),
         tile=(tail.tile[0], tail.tile[1], tail.k_step) if tail.tile else None,
         stages=tail.stages,
         mma=mma_shape(core.group(3)),

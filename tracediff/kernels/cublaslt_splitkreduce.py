@@ -25,7 +25,7 @@ Details: `block`, `template_arguments`.
 
 from tracediff.kernels.cpp_types import cpp_type
 from tracediff.kernels.meanings import INFERRED, UNKNOWN, VERIFIED, Argument, Meanings
-from tracediff.kernels.model import Detail, KernelName, Types, make_kernel_name, make_types
+from tracediff.kernels.model import Detail, KernelName, Types
 from tracediff.kernels.spelling import Spelling, arguments, integer_literal
 
 
@@ -39,7 +39,7 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
     details: list[tuple[str, Detail]] = [("template_arguments", len(listed))]
     if len(listed) == 7:
         same = cpp_type(listed[0]) if len(set(listed[:4])) == 1 else None
-        return _result(name, make_types(partial=same) if same else None, None, tuple(details), unparsed=None)
+        return _result(name, Types(partial=same) if same else None, None, tuple(details), unparsed=None)
     if len(listed) < 7:
         return _result(name, None, None, tuple(details), unparsed=spelling.text[spelling.open : end])
     block = (integer_literal(listed[0]), integer_literal(listed[1]))
@@ -47,7 +47,7 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
     if block[0] is not None and block[1] is not None:
         details.append(("block", (block[0], block[1])))
         threads = block[0] * block[1]
-    types = make_types(
+    types = Types(
         partial=cpp_type(listed[3]),
         accumulate=cpp_type(listed[5]),
         output=cpp_type(listed[4]) if len(listed) == 15 else None,
@@ -58,7 +58,7 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
 def _result(
     name: str, types: Types | None, threads: int | None, details: tuple[tuple[str, Detail], ...], unparsed: str | None
 ) -> KernelName:
-    return make_kernel_name(
+    return KernelName(
         name=name,
         family="cublaslt_splitkreduce",
         role="splitk_reduce",

@@ -20,7 +20,7 @@ import re
 from tracediff.kernels.cpp_types import ACCUMULATOR_LETTERS, integer, integers
 from tracediff.kernels.cublas_legacy import GENERATIONS, PRECISIONS
 from tracediff.kernels.mma import mma_shape
-from tracediff.kernels.model import Detail, KernelName, make_kernel_name, make_types
+from tracediff.kernels.model import Detail, KernelName, Types
 from tracediff.kernels.spelling import Spelling
 
 _CORE = re.compile(r"([hsdi])(\d*)cudnn")
@@ -78,12 +78,12 @@ def read(name: str, spelling: Spelling) -> KernelName | None:  # noqa: PLR0912 -
             unparsed.append(token)
     if options:
         details.append(("options", "+".join(options)))
-    return make_kernel_name(
+    return KernelName(
         name=name,
         family="cudnn_legacy",
         role="gemm",
         arch=arch,
-        types=make_types(a=inputs, b=inputs, accumulate=ACCUMULATOR_LETTERS[core.group(1)], output=output),
+        types=Types(a=inputs, b=inputs, accumulate=ACCUMULATOR_LETTERS[core.group(1)], output=output),
         tile=(tile[0], tile[1], None) if tile else None,
         mma=mma_shape(core.group(2)),
         layout=layout,

@@ -20,7 +20,7 @@ Details: `direction`, `width_class`, `knob`, `kernel_index`.
 
 from tracediff.kernels.cpp_types import integer, integers
 from tracediff.kernels.meanings import ARCH, INFERRED, TRIPLE, UNKNOWN, VERIFIED, Meanings, TokenRule
-from tracediff.kernels.model import Detail, KernelName, make_kernel_name
+from tracediff.kernels.model import Detail, KernelName
 from tracediff.kernels.spelling import Spelling
 
 _INTRODUCTION = ("cudnn", "generated", "fort", "native", "sdpa")
@@ -67,7 +67,7 @@ def read(name: str, spelling: Spelling) -> KernelName | None:  # noqa: PLR0912 -
         else:
             unparsed.append(token)
         position += 1
-    return make_kernel_name(
+    return KernelName(
         name=name,
         family="cudnn_sdpa",
         role="attention",

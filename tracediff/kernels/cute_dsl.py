@@ -10,7 +10,7 @@ are not in the name.
 
 import re
 
-from tracediff.kernels.model import KernelName, make_kernel_name
+from tracediff.kernels.model import KernelName
 from tracediff.kernels.spelling import Spelling
 
 _ARCH = re.compile(r"Sm(\d{2,3})")
@@ -26,7 +26,7 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
     combine = "combine" in lowered
     attention = "attention" in lowered or "attn" in lowered or "fmha" in lowered or "mla" in lowered
     capital = _CAPITAL.search(head)
-    return make_kernel_name(
+    return KernelName(
         name=name,
         family="cute_dsl",
         role="reduction" if combine else "attention" if attention else "gemm" if "gemm" in lowered else "other",

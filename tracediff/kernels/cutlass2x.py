@@ -35,7 +35,7 @@ import re
 from tracediff.kernels.cpp_types import ACCUMULATOR_LETTERS, integer, integers
 from tracediff.kernels.meanings import ELEMENT, INFERRED, PAIR, TRIPLE, VERIFIED, Meanings, TokenRule
 from tracediff.kernels.mma import mma_shape
-from tracediff.kernels.model import Detail, KernelName, make_kernel_name, make_types
+from tracediff.kernels.model import Detail, KernelName, Types
 from tracediff.kernels.spelling import Spelling
 
 ELEMENT_TYPES = frozenset(
@@ -133,12 +133,12 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
     default = accumulate if tail.tile else None
     first = tail.inputs[0] if tail.inputs else default
     second = tail.inputs[1] if len(tail.inputs) > 1 else first if tail.tile else None
-    return make_kernel_name(
+    return KernelName(
         name=name,
         family="cutlass2x_conv" if convolution else "cutlass2x",
         role="gemm",
         arch=arch,
-        types=make_types(a=first, b=second, accumulate=accumulate, output=output or accumulate, math=math or None),
+        types=Types(a=first, b=second, accumulate=accumulate, output=output or accumulate, math=math or None),
         tile=(tail.tile[0], tail.tile[1], tail.k_step) if tail.tile else None,
         stages=tail.stages,
         cluster=tail.cluster,

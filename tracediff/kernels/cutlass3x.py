@@ -35,7 +35,7 @@ from tracediff.kernels.cpp_types import integer, integers
 from tracediff.kernels.cutlass2x import ELEMENT_TYPES, OP_CLASSES
 from tracediff.kernels.meanings import ARCH, ELEMENT, INFERRED, SCALED, TRIPLE, VERIFIED, Meanings, TokenRule
 from tracediff.kernels.mma import mma_shape
-from tracediff.kernels.model import Detail, KernelName, make_kernel_name, make_types
+from tracediff.kernels.model import Detail, KernelName, Types
 from tracediff.kernels.spelling import Spelling
 
 _INSTRUCTION = re.compile(r"(g?[hsdicz])(\d+(?:x\d+x\d+)?)?(?=(?:moe_|bs)?(?:sp)?gemm|implicit|fprop|dgrad|wgrad|conv)")
@@ -106,12 +106,12 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
         scale_a, scale_b = tail.scales(elements)
     else:
         scale_a = scale_b = None
-    return make_kernel_name(
+    return KernelName(
         name=name,
         family="cutlass3x",
         role="gemm",
         arch=arch,
-        types=make_types(
+        types=Types(
             a=elements[0] if elements else None,
             b=elements[1] if len(elements) > 1 else None,
             accumulate=elements[2] if len(elements) > 2 else None,

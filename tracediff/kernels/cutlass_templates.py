@@ -26,7 +26,7 @@ Details: `wrapper`, `policy`, `scheduler_stages`, `accumulator_stages`, `split_k
 import re
 
 from tracediff.kernels.cpp_types import cpp_type
-from tracediff.kernels.model import Detail, KernelName, make_kernel_name, make_types
+from tracediff.kernels.model import Detail, KernelName, Types
 from tracediff.kernels.spelling import Spelling, arguments, cute_shape, integer_literal
 
 _POLICY = re.compile(r"Mainloop(Sm\d{2,4})(\w{0,100})<")
@@ -46,7 +46,7 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
     """Read one CUTLASS kernel given as a C++ template; None where it is none."""
     text = spelling.text
     if "ReduceSplitK" in text:
-        return make_kernel_name(
+        return KernelName(
             name=name, family="cutlass2x", role="splitk_reduce", kernel="ReduceSplitK", split_k_form="parallel"
         )
     if (policy := _POLICY.search(text)) is not None:
@@ -55,7 +55,7 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
         return _read_2x(name, text, staged)
     if "GemmUniversal" in text or "gemm::kernel::" in text or "cutlass_3x_gemm" in text:
         family = "cutlass2x" if "threadblock" in text or "enable_sm8" in text else "cutlass3x"
-        return make_kernel_name(
+        return KernelName(
             name=name,
             family=family,
             role="gemm",
@@ -80,12 +80,12 @@ def _read_3x(name: str, text: str, policy: re.Match[str]) -> KernelName:
     tile = (shape[0], shape[1], shape[2]) if shape is not None and len(shape) == 3 else None
     mma, accumulate, two_cta = _instruction(text)
     a, b = _elements(rest)
-    return make_kernel_name(
+    return KernelName(
         name=name,
         family="machete" if "machete" in text else "cutlass3x",
         role="gemm",
         arch=policy.group(1).lower(),
-        types=make_types(a=a, b=b, accumulate=accumulate) if a or b or accumulate else None,
+        types=Types(a=a, b=b, accumulate=accumulate) if a or b or accumulate else None,
         tile=tile,
         stages=numbers[0] if numbers else None,
         cluster=cluster,
@@ -142,7 +142,7 @@ def _read_2x(name: str, text: str, staged: re.Match[str]) -> KernelName:
     stages = None
     if staged.group(1) == "Multistage":
         stages = integer_literal(listed[_STAGES_AT]) if len(listed) > _STAGES_AT else None
-    return make_kernel_name(
+    return KernelName(
         name=name,
         family="cutlass2x",
         role="gemm",

@@ -21,7 +21,7 @@ Operands of the fp8 kernels are e4m3. DeepGEMM does not split K in these kernels
 Details: `problem_m`, `problem_n`, `problem_k`, `groups`, `multicast`.
 """
 
-from tracediff.kernels.model import Detail, KernelName, Types, make_kernel_name, make_types
+from tracediff.kernels.model import Detail, KernelName, Types
 from tracediff.kernels.spelling import Spelling, arguments, integer_literal
 
 # Where each number is among the integers before `on_A`, by function and how many there are.
@@ -56,7 +56,7 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
     ]
     details += [(word, stated[word]) for word in ("groups", "multicast") if word in stated]
     arch = kernel.split("_", 1)[0]
-    return make_kernel_name(
+    return KernelName(
         name=name,
         family="deepgemm",
         role="gemm" if "gemm" in kernel else "copy" if "transpose" in kernel or "pack" in kernel else "other",
@@ -80,7 +80,7 @@ def _form(path: str, kernel: str) -> str:
 
 def _types(kernel: str) -> Types | None:
     if "fp8_fp4" in kernel:
-        return make_types(a="e4m3", b="e2m1")
+        return Types(a="e4m3", b="e2m1")
     if "fp8" in kernel:
-        return make_types(a="e4m3", b="e4m3")
-    return make_types(a="bf16", b="bf16") if "bf16" in kernel else None
+        return Types(a="e4m3", b="e4m3")
+    return Types(a="bf16", b="bf16") if "bf16" in kernel else None

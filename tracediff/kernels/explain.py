@@ -1,7 +1,8 @@
 """What each part of a kernel's name means, one token after the other, and how sure that is."""
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from tracediff.kernels.meanings import UNKNOWN, VERIFIED, Argument, Meanings, TokenRule
 from tracediff.kernels.model import KernelName
@@ -18,8 +19,7 @@ for _each in _MEANINGS:
     _ARGUMENTS |= _each.arguments
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Token:
+class Token(Struct, frozen=True, kw_only=True):
     """One part of a name.
 
     Attributes:

@@ -19,7 +19,7 @@ Details: `dropout`, `causal`, `append_kv`, `split`, `max_splits_log2`, `directio
 
 from tracediff.kernels.cpp_types import cpp_type
 from tracediff.kernels.meanings import VERIFIED, Argument, Meanings
-from tracediff.kernels.model import Detail, KernelName, make_kernel_name, make_types
+from tracediff.kernels.model import Detail, KernelName, Types
 from tracediff.kernels.spelling import Spelling, arguments, boolean_literal, integer_literal
 
 
@@ -45,7 +45,7 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
             tile = (numbers[1], numbers[2], None)
             warps = (numbers[3] or 0,)
         element = next((word for part in parts[4:8] if (word := cpp_type(part.rpartition("::")[2]))), None)
-        types = make_types(a=element, b=element) if element else None
+        types = Types(a=element, b=element) if element else None
         flags = [boolean_literal(argument) for argument in listed[traits_at + 1 :]]
         # A list cut short by a truncated name cannot be counted from its end.
         whole = end < len(spelling.text) or spelling.text.endswith(">")
@@ -61,7 +61,7 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
             details += [
                 (word, flag) for word, flag in zip(("dropout", "causal"), flags, strict=False) if flag is not None
             ]
-    return make_kernel_name(
+    return KernelName(
         name=name,
         family="flash_attn2",
         role="reduction" if combine else "elementwise" if "convert" in kernel else "attention",

@@ -11,7 +11,7 @@ Details: `direction`, `dropout`, `causal`.
 """
 
 from tracediff.kernels.cpp_types import cpp_type
-from tracediff.kernels.model import Detail, KernelName, make_kernel_name, make_types
+from tracediff.kernels.model import Detail, KernelName, Types
 from tracediff.kernels.spelling import Spelling, arguments, boolean_literal, integer_literal
 
 
@@ -31,11 +31,11 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
         for word, flag in zip(("dropout", "causal"), map(boolean_literal, listed[1:3]), strict=False):
             if flag is not None:
                 details.append((word, flag))
-    return make_kernel_name(
+    return KernelName(
         name=name,
         family="flash_attn1",
         role="attention",
-        types=make_types(a=element, b=element) if element else None,
+        types=Types(a=element, b=element) if element else None,
         tile=tile,
         warps=warps,
         split_k_form="none",

@@ -23,7 +23,7 @@ Details: `direction`, `causal`, `local`, `head_dim_v`, `max_splits_log2`, `sched
 import re
 
 from tracediff.kernels.cpp_types import cpp_type
-from tracediff.kernels.model import Detail, KernelName, Types, make_kernel_name, make_types
+from tracediff.kernels.model import Detail, KernelName, Types
 from tracediff.kernels.spelling import Spelling, arguments, boolean_literal, cute_shape, integer_literal
 
 _ARCH = re.compile(r"cutlass::arch::Sm(\d+)")
@@ -51,7 +51,7 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
         _read_combine(text, found.end(), fields, details)
     elif kernel.startswith("FlashAttnFwd"):
         _read_forward(text, fields, details)
-    return make_kernel_name(
+    return KernelName(
         name=name,
         family="flash_attn3",
         role=role,
@@ -95,7 +95,7 @@ def _read_combine(text: str, opening: int, fields: _Fields, details: list[tuple[
         fields.threads = integer_literal(listed[2])
     elements = [word for argument in listed[3:] if (word := cpp_type(argument))]
     if len(elements) > 1:
-        fields.types = make_types(output=elements[0], accumulate=elements[1])
+        fields.types = Types(output=elements[0], accumulate=elements[1])
 
 
 def _read_forward(text: str, fields: _Fields, details: list[tuple[str, Detail]]) -> None:
@@ -116,7 +116,7 @@ def _read_forward(text: str, fields: _Fields, details: list[tuple[str, Detail]])
     if (values := integer_literal(listed[3])) is not None:
         details.append(("head_dim_v", values))
     element = cpp_type(listed[4])
-    fields.types = make_types(a=element, b=element, accumulate=cpp_type(listed[5]))
+    fields.types = Types(a=element, b=element, accumulate=cpp_type(listed[5]))
     for word, argument in (("causal", listed[7]), ("local", listed[8])):
         if (flag := boolean_literal(argument)) is not None:
             details.append((word, flag))
@@ -137,7 +137,7 @@ def read_beta(name: str, spelling: Spelling) -> KernelName | None:
     traits = arguments(listed[0], listed[0].index("<"))[0] if listed and "<" in listed[0] else []
     numbers = [integer_literal(part) for part in traits[:5]]
     whole = len(numbers) == 5 and None not in numbers
-    return make_kernel_name(
+    return KernelName(
         name=name,
         family="flash_attn3",
         role="attention",

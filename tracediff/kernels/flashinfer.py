@@ -21,7 +21,7 @@ Details: `mask_mode`, `cta_tile_q`, `num_mma_q`, `num_mma_kv`, `warps_q`, `warps
 
 from tracediff.kernels.cpp_types import cpp_type
 from tracediff.kernels.function_words import role_of
-from tracediff.kernels.model import Detail, KernelName, make_kernel_name, make_types
+from tracediff.kernels.model import Detail, KernelName, Types
 from tracediff.kernels.spelling import Spelling, arguments, integer_literal
 
 
@@ -38,7 +38,7 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
         if found is not None:
             return found
     role = role_of(kernel)
-    return make_kernel_name(
+    return KernelName(
         name=name,
         family="flashinfer",
         role=role,
@@ -63,11 +63,11 @@ def _read_prefill(name: str, kernel: str, traits: str) -> KernelName | None:
         ("warps_kv", warps_kv),
         ("head_dim_qk", 16 * mma_qk),
     ]
-    return make_kernel_name(
+    return KernelName(
         name=name,
         family="flashinfer",
         role="attention",
-        types=make_types(a=cpp_type(parts[9]), b=cpp_type(parts[10]), output=cpp_type(parts[11])),
+        types=Types(a=cpp_type(parts[9]), b=cpp_type(parts[10]), output=cpp_type(parts[11])),
         tile=(queries, 16 * mma_kv * warps_kv, None),
         warps=(warps_q, warps_kv),
         kernel=kernel,
@@ -81,7 +81,7 @@ def _read_decode(name: str, kernel: str, listed: list[str]) -> KernelName | None
     if "PosEncodingMode" not in listed[0] or None in numbers:
         return None
     stages, tile, vector, bdx, bdy, bdz = (number or 0 for number in numbers)
-    return make_kernel_name(
+    return KernelName(
         name=name,
         family="flashinfer",
         role="attention",

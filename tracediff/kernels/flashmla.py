@@ -14,7 +14,7 @@ Details: `head_dim_v`, `causal`, `max_splits`.
 """
 
 from tracediff.kernels.cpp_types import cpp_type
-from tracediff.kernels.model import Detail, KernelName, make_kernel_name, make_types
+from tracediff.kernels.model import Detail, KernelName, Types
 from tracediff.kernels.spelling import Spelling, arguments, boolean_literal, integer_literal
 
 
@@ -28,7 +28,7 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
     read_any = False
     if combine and len(listed) >= 5:
         read_any = True
-        types = make_types(output=cpp_type(listed[0]), accumulate=cpp_type(listed[1]))
+        types = Types(output=cpp_type(listed[0]), accumulate=cpp_type(listed[1]))
         # The older kernel lists two more types, the newer one its rows and threads.
         stated = listed[3:5] if "splitkv" in kernel else (listed[1], listed[3])
         for word, argument in zip(("head_dim_v", "max_splits"), stated, strict=True):
@@ -43,12 +43,12 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
             tile = (numbers[1], numbers[2], None)
             warps = (numbers[3] or 0,)
             element = cpp_type(traits[4])
-            types = make_types(a=element, b=element)
+            types = Types(a=element, b=element)
             if (values := integer_literal(traits[5])) is not None:
                 details.append(("head_dim_v", values))
         if len(listed) > 1 and (causal := boolean_literal(listed[1])) is not None:
             details.append(("causal", causal))
-    return make_kernel_name(
+    return KernelName(
         name=name,
         family="flashmla",
         role="reduction" if combine else "attention",

@@ -14,7 +14,7 @@ Details: `direction`, `aligned`, `max_k`, `accum_in`, `dropout`, `seq_aligned`.
 
 from tracediff.kernels.cpp_types import integer, integers
 from tracediff.kernels.meanings import ARCH, INFERRED, PAIR, VERIFIED, Meanings, TokenRule
-from tracediff.kernels.model import Detail, KernelName, make_kernel_name, make_types
+from tracediff.kernels.model import Detail, KernelName, Types
 from tracediff.kernels.spelling import Spelling
 
 _DIRECTIONS = {"cutlassF": "fprop", "cutlassB": "bprop"}
@@ -48,12 +48,12 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
             arch = token
         else:
             unparsed.append(token)
-    return make_kernel_name(
+    return KernelName(
         name=name,
         family="fmha_cutlass",
         role="attention",
         arch=arch,
-        types=make_types(a=element, b=element) if element else None,
+        types=Types(a=element, b=element) if element else None,
         tile=tile,
         unparsed="_".join(unparsed) or None,
         kind="fmha",

@@ -13,7 +13,7 @@ Details: `group_size` (elements of k per scale; -1 one per column), `scale_type`
 """
 
 from tracediff.kernels.meanings import VERIFIED, Meanings
-from tracediff.kernels.model import Detail, KernelName, Types, make_kernel_name, make_types
+from tracediff.kernels.model import Detail, KernelName, Types
 from tracediff.kernels.spelling import Spelling, arguments, boolean_literal, integer_literal
 
 _ARGUMENTS = 12
@@ -26,7 +26,7 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
     listed = arguments(spelling.text, spelling.open)[0] if spelling.open >= 0 else []
     found = _read_list(listed) if len(listed) == _ARGUMENTS else None
     if found is None:
-        return make_kernel_name(
+        return KernelName(
             name=name,
             family="marlin",
             role="gemm",
@@ -35,7 +35,7 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
         )
     types, numbers, details = found
     threads, m_blocks, n_blocks, k_blocks, stages = numbers
-    return make_kernel_name(
+    return KernelName(
         name=name,
         family="marlin",
         role="gemm",
@@ -64,7 +64,7 @@ def _read_list(
         ("scale_type", words[3] or ""),
         ("m_block_size_8", half_block),
     )
-    types = make_types(a=words[0], b=words[1], output=words[2])
+    types = Types(a=words[0], b=words[1], output=words[2])
     return types, (threads, m_blocks, n_blocks, k_blocks, stages), details
 
 

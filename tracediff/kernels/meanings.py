@@ -7,7 +7,8 @@ of its parts. Patterns are bounded and plain.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 VERIFIED, INFERRED, UNKNOWN = "verified", "inferred", "unknown"
 """How sure a meaning is: from a primary source or a measurement; from data, no counterexample seen; not at all."""
@@ -23,8 +24,7 @@ SCALED = r"(?:[\dx]*[a-z]\w{2,4}x)?" + ELEMENT
 ARCH: TokenRule = (r"sm\d{2,3}[a-z]?", "generation that the code was written for", VERIFIED, True)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Meanings:
+class Meanings(Struct, frozen=True, kw_only=True):
     """What one family's file knows of the parts of its names.
 
     Attributes:

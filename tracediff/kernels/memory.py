@@ -8,7 +8,7 @@ Details: `direction`.
 
 import re
 
-from tracediff.kernels.model import KernelName, make_kernel_name
+from tracediff.kernels.model import KernelName
 from tracediff.kernels.spelling import Spelling
 
 _COPY = re.compile(r"\[?(?:CUDA )?mem(cpy|set)\s*\(?([^)\](]*)", re.IGNORECASE)
@@ -22,7 +22,7 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
         return None
     direction = found.group(2).strip()
     direction = _DIRECTIONS.get(direction, direction)
-    return make_kernel_name(
+    return KernelName(
         name=name,
         family="memory",
         role="copy",

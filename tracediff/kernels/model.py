@@ -1,13 +1,14 @@
 """What a kernel name says: one result type for every family."""
 
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import fields
 
 Detail = int | str | bool | tuple[int, ...] | tuple[bool, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Types:
+class Types(Struct, frozen=True, kw_only=True):
     """Element types as far as the name states them, in short words: `f16`, `bf16`, `f32`, `tf32`, `e4m3`, …
 
     A block-scaled operand of CUTLASS 3.x is written as the name prints it, scale × data: `ue4m3xe2m1`.
@@ -35,8 +36,7 @@ class Types:
     scale_b: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class KernelName:
+class KernelName(Struct, frozen=True, kw_only=True):
     """One parsed kernel name. What the name does not state is None; nothing is guessed.
 
     Attributes:
@@ -127,23 +127,3 @@ class KernelName:
 
 _FIELDS = tuple(each.name for each in fields(KernelName))
 _FIELDS_OF_TYPES = tuple(each.name for each in fields(Types))
-
-# The `__init__` of a frozen dataclass sets every field through `object.__setattr__`: for the thirty fields of a
-# KernelName that takes longer than reading the name. Readers state a few fields; these functions set only those, and
-# the class attributes that hold the defaults answer for the others.
-if TYPE_CHECKING:
-    make_kernel_name = KernelName
-    make_types = Types
-else:
-
-    def make_kernel_name(**stated: Any) -> KernelName:
-        """Return `KernelName(**stated)`, faster."""
-        made = object.__new__(KernelName)
-        made.__dict__.update(stated)
-        return made
-
-    def make_types(**stated: Any) -> Types:
-        """Return `Types(**stated)`, faster."""
-        made = object.__new__(Types)
-        made.__dict__.update(stated)
-        return made

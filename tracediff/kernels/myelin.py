@@ -18,7 +18,7 @@ Details: `ops` (as printed), `graph`, `index`, `hash`.
 
 import re
 
-from tracediff.kernels.model import Detail, KernelName, make_kernel_name
+from tracediff.kernels.model import Detail, KernelName
 from tracediff.kernels.spelling import Spelling
 
 _NAME = re.compile(r"__myl_([A-Za-z0-9]{1,200})(?:_myl(\d{1,9})_(\d{1,9})|_(0x[0-9a-fA-F]{1,64}))?")
@@ -37,7 +37,7 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
     """Read one name of Myelin's kernels; None where it is none."""
     if (attention := _ATTENTION.fullmatch(spelling.procedural)) is not None:
         printed: list[tuple[str, Detail]] = [("hash", attention[1])] if attention[1] else []
-        return make_kernel_name(name=name, family="myelin", role="attention", kind="mha", details=tuple(printed))
+        return KernelName(name=name, family="myelin", role="attention", kind="mha", details=tuple(printed))
     found = _NAME.fullmatch(spelling.procedural)
     if found is None:
         return None
@@ -47,7 +47,7 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
         details += [("graph", int(graph)), ("index", int(index))]
     if number is not None:
         details.append(("hash", number))
-    return make_kernel_name(name=name, family="myelin", role=_role(operations), details=tuple(details))
+    return KernelName(name=name, family="myelin", role=_role(operations), details=tuple(details))
 
 
 def _role(operations: str) -> str:

@@ -12,7 +12,7 @@ Details: `algorithm`, `protocol`, `operation`.
 """
 
 from tracediff.kernels.meanings import VERIFIED, Meanings, TokenRule
-from tracediff.kernels.model import Detail, KernelName, make_kernel_name, make_types
+from tracediff.kernels.model import Detail, KernelName, Types
 from tracediff.kernels.spelling import Spelling
 
 _ROLES = {
@@ -74,11 +74,11 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
             element = _TYPES[token]
         elif token != "t" and not (collective == "Generic" and token.isdigit()):
             unparsed.append(token)
-    return make_kernel_name(
+    return KernelName(
         name=name,
         family="nccl",
         role=_ROLES.get(collective or "", "other"),
-        types=make_types(a=element, output=element) if element else None,
+        types=Types(a=element, output=element) if element else None,
         unparsed="_".join(unparsed) or None,
         kind=collective,
         details=tuple(details.items()),

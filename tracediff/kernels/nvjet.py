@@ -39,7 +39,7 @@ import re
 
 from tracediff.kernels.cpp_types import integer, integers
 from tracediff.kernels.meanings import ARCH, INFERRED, PAIR, TRIPLE, UNKNOWN, VERIFIED, Meanings, TokenRule
-from tracediff.kernels.model import Detail, KernelName, Types, make_kernel_name, make_types
+from tracediff.kernels.model import Detail, KernelName, Types
 from tracediff.kernels.spelling import Spelling
 
 _LETTERS = {
@@ -55,7 +55,7 @@ _LETTERS = {
 }
 # All type codes of three letters, made once.
 _TYPES = {
-    a + c + d: make_types(a=_LETTERS[a], b=_LETTERS[a], accumulate=_LETTERS[c], output=_LETTERS[d])
+    a + c + d: Types(a=_LETTERS[a], b=_LETTERS[a], accumulate=_LETTERS[c], output=_LETTERS[d])
     for a in _LETTERS
     for c in _LETTERS
     for d in _LETTERS
@@ -107,7 +107,7 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
     stated = tail.stated
     # Without the layout the name is cut short, and a missing token says nothing.
     whole = tail.layout is not None
-    return make_kernel_name(
+    return KernelName(
         name=name,
         family="nvjet",
         role="gemm",
@@ -132,7 +132,7 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
 def _read_stump(name: str, procedural: str) -> KernelName:
     """Keep a name that is cut off before its types end, or that begins in another way."""
     rest = procedural.partition("_")[2]
-    return make_kernel_name(name=name, family="nvjet", role="gemm", unparsed=rest or None)
+    return KernelName(name=name, family="nvjet", role="gemm", unparsed=rest or None)
 
 
 class _Tail:
@@ -191,7 +191,7 @@ class _Tail:
         """Return the types with the block scales that the tail states."""
         if types is None:
             return None
-        return make_types(
+        return Types(
             a=types.a,
             b=types.b,
             c=types.c,
@@ -206,9 +206,9 @@ def _types(code: str) -> Types | None:
     """Read type letters of which one is unknown, or five of them."""
     words = [_LETTERS.get(letter) for letter in code]
     if len(words) == 3:
-        return make_types(a=words[0], b=words[0], accumulate=words[1], output=words[2])
+        return Types(a=words[0], b=words[0], accumulate=words[1], output=words[2])
     if len(words) == 5:
-        return make_types(a=words[0], b=words[1], c=words[2], accumulate=words[3], output=words[4])
+        return Types(a=words[0], b=words[1], c=words[2], accumulate=words[3], output=words[4])
     return None
 
 

@@ -5,7 +5,7 @@ norms, activations, rotary embeddings and quantization); a name that tells none 
 """
 
 from tracediff.kernels.function_words import role_of
-from tracediff.kernels.model import KernelName, make_kernel_name
+from tracediff.kernels.model import KernelName
 from tracediff.kernels.spelling import Spelling
 
 _LONGEST_FUNCTION = 200
@@ -18,6 +18,4 @@ def read(name: str, spelling: Spelling) -> KernelName:
     role = role_of(function) if known else "other"
     if role == "other" and "::ImplicitGemm" in spelling.text:
         role = "gemm"
-    return make_kernel_name(
-        name=name, family="other", role=role, kernel=function if known else None, unparsed=name or None
-    )
+    return KernelName(name=name, family="other", role=role, kernel=function if known else None, unparsed=name or None)

@@ -15,7 +15,7 @@ Details: `foreign` (always true).
 import re
 
 from tracediff.kernels.meanings import INFERRED, UNKNOWN, VERIFIED, Meanings, TokenRule
-from tracediff.kernels.model import KernelName, make_kernel_name
+from tracediff.kernels.model import KernelName
 from tracediff.kernels.spelling import Spelling
 
 # A following token shows that the number is whole.
@@ -33,7 +33,7 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
     tile = _TILE.search(rest)
     arch = _ARCH.search(rest)
     second = _TRANSPOSED.get(tokens[1])
-    return make_kernel_name(
+    return KernelName(
         name=name,
         family="tensile",
         role="gemm",

@@ -33,7 +33,7 @@ import re
 from tracediff.kernels.cpp_types import integers
 from tracediff.kernels.function_words import role_of
 from tracediff.kernels.meanings import VERIFIED, Meanings, TokenRule
-from tracediff.kernels.model import Detail, KernelName, make_kernel_name, make_types
+from tracediff.kernels.model import Detail, KernelName, Types
 from tracediff.kernels.spelling import Spelling
 
 _ROLES = {
@@ -105,7 +105,7 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
         return _inductor(name, tokens)
     kind = tokens[1] if len(tokens) > 1 and tokens[1] in ("mm", "bmm", "tem") else None
     rest = spelling.procedural[len("triton_") :]
-    return make_kernel_name(
+    return KernelName(
         name=name,
         family="triton_inductor",
         role=_ROLES[kind] if kind else "other",
@@ -126,7 +126,7 @@ def _inductor(name: str, tokens: list[str]) -> KernelName:
     role = _ROLES[kind]
     if role == "gemm" and "attention" in fused:
         role = "attention"
-    return make_kernel_name(name=name, family="triton_inductor", role=role, kind=kind, details=tuple(details))
+    return KernelName(name=name, family="triton_inductor", role=role, kind=kind, details=tuple(details))
 
 
 def read_user(name: str, spelling: Spelling) -> KernelName | None:
@@ -137,9 +137,9 @@ def read_user(name: str, spelling: Spelling) -> KernelName | None:
     for beginning, role in USER_KERNELS.items():
         if function.startswith(beginning):
             form = next((form for start, form in _SPLIT_FORMS.items() if function.startswith(start)), None)
-            return make_kernel_name(name=name, family="triton_user", role=role, split_k_form=form, kernel=function)
+            return KernelName(name=name, family="triton_user", role=role, split_k_form=form, kernel=function)
     if _PYTHON_KERNEL.fullmatch(function):
-        return make_kernel_name(name=name, family="triton_user", role=role_of(function), kernel=function)
+        return KernelName(name=name, family="triton_user", role=role_of(function), kernel=function)
     return None
 
 
@@ -152,11 +152,11 @@ def _read_configured(name: str, found: re.Match[str]) -> KernelName:
         details.append(("persistent", True))
     if accumulates:
         details.append(("accumulates", True))
-    return make_kernel_name(
+    return KernelName(
         name=name,
         family="triton_user",
         role="gemm",
-        types=make_types(a=_TYPES.get(x, x), b=_TYPES.get(w, w), output=_TYPES.get(output, output)),
+        types=Types(a=_TYPES.get(x, x), b=_TYPES.get(w, w), output=_TYPES.get(output, output)),
         tile=(m, n, k),
         layout=layout,
         split_k=int(parts),

@@ -21,7 +21,7 @@ import re
 
 from tracediff.kernels.cpp_types import integer, integers
 from tracediff.kernels.meanings import INFERRED, UNKNOWN, VERIFIED, Meanings, TokenRule
-from tracediff.kernels.model import Detail, KernelName, make_kernel_name, make_types
+from tracediff.kernels.model import Detail, KernelName, Types
 from tracediff.kernels.spelling import Spelling
 
 _ELEMENTS = {"bfloat16": "bf16", "fp16": "f16", "fp32": "f32", "tf32": "tf32"}
@@ -45,7 +45,7 @@ def read_gemm(name: str, spelling: Spelling) -> KernelName | None:  # noqa: PLR0
     if not operands or "".join(operands) != tokens[2]:
         return None
     accumulate = _word(tokens[3]) if _ELEMENT.fullmatch(tokens[3]) else None
-    types = make_types(a=_word(operands[0]), b=_word(operands[-1]), accumulate=accumulate, output=_word(tokens[1]))
+    types = Types(a=_word(operands[0]), b=_word(operands[-1]), accumulate=accumulate, output=_word(tokens[1]))
     details: list[tuple[str, Detail]] = []
     options: list[str] = []
     epilogue: list[str] = []
@@ -80,7 +80,7 @@ def read_gemm(name: str, spelling: Spelling) -> KernelName | None:  # noqa: PLR0
             unparsed.append(token)
     if options:
         details.append(("options", "_".join(options)))
-    return make_kernel_name(
+    return KernelName(
         name=name,
         family="trtllm_gen_gemm",
         role="gemm",
@@ -160,12 +160,12 @@ def read_fmha(name: str, spelling: Spelling) -> KernelName | None:
         details.append(("multi_ctas_kv", "multi" in stated))
     details += [(word, stated[key]) for word, key in (("kv_layout", "kv"), ("mask", "mask")) if key in stated]
     tile_q, tile_kv = numbers.get("tile_q"), numbers.get("tile_kv")
-    return make_kernel_name(
+    return KernelName(
         name=name,
         family="trtllm_gen_fmha",
         role="attention",
         arch=prefix.group(1).lower(),
-        types=make_types(
+        types=Types(
             a=stated.get("type_qkv") or stated.get("type_q"),
             b=stated.get("type_qkv") or stated.get("type_k"),
             output=stated.get("type_out"),

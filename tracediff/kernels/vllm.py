@@ -14,7 +14,7 @@ Details: none.
 
 from tracediff.kernels.cpp_types import cpp_type
 from tracediff.kernels.function_words import role_of
-from tracediff.kernels.model import KernelName, make_kernel_name, make_types
+from tracediff.kernels.model import KernelName, Types
 from tracediff.kernels.spelling import Spelling, arguments
 
 _SPLIT_KV = ("paged_attention_v2", "merge_attn_states")
@@ -26,11 +26,11 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
     listed = arguments(spelling.text, spelling.open)[0] if spelling.open >= 0 else []
     element = cpp_type(listed[0]) if listed else None
     role = role_of(function)
-    return make_kernel_name(
+    return KernelName(
         name=name,
         family="vllm",
         role=role,
-        types=make_types(a=element) if element else None,
+        types=Types(a=element) if element else None,
         split_k_form="split-kv" if function.startswith(_SPLIT_KV) else None,
         kernel=function,
         unparsed=spelling.text[spelling.open :] if role in ("gemm", "attention") and spelling.open >= 0 else None,

@@ -32,7 +32,7 @@ import re
 from tracediff.kernels.cpp_types import integer, integers
 from tracediff.kernels.meanings import ARCH, INFERRED, TRIPLE, UNKNOWN, VERIFIED, Meanings, TokenRule
 from tracediff.kernels.mma import mma_shape
-from tracediff.kernels.model import Detail, KernelName, Types, make_kernel_name, make_types
+from tracediff.kernels.model import Detail, KernelName, Types
 from tracediff.kernels.spelling import Spelling
 
 _PAIR = re.compile(r"((?:tf|bf|f|i|u|e)\d+(?:m\d)?)((?:tf|bf|f|i|u|e)\d+(?:m\d)?)")
@@ -66,7 +66,7 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
         unparsed += [*([layout] if layout else []), *tokens[position:][-1:]]
         layout = None
     reduction = rest.execute == "split_k"
-    return make_kernel_name(
+    return KernelName(
         name=name,
         family="xmma_conv" if not _CONVOLUTIONS.isdisjoint(operation) else "xmma",
         role="splitk_reduce" if reduction else "gemm",
@@ -97,7 +97,7 @@ def _types_and_layout(tokens: list[str]) -> tuple[Types | None, str | None, list
     if len(tokens) > position and _TYPE.fullmatch(tokens[position]):
         position += 1  # the epilogue's type
     operand = _word(stored.group(1))
-    types = make_types(
+    types = Types(
         a=operand,
         b=operand,
         output=_word(stored.group(2)),

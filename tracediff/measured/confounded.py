@@ -7,7 +7,7 @@ default attention (cuDNN) gives other bits from run to run at decode against 129
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from tracediff.measured.model import Control, Evidence
 

@@ -28,12 +28,12 @@ such a control found other bits and noise could explain them, it is read as "can
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Struct
+from msgspec.structs import asdict
 
 from tracediff.json_input import parse_json
 from tracediff.measured.confounded import without_confounded

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from enum import StrEnum
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 #: The controls, gravest first: each repeats the same work and changes only what must not matter.
 CONTROLS = ("run_to_run", "neighbours", "position", "profiler")
@@ -31,8 +33,7 @@ class State(StrEnum):
     """Its own bits vary from run to run on equal inputs at one batch size, so nothing follows from a difference."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bits:
+class Bits(Struct, frozen=True, kw_only=True):
     """How two tensors of one shape and type compare.
 
     Attributes:
@@ -47,8 +48,7 @@ class Bits:
     max_ulp: int | None = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unstable:
+class Unstable(Struct, frozen=True, kw_only=True):
     """A module whose own bits vary on equal inputs at one batch size.
 
     Attributes:
@@ -66,8 +66,7 @@ class Unstable:
     kernels: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModuleBits:
+class ModuleBits(Struct, frozen=True, kw_only=True):
     """One module in one phase, row 0 at two batch sizes.
 
     Attributes:
@@ -92,8 +91,7 @@ class ModuleBits:
         return State.CLEAN if self.isolated is not None else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Repair:
+class Repair(Struct, frozen=True, kw_only=True):
     """What makes the logits bit-identical to batch 1.
 
     Attributes:
@@ -110,8 +108,7 @@ class Repair:
     tried: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Control:
+class Control(Struct, frozen=True, kw_only=True):
     """One control.
 
     Attributes:
@@ -139,8 +136,7 @@ class Control:
         return {True: ControlResult.EQUAL, False: ControlResult.DIFFERS, None: ControlResult.CANNOT_TELL}[self.equal]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogitsMove:
+class LogitsMove(Struct, frozen=True, kw_only=True):
     """How far row 0's logits of one phase moved between two batch sizes, beside what a token needs to flip.
 
     None where a value is not finite.
@@ -171,8 +167,7 @@ class LogitsMove:
         return replace(self, margins=self.margins[::-1], top_changes=self.top_changes[::-1])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PairEvidence:
+class PairEvidence(Struct, frozen=True, kw_only=True):
     """Two batch sizes compared, row 0.
 
     Attributes:
@@ -210,8 +205,7 @@ class PairEvidence:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunEvidence:
+class RunEvidence(Struct, frozen=True, kw_only=True):
     """What was measured of two batch sizes as whole runs: all but the modules.
 
     Attributes:
@@ -236,8 +230,7 @@ class RunEvidence:
     steady_attentions: tuple[str, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
+class Evidence(Struct, frozen=True, kw_only=True):
     """What was measured of one model.
 
     Attributes:

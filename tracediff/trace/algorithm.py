@@ -17,6 +17,7 @@ _PAIR = re.compile(r"(\w+)=(\S+)")
 _NUMBERS = re.compile(r"\d+")
 
 
+# Not a struct: two lines that say the same are equal, whatever their text.
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Algorithm:
     """One line of cuBLASLt's log. What the line does not say is None.

@@ -8,10 +8,10 @@ would hide the program's own ranges. A user can ask for them by `--range` or `--
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from tracediff.trace.naming import Naming, asked_for
 from tracediff.trace.nvtx import Events, domains_of, is_range
@@ -24,8 +24,7 @@ _LIBRARY_DOMAIN = re.compile(
 _LIBRARY_TEXT = re.compile(r"(?:nccl|gloo|ucc|mpi):\w+|(?:cub|thrust)::.+", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Separated:
+class Separated(Struct, frozen=True, kw_only=True):
     """Events of a trace.
 
     Attributes:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
+from msgspec.structs import replace
 
 from tracediff.errors import TracediffError
 from tracediff.kernels import parse
@@ -23,8 +24,7 @@ from tracediff.trace.table import Coverage, Int32, Int64, KernelTable, RangeKey,
 from tracediff.trace.unnamed import Attributed, place_unnamed
 
 
-@dataclass(slots=True, kw_only=True)
-class Kernels:
+class Kernels(Struct, kw_only=True):
     """Kernels in the order of the file.
 
     Attributes:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 import numpy as np
+from msgspec import Struct
 
 from tracediff.trace.columns import NULL, Codes, distinct_of
 from tracediff.trace.graphs import Capture
@@ -19,8 +19,7 @@ from tracediff.trace.table import Int32, Int64, RangeKey
 _MOST_THREADS = 64
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attribution:
+class Attribution(Struct, frozen=True, kw_only=True):
     """What each kernel was launched for.
 
     Attributes:

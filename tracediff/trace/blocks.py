@@ -20,10 +20,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from msgspec import Struct
 
 from tracediff.kernels import KernelName
 from tracediff.trace.repeats import Bool, KernelSequence, Run, find_runs
@@ -43,8 +43,7 @@ _GEMM, _ATTENTION, _BEFORE_GEMM, _BEFORE_ATTENTION, _END = range(_KINDS)
 _MOST_NUMBER = 100_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Blocks:
+class Blocks(Struct, frozen=True, kw_only=True):
     """Steps and named places, for each of some kernels.
 
     Attributes:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from tracediff.errors import TracediffError
 from tracediff.trace.limits import MAX_TEXTS, limit_bytes
@@ -24,8 +24,7 @@ _TIMES = frozenset({"start", "end"})
 _DIRECT_CODES = 1 << 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rows:
+class Rows(Struct, frozen=True, kw_only=True):
     """Some rows of a table, in the order of the file.
 
     Attributes:

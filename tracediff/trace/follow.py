@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from tracediff.trace.table import Int64
 
@@ -21,8 +20,7 @@ _FEW = 2
 _MOST_DEVIATIONS, _KERNELS_PER_DEVIATION = 8, 8
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Block:
+class Block(Struct, frozen=True, kw_only=True):
     """A repeated block; it may begin anywhere in what a person would call the block.
 
     Attributes:

@@ -7,9 +7,8 @@ one made then, through any number of copies. `CUDA_GRAPH_NODE_EVENTS` holds a ro
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
+from msgspec import Struct
 
 from tracediff.trace.columns import NULL, Source, whole_columns
 from tracediff.trace.launches import THREAD_BITS
@@ -19,8 +18,7 @@ NODES = "CUDA_GRAPH_NODE_EVENTS"
 WHOLE_GRAPHS = "CUPTI_ACTIVITY_KIND_GRAPH_TRACE"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Capture:
+class Capture(Struct, frozen=True, kw_only=True):
     """Where the graph nodes of kernels were created, if the trace says so.
 
     Attributes:

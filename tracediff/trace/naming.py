@@ -19,8 +19,10 @@ sizes. Compiled graphs are named by a hash of their code, so they are numbered i
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from functools import lru_cache
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from tracediff.errors import TracediffError
 from tracediff.text import shorten
@@ -67,8 +69,7 @@ _LONGEST_PATTERN = 1000
 _EXAMPLES = 3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Naming:
+class Naming(Struct, frozen=True, kw_only=True):
     """What a user says of the ranges in a trace: regular expressions, searched for in the texts.
 
     Attributes:
@@ -82,8 +83,7 @@ class Naming:
     layer: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Names:
+class Names(Struct, frozen=True, kw_only=True):
     """The names of a trace's range texts.
 
     Attributes:

@@ -5,12 +5,12 @@ kernel → launch call by (process, correlation id) → innermost NVTX range ope
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from tracediff.errors import TracediffError
 from tracediff.trace.assemble import Kernels, assemble, count_beyond_32_bits, narrow
@@ -62,8 +62,7 @@ def read_nsys_sqlite(path: Path, naming: Naming) -> KernelTable:
         connection.close()
 
 
-@dataclass(slots=True)
-class _Kernels:
+class _Kernels(Struct):
     """The kernels' own columns, in the order of the file; which of them ran in CUDA graphs, and as which nodes."""
 
     columns: dict[str, npt.NDArray[Any]]

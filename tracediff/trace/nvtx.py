@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from tracediff.trace.columns import NULL, Codes, Growing, Source, Texts, distinct_of
 from tracediff.trace.launches import THREAD_BITS
@@ -20,8 +20,7 @@ _KEPT = ("start", "end", "eventType", "globalTid", "endGlobalTid", "domainId", "
 _COLUMNS = (*_KEPT, "textId")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Events:
+class Events(Struct, frozen=True, kw_only=True):
     """Rows of NVTX_EVENTS. `text` is a code in `texts`, `payload` a number of the writer's, `NULL` for none."""
 
     start: Int64
@@ -55,8 +54,7 @@ class Events:
         return replace(self, text=code[self.text], texts=texts.values)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ranges:
+class Ranges(Struct, frozen=True, kw_only=True):
     """Ranges, sorted by lane, then start, the longer first.
 
     A lane is what ranges nest in: a thread, or, for start/end ranges that end on another thread, a process.
@@ -112,8 +110,7 @@ class Ranges:
         return np.where(inside == NONE, NONE, inside + first) if first else inside
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Marks:
+class Marks(Struct, frozen=True, kw_only=True):
     """NVTX marks: when, on which thread, and the code of their text in `texts`."""
 
     thread: Int64
@@ -156,8 +153,7 @@ def read_events(export: Source) -> Events:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Domains:
+class Domains(Struct, frozen=True, kw_only=True):
     """NVTX domains.
 
     Attributes:

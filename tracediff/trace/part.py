@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
+from msgspec.structs import replace
 
 from tracediff.errors import TracediffError
 from tracediff.text import shorten
@@ -20,8 +21,7 @@ _SHOWN = 5
 _RECORD = "tracediff record -- COMMAND pushes one for every module"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class Part(Struct, frozen=True, kw_only=True):
     """Which kernels of a trace to keep. None means no limit, except that of several processes the first is kept.
 
     Attributes:

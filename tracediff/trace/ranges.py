@@ -11,11 +11,11 @@ A range covers the moments from its start up to, not including, its end.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from tracediff.trace.columns import count_up_to
 from tracediff.trace.table import Int64, RangeKey
@@ -30,8 +30,7 @@ _BLOCK = re.compile(
 NONE = -1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Nesting:
+class Nesting(Struct, frozen=True, kw_only=True):
     """The ranges of one thread, and which was innermost when.
 
     Attributes:

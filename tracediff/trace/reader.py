@@ -1,8 +1,9 @@
 """`read_trace`: from a file of any known kind to a kernel table."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from tracediff.trace.file_head import is_json_trace, read_head
 from tracediff.trace.file_state import unchanged

@@ -14,12 +14,12 @@ Every step passes over the sequence a bounded number of times.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from tracediff.trace.follow import Block, follow, grams
 from tracediff.trace.table import Int64
@@ -49,8 +49,7 @@ _MOST_MORE = 4
 _BROKEN = 0.75
 
 
-@dataclass(frozen=True, kw_only=True)
-class KernelSequence:
+class KernelSequence(Struct, frozen=True, kw_only=True, dict=True):
     """Kernels in the order in which one thread launched them.
 
     Attributes:
@@ -106,8 +105,7 @@ class KernelSequence:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class Run(Struct, frozen=True, kw_only=True):
     """Blocks one after the other.
 
     Attributes:

@@ -22,10 +22,10 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from msgspec import Struct
 
 from tracediff.errors import TracediffError
 from tracediff.trace.columns import NULL, Rows, TextColumn, checked, mistyped_value, null_number, strings_by_id
@@ -44,8 +44,7 @@ _ABOUT_ROWS = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
+class Table(Struct, frozen=True, kw_only=True):
     """What the export's schema says of one table.
 
     Attributes:

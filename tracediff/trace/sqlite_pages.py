@@ -20,13 +20,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import replace
 
 from tracediff.trace.columns import NULL, Rows, TextColumn, distinct_of
 from tracediff.trace.table import Int64

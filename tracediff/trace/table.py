@@ -7,11 +7,11 @@ codes into them. `KernelTable.to_frame` gives a pandas DataFrame for whoever wan
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct, field
 
 from tracediff.kernels import KernelName
 
@@ -22,8 +22,7 @@ Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TraceInfo:
+class TraceInfo(Struct, frozen=True, kw_only=True):
     """Where a trace comes from. What neither the trace nor its manifest says is None.
 
     Attributes:
@@ -55,8 +54,7 @@ class TraceInfo:
     manifest: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RangeKey:
+class RangeKey(Struct, frozen=True, kw_only=True):
     """Where in the run kernels belong.
 
     Attributes:
@@ -70,8 +68,7 @@ class RangeKey:
     layer: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Coverage:
+class Coverage(Struct, frozen=True, kw_only=True):
     """How many kernels were attributed to a range, and why the others were not. The counts add up to `kernels`.
 
     Attributes:
@@ -101,8 +98,7 @@ class Coverage:
     before_ranges: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KernelTable:
+class KernelTable(Struct, frozen=True, kw_only=True):
     """Every executed kernel of a trace, in launch order, as columns of equal length.
 
     Attributes:

@@ -8,7 +8,6 @@ compute then take the kernels' place, so that two CPU runs compare, and the tabl
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from enum import Enum, auto
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +15,7 @@ from typing import Annotated, Any
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import replace
 
 from tracediff.errors import TracediffError
 from tracediff.text import without_surrogates

@@ -7,11 +7,11 @@ execution of `step`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Struct
 
 from tracediff.kernels import KernelName
 from tracediff.text import count
@@ -31,8 +31,7 @@ _FEWEST, _LEAST_SHARE = 6, 0.2
 _IN_ONE_EXECUTION = 0.8
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attributed:
+class Attributed(Struct, frozen=True, kw_only=True):
     """Kernels in the order of launch, and the ranges they were given to.
 
     Attributes:

@@ -1,7 +1,6 @@
 """Hand-made kernels for rule tests."""
 
-from dataclasses import replace
-
+from tests.changed import replace
 from tracediff.diff.result import Kernel
 from tracediff.kernels import KernelName, Types
 from tracediff.trace.algorithm import Algorithm

@@ -67,7 +67,7 @@ def test_a_part_is_set_beside_the_same_prompts_and_other_prompts_are_refused():
     from tests.measure.planted import planted_result
 
     module, whole = campaign(), planted_result()
-    from dataclasses import replace
+    from tests.changed import replace
 
     def part(numbers):
         searches = [

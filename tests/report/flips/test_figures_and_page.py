@@ -157,8 +157,7 @@ def test_the_page_needs_no_network_and_shows_each_flip_without_a_script(result):
 
 @pytest.mark.torch
 def test_a_token_s_text_cannot_become_markup(result):
-    from dataclasses import replace
-
+    from tests.changed import replace
     from tracediff.findings.flips import TopLogit
 
     search = result.searches[0]

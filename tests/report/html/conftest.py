@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.changed import replace
 from tracediff.diff import diff_tables
 from tracediff.diff.result import TraceDiff
 from tracediff.measured import Bits, ModuleBits

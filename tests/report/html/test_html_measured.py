@@ -1,7 +1,6 @@
-from dataclasses import replace
-
 import pytest
 
+from tests.changed import replace
 from tracediff.diff.result import Verdict
 from tracediff.measured import Bits, Control, ModuleBits, Repair, RunEvidence
 from tracediff.report.diff.html.build import build_report

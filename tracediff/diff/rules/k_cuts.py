@@ -10,8 +10,9 @@ Source: the tuning part of the sweep, TF32; see docs/reduction-order.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+
+from msgspec import Struct
 
 from tracediff.diff.result import Kernel
 from tracediff.diff.rules.facts import change, k_step
@@ -25,8 +26,7 @@ class Reach(Enum):
     SOME_TILES = "some tiles"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cuts:
+class Cuts(Struct, frozen=True, kw_only=True):
     """How one launch cuts k.
 
     Attributes:

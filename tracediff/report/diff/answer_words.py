@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from tracediff.diff.answer import Answer, ControlAnswer, Link, Margin, answer
 from tracediff.diff.overview import Section
@@ -24,8 +25,7 @@ _NAMED_OF_MORE_REPAIRS = 5
 _NAMED_CONTRADICTIONS = 3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fact:
+class Fact(Struct, frozen=True, kw_only=True):
     """One line under the answer.
 
     Attributes:

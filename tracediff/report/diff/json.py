@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
+
+from msgspec.structs import asdict
 
 from tracediff.diff.answer import answer
 from tracediff.diff.result import Kernel, Row, Side, TraceDiff

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from tracediff.diff.overview import Group, Section, sums_products
 from tracediff.diff.places import layer_span
@@ -43,8 +44,7 @@ class Sort(StrEnum):
     ORDER = "order"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
+class Line(Struct, frozen=True, kw_only=True):
     """One line of a table for people; every string is printable.
 
     Attributes:
@@ -78,8 +78,7 @@ class Line:
         return GLYPHS[self.standing]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fold:
+class Fold(Struct, frozen=True, kw_only=True):
     """Modules whose bits are equal or predicted to be, told in one line.
 
     Attributes:

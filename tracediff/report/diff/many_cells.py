@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from tracediff.diff.many_overview import InTrace, ManyGroup
 from tracediff.diff.result import Kernel, Row
@@ -15,8 +16,7 @@ from tracediff.report.words import duration
 from tracediff.text import printable
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
+class Cell(Struct, frozen=True, kw_only=True):
     """What one trace ran; every string is printable.
 
     Attributes:

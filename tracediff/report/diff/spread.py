@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from tracediff.diff.fold import fold
 from tracediff.diff.result import Row
@@ -16,8 +17,7 @@ _FEWEST_LAYERS = 4
 _STANDARD_ERRORS = 2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spread:
+class Spread(Struct, frozen=True, kw_only=True):
     """How much the GPU time of equal work varies within each trace.
 
     Attributes:

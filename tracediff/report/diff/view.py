@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from tracediff.diff.answer import Answer
 from tracediff.diff.overview import Section, overview
@@ -12,8 +13,7 @@ from tracediff.diff.result import TraceDiff
 from tracediff.report.diff.lines import Sort, unfolded
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class View:
+class View(Struct, frozen=True, kw_only=True):
     """What to show.
 
     Attributes:
