@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import tracediff
+from tracediff import processes
 from tracediff.processes import kill_users_of, run_program, small_environment
 
 
@@ -77,6 +78,23 @@ def test_a_process_is_found_by_its_temporary_folder_even_in_a_session_of_its_own
     finally:
         inside.kill(), outside.kill()
         inside.wait(), outside.wait()
+
+
+def test_a_process_that_is_being_started_is_looked_at_again(tmp_path, monkeypatch):
+    """While exec replaces a program, its environment reads as empty; a zombie's does too, and it has no program."""
+    starting, zombie = tmp_path / "proc" / "4000001", tmp_path / "proc" / "4000002"
+    for entry in (starting, zombie):
+        entry.mkdir(parents=True)
+        (entry / "environ").write_bytes(b"")
+    (starting / "exe").symlink_to("/bin/sleep")
+    killed = []
+    monkeypatch.setattr(processes, "_PROCESSES", tmp_path / "proc")
+    monkeypatch.setattr(os, "kill", lambda *arguments: killed.append(arguments))
+    monkeypatch.setattr(
+        time, "sleep", lambda _: (starting / "environ").write_bytes(f"A=1\0TMPDIR={tmp_path}\0".encode())
+    )
+    kill_users_of(tmp_path)
+    assert killed == [(4000001, signal.SIGKILL)]
 
 
 def is_running(pid):

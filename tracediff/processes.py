@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,11 @@ CHANGES_NUMBERS = (
     "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
     "TORCH_BLAS_PREFER_CUBLASLT",
 )
+
+_PROCESSES = Path("/proc")
+# How often a process that is being started is looked at again, until its environment can be read.
+_LOOKS = 50
+_SECONDS_BETWEEN_LOOKS = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,8 +142,24 @@ def kill_users_of(folder: Path) -> None:
     Only where /proc lists processes with their environment (Linux).
     """
     marker = f"\0TMPDIR={folder}\0".encode()
-    for entry in Path("/proc").glob("[0-9]*"):
-        # A process may end while it is looked at; other users' environments cannot be read.
-        with contextlib.suppress(OSError):
-            if marker in b"\0" + (entry / "environ").read_bytes() and int(entry.name) != os.getpid():
-                os.kill(int(entry.name), signal.SIGKILL)
+    entries = [entry for entry in _PROCESSES.glob("[0-9]*") if int(entry.name) != os.getpid()]
+    for _ in range(_LOOKS):
+        entries = [entry for entry in entries if not _is_settled(entry, marker)]
+        if not entries:
+            return
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+
+
+def _is_settled(entry: Path, marker: bytes) -> bool:
+    """Kill a process whose environment holds `marker`; return whether it could be told."""
+    # A process may end while it is looked at; other users' environments cannot be read.
+    with contextlib.suppress(OSError):
+        environment = (entry / "environ").read_bytes()
+        if marker in b"\0" + environment:
+            os.kill(int(entry.name), signal.SIGKILL)
+        elif not environment:
+            # While exec replaces a program, its environment reads as empty. Zombies and threads of the kernel have
+            # none either, and no program.
+            (entry / "exe").readlink()
+            return False
+    return True
