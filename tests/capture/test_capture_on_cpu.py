@@ -18,7 +18,7 @@ import pytest
 from tests.capture.tiny_ranges import MODULES, PHASES
 from tracediff.capture import choose_profiler, run, worker_process
 from tracediff.capture import write as deliver
-from tracediff.capture.find_nsys import Nsys
+from tracediff.capture.find_nsys import Nsys, importer_of
 from tracediff.capture.options import CaptureOptions
 from tracediff.capture.probe import Probe, probe
 from tracediff.errors import TracediffError
@@ -224,6 +224,16 @@ def test_an_nsys_with_an_importer_that_lacks_a_library_names_it(nsys, tmp_path, 
     assert (told.records, told.imports) == (True, False)
     assert "libdw.so.1 not found" in told.problem
     assert "apt install libdw1" in told.hint
+
+
+def test_a_recording_that_the_importer_rejects_once_is_no_failure(nsys, tmp_path):
+    flaky, real = without_importer(nsys, tmp_path), importer_of(nsys.path)
+    importer = tmp_path / "host-linux-x64" / "QdstrmImporter"
+    importer.parent.mkdir()
+    importer.write_text(f'#!/bin/sh\nif mkdir "{tmp_path}/rejected"; then exit 3; fi\nexec "{real}" "$@"\n')
+    importer.chmod(0o755)
+    assert probe(flaky, dict(os.environ)).works
+    assert (tmp_path / "rejected").is_dir()
 
 
 def commands_of_all_processes():

@@ -72,6 +72,25 @@ def test_without_nvtx_that_is_what_is_missing(monkeypatch):
     assert (told.works, told.problem) == (False, "the Python package nvtx is missing")
 
 
+# What the importer of nsys 2023.4 printed of a damaged recording.
+IMPORTER_ERROR = r"""**** Analysis failed with:
+Status: TargetProfilingFailed
+Error {
+  Type: RuntimeError
+  SubError {
+    Type: ProcessEventsError
+    Props {
+      Items {
+        Type: ErrorText
+        Value: "/dvs/ProtobufUtils.cpp(73): Throw in function void QuadDProtobufUtils::ReadMessage()\nDynamic exception type: boost::wrapexcept<QuadDCommon::ProtobufParseException>\nstd::exception::what: ProtobufParseException\n"
+      }
+    }
+  }
+}
+**** Errors occurred while processing the raw events. ****
+"""  # noqa: E501
+
+
 @pytest.mark.parametrize(
     ("output", "words"),
     [
@@ -80,6 +99,12 @@ def test_without_nvtx_that_is_what_is_missing(monkeypatch):
         ("Importer error status: it broke.\nGenerated:\n    /tmp/x\n", "Importer error status: it broke."),
         ("[1/1] 0%\r[1/1] 100%\r", "[1/1] 100%"),
         ("error: \x1b[31mred", "error: \\x1b[31mred"),
+        (IMPORTER_ERROR, "ProtobufParseException"),
+        (
+            IMPORTER_ERROR.replace("/dvs/", "Wrong event order has been detected:\\n/dvs/").replace("what", "w"),
+            "Wrong event order has been detected:",
+        ),
+        ("Error {\n  Type: RuntimeError\n  SubError {\n    Type: NotFound\n", "Type: RuntimeError"),
     ],
 )
 def test_the_line_that_says_something_is_told(output, words):

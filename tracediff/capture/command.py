@@ -48,6 +48,11 @@ def probe_command(nsys: Path, output: Path, program: list[str]) -> list[str]:
     return [str(nsys), "profile", *quiet, f"--output={output}", "--force-overwrite=true", *program]
 
 
+def import_command(importer: Path, recording: Path, report: Path) -> list[str]:
+    """Return the command of nsys's importer that turns a recording (`.qdstrm`) into a report (`.nsys-rep`)."""
+    return [str(importer), f"--input-file={recording}", f"--output-file={report}"]
+
+
 def export_command(nsys: Path, report: Path, output: Path) -> list[str]:
     """Return the nsys command that exports a report to SQLite."""
     return [str(nsys), "export", "--type=sqlite", f"--output={output}", "--force-overwrite=true", str(report)]

@@ -3,6 +3,7 @@
 It takes seconds and no GPU, so a capture begins with it rather than finding out after the model has been loaded.
 """
 
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from tracediff.capture.find_nsys import (
     nsys_candidates,
     read_version,
 )
+from tracediff.capture.import_again import import_again
 from tracediff.capture.machine import package_version
 from tracediff.capture.scrub import OwnRangesMissingError, scrub
 from tracediff.errors import TracediffError, install_hint
@@ -29,6 +31,9 @@ _PROGRAM = f"import nvtx\nwith nvtx.annotate({RUN!r}, domain={DOMAIN!r}): pass\n
 _SECONDS = 120
 #: On a busy machine nsys now and then keeps nothing of a program that ends at once (seen with 2023.4).
 _ATTEMPTS = 3
+# The importer prints what went wrong as a message of protobuf, the text with the C++ exception in it.
+_ERROR_TEXT = re.compile(r'Type: ErrorText\s+Value: "((?:[^"\\]|\\.)*)"')
+_REASON = "std::exception::what: "
 #: The last release of the Python package that nsys before 2025 sees (measured with nsys 2023.4 and 2024.2).
 LAST_NVTX_FOR_OLD_NSYS = "0.2.11"
 NEW_NSYS = (2025,)
@@ -103,6 +108,7 @@ def probe(nsys: Nsys, environment: dict[str, str]) -> Probe:
                 break
         else:
             return _cannot_record(nsys, recorded)
+        import_again(nsys.path, temporary, surroundings)
         reports = sorted(temporary.glob("probe*.nsys-rep"))
         if not reports:
             problem, hint = why_no_import(nsys.path, recorded)
@@ -149,9 +155,13 @@ def why_no_ranges(nsys: Nsys) -> tuple[str, str]:
 
 
 def last_words(output: str) -> str:
-    """Return the last line that says something of what a program printed."""
+    """Return the line that says most of what a program printed: nsys's own error text, else its last telling line."""
+    if texts := _ERROR_TEXT.findall(output):
+        lines = texts[-1].split(r"\n")
+        reasons = [line.partition(_REASON)[2] for line in lines if line.startswith(_REASON)]
+        return printable((reasons or lines)[0])
     lines = [line.strip() for line in output.replace("\r", "\n").splitlines() if line.strip()]
-    telling = [line for line in lines if "rror" in line or "not found" in line]
+    telling = [line for line in lines if ("rror" in line or "not found" in line) and not line.endswith("{")]
     return printable((telling or lines or ["it printed nothing"])[-1])
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from tracediff.capture.command import end_command, export_command, record_command
 from tracediff.capture.find_nsys import Nsys
 from tracediff.capture.folder import keep_privately, where_kept
+from tracediff.capture.import_again import import_again
 from tracediff.capture.options import CaptureOptions
 from tracediff.capture.probe import last_words, why_no_import, why_no_ranges
 from tracediff.capture.scrub import OwnRangesMissingError, Scrubbed, scrub
@@ -66,6 +67,7 @@ class NsysRecording:
         Raises:
             TracediffError: Some are missing. What nsys recorded and could not import is kept, and named.
         """
+        import_again(self._nsys.path, self._temporary, self._environment)
         found = [path for path in self._temporary.glob("capture.*.nsys-rep") if _REPORT_NUMBER.search(path.name)]
         if len(found) == self._captures:
             return sorted(found, key=_number)

@@ -10,6 +10,7 @@ from pathlib import Path
 from tracediff.capture.command import export_command
 from tracediff.capture.find_nsys import Nsys
 from tracediff.capture.folder import claim_folder, keep_privately, remove_earlier, where_kept
+from tracediff.capture.import_again import import_again
 from tracediff.capture.manifest import FILE_NAME
 from tracediff.capture.probe import choose_nsys, last_words, why_no_import, why_no_ranges
 from tracediff.capture.record.clean import PROGRAM, CleanRecording, NoSuchStepsError, clean_recording
@@ -112,6 +113,7 @@ def _deliver(
     environment: Mapping[str, str],
     progress: Progress,
 ) -> RecordResult:
+    import_again(nsys.path, temporary, surroundings(options, environment, temporary))
     reports = sorted(temporary.glob("record*.nsys-rep"), key=lambda path: (len(path.name), path.name))
     if not reports:
         raise _no_report(options, nsys, temporary, recorded)
