@@ -145,7 +145,7 @@ def test_without_a_gpu_it_is_one_line_that_says_what_can_be_done(tmp_path):
         pytest.skip("this machine has a GPU")
     result = invoke("capture", "--batch", "1", "2", "--out", str(tmp_path / "out"))
     assert result.exit_code == 2
-    assert result.stderr.startswith("tracediff: no GPU to record on")
+    assert result.stderr.startswith("tracediff: no GPU to run on")
     assert "tracediff diff" in result.stderr
     assert "--profiler torch --model tiny" in result.stderr
     assert len(result.stderr.splitlines()) == 1

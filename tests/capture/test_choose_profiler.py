@@ -105,7 +105,7 @@ def test_without_a_gpu_the_cpu_serves_the_small_model_and_whoever_asks_for_torch
     "asked", [{}, {"spec": ModelSpec(name="a/b")}, {"spec": ModelSpec(name="tiny"), "profiler": "nsys"}]
 )
 def test_without_a_gpu_anything_else_is_an_error_that_says_what_works_here(no_gpu, asked):
-    with pytest.raises(TracediffError, match=r"no GPU to record on .*--profiler torch --model tiny"):
+    with pytest.raises(TracediffError, match=r"no GPU to run on .*--profiler torch --model tiny"):
         choosing.with_device(options(**asked))
 
 

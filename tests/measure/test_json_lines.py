@@ -59,6 +59,15 @@ def test_a_file_of_another_measurement_is_left_as_it_is(cut, tmp_path):
     assert cut.path.read_bytes() == before
 
 
+def test_a_measurement_that_ended_before_its_first_piece_blocks_no_other(tmp_path):
+    PartFile.open(tmp_path / "m.json", {"keys": 1}, None, force=False).runs_on({"gpu": "A"})
+    other = PartFile.open(tmp_path / "m.json", {"keys": 2}, None, force=False)
+    other.runs_on({"gpu": "B"})
+    other.add("piece", 7)
+    again = PartFile.open(tmp_path / "m.json", {"keys": 2}, None, force=False)
+    assert (again.machine, again.pieces("piece", int)) == ({"gpu": "B"}, [7])
+
+
 def test_without_a_path_nothing_is_kept():
     lines = JsonLines(None)
     lines.start({"a": 1})

@@ -156,7 +156,7 @@ def test_a_directory_that_holds_no_model_is_one_line(tmp_path):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_no_gpu_is_one_line():
-    with pytest.raises(TracediffError, match="no GPU to record on"):
+    with pytest.raises(TracediffError, match="no GPU to run on"):
         load_model(ModelSpec(name="tiny"), "cuda")
 
 

@@ -17,6 +17,11 @@ from tracediff.model.presets import FOR_ANY_MACHINE
 
 _NO_KERNELS = "there is no GPU, so no kernels were recorded: the CPU's operators take their place"
 
+_WITHOUT_A_GPU = (
+    "run `tracediff capture` on a machine with one; `tracediff diff` reads the traces anywhere, profiles/ in the "
+    "repository holds recorded ones, and `--profiler torch --model tiny` tries a capture on the CPU"
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChosenProfiler:
@@ -42,7 +47,7 @@ def with_device(options: CaptureOptions) -> CaptureOptions:
     asked = options.profiler == TORCH or (options.spec.name == FOR_ANY_MACHINE and not options.insists_on_nsys)
     if options.device.startswith("cuda") and asked and not has_gpu():
         return dataclasses.replace(options, device="cpu")
-    require_device(options.device)
+    require_device(options.device, _WITHOUT_A_GPU)
     return options
 
 

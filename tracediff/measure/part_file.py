@@ -73,12 +73,16 @@ class PartFile:
             same = first["asked"] == header
             # What is known before the machine (a note) comes before it.
             part.machine = dict(next((record["machine"] for record in records if "machine" in record), {}))
+        part.records = [record for record in records if "machine" not in record]
+        if not same and not part.records:  # nothing is lost: it ended before the first piece
+            part.machine = {}
+            part.lines.start({"asked": header})
+            return part
         if not same:
             raise TracediffError(
                 f"{path} is an unfinished measurement with other options",
                 "repeat that command to finish it, or add --force to start over",
             )
-        part.records = [record for record in records if "machine" not in record]
         part.lines.drop_cut_line()
         return part
 

@@ -146,17 +146,13 @@ def has_gpu() -> bool:
     return bool(torch.cuda.is_available())
 
 
-def require_device(device: str) -> None:
-    """Raise TracediffError where `device` is a GPU and there is none that torch can use."""
+def require_device(device: str, hint: str = "run it on a machine with one, or with `--device cpu`") -> None:
+    """Raise TracediffError, with a hint, where `device` is a GPU and there is none that torch can use."""
     if device.startswith("cuda") and not has_gpu():
         import torch  # noqa: PLC0415
 
         why = "this torch is a CPU build" if torch.version.cuda is None else "torch sees no NVIDIA GPU"
-        raise TracediffError(
-            f"no GPU to record on ({why})",
-            "run `tracediff capture` on a machine with one; `tracediff diff` reads the traces anywhere, profiles/ in "
-            "the repository holds recorded ones, and `--profiler torch --model tiny` tries a capture on the CPU",
-        )
+        raise TracediffError(f"no GPU to run on ({why})", hint)
 
 
 def model_directory(spec: ModelSpec) -> Path:
