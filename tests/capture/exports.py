@@ -119,7 +119,7 @@ def write_export(path, *, own_ranges=True):
         insert("ThreadNames", nameId=string(SECRETS["thread_name"]), priority=0, globalTid=FOREIGN_THREAD)
         stream = f"/proc/2/environ\0X={SECRETS['foreign_environment']}\0Y={SECRETS['stream']}"
         insert("ProcessStreams", globalPid=FOREIGN_PROCESS, filenameId=string("stdout"), contentId=string(stream))
-        insert("DIAGNOSTIC_EVENT", timestamp=0, text=SECRETS["diagnostic"], globalPid=FOREIGN_PROCESS)
+        insert("DIAGNOSTIC_EVENT", timestamp=0, severity=3, text=SECRETS["diagnostic"], globalPid=FOREIGN_PROCESS)
         insert("ANALYSIS_FILE", id=1, filename=SECRETS["analysis_file"], globalPid=FOREIGN_PROCESS)
         insert("SOMETHING_NEW", text=SECRETS["unknown_table"])
         string(SECRETS["unused_string"])

@@ -76,6 +76,11 @@ def test_a_clean_copy_is_read_with_its_phases_and_modules(clean):
     assert (table.coverage.kernels, table.coverage.in_module) == (2, 2)
 
 
+def test_that_nsys_reported_an_error_stays_without_its_message(clean):
+    assert rows(clean, "SELECT * FROM DIAGNOSTIC_EVENT") == [(0, None, 3)]
+    assert "errors that nsys reported while it recorded: 1 (table DIAGNOSTIC_EVENT)" in read_trace(clean).notes[-1]
+
+
 def test_a_clean_copy_of_a_clean_copy_is_the_same(clean, tmp_path):
     again = tmp_path / "again.sqlite"
     scrub(clean, again)

@@ -49,6 +49,14 @@ def test_ranges_without_columns_that_came_later(tmp_path, column):
     assert modules(read_trace(changed(tmp_path, *statements))) == modules(read_trace(LLAMA))
 
 
+@pytest.mark.parametrize(("severities", "errors"), [("", 0), ("(1), (2), (4)", 0), ("(2), (3), (3)", 2)])
+def test_errors_of_the_recording_are_said_warnings_are_not(tmp_path, severities, errors):
+    made = ["DROP TABLE IF EXISTS DIAGNOSTIC_EVENT", "CREATE TABLE DIAGNOSTIC_EVENT (severity INTEGER)"]
+    rows = [f"INSERT INTO DIAGNOSTIC_EVENT VALUES {severities}"] if severities else []
+    said = [note for note in read_trace(changed(tmp_path, *made, *rows)).notes if "nsys reported" in note]
+    assert [note.split(": ")[1][0] for note in said] == ([str(errors)] if errors else [])
+
+
 def test_a_gpu_without_a_number_of_multiprocessors(tmp_path):
     info = read_trace(changed(tmp_path, "ALTER TABLE TARGET_INFO_GPU DROP COLUMN smCount")).info
     assert (info.gpu, info.sm_count) == ("NVIDIA H200", None)

@@ -31,6 +31,8 @@ GPU_TABLES = {
 API_CALLS = "CUPTI_ACTIVITY_KIND_RUNTIME"
 NVTX = "NVTX_EVENTS"
 GRAPH_NODES = "CUDA_GRAPH_NODE_EVENTS"
+# What went wrong while nsys recorded; its messages name paths and processes.
+_DIAGNOSTICS = "DIAGNOSTIC_EVENT"
 _OTHER_TABLES = {
     API_CALLS: ("start", "end", "eventClass", "globalTid", "correlationId", "nameId", "returnValue"),
     NVTX: (
@@ -38,6 +40,7 @@ _OTHER_TABLES = {
         "int64Value",  # the payload: in our own ranges the shape of a step
     ),
     GRAPH_NODES: ("start", "end", "eventClass", "globalTid", "nameId", "graphNodeId", "originalGraphNodeId"),
+    _DIAGNOSTICS: ("timestamp", "source", "severity"),
     "TARGET_INFO_GPU": (
         *("vmId", "id", "name", "isDiscrete", "l2CacheSize", "totalMemory", "memoryBandwidth", "clockRate", "smCount"),
         *("chipName", "cuDevice", "constantMemory", "maxRegistersPerBlock", "maxShmemPerBlock"),
@@ -83,6 +86,7 @@ class CleanCopy:
     def copy_descriptions(self) -> None:
         """Copy what an export says of the GPUs, of itself and of how it was recorded."""
         self.copy("TARGET_INFO_GPU")
+        self.copy(_DIAGNOSTICS)
         for table, rows in _DESCRIPTIONS.items():
             self.copy(table, rows)
 

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from tracediff.errors import TracediffError
 from tracediff.trace.assemble import Kernels, assemble, count_beyond_32_bits, narrow
-from tracediff.trace.columns import NULL, Codes, Growing, Source, Texts
+from tracediff.trace.columns import NULL, Codes, Growing, Source, Texts, whole_columns
 from tracediff.trace.foreign import other_database
 from tracediff.trace.graphs import NODES, WHOLE_GRAPHS, read_captures
 from tracediff.trace.info import read_info
@@ -28,6 +28,8 @@ from tracediff.trace.table import Int64, KernelTable
 KERNELS = "CUPTI_ACTIVITY_KIND_KERNEL"
 RUNTIME = "CUPTI_ACTIVITY_KIND_RUNTIME"
 STRINGS = "StringIds"
+_DIAGNOSTICS = "DIAGNOSTIC_EVENT"
+_ERROR = 3  # in ENUM_DIAGNOSTIC_SEVERITY_LEVEL
 
 _GRID = ("gridX", "gridY", "gridZ")
 _BLOCK = ("blockX", "blockY", "blockZ")
@@ -95,7 +97,7 @@ def read_export(export: Source, naming: Naming) -> KernelTable:
     in_graph = kernels.graph_kernels
     process = np.array(kernels.processes)[columns["process"][in_graph]]
     capture = read_captures(export, in_graph, process, kernels.nodes)
-    notes += _graph_notes(export, len(in_graph), len(capture.kernel))
+    notes += _graph_notes(export, len(in_graph), len(capture.kernel)) + _diagnostic_notes(export)
     return assemble(
         Kernels(columns=columns, texts=kernels.texts, thread=thread, threads=threads, launch=launch),
         read_events(export),
@@ -204,6 +206,16 @@ def _graph_notes(export: Source, in_graph: int, captured: int) -> list[str]:
             f"{graphs:,} CUDA graph launches were recorded whole: the kernels inside are missing; {_RECORD_KERNELS}"
         )
     return notes
+
+
+def _diagnostic_notes(export: Source) -> list[str]:
+    if not export.has(_DIAGNOSTICS, "severity"):
+        return []
+    severities = whole_columns(export, _DIAGNOSTICS, ("severity",))["severity"]
+    errors = int((severities == _ERROR).sum())
+    if not errors:
+        return []
+    return [f"errors that nsys reported while it recorded: {errors:,} (table {_DIAGNOSTICS}); events may be missing"]
 
 
 def _plain(values: Int64) -> Int64:
