@@ -48,8 +48,10 @@ from tracediff.errors import TracediffError
 HERE = Path(__file__).parent
 #: How many inputs a worker reads of a kind whose share is 1.
 INPUTS_PER_SHARE = 400
+#: Of the worker's own time on a core: on a busy machine an input takes longer by the clock.
 HANG_SECONDS = 10
-#: A worker that says nothing for so long hangs where no signal reaches it.
+#: A worker that says nothing while it computes for so long, or that computes nothing for so long, hangs where no signal
+#: reaches it.
 SILENT_SECONDS = 60
 #: Reading a damaged input may take as much memory again as reading sound ones took.
 MEMORY_TIMES = 2
@@ -105,8 +107,8 @@ def _memory_of_sound_inputs(kind: Kind, folder: Path, chance: random.Random) -> 
 
 def outcome(kind: Kind, path: Path, chance: random.Random) -> tuple[str, str | None]:
     """Read one input; return the column it counts in, and what is wrong if something is."""
-    signal.signal(signal.SIGALRM, _hang)
-    signal.alarm(HANG_SECONDS)
+    signal.signal(signal.SIGPROF, _hang)
+    signal.setitimer(signal.ITIMER_PROF, HANG_SECONDS)
     try:
         kind.check(path, chance)
         return "clean", None
@@ -123,7 +125,7 @@ def outcome(kind: Kind, path: Path, chance: random.Random) -> tuple[str, str | N
     except Exception:
         return "tracebacks", traceback.format_exc()
     finally:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def _keep(folder: Path, target: Path, why: str) -> None:
@@ -189,25 +191,39 @@ class Run:
 
 
 class _Watch:
-    """Kills a worker when the time is over, or when it says nothing any more."""
+    """Kills a worker when the time is over, or when it neither says nor does anything any more."""
 
     def __init__(self, process: subprocess.Popen[str], ends: float) -> None:
-        self._process, self._ends, self._last = process, ends, time.monotonic()
+        self._process, self._ends = process, ends
+        self._heard = self._computed = 0.0
+        self._moved = time.monotonic()
         self.stopped = self.silent = False
         threading.Thread(target=self._watch, daemon=True).start()
 
     def heard(self) -> None:
         """Note that the worker said something."""
-        self._last = time.monotonic()
+        self._heard, self._moved = self._computed, time.monotonic()
 
     def _watch(self) -> None:
         while self._process.poll() is None:
-            now = time.monotonic()
-            self.stopped, self.silent = now > self._ends, now - self._last > SILENT_SECONDS
+            now, computed = time.monotonic(), _core_seconds(self._process.pid)
+            if computed > self._computed:
+                self._computed, self._moved = computed, now
+            self.stopped = now > self._ends
+            self.silent = max(self._computed - self._heard, now - self._moved) > SILENT_SECONDS
             if self.stopped or self.silent:
                 self._process.kill()
                 return
             time.sleep(0.2)
+
+
+def _core_seconds(process: int) -> float:
+    """Return how long a process has computed; 0 once it is gone."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def about() -> dict[str, Any]:

@@ -34,7 +34,7 @@ def capture(options: CaptureOptions, progress: Progress) -> Captured:
     new_folder = claim_folder(options.folder, options.force)
     try:
         choice = choose_profiler(options, environment, progress)
-        if not options.spec.is_preset:
+        if not (options.spec.is_preset or options.spec.is_local):
             progress(f"fetching {options.spec.label}")
             model_directory(options.spec)
         with temporary_folder("capture") as temporary:
