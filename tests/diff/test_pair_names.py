@@ -68,3 +68,55 @@ def test_a_few_pairs_are_named_and_the_others_counted():
     b = table([("p", f"b{number}", "k") for number in range(8)])
     (note,) = pair_names(a, b).notes
     assert note.endswith("b0 as a0, b1 as a1, b2 as a2 and 5 more")
+
+
+def with_hooks_on_modules(*more):
+    """Phases as hooks on every module but the root make them: each module that the root calls is one."""
+    return table([
+        ("model", "", "norm_kernel"), ("model", "model.layers.0.q", GEMM), ("model", "model.layers.0.o", GEMM),
+        ("lm_head", "", GEMM), *more,
+    ])  # fmt: skip
+
+
+def with_a_hook_on_the_root(*more, name="LlamaForCausalLM"):
+    return table([
+        (name, "model", "norm_kernel"), (name, "model.layers.0.q", GEMM), (name, "model.layers.0.o", GEMM),
+        (name, "lm_head", GEMM), (name, "", "slice_kernel"), *more,
+    ])  # fmt: skip
+
+
+def test_a_phase_of_the_same_modules_is_paired_whatever_its_name_and_place():
+    a, b = with_hooks_on_modules(), with_a_hook_on_the_root()
+    paired = pair_names(a, b)
+    assert names(paired) == [*names(a), ("LlamaForCausalLM", "")]
+    assert paired.notes == (
+        "phases that only this trace has, compared with those of the same modules: LlamaForCausalLM as model",
+    )
+    rows = {(row.phase, row.module): (len(row.a), len(row.b)) for row in diff_tables(a, b).rows}
+    assert rows == {**dict.fromkeys(names(a), (1, 1)), ("LlamaForCausalLM", ""): (0, 1)}
+
+
+def test_the_same_modules_are_paired_the_other_way_round():
+    a, b = with_a_hook_on_the_root(), with_hooks_on_modules()
+    paired = pair_names(a, b)
+    assert set(names(paired)) == set(names(a)) - {("LlamaForCausalLM", "")}
+    assert len(paired.notes) == 1
+
+
+def test_of_two_phases_with_the_same_modules_neither_is_taken():
+    a = with_hooks_on_modules()
+    again = [(phase, f"model.layers.0.{name}", GEMM) for phase in ("decode", "verify") for name in "qo"]
+    b = with_a_hook_on_the_root(*again)
+    assert pair_names(a, b) is b
+
+
+def test_a_phase_of_other_modules_is_not_taken():
+    a = with_hooks_on_modules()
+    b = table([("Encoder", f"encoder.{number}", GEMM) for number in range(3)])
+    assert pair_names(a, b) is b
+
+
+def test_phases_that_run_no_product_say_nothing_of_their_modules():
+    a = table([("x", "", "k"), ("sampling", "sort", "k"), ("sampling", "scan", "k")])
+    b = table([("y", "sort", "k"), ("y", "scan", "k")])
+    assert pair_names(a, b) is b

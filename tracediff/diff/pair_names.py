@@ -1,12 +1,17 @@
-"""Pair by place what two traces name differently.
+"""Pair what two traces name differently: by place, and phases also by their modules.
 
 Phases and modules are compared by name. A name that only one trace has (it holds a length, or names another class of
 module) still has a place: between two names that both traces have. If both traces have equally many such names at one
 place, and the same sort of kernels runs there, they are paired in order, and a note says so.
+
+What is left are phases whose place differs: hooks on every module but the root make the phases `model` and `lm_head`
+where hooks on the root as well make one, `LlamaForCausalLM`. Such a phase is paired with the only one in the other
+trace that runs the same modules, and what is a phase of its own there is the module of that name.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
@@ -20,6 +25,7 @@ from tracediff.trace import KernelTable, RangeKey
 _TOLD = 3
 #: Roles that tell modules of one sort from others.
 _SORTS = ("gemm", "attention")
+_KeysOfPhase = dict[str | None, list[RangeKey]]
 
 
 def pair_names(a: KernelTable, b: KernelTable) -> KernelTable:
@@ -35,11 +41,21 @@ def pair_names(a: KernelTable, b: KernelTable) -> KernelTable:
         lambda of_a, of_b: _share_modules(in_phase_a[of_a], in_phase_b[of_b]),
     )
     runs_a, runs_b = _Runs(a), _Runs(b)
+    by_modules = _by_modules(
+        {phase: keys for phase, keys in in_phase_a.items() if phase not in in_phase_b and phase not in phases.values()},
+        {phase: keys for phase, keys in in_phase_b.items() if phase not in in_phase_a and phase not in phases},
+        runs_a,
+        runs_b,
+    )
     renamed: dict[RangeKey, RangeKey] = {}
+    paired = {**phases, **by_modules}
+    for of_b, of_a in paired.items():
+        renamed |= _modules_that_are_phases(of_a, of_b, in_phase_a, in_phase_b)
     told = list(phases.items())
-    for phase, keys_b in in_phase_b.items():
-        of_a = phase if phase is None else phases.get(phase, phase)
-        keys_a = in_phase_a.get(of_a, [])
+    for phase, every_b in in_phase_b.items():
+        here = phase if phase is None else paired.get(phase, phase)
+        keys_a = [key for key in in_phase_a.get(here, []) if key not in renamed.values()]
+        keys_b = [key for key in every_b if key not in renamed]
         modules: dict[str, str] = {}
         if {key.module for key in keys_a} != {key.module for key in keys_b}:
             modules = _modules_by_place(
@@ -47,14 +63,74 @@ def pair_names(a: KernelTable, b: KernelTable) -> KernelTable:
                 {key.module: (key.layer, runs_b.sorts[key]) for key in keys_b},
             )
         told += modules.items()
-        if modules or of_a != phase:
-            renamed |= {key: replace(key, phase=of_a, module=modules.get(key.module, key.module)) for key in keys_b}
-    if not told:
+        if modules or here != phase:
+            renamed |= {key: replace(key, phase=here, module=modules.get(key.module, key.module)) for key in keys_b}
+    notes = [
+        *_note("names that only this trace has, compared by place", told),
+        *_note("phases that only this trace has, compared with those of the same modules", list(by_modules.items())),
+    ]
+    if not notes:
         return b
+    return replace(b, keys=tuple(renamed.get(key, key) for key in b.keys), notes=(*b.notes, *notes))
+
+
+def _note(what: str, told: Sequence[tuple[str, str]]) -> list[str]:
+    """Return a note that names a few pairs, or none where there are none."""
+    if not told:
+        return []
     pairs = ", ".join(f"{shorten(of_b, 40)} as {shorten(of_a, 40)}" for of_b, of_a in told[:_TOLD])
     more = f" and {len(told) - _TOLD:,} more" if len(told) > _TOLD else ""
-    note = f"names that only this trace has, compared by place: {pairs}{more}"
-    return replace(b, keys=tuple(renamed.get(key, key) for key in b.keys), notes=(*b.notes, note))
+    return [f"{what}: {pairs}{more}"]
+
+
+def _by_modules(a: _KeysOfPhase, b: _KeysOfPhase, runs_a: _Runs, runs_b: _Runs) -> dict[str, str]:
+    """Return phases of a by phases of b that run the same modules as no other phase does."""
+    if not a or not b:
+        return {}
+    modules_a, modules_b = _working_modules(a, runs_a), _working_modules(b, runs_b)
+    alike = [
+        (of_a, of_b)
+        for of_a, modules in modules_a.items()
+        for of_b, others in modules_b.items()
+        if modules <= others or others <= modules
+        if 2 * min(len(modules), len(others)) > max(len(modules), len(others))
+    ]
+    times_a, times_b = Counter(of_a for of_a, _ in alike), Counter(of_b for _, of_b in alike)
+    return {of_b: of_a for of_a, of_b in alike if times_a[of_a] == times_b[of_b] == 1}
+
+
+def _working_modules(phases: _KeysOfPhase, runs: _Runs) -> dict[str, set[str]]:
+    """Return the modules of each phase that run a GEMM or attention, of phases that have several."""
+    working = {
+        phase: {key.module for key in keys if key.module and any(runs.sorts[key])}
+        for phase, keys in phases.items()
+        if phase is not None
+    }
+    return {phase: modules for phase, modules in working.items() if len(modules) > 1}
+
+
+def _modules_that_are_phases(of_a: str, of_b: str, a: _KeysOfPhase, b: _KeysOfPhase) -> dict[RangeKey, RangeKey]:
+    """Return keys of a by keys of b where a module of the paired phase is a phase of its own in the other trace.
+
+    The paired phase itself may be such a module. What runs directly under the other's phase then has no counterpart.
+    """
+    keys_a, keys_b = {key.module: key for key in a[of_a]}, {key.module: key for key in b[of_b]}
+    renamed: dict[RangeKey, RangeKey] = {}
+    for module in keys_b.keys() - keys_a.keys() - b.keys():
+        if alone := _directly_under(a.get(module, ()), whole=module != of_a):
+            renamed[keys_b[module]] = alone
+    for module in keys_a.keys() - keys_b.keys() - a.keys():
+        if alone := _directly_under(b.get(module, ()), whole=module != of_b):
+            renamed[alone] = keys_a[module]
+    if of_a in keys_b and "" in keys_b:
+        renamed[keys_b[""]] = keys_b[""]
+    return renamed
+
+
+def _directly_under(keys: Sequence[RangeKey], *, whole: bool) -> RangeKey | None:
+    """Return the key of what runs in a phase and none of its modules; with `whole`, only where that is all of it."""
+    found = [key for key in keys if not key.module]
+    return found[0] if found and (len(keys) == 1 or not whole) else None
 
 
 def _share_modules(a: Sequence[RangeKey], b: Sequence[RangeKey]) -> bool:
@@ -68,8 +144,8 @@ def _modules_by_place(a: Mapping[str, object], b: Mapping[str, object]) -> dict[
     return _by_place(list(a), list(b), lambda of_a, of_b: a[of_a] == b[of_b])
 
 
-def _by_phase(keys: Sequence[RangeKey]) -> dict[str | None, list[RangeKey]]:
-    result: dict[str | None, list[RangeKey]] = {}
+def _by_phase(keys: Sequence[RangeKey]) -> _KeysOfPhase:
+    result: _KeysOfPhase = {}
     for key in keys:
         result.setdefault(key.phase, []).append(key)
     return result
