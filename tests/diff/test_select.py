@@ -139,14 +139,25 @@ def test_the_result_does_not_grow_with_equal_steps():
     assert len(few.rows[0].a) == len(many.rows[0].a) == 1
 
 
-@pytest.mark.parametrize("text", ["replay {}", "token_{}", "request-{}", "decode:{}"])
-def test_steps_may_count_up_in_any_form(text):
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("replay {}", "replay"),
+        ("token_{}", "token"),
+        ("request-{}", "request"),
+        ("decode:{}", "decode"),
+        ("Forward[bs=#] #{}", "Forward[bs=#]"),
+        ("decode [{}]", "decode"),
+        ("step: {}", "step"),
+    ],
+)
+def test_steps_may_count_up_in_any_form(text, name):
     many = table([(text.format(number), "q", "x") for number in range(20)])
     (chosen,) = select([many])
-    assert [part.phase for part in chosen.excerpts] == [f"{text[:-3]}[0–19]"]
+    assert [part.phase for part in chosen.excerpts] == [f"{name}[0–19]"]
 
 
-@pytest.mark.parametrize("text", ["layer {}", "blocks_{}", "model.layers.{}", "conv{}"])
+@pytest.mark.parametrize("text", ["layer {}", "layers #{}", "Block: {}", "blocks_{}", "model.layers.{}", "conv{}"])
 def test_layers_and_what_numbers_name_are_no_steps(text):
     many = table([(text.format(number), "", "x") for number in range(20)])
     assert len(select([many])[0].excerpts) == 20

@@ -20,11 +20,10 @@ from tracediff.trace.table import Int64
 UInt64 = npt.NDArray[np.uint64]
 
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
-#: `decode[17]`, `replay 17`, `token_17`; but `layers 3` is another layer than `layers 4`.
-_COUNTED = re.compile(
-    r"(?P<name>.*(?<!layer)(?<!layers)(?<!block)(?<!blocks))(?:\[(?P<number>\d{1,9})\]|[ _#:-](?P<plain>\d{1,9}))",
-    re.IGNORECASE,
-)
+#: `decode[17]`, `replay 17`, `token_17`, `Forward #17`; but `layers 3` is another layer than `layers 4`.
+_COUNTED = re.compile(r"(?P<name>.*)(?:\[(?P<number>\d{1,9})\]|[ _#:-](?P<plain>\d{1,9}))")
+_BEFORE_A_NUMBER = " _#:-"
+_COUNTS_PLACES = ("layer", "layers", "block", "blocks")
 #: So many steps that count up keep a phase each; more are executions of one phase.
 _KEPT_APART = 4
 #: Evidence is measured step by step, so steps that it may speak of keep a phase each.
@@ -111,8 +110,12 @@ def repeated_steps(phases: Collection[str], measured: bool) -> dict[str, tuple[s
         phases: Names of phases.
         measured: Whether evidence may speak of single steps.
     """
-    found = {phase: _COUNTED.fullmatch(phase) for phase in phases}
-    steps = {phase: (match["name"], int(match["number"] or match["plain"])) for phase, match in found.items() if match}
+    steps: dict[str, tuple[str, int]] = {}
+    for phase in phases:
+        if match := _COUNTED.fullmatch(phase):
+            name = match["name"].rstrip(_BEFORE_A_NUMBER)
+            if not name.lower().endswith(_COUNTS_PLACES):
+                steps[phase] = name, int(match["number"] or match["plain"])
     count: dict[str, int] = {}
     for name, _ in steps.values():
         count[name] = count.get(name, 0) + 1
