@@ -11,6 +11,7 @@ from tests.measure.planted import planted_result
 from tracediff.errors import TracediffError
 from tracediff.findings.flips_file import read_flips, result_to_json
 from tracediff.findings.flips_summary import summarise, wilson_interval
+from tracediff.report.flips.words import percent
 
 
 @settings(deadline=None)
@@ -53,12 +54,28 @@ def test_summaries_count_what_the_steps_hold():
 @pytest.mark.torch
 def test_findings_name_the_rate_the_reference_and_what_random_weights_do_not_show():
     pytest.importorskip("torch")
-    from tracediff.report.flips.words import findings
+    from tracediff.report.flips.words import findings, warnings
 
     text = "\n".join(findings(planted_result()))
     assert "steps flip, every one with a margin of at most" in text
     assert "neither batch size the right one" in text
-    assert "random weights" in text
+    assert "random weights" in "\n".join(warnings(planted_result()))
+
+
+def test_a_few_kept_prompts_of_a_search_are_not_passed_off_as_all_of_them():
+    from tracediff.report.flips.words import findings, setting_words, warnings
+
+    kept = read_flips(PUBLISHED / "smollm2" / "flips.json")
+    assert ", 4 of 508 prompts, " in setting_words(kept)
+    assert "chosen for their ties: the rate here says nothing" in " ".join(warnings(kept))
+    assert any("1 of 258 steps flips, at an exact tie;" in sentence for sentence in findings(kept))
+
+
+@pytest.mark.parametrize(
+    ("share", "words"), [(0, "0.00%"), (0.0147, "1.47%"), (0.001, "0.10%"), (0.00068, "0.068%"), (2e-6, "0.0002%")]
+)
+def test_a_share_is_always_in_percent(share, words):
+    assert percent(share) == words
 
 
 PUBLISHED = Path(__file__).parents[2] / "profiles" / "tokens"

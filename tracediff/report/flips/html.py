@@ -8,7 +8,7 @@ from tracediff.findings.flips import Flip, FlipsResult, Search
 from tracediff.findings.flips_summary import summarise
 from tracediff.report.flips.figures import figure_json, logit_changes, margin_histogram
 from tracediff.report.flips.top_logits import flip_view
-from tracediff.report.flips.words import bin_name, findings, number, percent, setting_words
+from tracediff.report.flips.words import bin_name, findings, number, percent, setting_words, warnings
 from tracediff.report.page import environment, resource, script_hash
 from tracediff.version import __version__
 
@@ -38,6 +38,7 @@ def flips_to_html(result: FlipsResult) -> str:
         version=__version__,
         setting=setting_words(result),
         base=result.settings.batches[0],
+        warnings=warnings(result),
         findings=findings(result),
         summaries=summarise(result),
         flips=[top_logits_html(flip, result.settings.batches[0], search) for search, flip in flips[:_SHOWN_FLIPS]],

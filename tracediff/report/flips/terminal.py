@@ -13,8 +13,8 @@ from rich.text import Text
 from tracediff.findings.flips import FlipsResult
 from tracediff.findings.flips_summary import Summary, summarise
 from tracediff.report.flips.top_logits import FlipView, LogitRow, flip_view
-from tracediff.report.flips.words import bin_name, findings, percent, setting_words
-from tracediff.text import printable
+from tracediff.report.flips.words import bin_name, findings, percent, setting_words, warnings
+from tracediff.text import count, printable
 
 SHOWN_FLIPS = 1
 _SHOWN_SENTENCES = 8
@@ -30,8 +30,11 @@ def print_flips(result: FlipsResult, console: Console, all_flips: bool = False) 
         all_flips: Show all flips' logits, the flips by margin, and every sentence.
     """
     console.print(Text(printable(setting_words(result)), style="dim"))
+    for sentence in warnings(result):
+        console.print(Text(printable(f"Note: {sentence}"), style="yellow"))
     summaries = summarise(result)
     console.print(_rates(summaries))
+    console.print()
     if all_flips and any(summary.flips for summary in summaries):
         console.print(_margins(summaries))
     flips = list(result.flips())
@@ -39,18 +42,22 @@ def print_flips(result: FlipsResult, console: Console, all_flips: bool = False) 
     for search, flip in shown:
         print_flip(flip_view(flip, result.settings.batches[0], search), console)
     if len(shown) < len(flips):
-        console.print(Text(f"{len(flips) - len(shown):,} more flips not shown (--all shows them)", style="dim"))
+        more = count(len(flips) - len(shown), "more flip", "more flips")
+        console.print(Text(f"{more} not shown (--all shows them)", style="dim"))
     sentences = findings(result)
     for sentence in sentences if all_flips else sentences[:_SHOWN_SENTENCES]:
         console.print(Text(f"· {printable(sentence)}"))
     if not all_flips and len(sentences) > _SHOWN_SENTENCES:
-        more = len(sentences) - _SHOWN_SENTENCES
-        console.print(Text(f"{more} more findings, and flips by margin: --all", style="dim"))
+        more = count(len(sentences) - _SHOWN_SENTENCES, "more finding", "more findings")
+        console.print(Text(f"{more}, and flips by margin: --all", style="dim"))
 
 
 def print_flip(flip: FlipView, console: Console) -> None:
-    """Print one flip: what flipped, and the largest logits of both batch sizes."""
+    """Print one flip: what flipped, what decided a tie, and the largest logits of both batch sizes."""
     console.print(Text(flip.title, style="bold"))
+    for side in flip.sides:
+        if side.tie:
+            console.print(Text(f"batch {side.batch}: {side.tie}"))
     console.print(_top_logits(flip))
 
 
@@ -111,9 +118,6 @@ def _top_logits(flip: FlipView) -> Table:
         table.add_column(f"batch {side.batch}", overflow="fold")
         table.add_column("logit", justify="right", no_wrap=True)
         table.add_column("ULP below", justify="right", no_wrap=True)
-    ties = (f"batch {side.batch}: {side.tie}" for side in flip.sides if side.tie)
-    table.caption = "; ".join(ties) or None
-    table.caption_justify = "left"
     for left, right in zip_longest(*(map(_cells, side.rows) for side in flip.sides), fillvalue=_EMPTY):
         table.add_row(*left, *right)
     return table

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tracediff.findings.flips import STATIC, TORCH_CHOOSES, Flip, FlipsResult, Search, StepChoice
 from tracediff.findings.flips_summary import MARGIN_BINS, RATIO_RANGE, Summary, summarise
 from tracediff.findings.remedies_catalog import DEFAULT as NO_REMEDY
-from tracediff.text import printable
+from tracediff.text import count, printable
 
 
 def setting_words(result: FlipsResult) -> str:
@@ -24,29 +24,39 @@ def setting_words(result: FlipsResult) -> str:
     remedy = "" if settings.remedy == NO_REMEDY else f", with {settings.remedy}"
     where = machine.get("gpu") or machine.get("device") or "unknown device"
     return (
-        f"{settings.model} ({weights}{layers}), {settings.prompts} prompts, {steps}; "
+        f"{settings.model} ({weights}{layers}), {_prompts(result)}, {steps}; "
         f"batch {settings.batches[0]} against {batches}, fed the same tokens{cache}{attention}{remedy}; "
         f"{where}, torch {machine.get('torch')}"
     )
 
 
+def _prompts(result: FlipsResult) -> str:
+    """Say how many prompts there are results of, beside how many were asked for."""
+    held = {prompt.prompt for search in result.searches for prompt in search.prompts}
+    asked = count(result.settings.prompts, "prompt")
+    return asked if len(held) == result.settings.prompts else f"{len(held):,} of {asked}"
+
+
+def warnings(result: FlipsResult) -> list[str]:
+    """Return why the numbers may mislead, one sentence each: what the controls found, and the result's own notes.
+
+    No output leaves one of these out.
+    """
+    return [*_about_controls(result, summarise(result)), *result.notes]
+
+
 def findings(result: FlipsResult) -> list[str]:
     """Return what the numbers say, one sentence each, the most important first."""
     summaries = summarise(result)
-    sentences = [
-        *_about_flips(summaries),
-        *_about_controls(result, summaries),
-        *_about_precision(summaries),
-        *_about_distributions(summaries),
-    ]
+    sentences = [*_about_flips(summaries), *_about_precision(summaries), *_about_distributions(summaries)]
     if any(summary.precision == "tf32" for summary in summaries):
         sentences.append("tf32: margins are in ULP of TF32, which keeps 10 fraction bits as float16 does")
-    return [*sentences, *_about_reference(summaries), *result.notes]
+    return [*sentences, *_about_reference(summaries)]
 
 
 def percent(share: float) -> str:
-    """Write a share in percent with two digits that count."""
-    return f"{share:.2%}" if share >= 0.001 or share == 0 else f"{share:.1e}"
+    """Write a share in percent with two digits that count: `1.47%`, `0.068%`."""
+    return f"{share:.2%}" if share >= 0.001 or share == 0 else f"{share * 100:.2g}%"
 
 
 def bin_name(up_to_ulp: float | None) -> str:
@@ -98,10 +108,9 @@ def _about_flips(summaries: tuple[Summary, ...]) -> list[str]:
             )
         else:
             sentences.append(
-                f"{_pair(summary)}: {summary.flips} of {summary.steps:,} steps flip, every one with a margin of at "
-                f"most {number(summary.largest_flip_margin or 0)} ({number(summary.largest_flip_margin_ulp or 0)} ULP)"
-                f"; the largest change of any logit is {number(summary.largest_change)} "
-                f"({number(summary.largest_change_ulp)} ULP at the top logit)"
+                f"{_pair(summary)}: {summary.flips:,} of {summary.steps:,} steps {_flip_margins(summary)}; the largest "
+                f"change of any logit is {number(summary.largest_change)} ({number(summary.largest_change_ulp)} ULP at "
+                "the top logit)"
             )
     for precision, same in equal.items():
         batches = ", ".join(str(summary.batch) for summary in same)
@@ -110,6 +119,15 @@ def _about_flips(summaries: tuple[Summary, ...]) -> list[str]:
             f"{same[0].steps:,} steps, so no token can flip"
         )
     return sentences
+
+
+def _flip_margins(summary: Summary) -> str:
+    """Say that steps flip and how near their ties were: `flip, every one with a margin of at most 0.0117 (3 ULP)`."""
+    one = summary.flips == 1
+    if not summary.largest_flip_margin:
+        return "flips, at an exact tie" if one else "flip, every one at an exact tie"
+    margin = f"{number(summary.largest_flip_margin)} ({number(summary.largest_flip_margin_ulp or 0)} ULP)"
+    return f"flips, with a margin of {margin}" if one else f"flip, every one with a margin of at most {margin}"
 
 
 def _pair(summary: Summary) -> str:
@@ -140,8 +158,8 @@ def _about_controls(result: FlipsResult, summaries: tuple[Summary, ...]) -> list
     for summary in summaries:
         if summary.unexplained:
             sentences.append(
-                f"{_pair(summary)}: {summary.unexplained} flips have a larger gap than the two logits moved, which no "
-                "change of logits can do: the choices are not the argmax of these logits"
+                f"{_pair(summary)}: in {count(summary.unexplained, 'flip')} the gap is larger than what the two logits "
+                "moved, so the chosen token was not the largest logit at one of the batch sizes"
             )
         if not summary.rows_agree:
             sentences.append(
