@@ -19,7 +19,7 @@ from tracediff.report.map.html import map_to_html
 from tracediff.report.map.rows import COLUMNS, map_to_csv, write_parquet
 from tracediff.report.map.strips import strip_of
 from tracediff.report.map.terminal import LINES, print_map
-from tracediff.report.map.words import padding_sentences
+from tracediff.report.map.words import classes_in_words, padding_sentences
 from tracediff.report.remedies.csv import remedies_to_csv
 from tracediff.report.remedies.markdown import remedies_to_markdown
 from tracediff.report.remedies.terminal import print_remedies
@@ -27,6 +27,7 @@ from tracediff.report.remedies.terminal import print_remedies
 PROFILES = Path(__file__).parents[2] / "profiles"
 MAPS = sorted((PROFILES / "maps").glob("*.json"))
 REMEDIES = sorted((PROFILES / "remedies").glob("*.json"))
+BFLOAT16_H100 = PROFILES / "maps/llama-3-8b-bfloat16-h100.json"
 HOSTILE = '\x1b[31m<script>alert(1)</script>"&'
 
 
@@ -45,6 +46,33 @@ def test_a_map_takes_at_most_thirty_lines_of_the_terminal(path, width):
     assert max(map(len, lines)) <= width
     assert "down_proj" in text
     assert "predicted against measured" in text
+
+
+def test_no_version_of_a_map_is_cut_and_no_range_of_rows():
+    lines = printed(print_map, read_map(BFLOAT16_H100), 80).splitlines()
+    assert "cudnn 91900, triton 3.6.0, transformers 5.17.0" in " ".join(" ".join(lines).split())
+    classes = next(line for line in lines if line.startswith("k_proj")).split("classes")[1].strip()
+    whole = classes_in_words(next(each for each in read_map(BFLOAT16_H100).modules if each.name == "k_proj"))
+    assert classes.endswith(" …")
+    assert whole.startswith(classes.removesuffix("…"))
+
+
+def test_modules_that_gave_one_bit_pattern_share_a_line():
+    text = printed(print_map, batch_map(forward("aab"), module("aaa", name="q"), module("aaa", name="k")), 80)
+    assert "all equal, 1–3 rows: q · k\n" in text
+
+
+def test_one_count_that_varies_is_told_in_the_singular():
+    sentence = padding_sentences(batch_map(forward("abb?")), [1, 2, 3])[0]
+    assert "; but 1 count varies from run to run" in sentence
+
+
+@pytest.mark.parametrize("width", [80, 120, 140])
+def test_names_of_settings_are_broken_behind_a_plus_alone(width):
+    text = printed(print_remedies, read_remedies(PROFILES / "remedies/llama-3-8b-bfloat16-h200-every.json"), width)
+    names = {part for line in text.splitlines()[4:24] for part in line[:36].split("  ")[0].strip("+ ").split("+")}
+    assert {"fixed-chunk", "no-workspace", "fused-norm", "row-by-row-attention", "pad-batch-64"} <= names
+    assert not {"-norm", "fused", "norm", "no-works"} & names
 
 
 def test_a_map_with_very_many_modules_and_classes_stays_short():

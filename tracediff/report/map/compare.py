@@ -8,7 +8,7 @@ from rich.text import Text
 
 from tracediff.findings.maps_compare import MapDiff, ModuleChange
 from tracediff.report.map.words import what_ran
-from tracediff.text import json_text, printable
+from tracediff.text import count, json_text, printable
 
 
 def map_diff_to_json(diff: MapDiff) -> str:
@@ -24,7 +24,7 @@ def print_map_diff(diff: MapDiff, console: Console) -> None:
     for change in diff.changes:
         if change.example is not None:
             rows, a, b = change.example
-            console.print(Text(printable(f"{_label(change)} at {rows} rows: {a} → {b}")))
+            console.print(Text(printable(f"{_label(change)} at {count(rows, 'row')}: {a} → {b}")))
     for side, labels in (("a", diff.only_a), ("b", diff.only_b)):
         if labels:
             console.print(Text(printable(f"only in {side}: {', '.join(labels)}"), style="yellow"))

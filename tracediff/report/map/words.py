@@ -16,6 +16,7 @@ from tracediff.findings.maps_classes import (
     ranges_in_words,
 )
 from tracediff.report.measured_on import machine_words, model_words
+from tracediff.text import count
 
 GLYPHS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 VARYING = "≠"
@@ -44,7 +45,7 @@ def classes_in_words(module: ModuleMap, most: int = 8, ranges: int | None = None
         most: Classes that are written.
         ranges: Ranges of each class that are written; None all.
     """
-    rows = [count.rows for count in module.counts]
+    rows = [each.rows for each in module.counts]
     classes = classes_of(module)
     shown = [_shortened(ranges_in_words(members, rows), ranges) for members in classes.equal[:most]]
     if len(classes.equal) > most:
@@ -66,9 +67,9 @@ def verdict(module: ModuleMap) -> str:
         return "nothing measured"
     if classes.invariant:
         return "all equal"
-    parts = [f"{len(classes.equal)} classes"] if len(classes.equal) != 1 else ["1 class"]
+    parts = [count(len(classes.equal), "class", "classes")]
     if classes.varying:
-        parts.append(f"{len(classes.varying)} vary")
+        parts.append(count(len(classes.varying), "varies", "vary"))
     return ", ".join(parts)
 
 
@@ -85,7 +86,7 @@ def padding_sentences(
     """
     sentences = []
     for module in found.forwards:
-        rows = [count.rows for count in module.counts]
+        rows = [each.rows for each in module.counts]
         if not rows:
             continue
         if buckets is not None:
@@ -97,7 +98,7 @@ def padding_sentences(
 
 def _buckets(module: ModuleMap, buckets: Sequence[int]) -> str:
     classes = classes_of(module)
-    measured = {count.rows for count in module.counts}
+    measured = {each.rows for each in module.counts}
     groups: dict[object, list[str]] = {}
     for bucket in sorted(set(buckets)):
         place = classes.place(bucket)
@@ -129,7 +130,9 @@ def _padding(found: BatchMap, module: ModuleMap, wanted: list[int], buckets: Seq
 def _unsteady(module: ModuleMap) -> str:
     varying = len(classes_of(module).varying)
     # Two runs that agreed do not show that a count never varies where its neighbours do.
-    return f"; but {varying} counts vary from run to run, so this promises little" if varying else ""
+    if not varying:
+        return ""
+    return f"; but {count(varying, 'count varies', 'counts vary')} from run to run, so this promises little"
 
 
 def _cost(padding: Padding) -> str:
@@ -141,7 +144,7 @@ def break_sentences(found: BatchMap, most: int) -> list[str]:
     """Say at which row counts the forward's bits change and which modules do it, the first `most` of each forward."""
     sentences = []
     for module in found.forwards:
-        steady = [count for count in module.counts if count.bits is not None]
+        steady = [each for each in module.counts if each.bits is not None]
         steps = [(a, b) for a, b in pairwise(steady) if a.bits != b.bits]
         for a, b in steps[:most]:
             causes = causes_of_break(found, a.rows, b.rows, module.keys)
@@ -161,5 +164,5 @@ def prediction_sentence(found: BatchMap) -> str | None:
     table = prediction_table(found)
     if not table:
         return None
-    words = [f"{name}: {equal} equal, {other} not" for name, (equal, other) in table.items()]
+    words = [f"{name}: {equal:,} equal, {other:,} not" for name, (equal, other) in table.items()]
     return f"predicted against measured, step by step: {'; '.join(words)}"

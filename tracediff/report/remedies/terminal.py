@@ -23,7 +23,9 @@ from tracediff.report.remedies.words import (
 from tracediff.text import printable
 
 _WIDE = 130
-_SETTINGS = 14
+_NARROW = 100
+_SETTINGS = 10
+_LEGEND = "decode, prefill: classes of bit-equal batches; × fastest, × default: GPU time at the worst batch and keys"
 
 
 def print_remedies(result: RemediesResult, console: Console) -> None:
@@ -32,9 +34,10 @@ def print_remedies(result: RemediesResult, console: Console) -> None:
     ranked = sorted(priced, key=lambda price: (not price.invariant, price.worst_ratio or float("inf")))
     console.print(Text(printable(what_ran(result)), style="bold"))
     console.print(Text(printable(versions(result.machine)), style="dim"))
-    console.print(_table(ranked[:_SETTINGS], wide=console.width >= _WIDE))
+    console.print(_table(ranked[:_SETTINGS], console.width))
     if len(ranked) > _SETTINGS:
         console.print(f"… {len(ranked) - _SETTINGS} more settings (--format markdown has all)")
+    console.print(Text(_LEGEND, style="dim"))
     for keys in dict.fromkeys(point.keys for point in result.times):
         console.print(Text(printable(_fastest(result, keys)), style="dim"))
     for sentence in findings(result, priced):
@@ -54,10 +57,11 @@ def _fastest(result: RemediesResult, keys: int) -> str:
     return f"fastest at {keys} keys: {'; '.join(words)}"
 
 
-def _table(priced: Sequence[Price], wide: bool) -> Table:
+def _table(priced: Sequence[Price], width: int) -> Table:
+    wide = width >= _WIDE
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("setting", overflow="fold")
-    for column in ("decode", "prefill", "d = p", "× fastest", "× default"):
+    table.add_column("setting", no_wrap=True)
+    for column in ("decode", "prefill", "decode\n= prefill", "× fastest", "× default"):
         table.add_column(column, overflow="fold")
     if wide:
         table.add_column("left", overflow="fold")
@@ -65,8 +69,8 @@ def _table(priced: Sequence[Price], wide: bool) -> Table:
     for price in priced:
         style = "bold green" if price.reaches_goal else "green" if price.invariant else ""
         table.add_row(
-            Text(printable(price.setting), style=style),
-            decode_words(price.bits),
+            Text(_in_lines(price.setting, 24 if width < _NARROW else 38), style=style),
+            decode_words(price.bits, between=", " if _NARROW <= width < _WIDE else "\n"),
             prefill_words(price.bits),
             decode_is_prefill_words(price.bits),
             ratio(price.worst_ratio),
@@ -74,3 +78,14 @@ def _table(priced: Sequence[Price], wide: bool) -> Table:
             *([left_words(price.bits), error_words(price.bits)] if wide else []),
         )
     return table
+
+
+def _in_lines(setting: str, width: int) -> str:
+    """Return a setting's name, broken only behind a `+`, in lines of at most `width` characters where its parts fit."""
+    lines: list[str] = []
+    for part in printable(setting).split("+"):
+        if lines and len(lines[-1]) + len(part) + 2 <= width:
+            lines[-1] += f"+{part}"
+        else:
+            lines.append(part)
+    return "+\n".join(lines)

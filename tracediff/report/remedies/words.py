@@ -17,11 +17,11 @@ def what_ran(result: RemediesResult) -> str:
     return f"{model_words(result.model, result.dtype, result.layers)} on {machine_words(result.machine)}"
 
 
-def decode_words(bits: SettingBits | None) -> str:
-    """Say of every number of keys how many classes its batches fall into."""
+def decode_words(bits: SettingBits | None, between: str = ", ") -> str:
+    """Say of every number of keys how many classes its batches fall into, with `between` between two of them."""
     if bits is None or not bits.decode:
         return NOT_COMPARED
-    return ", ".join(f"{_count(row)} at {keys}" for keys, row in bits.decode.items())
+    return between.join(f"{_count(row)} at {keys}" for keys, row in bits.decode.items())
 
 
 def prefill_words(bits: SettingBits | None) -> str:
