@@ -7,7 +7,7 @@ import re
 import numpy as np
 from msgspec import Struct
 
-from tracediff.trace.columns import NULL, Codes, distinct_of
+from tracediff.trace.columns import NULL, Codes, count_codes
 from tracediff.trace.graphs import Capture
 from tracediff.trace.launches import THREAD_BITS
 from tracediff.trace.naming import is_operator
@@ -126,7 +126,7 @@ def attribute(
 def _texts_of_modules(ranges: Ranges) -> Int32:
     """Return the text that names each range's module: that of the range around it where it is only an operator's."""
     operator = np.zeros(len(ranges.texts) + 1, dtype=np.bool_)
-    for code in distinct_of(ranges.text.astype(np.int64)).tolist():
+    for code in np.flatnonzero(count_codes(ranges.text, len(ranges.texts))).tolist():
         operator[code] = is_operator(ranges.texts[code])
     is_inner = operator[ranges.text] & (ranges.parent != NONE)
     if not is_inner.any():
@@ -152,9 +152,9 @@ def _look_beyond_the_thread(
     left = np.flatnonzero((innermost == NONE) & (thread >= 0))
     if not len(left) or not ranges.lanes:
         return 0, 0
-    launching = {threads[code] for code in distinct_of(thread[thread >= 0].astype(np.int64)).tolist()}
+    launching = {threads[code] for code in np.flatnonzero(count_codes(thread[thread >= 0], len(threads))).tolist()}
     several = 0
-    for code in distinct_of(thread[left].astype(np.int64)).tolist():
+    for code in np.flatnonzero(count_codes(thread[left], len(threads))).tolist():
         tid = threads[code]
         process = tid & ~int(THREAD_BITS)
         mine = left[thread[left] == code]

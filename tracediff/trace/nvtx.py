@@ -7,7 +7,7 @@ import numpy.typing as npt
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from tracediff.trace.columns import NULL, Codes, Growing, Source, Texts, distinct_of
+from tracediff.trace.columns import NULL, Codes, Growing, Source, Texts, count_codes, distinct_of
 from tracediff.trace.launches import THREAD_BITS
 from tracediff.trace.ranges import NONE, OWN_PHASE, Nesting, in_layer, layer_of, nest, phases
 from tracediff.trace.table import Int32, Int64
@@ -169,8 +169,9 @@ def domains_of(events: Events) -> Domains:
     """Return the domain of each event: a process numbers its domains itself, and says each one's name once."""
     domain = np.full(len(events.start), NONE, dtype=np.int64)
     names = Texts()
-    process = events.thread & ~THREAD_BITS
-    for row in np.flatnonzero(events.kind == DOMAIN).tolist():
+    named = np.flatnonzero(events.kind == DOMAIN).tolist()
+    process = events.thread & ~THREAD_BITS if named else events.thread
+    for row in named:
         mine = (events.domain == events.domain[row]) & (process == process[row])
         domain[mine] = names.code(events.texts[events.text[row]])
     return Domains(domain=domain, names=names.values)
@@ -208,22 +209,28 @@ def find_ranges(events: Events, phase_names: frozenset[str] = frozenset()) -> Ra
     """
     domains = domains_of(events)
     is_own = np.isin(domains.domain, [code for code, name in enumerate(domains.names) if name == OWN_DOMAIN])
-    rows = np.flatnonzero(is_range(events))
-    start, end, text, is_own = events.start[rows], events.end[rows], events.text[rows], is_own[rows]
-    open_ended = end == NULL
-    np.copyto(end, max(end.max(initial=0), start.max(initial=0)), where=open_ended)
     # A start/end range may end on another thread; it then belongs to no thread, but to the process.
     elsewhere = (events.end_thread != NULL) & (events.end_thread != events.thread)
-    astray = ((events.kind == START_END) & elsewhere)[rows]
-    lane = events.thread[rows]
-    np.copyto(lane, lane & ~THREAD_BITS, where=astray)
-    keep = np.flatnonzero(end > start)
+    astray = (events.kind == START_END) & elsewhere
+    rows = np.flatnonzero(is_range(events))
+    end = events.end[rows]
+    open_ended = end == NULL
+    if open_ended.any():
+        np.copyto(end, max(end.max(), events.start[rows].max()), where=open_ended)
+    covers = end > events.start[rows]
+    if not covers.all():
+        rows, end = rows[covers], end[covers]
+    start, lane = events.start[rows], events.thread[rows]
+    if astray.any():
+        np.copyto(lane, lane & ~THREAD_BITS, where=astray[rows])
     lanes = Codes()
-    code = lanes.of(lane[keep])
-    order = keep[_order(code, start[keep], end[keep])]
-    code = np.sort(code)
-    process = Codes().of(lane[order] & ~THREAD_BITS).astype(np.int64)
-    start, end, text = start[order], end[order], text[order]
+    code = lanes.of(lane)
+    del lane  # of a large trace's columns, those in hand are most of what a reader holds
+    order = _order(code, start, end)
+    if order is not None:
+        rows, code, start, end = rows[order], code[order], start[order], end[order]
+    text = events.text[rows]
+    processes = Codes().of(np.array(lanes.values, dtype=np.int64) & ~THREAD_BITS).astype(np.int64)
 
     parent = np.full(len(start), NONE, dtype=np.int64)
     bounds = np.searchsorted(code, np.arange(len(lanes.values) + 1)).tolist()
@@ -236,8 +243,9 @@ def find_ranges(events: Events, phase_names: frozenset[str] = frozenset()) -> Ra
     own_texts = np.array([OWN_PHASE.fullmatch(each) is not None for each in texts] + [False], dtype=bool)
     said = np.array([each in phase_names for each in texts] + [False], dtype=bool)
     # `tracediff record` puts the shape of a step into its range: a phase, whatever the program has open around it.
-    shape = _shapes_of_steps(events.payload[rows], is_own, order)
-    phase = phases(parent, own_texts[text] & is_own[order] | (shape != NULL) | said[text])
+    is_own = is_own[rows]
+    shape = _shapes_of_steps(events.payload, rows, is_own)
+    phase = phases(parent, own_texts[text] & is_own | (shape != NULL) | said[text])
     notes = (f"{int(open_ended.sum())} NVTX ranges were still open at the end",) if open_ended.any() else ()
     return Ranges(
         start=start,
@@ -246,7 +254,7 @@ def find_ranges(events: Events, phase_names: frozenset[str] = frozenset()) -> Ra
         text=text,
         shape=shape,
         phase=phase,
-        name=process * np.int64(len(texts) + 1) + text,
+        name=processes[code] * np.int64(len(texts) + 1) + text,
         texts=texts,
         lanes=nestings,
         notes=notes,
@@ -256,7 +264,7 @@ def find_ranges(events: Events, phase_names: frozenset[str] = frozenset()) -> Ra
 def _in_layers_of_callers(text: Int32, parent: Int64, texts: tuple[str, ...]) -> tuple[Int32, tuple[str, ...]]:
     """Return the texts of ranges (modules that blocks share in the block of the range around them), and all texts."""
     layer = np.full(len(texts), NONE, dtype=np.int64)
-    for code in distinct_of(text.astype(np.int64)).tolist():
+    for code in np.flatnonzero(count_codes(text, len(texts))).tolist():
         number = layer_of(texts[code])
         layer[code] = NONE if number is None else number
     called = np.flatnonzero(parent != NONE)
@@ -272,11 +280,21 @@ def _in_layers_of_callers(text: Int32, parent: Int64, texts: tuple[str, ...]) ->
     return changed, tuple(codes)
 
 
-def _shapes_of_steps(payload: Int64, is_own: npt.NDArray[np.bool_], order: Int64) -> Int64:
-    """Return the payloads of tracediff's own ranges, in an order, `NULL` for others; held once where none has any."""
-    if not (is_own & (payload != NULL)).any():
-        return np.broadcast_to(np.int64(NULL), len(order))
-    return np.where(is_own[order], payload[order], NULL)
+def _shapes_of_steps(payload: Int64, rows: Int64, is_own: npt.NDArray[np.bool_]) -> Int64:
+    """Return the payloads of the rows that are tracediff's own, `NULL` for others; held once where none has any.
+
+    Args:
+        payload: Of every event.
+        rows: Those asked for.
+        is_own: Whether each of these is tracediff's own.
+    """
+    own = np.flatnonzero(is_own)
+    of_own = payload[rows[own]]
+    if not (of_own != NULL).any():
+        return np.broadcast_to(np.int64(NULL), len(rows))
+    shape = np.full(len(rows), NULL, dtype=np.int64)
+    shape[own] = of_own
+    return shape
 
 
 def find_marks(events: Events, wanted: npt.NDArray[np.bool_]) -> Marks:
@@ -286,8 +304,8 @@ def find_marks(events: Events, wanted: npt.NDArray[np.bool_]) -> Marks:
     return Marks(thread=events.thread[marks], time=events.start[marks], text=events.text[marks], texts=events.texts)
 
 
-def _order(lane: Int32, start: Int64, end: Int64) -> Int64:
-    """Sort by lane, then start, the longer range first; nsys writes ranges sorted by start already."""
-    if not lane.any() and (np.diff(start) > 0).all():
-        return np.arange(len(start))
+def _order(lane: Int32, start: Int64, end: Int64) -> Int64 | None:
+    """Sort by lane, then start, the longer range first; None for what is sorted, as nsys writes a single thread's."""
+    if not lane.any() and (start[1:] > start[:-1]).all():
+        return None
     return np.lexsort((-end, start, lane))

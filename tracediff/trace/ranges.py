@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
-from tracediff.trace.columns import count_up_to
+from tracediff.trace.columns import count_up_to, distinct_of
 from tracediff.trace.table import Int64, RangeKey
 
 #: Phases in tracediff's own captures; there, a range `run` is around them.
@@ -28,6 +29,9 @@ _BLOCK = re.compile(
 )
 
 NONE = -1
+
+#: About how many ranges of a thread are nested at once.
+_AT_ONCE = 1 << 16
 
 
 class Nesting(Struct, frozen=True, kw_only=True):
@@ -58,6 +62,32 @@ def nest(start: Int64, end: Int64) -> Nesting:
         start: Starts in ns, ascending; of equal starts the longer range first.
         end: Ends in ns, same order, each after its start.
     """
+    count = len(start)
+    parent, ends, after = (np.empty(size, dtype=np.int64) for size in (count, count, 2 * count))
+    for first, past in pairwise(_stretches(start, end)):
+        part = _nest_together(start[first:past], end[first:past])
+        ends[first:past] = part.ends
+        parent[first:past], after[2 * first : 2 * past] = part.parent, part.innermost_after
+        for index in (parent[first:past], after[2 * first : 2 * past]):
+            np.add(index, first, out=index, where=index != NONE)
+    return Nesting(parent=parent, starts=start, ends=ends, innermost_after=after)
+
+
+def _stretches(start: Int64, end: Int64) -> list[int]:
+    """Return where to cut ranges, as `nest` takes them, so that no range is open across a cut; 0 and their number too.
+
+    What is computed on the way takes a dozen times the room of the ranges at hand.
+    """
+    count = len(start)
+    cuts = np.zeros(0, dtype=np.int64)
+    if count > _AT_ONCE:
+        idle = np.flatnonzero(start[1:] >= np.maximum.accumulate(end[:-1])) + 1
+        wanted = np.searchsorted(idle, np.arange(_AT_ONCE, count, _AT_ONCE))
+        cuts = distinct_of(idle[wanted[wanted < len(idle)]])
+    return [0, *cuts.tolist(), count]
+
+
+def _nest_together(start: Int64, end: Int64) -> Nesting:
     count = len(start)
     index = np.arange(count)
     # Of ranges that end together the inner one, which began later, ends first.
