@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from tests.profiles import FLOAT16
 from tracediff.errors import TracediffError
 from tracediff.fleet import group_traces, ingest
 from tracediff.fleet.dataset import FILE, partition_of, trace_name, write_table
+from tracediff.fleet.groups import Difference, Fleet, TraceGroup
 from tracediff.fleet.sources import traces_in
 from tracediff.report.fleet import RENDERERS
 from tracediff.trace import read_trace
@@ -152,6 +154,45 @@ def test_the_odd_one_out_is_named_with_what_it_does_otherwise(tmp_path):
     assert TWO.name in text
     assert "prefill model.layers.#.self_attn.q_proj (2 times)" in text
     assert json.loads(RENDERERS["json"](fleet))["groups"][1]["traces"] == [trace_name(TWO, out)]
+
+
+def test_the_text_shows_of_a_module_what_differs_and_not_what_both_run(tmp_path):
+    fleet = group_traces(write_all([*copies(tmp_path / "in", 3), TWO], tmp_path / "out"))
+    lines = RENDERERS["text"](fleet).splitlines()
+    pairs = [
+        (usual.removeprefix("    usual  "), here.removeprefix("    here   "))
+        for usual, here in pairwise(lines)
+        if usual.startswith("    usual")
+    ]
+    assert pairs
+    assert all(usual != here for usual, here in pairs)
+    assert max(map(len, (line for line in lines if line.startswith("    ")))) <= 80
+
+
+HALF, FLOAT = (f"void at::native::reduce_kernel<{dtype}>(T1)" for dtype in ("c10::Half", "float"))
+
+
+@pytest.mark.parametrize(
+    ("usual", "here", "shown"),
+    [
+        (("a", "b"), ("a", "c"), ("b", "c")),
+        (("a", "b"), ("b", "a"), ("a + 1 more", "the same kernels in another order")),
+        (("a",), ("a", "b"), ("nothing in its place", "b")),
+        ((), ("a",), ("no such module", "a")),
+        ((HALF,), (FLOAT,), ("reduce_kernel with c10::Half", "reduce_kernel with float")),
+    ],
+)
+def test_a_difference_in_words(usual, here, shown):
+    difference = Difference(phase="prefill", module="m", usual=usual, here=here)
+    largest = TraceGroup(traces=("one", "two"), differences=())
+    fleet = Fleet(groups=(largest, TraceGroup(traces=("three",), differences=(difference,))), modules=1)
+    assert RENDERERS["text"](fleet).endswith(f"  prefill m\n    usual  {shown[0]}\n    here   {shown[1]}\n")
+
+
+def test_where_no_group_is_larger_none_is_called_usual(tmp_path):
+    text = RENDERERS["text"](group_traces(write_all([ONE, TWO], tmp_path / "out")))
+    assert "none is usual" in text
+    assert "\nusual" not in text
 
 
 def test_equal_traces_are_one_group(tmp_path):

@@ -6,6 +6,7 @@ import typer
 
 from tracediff.cli.application import TROUBLE
 from tracediff.cli.options import command_line, say
+from tracediff.text import count
 
 app = typer.Typer(add_completion=False)
 
@@ -37,12 +38,13 @@ def ingest(
         ingest_traces(found, out, scheduler=scheduler, workers=workers, progress=note)
     except KeyboardInterrupt:
         held = count_held(found, out)
-        say(f"Interrupted: the dataset holds {held} of {len(found)} traces; the same command does the rest")
+        say(f"Interrupted: the dataset holds {held} of {count(len(found), 'trace')}; the same command does the rest")
         raise
     failed = sum(outcome.problem is not None for outcome in outcomes)
     written = [outcome.kernels for outcome in outcomes if outcome.kernels is not None]
     there = len(outcomes) - failed - len(written)
-    say(f"Wrote {len(written)} traces with {sum(written):,} kernels to {out}; {there} already there, {failed} failed")
+    what = f"{count(len(written), 'trace')} with {count(sum(written), 'kernel')}"
+    say(f"Wrote {what} to {out}; {there} already there, {failed} failed")
     if failed:
         raise typer.Exit(TROUBLE)
     say(f"Next: {command_line('tracediff', 'fleet', out)}")
