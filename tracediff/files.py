@@ -3,7 +3,6 @@
 import contextlib
 import fcntl
 import os
-import secrets
 import shutil
 import stat
 import sys
@@ -162,7 +161,7 @@ def _temporary_beside(path: Path) -> Iterator[Path]:
 
 def _new_locked_file(folder: Path) -> tuple[Path, int]:
     while True:
-        temporary = folder / f"{_PREFIX}{secrets.token_hex(8)}{_SUFFIX}"
+        temporary = folder / f"{_PREFIX}{os.urandom(8).hex()}{_SUFFIX}"
         lock = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         with contextlib.suppress(OSError):  # a file system without locks
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

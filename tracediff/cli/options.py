@@ -85,7 +85,7 @@ def stdout_console(no_color: bool = False) -> Console:
             raise BrokenPipeError
 
     _stdout()
-    return Stdout(highlight=False, markup=False, soft_wrap=False, no_color=True if no_color else None)
+    return Stdout(highlight=False, markup=False, emoji=False, soft_wrap=False, no_color=True if no_color else None)
 
 
 @contextmanager
@@ -101,7 +101,7 @@ def console_for(output: Path | None, no_color: bool, force: bool) -> Iterator[Co
     from tracediff.files import write_text
 
     text = io.StringIO()
-    yield Console(file=text, highlight=False, markup=False, soft_wrap=False, no_color=True)
+    yield Console(file=text, highlight=False, markup=False, emoji=False, soft_wrap=False, no_color=True)
     write_text(output, text.getvalue(), force)
     say(f"Wrote {output}")
 

@@ -57,7 +57,8 @@ def kind_names(rows: Iterable[Row]) -> dict[str, str]:
 
 def short_names(rows: Iterable[Row]) -> dict[str, str]:
     """Return a short name for each kind: the last part of its path, as much more as tells it from the other kinds."""
-    paths = {row.kind: path_in_block(row.module, row.layer) for row in rows}
+    first = {row.kind: row for row in rows}
+    paths = {kind: path_in_block(row.module, row.layer) for kind, row in first.items()}
     names = {kind: (path.rpartition(".")[2], path, kind) for kind, path in paths.items()}
     counts = [Counter(column) for column in zip(*names.values(), strict=True)]
     return {

@@ -156,22 +156,22 @@ class Row(Struct, frozen=True, kw_only=True, dict=True):
         """The module's path with its block's number replaced by `*`: equal for the same place in every block."""
         return kind_of(self.module, self.layer)
 
-    @cached_property
+    @property
     def isolated(self) -> Bits | None:
         """Its outputs' bits on equal inputs; None where they were not measured."""
         return None if self.evidence is None else self.evidence.isolated
 
-    @cached_property
+    @property
     def propagated(self) -> Bits | None:
         """Its outputs' bits in the run, each side with its own inputs; None where they were not compared."""
         return None if self.evidence is None else self.evidence.propagated
 
-    @cached_property
+    @property
     def bits_equal(self) -> bool | None:
         """Whether equal inputs gave equal bits; None where that was not measured."""
         return None if self.isolated is None else self.isolated.equal
 
-    @cached_property
+    @property
     def state(self) -> State | None:
         """What the module does to bits; None where that was not measured."""
         return None if self.evidence is None else self.evidence.state

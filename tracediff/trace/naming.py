@@ -227,6 +227,7 @@ def number_by_place(keys: tuple[RangeKey, ...]) -> tuple[RangeKey, ...]:
     )
 
 
+@lru_cache(maxsize=1 << 14)
 def _is_hashed(text: str) -> bool:
     return _COMPILED.search(text) is not None and _HASH.search(text) is not None
 
