@@ -216,3 +216,38 @@ def _by_margin(prompts: Sequence[PromptSteps], batch: int) -> tuple[MarginBin, .
 
 def _bin_of(margin_ulp: float) -> int:
     return next(place for place, end in enumerate(MARGIN_BINS) if margin_ulp <= end)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarginRow:
+    """Steps of one precision whose margins at the base batch size lie in one bin.
+
+    Attributes:
+        precision: Of the search.
+        up_to_ulp: Upper end of the bin in ULP, included; None for the open last one.
+        steps: How many steps.
+        flips: How many of them flip, one number per other batch size.
+    """
+
+    precision: str
+    up_to_ulp: float | None
+    steps: int
+    flips: tuple[int, ...]
+
+
+def margin_rows(summaries: Sequence[Summary]) -> list[MarginRow]:
+    """Return the bins that hold a step, precision by precision; the other batch sizes are those of the summaries."""
+    rows = []
+    for precision in dict.fromkeys(summary.precision for summary in summaries):
+        columns = [summary.by_margin for summary in summaries if summary.precision == precision]
+        rows += [
+            MarginRow(
+                precision=precision,
+                up_to_ulp=bins[0].up_to_ulp,
+                steps=bins[0].steps,
+                flips=tuple(each.flips for each in bins),
+            )
+            for bins in zip(*columns, strict=True)
+            if bins[0].steps
+        ]
+    return rows

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tracediff.findings.flips import Flip, FlipsResult, Search
-from tracediff.findings.flips_summary import summarise
+from tracediff.findings.flips_summary import margin_rows, summarise
 from tracediff.report.flips.figures import figure_json, logit_changes, margin_histogram
 from tracediff.report.flips.top_logits import flip_view
 from tracediff.report.flips.words import bin_name, findings, number, percent, setting_words, warnings
@@ -31,6 +31,7 @@ def flips_to_html(result: FlipsResult) -> str:
     templates = environment(_PACKAGE)
     templates.filters.update(number=number, percent=percent, bin_name=bin_name)
     flips = list(result.flips())
+    summaries = summarise(result)
     plotly = (
         resource("plotly", "package_data/plotly.min.js").replace("</script", r"<\/script").replace("<!--", r"<\!--")
     )
@@ -38,9 +39,11 @@ def flips_to_html(result: FlipsResult) -> str:
         version=__version__,
         setting=setting_words(result),
         base=result.settings.batches[0],
+        others=result.settings.batches[1:],
         warnings=warnings(result),
         findings=findings(result),
-        summaries=summarise(result),
+        summaries=summaries,
+        margins=margin_rows(summaries),
         flips=[top_logits_html(flip, result.settings.batches[0], search) for search, flip in flips[:_SHOWN_FLIPS]],
         hidden_flips=max(0, len(flips) - _SHOWN_FLIPS),
         figures={"margins": figure_json(margin_histogram(result)), "changes": figure_json(logit_changes(result))},

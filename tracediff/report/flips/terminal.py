@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tracediff.findings.flips import FlipsResult
-from tracediff.findings.flips_summary import Summary, summarise
+from tracediff.findings.flips_summary import Summary, margin_rows, summarise
 from tracediff.report.flips.top_logits import FlipView, LogitRow, flip_view
 from tracediff.report.flips.words import bin_name, findings, percent, setting_words, warnings
 from tracediff.text import count, printable
@@ -79,7 +79,7 @@ def _rates(summaries: tuple[Summary, ...]) -> Table:
         table.add_row(
             summary.precision,
             f"{summary.base} → {summary.batch}",
-            Text(str(summary.flips), style="bold red" if summary.flips else ""),
+            Text(f"{summary.flips:,}", style="bold red" if summary.flips else ""),
             f"{summary.steps:,}",
             f"{percent(low)}–{percent(high)}",
             f"{len(diverged)}/{summary.prompts}",
@@ -102,12 +102,9 @@ def _margins(summaries: tuple[Summary, ...]) -> Table:
         f"flips by margin at batch {base}",
         ("dtype", "margin in ULP", "steps", *(f"{base} → {batch}" for batch in batches)),
     )
-    for precision in dict.fromkeys(summary.precision for summary in summaries):
-        columns = [summary.by_margin for summary in summaries if summary.precision == precision]
-        for bins in zip(*columns, strict=True):
-            if bins[0].steps:
-                flips = (Text(str(one.flips), style="bold red" if one.flips else "dim") for one in bins)
-                table.add_row(precision, bin_name(bins[0].up_to_ulp), f"{bins[0].steps:,}", *flips)
+    for row in margin_rows(summaries):
+        flips = (Text(f"{number:,}", style="bold red" if number else "dim") for number in row.flips)
+        table.add_row(row.precision, bin_name(row.up_to_ulp), f"{row.steps:,}", *flips)
     return table
 
 
