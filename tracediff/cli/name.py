@@ -40,9 +40,11 @@ def name(
     if not names:
         raise TracediffError("no kernel name given", "name one or more, or - to read them from standard input")
     lines_of = _json_of if output_format is TextJson.JSON else _words_of
+    write = (
+        sys.stdout.write
+    )  # unlike `echo`, which flushes every line; on a terminal each is shown at once all the same
     for text in _given(names):
-        # Unlike `echo`, which flushes every line; on a terminal each line is shown at once all the same.
-        sys.stdout.writelines(f"{line}\n" for line in lines_of(text, explained))
+        write(lines_of(text, explained))
     sys.stdout.flush()
 
 
@@ -63,20 +65,20 @@ def _given(names: list[str]) -> Iterator[str]:
             )
 
 
-def _json_of(text: str, explained: bool) -> list[str]:
+def _json_of(text: str, explained: bool) -> str:
     found = parse(text).to_dict()
     if explained:
         found["tokens"] = [asdict(token) for token in explain(text)]
     # ASCII only: a name may hold what no encoding of the terminal can write.
-    return [json.dumps(found)]
+    return json.dumps(found) + "\n"
 
 
-def _words_of(text: str, explained: bool) -> list[str]:
-    lines = [printable(describe(parse(text)))]
-    if explained:
-        tokens = explain(text)
-        width = min(max((len(printable(token.text)) for token in tokens), default=0), 40)
-        lines += [
-            f"  {printable(token.text):{width}}  {printable(token.meaning)} [{token.certainty}]" for token in tokens
-        ]
-    return lines
+def _words_of(text: str, explained: bool) -> str:
+    words = f"{printable(describe(parse(text)))}\n"
+    if not explained:
+        return words
+    tokens = explain(text)
+    width = min(max((len(printable(token.text)) for token in tokens), default=0), 40)
+    return words + "".join(
+        f"  {printable(token.text):{width}}  {printable(token.meaning)} [{token.certainty}]\n" for token in tokens
+    )

@@ -41,14 +41,14 @@ def _elements(types: Types) -> str | None:
 def _configuration(kernel: KernelName) -> list[str]:
     parts = []
     if kernel.tile is not None:
-        parts.append("tile " + "×".join(str(part) for part in kernel.tile if part is not None))
+        parts.append("tile " + "×".join([str(part) for part in kernel.tile if part is not None]))
     if kernel.head_dim is not None:
         parts.append(f"head dimension {kernel.head_dim}")
     if kernel.stages is not None:
         parts.append(f"{kernel.stages} stage" + ("" if kernel.stages == 1 else "s"))
     for label, numbers in (("cluster", kernel.cluster), ("warps", kernel.warps)):
         if numbers is not None:
-            parts.append(f"{label} " + "×".join(str(part) for part in numbers))
+            parts.append(f"{label} " + "×".join(map(str, numbers)))
     if kernel.schedule is not None:
         parts.append(kernel.schedule)
     if kernel.epilogue is not None:

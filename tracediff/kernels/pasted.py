@@ -20,10 +20,9 @@ _BULLET = re.compile(r"^(?:[-*+•>]|\d+[.)])\s+(?=\S)")
 _NCU_TAIL = re.compile(
     r"\s*\(\d+, \d+, \d+\)\s*x\s*\(\d+, \d+, \d+\).*$|,\s*(?:\d{4}-\w{3}-\d\d [\d:]+,\s*)?Context \d+.*$"
 )
+_GRID_AND_BLOCK = re.compile(r"\)\s*x\s*\(")  # without it, and without a context, there is no such tail to look for
 #: nvprof counts launches behind a name: `name [123]`.
 _NVPROF_TAIL = re.compile(r"\s+\[\d+\]$")
-#: What a row of a table has between its cells or around them, where all white space is single spaces.
-_CUTS = ("  ", "`", '"', "|")
 _CSV = re.compile(r'^(?:"[^"]*",|-?[\d.]+,[^\s,]+,)')
 _NO_TEXT = re.compile(r"^(?:\W*|`{3,}\w*)$")  # a blank line, a rule, a fence of Markdown
 #: What profilers print around their tables.
@@ -39,6 +38,8 @@ _UNSURE_FAMILIES = frozenset({"other", "triton_user"})  # any identifier is read
 def name_in_row(line: str) -> str | None:
     """Return the kernel name in a pasted line, or None where it is a rule, a header or a row without one."""
     text = line.strip()
+    if text.isidentifier() and text.isascii():  # a procedural name by itself
+        return None if _is_value(text) else text
     if _NO_TEXT.match(text) or _TALK.match(text) or _is_heading(text):
         return None
     cells, is_table = _cells(text)
@@ -55,7 +56,7 @@ def _is_heading(text: str) -> bool:
 
 def _cells(text: str) -> tuple[list[str], bool]:
     """Return the cells of a line without their decoration, and whether it is a row of a table."""
-    if _is_plain(text) and not any(map(text.__contains__, _CUTS)) and not _CSV.match(text):
+    if _is_plain(text) and not _is_cut(text) and not _CSV.match(text):
         bare = _undecorated(text)
         return [bare] if bare else [], bare != text
     spans = re.findall(r"`([^`]+)`", text)
@@ -80,6 +81,11 @@ def _is_plain(text: str) -> bool:
     return text.isascii() and text.isprintable()
 
 
+def _is_cut(text: str) -> bool:
+    """Whether it has what a row has between its cells or around them, where all white space is ASCII spaces."""
+    return "  " in text or "`" in text or '"' in text or "|" in text
+
+
 def _csv_fields(text: str) -> list[str]:
     try:
         return next(csv.reader([text]), [])
@@ -92,7 +98,10 @@ def _undecorated(cell: str) -> str:
     if " " not in cell and _is_plain(cell):  # nothing but quotes, or a number, can be around a name
         return "" if _is_value(cell) else cell.strip("\"'")
     bare = _LABEL.sub("", _BULLET.sub("", cell.strip()))
-    bare = _NVPROF_TAIL.sub("", _NCU_TAIL.sub("", bare))
+    if "Context " in bare or _GRID_AND_BLOCK.search(bare):
+        bare = _NCU_TAIL.sub("", bare)
+    if bare.endswith("]"):
+        bare = _NVPROF_TAIL.sub("", bare)
     words = bare.split(" ")
     first, last = 0, len(words)
     while first < last and _is_value(words[first]):
