@@ -87,26 +87,30 @@ def _by_modules(a: _KeysOfPhase, b: _KeysOfPhase, runs_a: _Runs, runs_b: _Runs) 
     """Return phases of a by phases of b that run the same modules as no other phase does."""
     if not a or not b:
         return {}
-    modules_a, modules_b = _working_modules(a, runs_a), _working_modules(b, runs_b)
+    of_modules_a, of_modules_b = _phases_of_modules(a, runs_a), _phases_of_modules(b, runs_b)
     alike = [
         (of_a, of_b)
-        for of_a, modules in modules_a.items()
-        for of_b, others in modules_b.items()
+        for modules, of_a in of_modules_a.items()
+        for others, of_b in of_modules_b.items()
         if modules <= others or others <= modules
         if 2 * min(len(modules), len(others)) > max(len(modules), len(others))
     ]
-    times_a, times_b = Counter(of_a for of_a, _ in alike), Counter(of_b for _, of_b in alike)
-    return {of_b: of_a for of_a, of_b in alike if times_a[of_a] == times_b[of_b] == 1}
-
-
-def _working_modules(phases: _KeysOfPhase, runs: _Runs) -> dict[str, set[str]]:
-    """Return the modules of each phase that run a GEMM or attention, of phases that have several."""
-    working = {
-        phase: {key.module for key in keys if key.module and any(runs.sorts[key])}
-        for phase, keys in phases.items()
-        if phase is not None
+    times_a, times_b = Counter(of_a[0] for of_a, _ in alike), Counter(of_b[0] for _, of_b in alike)
+    return {
+        of_b[0]: of_a[0]
+        for of_a, of_b in alike
+        if len(of_a) == len(of_b) == 1 and times_a[of_a[0]] == times_b[of_b[0]] == 1
     }
-    return {phase: modules for phase, modules in working.items() if len(modules) > 1}
+
+
+def _phases_of_modules(phases: _KeysOfPhase, runs: _Runs) -> dict[frozenset[str], list[str]]:
+    """Return phases by their modules that run a GEMM or attention; those that have several such modules."""
+    result: dict[frozenset[str], list[str]] = {}
+    for phase, keys in phases.items():
+        modules = frozenset(key.module for key in keys if key.module and any(runs.sorts[key]))
+        if phase is not None and len(modules) > 1:
+            result.setdefault(modules, []).append(phase)
+    return result
 
 
 def _modules_that_are_phases(of_a: str, of_b: str, a: _KeysOfPhase, b: _KeysOfPhase) -> dict[RangeKey, RangeKey]:
