@@ -20,8 +20,9 @@ NULL = np.iinfo(np.int64).min
 #: Times beyond this (127 years in ns) are refused: differences of two others fit into 64 bits.
 LONGEST_TIME_NS = 4 * 10**18
 _TIMES = frozenset({"start", "end"})
-#: Numbers below this are coded by a table instead of a search.
+#: Numbers below this are coded by a table instead of a search, where it is not much longer than what it codes.
 _DIRECT_CODES = 1 << 20
+_MOST_OF_TABLE = 16
 
 
 class Rows(Struct, frozen=True, kw_only=True):
@@ -190,7 +191,7 @@ class Codes:
         if not len(values):
             return np.zeros(0, dtype=np.int32)
         lowest, highest = int(values.min()), int(values.max())
-        if lowest >= 0 and lowest < highest < _DIRECT_CODES:
+        if lowest >= 0 and lowest < highest < min(_DIRECT_CODES, max(_MOST_OF_TABLE * len(values), len(self._direct))):
             return self._of_small(values, highest)
         distinct = distinct_of(values)
         codes = [self._codes.setdefault(value, len(self._codes)) for value in distinct.tolist()]
