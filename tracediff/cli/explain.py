@@ -24,7 +24,7 @@ def explain(
     force: bool = typer.Option(False, help="Replace figures that exist."),
     output_format: Annotated[TableJsonMarkdown, FORMAT_OPTION] = TableJsonMarkdown.TABLE,
 ) -> None:
-    """Say whether what was measured is expected, suspect or inconclusive, and why.
+    """Say whether a difference between batch sizes is expected or a bug, question by question, with the evidence.
 
     Reads stored results only. A sampler is a function of (logits, temperature) that returns one token per row.
 

@@ -19,6 +19,7 @@ from tracediff.findings.flips_file import flip_to_json
 from tracediff.findings.flips_summary import Summary, nearest_flips, summarise
 from tracediff.findings.sampler import SamplerReport
 from tracediff.measured import CAPTURED_FLIPS_FILE, PairEvidence, State
+from tracediff.text import count
 
 _Found = TypeVar("_Found")
 
@@ -337,7 +338,7 @@ def _order_words(orders: tuple[OriginOrder, ...], changed: list[OriginOrder]) ->
     examples = f" ({commonest}{others})" if kinds else ""
     unknown = len(orders) - len(changed)
     rest = f" and cannot tell at {unknown}" if unknown else ""
-    return f"the traces show another order at {len(changed)} of {len(orders)} origins{examples}{rest}"
+    return f"the traces show another order at {len(changed):,} of {count(len(orders), 'origin')}{examples}{rest}"
 
 
 def _margin(facts: Facts) -> Question:
@@ -362,12 +363,12 @@ def _margin(facts: Facts) -> Question:
         return Question(text=question, reply=Reply.NOTHING if compared else Reply.CANNOT_TELL, because=because)
     far = sum(summary.unexplained for summary in flipping) + near.count(False)
     if far:
-        because = f"{far} of {flips} flips had a margin larger than what the two logits moved"
+        because = f"{far:,} of {count(flips, 'flip')} had a margin larger than what the two logits moved"
         return Question(text=question, reply=Reply.NO, because=because)
     if None in near:
         because = "a token flipped, and how far its logits moved was not measured"
         return Question(text=question, reply=Reply.CANNOT_TELL, because=because)
-    because = f"of {flips} flips none had a margin larger than what the two logits moved"
+    because = f"of {count(flips, 'flip')} none had a margin larger than what the two logits moved"
     return Question(text=question, reply=Reply.YES, because=because)
 
 

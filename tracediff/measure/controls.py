@@ -15,6 +15,7 @@ from functools import partial
 import torch
 from torch import nn
 
+from tracediff.diff.words import listing
 from tracediff.measure.bits import compare
 from tracediff.measure.crossings import Crossing, Place
 from tracediff.measure.noise import REPEATS, Noise, Rearranged, compare_arrangements, search_noise
@@ -75,7 +76,7 @@ class Subject:
 
 def run_to_run(subject: Subject, batches: Sequence[int]) -> Control:
     """Run each batch size several times; all rows of all logits must be equal, and no module may vary."""
-    compared = f"{subject.repeats} runs each at batch {' and '.join(map(str, batches))}, whole and module by module"
+    compared = f"{subject.repeats} runs each at batch {listing(map(str, batches))}, whole and module by module"
     first: str | None = None
     bits: list[Bits] = []
     for batch in batches:
