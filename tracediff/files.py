@@ -5,7 +5,6 @@ import fcntl
 import os
 import shutil
 import stat
-import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from typing import BinaryIO
 
 from tracediff.errors import TracediffError
 from tracediff.json_input import parse_json
+from tracediff.streams import standard_output
 
 #: A file in the making. Its writer holds a lock on it, so that one left behind by a killed writer can be recognised.
 _PREFIX, _SUFFIX = ".tracediff-", ".tmp"
@@ -135,9 +135,10 @@ def _is_stream(path: Path) -> bool:
 def _open_stream(path: Path) -> Iterator[BinaryIO]:
     descriptor = _descriptor(path)
     if descriptor == _STDOUT:
-        sys.stdout.flush()
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
+        stdout = standard_output()
+        stdout.flush()
+        yield stdout.buffer
+        stdout.buffer.flush()
         return
     # Without O_CREAT and O_TRUNC: were it a regular file by now, it would not be changed before this fails.
     opened = os.dup(descriptor) if descriptor is not None else os.open(path, os.O_WRONLY | os.O_CLOEXEC)

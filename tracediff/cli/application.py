@@ -68,6 +68,8 @@ class Commands(TyperGroup):
             return super().make_context(info_name, args, *rest, **extra)
         except _UsageError as error:
             raise _refused(error, info_name or "tracediff") from error
+        except BrokenPipeError:  # `tracediff --help | head`
+            raise _unread() from None
 
     def invoke(self, ctx: Any) -> Any:
         """Run the chosen command."""
@@ -77,9 +79,7 @@ class Commands(TyperGroup):
             typer.echo(f"tracediff: {printable(str(error))}", err=True)
             raise typer.Exit(TROUBLE) from error
         except BrokenPipeError:
-            # The reader of our output went away (`| head`): nothing is wrong, and Python must not complain at exit.
-            sys.stdout = None
-            raise typer.Exit(0) from None
+            raise _unread() from None
         except OSError as error:
             # What the machine refuses (a full disk, a file without permission) is the user's to mend, not a bug.
             place = f"{error.filename}: " if error.filename else ""
@@ -97,6 +97,12 @@ class Commands(TyperGroup):
             traceback.print_exc()
             typer.echo("tracediff: this is a bug in tracediff; please report it with the lines above", err=True)
             raise typer.Exit(TROUBLE) from error
+
+
+def _unread() -> typer.Exit:
+    """The reader of our output went away (`| head`): nothing is wrong, and Python must not complain at exit."""
+    sys.stdout = None
+    return typer.Exit(0)
 
 
 def _refused(error: Any, place: str) -> typer.Exit:

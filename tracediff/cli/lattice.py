@@ -1,6 +1,6 @@
 """`tracediff lattice`: which dtype pasted logits came from, and how many ULP lie between them."""
 
-import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,6 +8,7 @@ import typer
 
 from tracediff.cli.options import FORMAT_OPTION, TableJson, emit, stdout_console
 from tracediff.errors import TracediffError
+from tracediff.streams import read_within, standard_input
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from tracediff.findings.lattice import Lattice
 
 app = typer.Typer(add_completion=False)
+
+#: A vocabulary of a quarter million takes 3 MB per position.
+_LONGEST_TEXT = 256 << 20
 
 
 @app.command()
@@ -49,8 +53,8 @@ def _with_notes(found: "Lattice", notes: "Sequence[str]") -> "Lattice":
 
 def _text_of(file: str) -> str:
     try:
-        data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-        return data.decode("utf-8")
+        with nullcontext(standard_input()) if file == "-" else Path(file).open("rb") as source:
+            return read_within(source, _LONGEST_TEXT).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise TracediffError(f"cannot read {file}", getattr(error, "strerror", None) or "it is not UTF-8") from error
 

@@ -1,8 +1,6 @@
 """`tracediff name`: what a kernel name says."""
 
-import io
 import json
-import sys
 from collections.abc import Iterator
 from typing import Annotated
 
@@ -13,7 +11,10 @@ from tracediff.cli.options import TextJson
 from tracediff.errors import TracediffError
 from tracediff.kernels import describe, explain, parse
 from tracediff.kernels.pasted import name_in_row
+from tracediff.streams import lines_within, standard_input, standard_output
 from tracediff.text import printable
+
+_LONGEST_LINE = 16 << 20
 
 app = typer.Typer(add_completion=False)
 
@@ -40,12 +41,12 @@ def name(
     if not names:
         raise TracediffError("no kernel name given", "name one or more, or - to read them from standard input")
     lines_of = _json_of if output_format is TextJson.JSON else _words_of
-    write = (
-        sys.stdout.write
-    )  # unlike `echo`, which flushes every line; on a terminal each is shown at once all the same
+    out = standard_output()
+    # Unlike `echo`, which flushes every line; on a terminal each is shown at once all the same.
+    write = out.write
     for text in _given(names):
         write(lines_of(text, explained))
-    sys.stdout.flush()
+    out.flush()
 
 
 def _given(names: list[str]) -> Iterator[str]:
@@ -55,7 +56,7 @@ def _given(names: list[str]) -> Iterator[str]:
             yield text
             continue
         nothing = True
-        for line in io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8", errors="replace"):
+        for line in lines_within(standard_input(), _LONGEST_LINE):
             if found := name_in_row(line):
                 nothing = False
                 yield found

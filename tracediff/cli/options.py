@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 import shlex
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 import typer
 
 from tracediff.errors import TracediffError
+from tracediff.streams import standard_output
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,6 +75,10 @@ class TextJson(StrEnum):
 FORMAT_OPTION = typer.Option("--format", help="How to print the result.")
 
 
+#: A narrower terminal (or COLUMNS=0, in which rich prints nothing) wraps the lines itself.
+_NARROWEST = 40
+
+
 def stdout_console(no_color: bool = False) -> Console:
     """Make the console for data: as wide as the terminal, 80 columns in a pipe; NO_COLOR is respected."""
     from rich.console import Console
@@ -84,8 +88,10 @@ def stdout_console(no_color: bool = False) -> Console:
             # rich exits with 1, which is the code of a failed gate; who stopped reading is told apart elsewhere.
             raise BrokenPipeError
 
-    _stdout()
-    return Stdout(highlight=False, markup=False, emoji=False, soft_wrap=False, no_color=True if no_color else None)
+    standard_output()
+    console = Stdout(highlight=False, markup=False, emoji=False, soft_wrap=False, no_color=True if no_color else None)
+    console.width = max(console.width, _NARROWEST)
+    return console
 
 
 @contextmanager
@@ -137,7 +143,7 @@ def write_again(result: BatchMap | RemediesResult, out: Path | None, force: bool
 
 def emit(text: str) -> None:
     """Print data to stdout exactly as it is, as UTF-8."""
-    stdout = _stdout()
+    stdout = standard_output()
     stdout.flush()
     stdout.buffer.write(text.encode("utf-8", errors="backslashreplace"))
     stdout.flush()
@@ -148,12 +154,6 @@ def stdout_is_free(*files: Path | None) -> bool:
     from tracediff.files import is_stdout
 
     return not any(is_stdout(path) for path in files if path is not None)
-
-
-def _stdout() -> TextIO:
-    if sys.stdout is None:
-        raise TracediffError("standard output is closed", "redirect it to a file, or do not close it")
-    return sys.stdout
 
 
 def command_line(*words: str | Path) -> str:

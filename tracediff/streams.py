@@ -1,0 +1,54 @@
+"""Standard input and output, which a caller may have closed, and of which an input may have no end."""
+
+import sys
+from collections.abc import Iterator
+from typing import BinaryIO, TextIO
+
+from tracediff.errors import TracediffError
+
+
+def standard_output() -> TextIO:
+    """Return standard output.
+
+    Raises:
+        TracediffError: It is closed.
+    """
+    if sys.stdout is None:
+        raise TracediffError("standard output is closed", "redirect it to a file, or do not close it")
+    return sys.stdout
+
+
+def standard_input() -> BinaryIO:
+    """Return standard input.
+
+    Raises:
+        TracediffError: It is closed.
+    """
+    if sys.stdin is None:
+        raise TracediffError("standard input is closed", "pipe text into it, or name a file")
+    return sys.stdin.buffer
+
+
+def read_within(file: BinaryIO, most: int) -> bytes:
+    """Read a file to its end.
+
+    Raises:
+        TracediffError: It is longer than `most` bytes.
+    """
+    content = file.read(most + 1)
+    if len(content) > most:
+        raise TracediffError(f"the text is longer than {most >> 20} MB", "give less of it")
+    return content
+
+
+def lines_within(file: BinaryIO, most: int) -> Iterator[str]:
+    """Yield the lines of a file as UTF-8, whatever ends them; what is no UTF-8 reads as U+FFFD.
+
+    Raises:
+        TracediffError: A line is longer than `most` bytes.
+    """
+    while line := file.readline(most + 1):
+        if len(line) > most:
+            raise TracediffError(f"a line is longer than {most >> 20} MB", "give text with one row per line")
+        text = line.decode("utf-8", errors="replace")
+        yield from text.rstrip("\r\n").split("\r")
