@@ -214,3 +214,14 @@ def test_a_long_name_that_a_file_can_have_is_written(tmp_path):
 def test_lone_surrogates_do_not_stop_a_writer(tmp_path):
     write_text(tmp_path / "out.txt", "a\ud800b")
     assert (tmp_path / "out.txt").read_text() == "a?b"
+
+
+def test_symbolic_links_in_a_circle_are_one_line_and_stay(tmp_path):
+    path = tmp_path / "a"
+    path.symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    for write in (lambda: refuse_to_overwrite(path, force=True), lambda: write_text(path, "x", force=True)):
+        with pytest.raises(TracediffError, match=r"cannot write .*a: Too many levels of symbolic links"):
+            write()
+    assert path.is_symlink()
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["a", "b"]

@@ -1,6 +1,7 @@
 """Write files: never overwrite unasked, never leave half a file, never replace anything but a regular file."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
@@ -51,7 +52,7 @@ def refuse_to_overwrite(path: Path, force: bool, inputs: Iterable[Path] = ()) ->
                 raise TracediffError(f"{path} belongs to a capture", "name another file: a capture is never changed")
             if not force:
                 raise TracediffError(f"{path} exists", "add --force to replace it")
-        elif not (folder := path.resolve().parent).is_dir():
+        elif not (folder := resolved(path).parent).is_dir():
             raise TracediffError(f"{folder} is not a directory", "create it first")
     except OSError as error:
         raise TracediffError(f"cannot write {path}", error.strerror or str(error)) from error
@@ -75,7 +76,7 @@ def replaced_when_complete(path: Path) -> Iterator[Path]:
                 with temporary.open("rb") as source, _open_stream(path) as target:
                     shutil.copyfileobj(source, target)
             return
-        path = path.resolve()
+        path = resolved(path)
         with _temporary_beside(path) as temporary:
             yield temporary
             if path.exists():
@@ -87,6 +88,21 @@ def replaced_when_complete(path: Path) -> Iterator[Path]:
         raise  # the reader of our output went away: nothing is wrong
     except OSError as error:
         raise TracediffError(f"cannot write {path}", error.strerror or str(error)) from error
+
+
+def resolved(path: Path) -> Path:
+    """Return the path behind symbolic links.
+
+    Raises:
+        OSError: The links lead in a circle; Python before 3.13 has another error for it, and later ones have none.
+    """
+    try:
+        found = path.resolve()
+    except RuntimeError:
+        found = path
+    if found.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+    return found
 
 
 def copy_file(source: Path, destination: Path) -> None:

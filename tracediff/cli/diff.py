@@ -166,9 +166,9 @@ def _two_shapes(between: list[str], others: list[Path] | None) -> tuple[str, str
 
 def _refuse_one_file_twice(paths: list[Path]) -> None:
     from tracediff.errors import TracediffError
-    from tracediff.files import is_stdout
+    from tracediff.files import is_stdout, resolved
 
-    if len({"-" if is_stdout(path) else path.resolve() for path in paths}) < len(paths):
+    if len({"-" if is_stdout(path) else resolved(path) for path in paths}) < len(paths):
         raise TracediffError(f"{paths[0]} cannot hold two outputs", "name another file for each")
 
 

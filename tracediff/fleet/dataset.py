@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tracediff.errors import TracediffError, install_hint
-from tracediff.files import replaced_when_complete
+from tracediff.files import replaced_when_complete, resolved
 from tracediff.json_input import parse_json
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def trace_name(trace: Path, out: Path) -> str:
     Where the two share no folder but the root, that path would spell out an absolute one: then only the folder and the
     file are named.
     """
-    trace, out = trace.resolve(), out.resolve()
+    trace, out = resolved(trace), resolved(out)
     common = Path(os.path.commonpath([trace, out]))
     return os.path.relpath(trace, out) if common != common.parent else "/".join(trace.parts[-2:]).lstrip("/")
 
@@ -88,7 +88,7 @@ def trace_name(trace: Path, out: Path) -> str:
 def partition_of(trace: Path, out: Path) -> str:
     """Return the folder of a trace in the dataset: its file name, and a hash of where it is and what state it is in."""
     state = trace.stat()
-    identity = f"{os.path.relpath(trace.resolve(), out.resolve())}\0{state.st_size}\0{state.st_mtime_ns}"
+    identity = f"{os.path.relpath(resolved(trace), resolved(out))}\0{state.st_size}\0{state.st_mtime_ns}"
     name = re.sub(r"[^A-Za-z0-9._-]", "_", trace.name)[:80]
     return f"trace={name}-{hashlib.sha256(identity.encode(errors='surrogateescape')).hexdigest()[:12]}"
 
