@@ -353,3 +353,11 @@ def test_commands(tmp_path):
     done = run(*command, "fleet", out)
     assert done.returncode == 0
     assert "2 traces" in done.stdout
+
+
+def test_a_trace_whose_name_is_no_utf8_is_in_the_dataset(tmp_path):
+    path = tmp_path / os.fsdecode(b"bad\xff.sqlite")
+    shutil.copy(ONE, path)
+    out = write_all([path, *copies(tmp_path, 1)], tmp_path / "out")
+    groups = group_traces(out)
+    assert "../bad\ufffd.sqlite" in RENDERERS["json"](groups)

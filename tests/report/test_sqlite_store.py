@@ -32,6 +32,12 @@ def test_a_diff_can_be_queried(tmp_path):
     assert rows(path, "PRAGMA foreign_key_check") == []
 
 
+def test_a_trace_whose_name_is_no_utf8_is_stored(tmp_path):
+    path = tmp_path / "show.sqlite"
+    save_show(*show_table(table([("prefill", "q", "k")], path="bad\udcff.sqlite")), path)
+    assert rows(path, "SELECT path FROM traces") == [("bad\ufffd.sqlite",)]
+
+
 def test_a_pair_refers_to_kernels_of_its_own_module_on_its_own_side(tmp_path):
     path = tmp_path / "diff.sqlite"
     save_diffs([diff_tables(A, B)], path)

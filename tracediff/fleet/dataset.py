@@ -31,6 +31,7 @@ import numpy as np
 from tracediff.errors import TracediffError, install_hint
 from tracediff.files import replaced_when_complete, resolved
 from tracediff.json_input import parse_json
+from tracediff.text import without_surrogates
 
 if TYPE_CHECKING:
     import pyarrow
@@ -170,7 +171,7 @@ def _to_arrow(table: KernelTable, name: str, pyarrow: Any) -> pyarrow.Table:
     }
     info = table.info
     described = {field: getattr(info, field) for field in ("profiler", "gpu", "batch", "dtype", "model")}
-    metadata = {_METADATA: json.dumps({"name": name, **described, "kernels": len(table)}).encode()}
+    metadata = {_METADATA: json.dumps({"name": without_surrogates(name), **described, "kernels": len(table)}).encode()}
     return pyarrow.table(columns).replace_schema_metadata(metadata)
 
 
@@ -180,7 +181,7 @@ def _dictionary(pyarrow: Any, codes: np.ndarray[Any, Any], values: list[str | No
     place = {value: index for index, value in enumerate(distinct)}
     recoded = np.array([-1 if value is None else place[value] for value in values], dtype=np.int32)[codes]
     # A name may hold what no UTF-8 file can: lone surrogates.
-    safe = [value.encode("utf-8", errors="replace").decode() for value in distinct]
+    safe = [without_surrogates(value) for value in distinct]
     return pyarrow.DictionaryArray.from_arrays(
         pyarrow.array(recoded, mask=recoded < 0), pyarrow.array(safe, type=pyarrow.string())
     )

@@ -17,6 +17,7 @@ from tracediff.files import refuse_to_overwrite, replaced_when_complete
 from tracediff.kernels import Types
 from tracediff.report.diff.csv import sizes
 from tracediff.report.diff.json import info_to_dict
+from tracediff.text import without_surrogates
 from tracediff.trace.saved import SAVED_APPLICATION_ID, SAVED_VERSION
 
 _LETTERS = 26
@@ -208,7 +209,8 @@ def _answer(diff: TraceDiff) -> dict[str, Any]:
 def _trace(label: str, side: Side) -> dict[str, Any]:
     about = {key: value for key, value in info_to_dict(side.info).items() if key in _TRACE_TYPES}
     counts = {"kernels": side.kernels, "splitk_reduce": side.splitk_reduce, "duration_ns": side.duration_ns}
-    return {"label": label, **about, **counts}
+    # The path of a file whose name is no UTF-8.
+    return {"label": label, **about, "path": without_surrogates(side.info.path), **counts}
 
 
 def _kernels(compared: Sequence[tuple[Row, ...]], logged: _Numbered) -> Iterator[dict[str, Any]]:
