@@ -25,7 +25,9 @@ def stored_manifest():
         ({"batches": ()}, "no batch size"),
         ({"batches": (1, 1)}, "a batch size is given twice"),
         ({"batches": (0, 1)}, "--batch 0 is too small: give 1 or more"),
+        ({"batches": (1 << 70, 1)}, "--batch 1180591620717411303424 is too large: give 16,777,216 or less"),
         ({"tokens": 0}, "--tokens 0 is too small"),
+        ({"tokens": 1 << 40}, "--tokens 1099511627776 is too large"),
         ({"decode": -1}, "--decode -1 is too small: give 0 or more"),
     ],
 )

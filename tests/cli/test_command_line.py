@@ -116,3 +116,17 @@ def test_names_are_shown_in_blocks_and_none_is_lost_when_the_reader_goes_away():
         " tile 128×16×64",
         " tile 128×24×64",
     ]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9")],
+)
+def test_a_machine_without_enough_memory_is_one_line(monkeypatch, error):
+    def fail(_line):
+        raise error
+
+    monkeypatch.setattr("tracediff.cli.name.name_in_row", fail)
+    done = CliRunner().invoke(app, ["name", "-"], input="gemm\n")
+    assert done.exit_code == 2
+    assert done.stderr == "tracediff: out of memory: use a smaller batch, prompt or model\n"

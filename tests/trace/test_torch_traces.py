@@ -269,6 +269,26 @@ def test_damage_between_or_in_events_is_one_line(tmp_path, damage):
         read_trace(path)
 
 
+@pytest.mark.parametrize("between", ["", " " * (3 << 20)])
+def test_a_second_list_of_events_is_not_lost_in_silence(tmp_path, between):
+    path = tmp_path / "t.json"
+    first, second = (json.dumps({"traceEvents": launched(name, 1, 50)})[1:-1] for name in "ab")
+    path.write_text(f'{{{first}, "traceName": "say \\"traceEvents\\": []"}}')
+    assert read_trace(path).names == ("a",)
+    path.write_text(f"{{{first},{between}{second}}}")
+    with pytest.raises(TracediffError, match="holds two lists of events"):
+        read_trace(path)
+
+
+def test_a_compressed_file_is_checked_to_its_end(tmp_path):
+    path = tmp_path / "t.json.gz"
+    content = bytearray(gzip.compress(json.dumps({"traceEvents": launched("a", 1, 50)}).encode()))
+    content[-8] ^= 1  # of its checksum
+    path.write_bytes(content)
+    with pytest.raises(TracediffError, match="damaged or cut short"):
+        read_trace(path)
+
+
 def test_a_compressed_file_that_unpacks_without_end_is_refused_and_the_limit_is_the_users(tmp_path, monkeypatch):
     path = tmp_path / "t.json.gz"
     with gzip.open(path, "wb", compresslevel=9) as file:

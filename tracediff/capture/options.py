@@ -4,6 +4,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from tracediff.bounds import require_number
 from tracediff.errors import TracediffError
 from tracediff.model.spec import ModelSpec
 
@@ -71,8 +72,7 @@ class CaptureOptions:
             ("--tokens", self.tokens, 1),
             ("--decode", self.decode, 0),
         ):
-            if value < least:
-                raise TracediffError(f"{name} {value} is too small", f"give {least} or more")
+            require_number(name, value, least)
 
     @property
     def insists_on_nsys(self) -> bool:

@@ -33,6 +33,9 @@ COMMANDS = (
     "doctor",
 )
 
+#: What torch says of memory that the CPU does not have.
+_NO_MEMORY = "DefaultCPUAllocator: can't allocate memory"
+
 # What typer raises for a wrong command line. Newer typers bring their own click and older ones use the installed one,
 # so the class is found through a subclass of it that all of them offer.
 _UsageError: type[Any] = typer.BadParameter.__mro__[1]
@@ -92,6 +95,9 @@ class Commands(TyperGroup):
         except (typer.Exit, typer.Abort):
             raise
         except Exception as error:
+            if isinstance(error, MemoryError) or _NO_MEMORY in str(error):
+                typer.echo("tracediff: out of memory: use a smaller batch, prompt or model", err=True)
+                raise typer.Exit(TROUBLE) from error
             import traceback
 
             traceback.print_exc()

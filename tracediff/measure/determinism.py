@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from tracediff.bounds import require_number
 from tracediff.dtypes import FORMATS, dtype_named
 from tracediff.errors import TracediffError
 from tracediff.findings.checked_json import decoded
@@ -54,6 +55,7 @@ class DeterminismRequest:
     def __post_init__(self) -> None:
         if self.repeats < 2:
             raise TracediffError(f"{self.repeats} repeats show nothing", "give --repeats 2 or more")
+        require_number("--repeats", self.repeats)
         # An unknown dtype is refused before the first measurement.
         dtypes = tuple(dict.fromkeys(dtype_named(dtype, DTYPES) for dtype in self.dtypes))
         object.__setattr__(self, "dtypes", dtypes)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tracediff.bounds import require_number
 from tracediff.errors import TracediffError
 from tracediff.files import refuse_to_overwrite, write_text
 from tracediff.findings.flips import (
@@ -93,14 +94,13 @@ class FlipRequest:
         if len(set(self.batches)) < 2 or len(set(self.batches)) != len(self.batches):
             raise TracediffError("a flip needs two batch sizes", "give two or more different ones, as --batch 1 2")
         for what, value, least in (
-            ("batch size", min(self.batches), 1),
+            *(("batch size", batch, 1) for batch in self.batches),
             ("--random", self.random, 1),
             ("--tokens", self.tokens, 1),
             ("--decode", self.decode, 0),
             ("--find", 1 if self.find is None else self.find, 1),
         ):
-            if value < least:
-                raise TracediffError(f"{what} {value} is too small", f"give {least} or more")
+            require_number(what, value, least)
         if self.mode not in MODES:
             raise TracediffError(f"unknown mode {self.mode}", f"choose one of {', '.join(MODES)}")
         if self.cache not in CACHES:

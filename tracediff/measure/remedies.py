@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from threading import Lock
 
+from tracediff.bounds import require_number
 from tracediff.errors import TracediffError
 from tracediff.findings.remedies import RemediesResult, SettingBits, TimedPoint, bits_from, bits_to_json, point_from
 from tracediff.findings.remedies_catalog import RECOMMENDED, setting_named
@@ -72,9 +73,10 @@ class RemediesRequest:
         ):
             if not values or min(values) < (0 if what == "--keys" else 1) or len(set(values)) != len(values):
                 raise TracediffError(f"{what} needs different numbers, each 1 or more", f"as in {what} 1 8 32")
-        for name, value in (("--rounds", self.rounds), ("--prompt", self.prompt)):
-            if value < 1:
-                raise TracediffError(f"{name} {value} is too small", "give 1 or more")
+            for value in values:
+                require_number(what, value, 0)
+        require_number("--rounds", self.rounds)
+        require_number("--prompt", self.prompt)
 
     @property
     def compared(self) -> tuple[str, ...]:

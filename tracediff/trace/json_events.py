@@ -36,6 +36,9 @@ _DEEPEST = 1000
 _SPACE = b" \t\r\n"
 _BETWEEN = _SPACE + b","
 _OPENING = re.compile(rb"\s*:\s*\[")
+#: Not in a text: its quotes would be escaped.
+_MORE_EVENTS = re.compile(rb'"traceEvents"\s*+:\s*+\[')
+_LONGEST_OPENING = 64
 #: Whole strings, brackets, and a quote whose string does not end.
 _TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[{}\[\]"]', re.DOTALL)
 #: What may come between events: commas, and values that are no objects.
@@ -213,6 +216,7 @@ class ChromeTrace(Generic[E]):
                 if depth < 0:  # the array of events ends here
                     self._require_gap(end, token.start())
                     self._done = True
+                    self._read_tail(token.end())
                     return found, len(self._buffer)
                 if depth == 0:
                     end = token.end()
@@ -220,6 +224,16 @@ class ChromeTrace(Generic[E]):
         if self._at_end:
             raise self._damaged()
         return found, end
+
+    def _read_tail(self, begin: int) -> None:
+        """Read what follows the events, so that a compressed file is checked to its end."""
+        tail = self._buffer[begin:]
+        while _MORE_EVENTS.search(tail) is None:
+            read = self._read(_CHUNK)
+            if not read:
+                return
+            tail = tail[-_LONGEST_OPENING:] + read
+        raise TracediffError(f"{self._path} holds two lists of events", "record it again: one would be lost")
 
     def _one(self, text: bytes, wanted: Callable[[object, object], bool]) -> list[E]:
         """Return the event of this text, none for an array or what is not wanted."""
