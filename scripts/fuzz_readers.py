@@ -47,7 +47,7 @@ from tracediff.errors import TracediffError
 
 HERE = Path(__file__).parent
 #: How many inputs a worker reads of a kind whose share is 1.
-INPUTS_PER_SHARE = 400
+INPUTS_PER_SHARE = 1000
 #: Of the worker's own time on a core: on a busy machine an input takes longer by the clock.
 HANG_SECONDS = 10
 #: A worker that says nothing while it computes for so long, or that computes nothing for so long, hangs where no signal
