@@ -95,12 +95,12 @@ def numbered(tables: Sequence[KernelTable]) -> list[Numbered]:
 
 def phases_of(table: KernelTable) -> dict[str | None, Int64]:
     """Return a trace's kernels by phase, phases in order of first launch."""
-    known = list(dict.fromkeys(key.phase for key in table.keys))
-    position = {phase: index for index, phase in enumerate(known)}
-    code = np.array([position[key.phase] for key in table.keys] or [0], dtype=np.int64)[table.key]
+    known: dict[str | None, int] = {}
+    of_key = [known.setdefault(key.phase, len(known)) for key in table.keys]
+    code = np.array(of_key or [0], dtype=np.int64)[table.key]
     order = np.argsort(code, kind="stable")
     bounds = np.searchsorted(code[order], np.arange(len(known) + 1))
-    return {phase: order[bounds[index] : bounds[index + 1]] for index, phase in enumerate(known)}
+    return {phase: order[bounds[index] : bounds[index + 1]] for phase, index in known.items()}
 
 
 def repeated_steps(phases: Collection[str], measured: bool) -> dict[str, tuple[str, int]]:

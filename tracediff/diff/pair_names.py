@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from itertools import groupby
+from operator import attrgetter
 
 import numpy as np
 from msgspec.structs import replace
@@ -51,11 +53,14 @@ def pair_names(a: KernelTable, b: KernelTable) -> KernelTable:
     paired = {**phases, **by_modules}
     for of_b, of_a in paired.items():
         renamed |= _modules_that_are_phases(of_a, of_b, in_phase_a, in_phase_b)
+    taken = set(renamed.values())
     told = list(phases.items())
     for phase, every_b in in_phase_b.items():
         here = phase if phase is None else paired.get(phase, phase)
-        keys_a = [key for key in in_phase_a.get(here, []) if key not in renamed.values()]
-        keys_b = [key for key in every_b if key not in renamed]
+        keys_a, keys_b = in_phase_a.get(here, []), every_b
+        if renamed:
+            keys_a = [key for key in keys_a if key not in taken]
+            keys_b = [key for key in keys_b if key not in renamed]
         modules: dict[str, str] = {}
         if {key.module for key in keys_a} != {key.module for key in keys_b}:
             modules = _modules_by_place(
@@ -64,7 +69,9 @@ def pair_names(a: KernelTable, b: KernelTable) -> KernelTable:
             )
         told += modules.items()
         if modules or here != phase:
-            renamed |= {key: replace(key, phase=here, module=modules.get(key.module, key.module)) for key in keys_b}
+            here_b = {key: replace(key, phase=here, module=modules.get(key.module, key.module)) for key in keys_b}
+            renamed |= here_b
+            taken.update(here_b.values())
     notes = [
         *_note("names that only this trace has, compared by place", told),
         *_note("phases that only this trace has, compared with those of the same modules", list(by_modules.items())),
@@ -150,8 +157,8 @@ def _modules_by_place(a: Mapping[str, object], b: Mapping[str, object]) -> dict[
 
 def _by_phase(keys: Sequence[RangeKey]) -> _KeysOfPhase:
     result: _KeysOfPhase = {}
-    for key in keys:
-        result.setdefault(key.phase, []).append(key)
+    for phase, together in groupby(keys, attrgetter("phase")):
+        result.setdefault(phase, []).extend(together)
     return result
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 import numpy.typing as npt
 from msgspec import Struct, field
@@ -50,7 +52,7 @@ class Selection(Struct, frozen=True, kw_only=True):
     not_compared: tuple[NotCompared, ...] = ()
 
 
-class Collected(Struct, kw_only=True):
+class Collected(Struct, kw_only=True, dict=True):
     """The selection of the trace `table` while it is made."""
 
     table: KernelTable
@@ -65,7 +67,12 @@ class Collected(Struct, kw_only=True):
 
     def unnamed(self, kernels: Int64) -> npt.NDArray[np.bool_]:
         """Return which kernels are directly under their phase."""
-        return np.array([not key.module for key in self.table.keys], dtype=np.bool_)[self.table.key[kernels]]
+        return self._is_unnamed[self.table.key[kernels]]
+
+    @cached_property
+    def _is_unnamed(self) -> npt.NDArray[np.bool_]:
+        """Whether each key is that of a phase itself."""
+        return np.array([not key.module for key in self.table.keys], dtype=np.bool_)
 
     def add(self, excerpt: Excerpt, by_role: bool) -> None:
         """Add an excerpt; where wanted, those of its kernels that are in no module role by role."""

@@ -177,6 +177,8 @@ def _in_order_of_launch(keys: tuple[RangeKey, ...], key: Int32) -> tuple[tuple[R
 
 def _distinct(keys: tuple[RangeKey, ...], key: Int32) -> tuple[tuple[RangeKey, ...], Int32]:
     """Return each key once, and each kernel's: a module without a name is its phase, and two may be named alike."""
+    if len(set(keys)) == len(keys):
+        return keys, key
     places: dict[RangeKey, int] = {}
     place = np.array([places.setdefault(each, len(places)) for each in keys], dtype=np.int32)
     return tuple(places), place[key]

@@ -103,12 +103,9 @@ def attribute(
     if len(in_graph):
         by_itself = in_graph[replayed == NONE]
         _count_replays(iteration, by_itself, np.append(phase_text, NONE)[around], launch)
+    names = (*ranges.texts, None)
     keys = tuple(
-        key_of(None, None)
-        if code == outside
-        else key_of(
-            ranges.texts[code // width], ranges.texts[code % width] if code % width < width - 1 else None, layer
-        )
+        key_of(None, None) if code == outside else key_of(names[code // width], names[code % width], layer)
         for code in distinct.values
     )
     return Attribution(

@@ -207,7 +207,7 @@ def number_by_place(keys: tuple[RangeKey, ...]) -> tuple[RangeKey, ...]:
     Args:
         keys: In order of first launch.
     """
-    if not any(_is_hashed(key.phase or "") or _is_hashed(key.module) for key in keys):
+    if not any(map(_is_hashed, {key.phase or "" for key in keys} | {key.module for key in keys})):
         return keys
     known: dict[tuple[str | None, str], dict[str, int]] = {}
 

@@ -65,7 +65,9 @@ def place_unnamed(
         launch_ns: Start of each kernel's launch.
         thread: Code of the thread that launched it.
     """
-    without_module = np.array([not key.module or is_operator(key.module) for key in given.keys], dtype=np.bool_)
+    # A module is in every step's keys, and looked at once.
+    unnamed = {module for module in {key.module for key in given.keys} if not module or is_operator(module)}
+    without_module = np.array([key.module in unnamed for key in given.keys], dtype=np.bool_)
     kernels = np.flatnonzero(without_module[given.key])
     if not _compute_enough(parsed, columns["name"], kernels):
         return given
