@@ -31,6 +31,7 @@ def run(*words, **options):
         (["map", MAP, "--csv"], b"gpu,versions,", b"\n"),
         (["map", MAP, "--out"], b'{"schema":1,"kind":"map"', b"}\n"),
         (["determinism", DETERMINISM, "--out"], b"{\n", b"\n}\n"),
+        (["flips", FLIPS, "--out"], b'{"schema":2,"kind":"flips"', b"}\n"),
     ],
     ids=lambda value: value[0] + value[-1] if isinstance(value, list) else None,
 )

@@ -10,8 +10,11 @@ from tracediff.errors import TracediffError
 from tracediff.findings.determinism import read_determinism
 from tracediff.findings.flips_file import read_flips, result_to_json
 from tracediff.findings.flips_summary import summarise
+from tracediff.findings.maps import read_map
+from tracediff.findings.pasted_logits import read_steps
 from tracediff.report.determinism.terminal import findings as determinism_findings
 from tracediff.report.flips.words import findings as flip_findings
+from tracediff.report.flips.words import warnings as flip_warnings
 
 PUBLISHED = Path(__file__).parents[2] / "profiles" / "tokens"
 WRONG = [None, True, -1, 2**70, 1.5, -0.25, 1e308, "text", [], [None], {}, {"a": 1}, [[1, 2, 3, 4]]]
@@ -147,7 +150,7 @@ def test_a_flip_that_nothing_moved_is_no_near_tie_and_is_said(flips, tmp_path):
     path.write_text(json.dumps(far))
     result = read_flips(path)
     assert [flip.is_near_tie for _, flip in result.flips()] == [False]
-    assert any("not the argmax of these logits" in sentence for sentence in flip_findings(result))
+    assert any("the chosen token was not the largest logit" in sentence for sentence in flip_warnings(result))
 
 
 def test_a_margin_near_zero_is_measured_at_the_larger_of_its_two_logits():
@@ -156,3 +159,31 @@ def test_a_margin_near_zero_is_measured_at_the_larger_of_its_two_logits():
 
     top = (TopLogit(token=0, logit=0.0), TopLogit(token=1, logit=-20.5))
     assert margin_in_ulp(FORMATS["bfloat16"], top) == 20.5 / 0.125
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("remedies/llama-3-8b-bfloat16-h100.json", "is a result of `tracediff remedies`, not a result of"),
+        ("llama-3-8b-float16/evidence.json", "is the evidence of a capture, not a result of"),
+        ("llama-3-8b-float16/b1.sqlite", "is an SQLite file, not a result of"),
+    ],
+)
+def test_a_file_of_another_command_is_named(name, words):
+    with pytest.raises(TracediffError, match=words):
+        read_map(PUBLISHED.parent / name)
+
+
+def test_an_empty_file_is_said_to_be_empty(tmp_path):
+    path = tmp_path / "map.json"
+    path.write_text("\n")
+    with pytest.raises(TracediffError, match="is empty"):
+        read_map(path)
+
+
+@pytest.mark.parametrize(
+    "name", ["tokens/flips_generate.json", "maps/llama-3-8b-float16-h100.json", "llama-3-8b-float16/evidence.json"]
+)
+def test_tracediff_s_own_files_are_no_pasted_logits(name):
+    with pytest.raises(TracediffError, match="not pasted logits"):
+        read_steps((PUBLISHED.parent / name).read_text(encoding="utf-8"))

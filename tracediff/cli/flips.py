@@ -7,7 +7,16 @@ import typer
 
 from tracediff.cli.application import ManyValues
 from tracediff.cli.model_options import AttentionName, FirstLayers, ModelName, TorchDevice, model_and_device
-from tracediff.cli.options import FORMAT_OPTION, TableJson, command_line, emit, say, stdout_console, stdout_is_free
+from tracediff.cli.options import (
+    FORMAT_OPTION,
+    TableJson,
+    command_line,
+    emit,
+    say,
+    stdout_console,
+    stdout_is_free,
+    write_again,
+)
 from tracediff.cli.progress import counting
 
 if TYPE_CHECKING:
@@ -78,9 +87,12 @@ def flips(
     if html is not None:
         refuse_to_overwrite(html, force, () if result_file is None else (result_file,))
     if result_file is not None:
-        from tracediff.findings.flips_file import read_flips
+        from tracediff.findings.flips_file import read_flips, result_to_json
 
+        if out is not None:
+            refuse_to_overwrite(out, force, (result_file,))
         result = read_flips(result_file)
+        write_again(result_to_json(result), out, force)
     else:
         from tracediff.dtypes import dtype_named
         from tracediff.measure.flips import FlipRequest, search_flips

@@ -72,7 +72,7 @@ def map_rows(
         from tracediff.findings.maps import read_map
 
         result = read_map(result_file)
-        write_again(result, out, force)
+        write_again(result.to_dict(), out, force)
     else:
         from tracediff.measure.maps import MapRequest, measure_map
         from tracediff.model.spec import ModelSpec

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rich.console import Console
-
-    from tracediff.findings.maps import BatchMap
-    from tracediff.findings.remedies import RemediesResult
 
 
 class Format(StrEnum):
@@ -131,13 +128,13 @@ def say(text: str) -> None:
     typer.echo(printable(text), err=True)
 
 
-def write_again(result: BatchMap | RemediesResult, out: Path | None, force: bool) -> None:
-    """Write a finished result that was read back, where a file was asked for."""
+def write_again(document: dict[str, Any], out: Path | None, force: bool) -> None:
+    """Write the JSON form of a finished result that was read back, where a file was asked for."""
     if out is not None:
         from tracediff.files import write_text
         from tracediff.text import json_text
 
-        write_text(out, json_text(result.to_dict()) + "\n", force)
+        write_text(out, json_text(document) + "\n", force)
         say(f"Wrote {out}")
 
 

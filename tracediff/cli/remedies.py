@@ -82,7 +82,7 @@ def remedies(
         from tracediff.findings.remedies import read_remedies
 
         result = read_remedies(Path(words[0]))
-        write_again(result, out, force)
+        write_again(result.to_dict(), out, force)
         if stdout_is_free(out):
             _print(result, output_format)
         return

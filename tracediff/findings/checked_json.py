@@ -12,6 +12,22 @@ from tracediff.json_input import LONGEST_MESSAGE, parse_json
 
 T = TypeVar("T")
 
+#: The commands that write results as JSON; each result names its command in the field `kind`.
+RESULT_KINDS = frozenset({"flips", "determinism", "map", "remedies"})
+_SQLITE = b"SQLite format 3\0"
+
+
+def what_tracediff_wrote(document: object) -> str | None:
+    """Say which of tracediff's own files a JSON value is from; None where it is none of them."""
+    if not isinstance(document, dict) or "schema" not in document:
+        return None
+    kind = document.get("kind")
+    if isinstance(kind, str) and kind in RESULT_KINDS:
+        return f"a result of `tracediff {kind}`"
+    if {"pairs", "controls"} <= document.keys():
+        return "the evidence of a capture"
+    return "the JSON of `tracediff diff` or `show`" if {"kernels", "rows"} <= document.keys() else None
+
 
 def read_json(path: Path, kind: str, schemas: tuple[int, ...], hint: str) -> dict[str, Any]:
     """Return the JSON object in a file that states `kind` and one of `schemas`.
@@ -26,13 +42,21 @@ def read_json(path: Path, kind: str, schemas: tuple[int, ...], hint: str) -> dic
         TracediffError: No such file, no JSON, another kind or another schema.
     """
     try:
-        document = parse_json(path.read_bytes())
+        content = path.read_bytes()
     except OSError as error:
         raise TracediffError(f"cannot read {path}", error.strerror or str(error)) from error
+    if not content.strip():
+        raise TracediffError(f"{path} is empty", hint)
+    if content.startswith(_SQLITE):
+        raise TracediffError(f"{path} is an SQLite file, not a result of `tracediff {kind}`", hint)
+    try:
+        document = parse_json(content)
     except ValueError as error:
         raise TracediffError(f"cannot read {path}: {error}", hint) from error
     if not isinstance(document, dict) or document.get("kind") != kind:
-        raise TracediffError(f"{path} holds no result of `tracediff {kind}`", hint)
+        found = what_tracediff_wrote(document)
+        what = f"is {found}, not a" if found else "holds no"
+        raise TracediffError(f"{path} {what} result of `tracediff {kind}`", hint)
     schema = document.get("schema")
     if schema not in schemas or isinstance(schema, bool):
         readable = " and ".join(map(str, schemas))

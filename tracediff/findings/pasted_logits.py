@@ -19,6 +19,7 @@ from typing import Any
 
 from tracediff.dtypes import dtype_named
 from tracediff.errors import TracediffError
+from tracediff.findings.checked_json import what_tracediff_wrote
 from tracediff.findings.lattice import LOGITS, LOGPROBS, PROBABILITIES, Reading
 from tracediff.findings.printed_objects import Call, NotPrintedError, Printed, read_printed
 
@@ -79,7 +80,7 @@ def read_steps(text: str) -> tuple[PastedStep, ...]:
     """Return the steps found in a pasted text, in order.
 
     Raises:
-        TracediffError: No step of two values is in it, or a table in it is damaged.
+        TracediffError: No step of two values is in it, it is a file that tracediff wrote, or a table in it is damaged.
     """
     plain = _without_quoting(text)
     if not plain:
@@ -125,7 +126,10 @@ def _streamed(text: str, walk: _Walk) -> list[PastedStep]:
 def _json(text: str, walk: _Walk) -> list[PastedStep]:
     if text[0] not in "[{":
         return []
-    return walk.steps([_loads(text)])
+    document = _loads(text)
+    if (ours := what_tracediff_wrote(document)) is not None:
+        raise TracediffError(f"this is {ours}, not pasted logits", "paste the logits or logprobs alone")
+    return walk.steps([document])
 
 
 def _json_lines(text: str, walk: _Walk) -> list[PastedStep]:
