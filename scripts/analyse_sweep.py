@@ -33,8 +33,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from sweep_geometries import TUNING
 
 from tracediff.diff.align import align
-from tracediff.diff.result import Kernel, Verdict
-from tracediff.diff.rules import Rule, decide
+from tracediff.diff.result import Kernel, Pair, Verdict
+from tracediff.diff.rules import Rule
 from tracediff.diff.rules.decide import deciding_rule
 from tracediff.diff.rules.k_cuts import cuts_segments
 from tracediff.diff.split_k import infer
@@ -159,14 +159,26 @@ def predict_by_launch(a: Case, b: Case) -> Prediction:
 def predict_by_order(a: Case, b: Case) -> Prediction:
     """What tracediff says."""
     _, verdict, reason = judge_row(_aligned(a, b))
-    return ("equal" if verdict in EQUAL else "differ" if verdict is Verdict.ORDER_CHANGED else "unknown"), reason
+    return _in_words(verdict), reason
+
+
+def _in_words(verdict: Verdict) -> str:
+    return "equal" if verdict in EQUAL else "differ" if verdict is Verdict.ORDER_CHANGED else "unknown"
+
+
+# Which sides take part in each aligned pair, by the kernel names of both sides.
+_ALIGNMENTS: dict[tuple[tuple[str, ...], tuple[str, ...]], list[tuple[bool, bool]]] = {}
 
 
 def _aligned(a: Case, b: Case) -> list[tuple[Kernel | None, Kernel | None]]:
-    """Align the kernels; one GEMM on each side is the common case, and needs no search."""
-    if len(a.kernels) == len(b.kernels) == 1 and a.kernels[0].parsed.role == b.kernels[0].parsed.role == "gemm":
-        return [(a.kernels[0], b.kernels[0])]
-    return align(a.kernels, b.kernels)
+    """Align the kernels. `align` looks at their names alone, so two sequences of names are aligned once."""
+    names = tuple(kernel.parsed.name for kernel in a.kernels), tuple(kernel.parsed.name for kernel in b.kernels)
+    sides = _ALIGNMENTS.get(names)
+    if sides is None:
+        pairs = align(a.kernels, b.kernels)
+        sides = _ALIGNMENTS[names] = [(first is not None, second is not None) for first, second in pairs]
+    left, right = iter(a.kernels), iter(b.kernels)
+    return [(next(left) if in_a else None, next(right) if in_b else None) for in_a, in_b in sides]
 
 
 PREDICTORS: dict[str, Callable[[Case, Case], Prediction]] = {
@@ -337,28 +349,49 @@ def examples(sweep: Sweep, limit: int) -> str:
     return "\n".join(lines)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """What tracediff says of every pair of a sweep, against the bits.
+
+    Attributes:
+        order: The predictions, by part and what `kind` calls the group.
+        rules: For every rule and part, the pairs in which it decided: how many had equal bits (True), how many other.
+    """
+
+    order: dict[tuple[str, str], Confusion]
+    rules: dict[tuple[Rule, str], Counter[bool]]
+
+
 # The kernels on which a table of the sweep depends; the others around them never sum.
 _ROLE = {"gemm": "gemm", "attention": "attention", "reduction": "reduction"}
 
 
-def rule_counts(sweep: Sweep) -> dict[tuple[Rule, str], Counter[bool]]:
-    """Count, for every rule and part, the pairs in which it decided: how many had equal bits (True), how many other."""
-    counts: dict[tuple[Rule, str], Counter[bool]] = defaultdict(Counter)
-    for (table, _), cases in sweep.groups.items():
+@cache
+def tally(path: Path, use_log: bool) -> Tally:
+    """Judge every pair of a stored sweep, once for all tables that count them."""
+    order: dict[tuple[str, str], Confusion] = defaultdict(lambda: Confusion(Counter()))
+    rules: dict[tuple[Rule, str], Counter[bool]] = defaultdict(Counter)
+    for (table, group), cases in read_sweep(path, use_log).groups.items():
+        part = cases[0].part
+        found = order[part, kind(table, group)].counts
         for pairs in pairs_of(cases):
-            if (rule := _first_rule(pairs.a, pairs.b, _ROLE[table])) is not None:
-                counts[rule, cases[0].part][True] += pairs.equal
-                counts[rule, cases[0].part][False] += pairs.other
-    return counts
+            judged, verdict, _ = judge_row(_aligned(pairs.a, pairs.b))
+            said, rule = _in_words(verdict), _first_rule(judged, _ROLE[table])
+            found[said, True] += pairs.equal
+            found[said, False] += pairs.other
+            if rule is not None:
+                rules[rule, part][True] += pairs.equal
+                rules[rule, part][False] += pairs.other
+    return Tally(order=dict(order), rules=dict(rules))
 
 
-def _first_rule(a: Case, b: Case, role: str) -> Rule | None:
+def _first_rule(judged: Iterable[Pair], role: str) -> Rule | None:
     """Return the rule for the first kernels of this role that changed: repeats of one sum count once."""
-    for first, second in _aligned(a, b):
-        if first is None or second is None or {first.parsed.role, second.parsed.role} != {role}:
+    for pair in judged:
+        if pair.a is None or pair.b is None or {pair.a.parsed.role, pair.b.parsed.role} != {role}:
             continue
-        if decide(first, second)[0] is not Verdict.SAME_KERNELS:
-            return deciding_rule(first, second)
+        if pair.verdict is not Verdict.SAME_KERNELS:
+            return deciding_rule(pair.a, pair.b)
     return None
 
 

@@ -14,15 +14,16 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 from analyse_sweep import (
-    PREDICTORS,
     Case,
+    Confusion,
     confusion,
     kind,
-    predict_by_order,
+    predict_by_launch,
+    predict_by_name,
     read_sweep,
-    rule_counts,
     share,
     tables,
+    tally,
 )
 from sweep_geometries import HELD_OUT, PARTS, TUNING
 
@@ -59,6 +60,15 @@ def groups_by_part(paths: Iterable[Path], use_log: bool = True) -> dict[tuple[st
     return found
 
 
+def predicted(paths: Iterable[Path], use_log: bool = True) -> dict[tuple[str, str], Confusion]:
+    """Return what the order predicts of some sweeps' pairs, by (part, what `kind` calls their group)."""
+    counts: dict[tuple[str, str], Counter[tuple[str, bool]]] = defaultdict(Counter)
+    for path in paths:
+        for key, found in tally(path, use_log).order.items():
+            counts[key] += found.counts
+    return {key: Confusion(each) for key, each in counts.items()}
+
+
 def rules_in_markdown() -> str:
     """Return every rule table: name, verdict, source, and the sweeps' pairs in which the rule decided."""
     counts: dict[tuple[Rule, str], Counter[bool]] = defaultdict(Counter)
@@ -66,7 +76,7 @@ def rules_in_markdown() -> str:
         H200,
         *(path for card in CARDS for table in ("products", "reductions") for path in stored(card, table)),
     ):
-        for (rule, part), seen in rule_counts(read_sweep(path)).items():
+        for (rule, part), seen in tally(path, True).rules.items():
             counts[rule, TUNING if part == TUNING else HELD_OUT] += seen
     lines = []
     for title, rules in TABLES.items():
@@ -95,10 +105,12 @@ def products_in_markdown() -> str:
     ]
     total: Counter[str] = Counter()
     for card in CARDS:
-        with_log, without_log = (groups_by_part(stored(card, "products"), use_log) for use_log in (True, False))
+        paths = stored(card, "products")
+        groups = groups_by_part(paths)
+        with_log, without_log = (predicted(paths, use_log) for use_log in (True, False))
         for part, dtype in product(PARTS, TYPES):
-            name, launch, order = (confusion(with_log[part, dtype], predict) for predict in PREDICTORS.values())
-            bare = confusion(without_log[part, dtype], predict_by_order)
+            name, launch = (confusion(groups[part, dtype], each) for each in (predict_by_name, predict_by_launch))
+            order, bare = with_log[part, dtype], without_log[part, dtype]
             cells = [
                 *(order.pairs, order.bits_equal),
                 *(share(name.right, name.pairs), name.count("equal", False)),
@@ -125,9 +137,9 @@ def reductions_in_markdown() -> str:
     ]
     for card in CARDS:
         paths = [*stored(card, "reductions"), *([H200] if card == "h200" else [])]
-        groups = groups_by_part(paths)
-        for part, what in sorted((key for key in groups if _is_norm(key[1])), key=lambda key: PARTS.index(key[0])):
-            order = confusion(groups[part, what], predict_by_order)
+        found = predicted(paths)
+        for part, what in sorted((key for key in found if _is_norm(key[1])), key=lambda key: PARTS.index(key[0])):
+            order = found[part, what]
             cells = [
                 *(order.pairs, order.bits_equal, share(order.right, order.pairs), order.count("equal", False)),
                 *(order.count("differ", True), share(order.unknown, order.pairs)),

@@ -11,7 +11,6 @@ from functools import lru_cache
 
 from tracediff.diff.result import Kernel, Verdict
 from tracediff.diff.rules.rule import Rule
-from tracediff.kernels import KernelName
 
 # Products with quantized weights whose blocks add their parts of k with atomicAdd: GPTQ-for-LLaMa quant_cuda_kernel.cu,
 # exllamav2 and vLLM csrc/quantization/gptq/q_gemm.cu, exllama cuda_func/q4_matmul.cu, vLLM csrc/moe/moe_wna16.cu.
@@ -35,13 +34,13 @@ MEASURED = (
 
 def adds_as_blocks_finish(kernel: Kernel) -> bool:
     """Whether parts of one sum are added in the order in which blocks or threads happen to finish."""
-    return _adds_as_blocks_finish(kernel.parsed)
+    return _adds_as_blocks_finish(kernel.parsed.name, kernel.parsed.kernel)
 
 
 @lru_cache(maxsize=4096)
-def _adds_as_blocks_finish(parsed: KernelName) -> bool:
-    name = parsed.name[:_MOST_CHARACTERS]
-    function = parsed.kernel or name
+def _adds_as_blocks_finish(name: str, function: str | None) -> bool:
+    name = name[:_MOST_CHARACTERS]
+    function = function or name
     lowered = function.lower()
     if any(word in lowered for word in _PRODUCTS) or _ATOMIC_WORD.search(function):
         return True
