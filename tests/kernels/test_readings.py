@@ -67,6 +67,56 @@ NAMES = (
     "gemm_Bfloat16_E4m3_Fp32_t128x64x256_s4_et64x64_m64x64x32_cga1x1x1_splitK4_BN_sm100a",
     "gemm_Bfloat16_E4m3_Fp32_t128x64x256_s4_et64x64_m64x64x32_cga1x1x1_newWord_splitK4_BN_sm100a",
     "nvjet_sm120_hss_mma_128x64x64_3_64x32x64_tmaAB",
+    "cutlass_tensorop_d884syrk_64x64_16x4_n_l_align1",
+    "cutlass_tensorop_d884trmm_64x64_16x4_nn_ls_l_nu_align1",
+    "cutlass_tensorop_z884trmm_64x64_16x4_cn_rs_u_un_align1",
+    "cutlass_tensorop_z884hemm_64x64_16x4_nn_rs_u_align1",
+    "cutlass_tensorop_d884syr2k_64x64_16x4_n_u_align1",
+    "cutlass_tensorop_d884symm_64x64_16x4_nn_ls_l_align1",
+    "cutlass_tensorop_z884herk_64x64_16x4_h_l_align1",
+    "cutlass_tensorop_z884her2k_64x64_16x4_h_l_align1",
+    "cutlass_tensorop_f16_s16816fprop3d_optimized_f16_128x128_32x3_ndhwc_align8",
+    "cutlass_tensorop_f16_s16816dgrad3d_optimized_f16_128x128_32x3_ndhwc_unity_stride_align8",
+    "cutlass_tensorop_f16_s16816wgrad3d_analytic_f16_128x128_32x3_ndhwc_align8",
+    "cutlass_tensorop_f16_s16816deconv_fixed_stride_dilation_f16_128x128_32x3_nhwc_align8",
+    "cutlass_tensorop_f16_s16816fprop_few_channels_f16_128x128_32x3_nhwc_align2",
+    "cutlass_simt_sfprop_fixed_stride_dilation_128x128_8x2_8x8x8x8_filter3x3_stride1x1_dilation1x1_nhwc_align1",
+    "cutlass_80_tensorop_h16816gemm_grouped_128x128_32x3_tn_align8_scheduleHost",
+    "cutlass_simt_dgemm_64x64_8x2_cc_align1",
+    "kepler_sgemm_128x64_nn",
+    "pascal_fp16_sgemm_fp16_128x64_tt",
+    "hopper_fp64_dgemm_64x64_nc",
+    "volta_int32_i8816gemm_int8_128x128_ldg16_mufu_cn",
+    "volta_uint8_i8816gemm_uint8_128x128_raggedMn_tc",
+    "turing_bf16_s1688gemm_bf16_128x128_gelu_ct",
+    "ampere_tf32_s1688gemm_tf32_128x128_cc_v1",
+    "cudnn_infer_ampere_scudnn_128x32_relu_small_nn_v1",
+    "maxwell_scudnn_winograd_128x128_ldg1_ldg4_mobile_relu_tile148t_nt",
+    "volta_scudnn_128x64_stridedB_splitK_interior_nn_v1",
+    "cutlass3x_sm90_tensorop_s64x128x16gemm_f16_f16_f32_f16_f16_128x128x64_1x1x1_0_tnn_align8_unspecialized_nopf_tmapf_bias_f16_dgelu",
+    "cutlass3x_sm90_tensorop_s64x128x16gemm_f16_f16_f32_f16_f16_128x128x64_1x1x1_0_tnn_align8_cpasync_aux_scalemax_valpha_vbeta_amax_absmax",
+    "cutlass3x_sm100_tensorop_s128x128x16gemm_f16_f16_f32_f16_f16_128x128x64_1x1x1_0_tnn_align8_q_o_vs16_vs32_vs64_ultra_2sm_drelu",
+    "nvjet_sm90_hsh_128x128_64x6_2x1_v_badd_drelu_dgelu_dbias_bgrada_bgradb_alignCD8_TNT",
+    "nvjet_sm90_hsh_128x128_64x6_2x1_h_bx_coopB_bias_gelu_NTN",
+    "Custom_Cijk_Ailk_Bljk_HHS_BH_MT64x64x32_MI16x16x1_ISA942",
+    "GemmGatedActKernel_E4m3_E4m3_Fp32_t128x64x256_s4_et64x64_m64x64x32_cga1x1x1_geGlu_sm100a",
+    "gemm_Bfloat16_E4m3_Fp32_t128x64x256_s4_et64x64_m64x64x32_cga1x1x1_relu2_ldgsts_schedP4_biasM_sm100a",
+    "cudnn_generated_fort_native_sdpa_sm100_flash_bprop_tcgen05_mxfp8_knob_3_64x128x128_4x1x1_cga2x1x1_kernel0_0",
+    "void kPercentileClipping<float, 2048, 4>(float*)",
+    "void kInt8VectorQuant<__half, 1024, 0>(__half*)",
+    "_matmul_NNN_fp64xfp64xfp64_64x64x32x1",
+    "void flash::flash_bwd_convert_dq_kernel<Flash_bwd_kernel_traits<64, 128, 128, 8, 4, 4, 4, false, false, "
+    "cutlass::half_t> >(flash::Flash_bwd_params, int)",
+    "void flash::flash_bwd_convert_dkv_kernel<Flash_bwd_kernel_traits<64, 128, 128, 8, 4, 4, 4, false, false, "
+    "cutlass::half_t> >(flash::Flash_bwd_params)",
+    "void flash::flash_bwd_dot_do_o_kernel<true, Flash_bwd_kernel_traits<64, 128, 128, 8, 4, 4, 4, false, false, "
+    "cutlass::half_t> >(flash::Flash_bwd_params)",
+    "void fmha_bwd_dot_do_o_kernel<FMHA_kernel_traits<256, 64, 16, 1, 8, 8u, __half> >(FMHA_dgrad_params)",
+    "void scal_kernel<float, float, 1, true, 6, 5, 5, 3>(cublasTransposeParams<float>, float const*, float*, "
+    "float const*)",
+    "void scal_64addr_kernel<float, float>(float*)",
+    "[CUDA Memcpy DtoH]",
+    "void cublasLt::epilogue::impl::globalKernel<8, 32, float>(float*)",
 )
 
 
@@ -98,6 +148,20 @@ def meant(names):
 
 
 READINGS = readings()
+
+
+def test_no_detail_is_stated_twice():
+    for name in (name for names in READINGS.values() for name in names):
+        words = [word for word, _ in parse(name).details]
+        assert len(set(words)) == len(words), name
+
+
+@pytest.mark.parametrize("family", sorted(READINGS.keys() - {"other"}))
+def test_every_word_that_a_grammar_reads_is_explained(family):
+    for name in READINGS[family]:
+        unread = set((parse(name).unparsed or "").split("_"))
+        unexplained = [token.text for token in explain(name) if token.meaning == "not read"]
+        assert set("_".join(unexplained).split("_")) - {""} <= unread, name
 
 
 @pytest.mark.parametrize("family", sorted(READINGS))

@@ -74,7 +74,9 @@ def test_what_a_library_writes_into_the_default_domain_counts_no_more(text, tmp_
 def test_a_user_can_ask_for_them_and_a_note_says_so(tmp_path):
     export = domain(SmallExport(), 1, "NCCL").range("ncclAllReduce", 0, 100, domainId=1).kernel("k", 1, 20)
     path = export.write(tmp_path / "t.sqlite")
-    assert read_trace(path).notes == ("1 range of libraries (NCCL) is no phase and no module; --range makes it one",)
+    assert read_trace(path).notes == (
+        "1 range of libraries (NCCL) not read as phases or modules; --range includes what it matches",
+    )
     assert modules(read_trace(path, Naming(range="nccl"))) == [("k", "ncclAllReduce", "")]
 
 

@@ -120,7 +120,7 @@ def test_users_patterns_choose_ranges_phases_and_layers(tmp_path):
     path = export.write(tmp_path / "t.sqlite")
     table = read_trace(path, Naming(range=r"^L\d", phase=r"run: (\w+)", layer=r"^L(\d+)"))
     assert [(key.phase, key.module, key.layer) for key in table.keys] == [("generate", "L07/ffn", 7)]
-    assert any("do not match --range" in note for note in table.notes)
+    assert any("do not match --range: 2 range texts" in note for note in table.notes)
 
 
 @pytest.mark.parametrize("naming", [{"range": "("}, {"phase": "*"}, {"layer": "no group"}, {"layer": "["}])

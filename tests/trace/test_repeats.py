@@ -181,6 +181,16 @@ def test_graphs_smaller_than_a_block_part_nothing():
     assert blocks(find_runs(sequence(letters, groups))) == bounds
 
 
+def test_graphs_that_hold_a_run_but_for_a_piece_of_its_first_block_part_nothing():
+    experts = "nQKVrfOantpEEEEyDa"
+    letters, bounds = steps([BLOCK] * 3 + [experts] * 3)
+    (dense, sparse), piece = (bounds[0][0], bounds[0][3]), 5
+    groups = np.searchsorted(
+        [dense, dense + piece, sparse, sparse + piece, bounds[0][-1]], range(len(letters)), "right"
+    )
+    assert blocks(find_runs(sequence(letters, groups))) == bounds
+
+
 @st.composite
 def nearly_repeated(draw):
     """A block again and again, some of its repeats changed, other kernels between."""

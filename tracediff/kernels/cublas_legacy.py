@@ -179,14 +179,14 @@ _TOKENS: tuple[TokenRule, ...] = (
     (r"stages", "introduces k-step × stages", VERIFIED, True),
     (r"sliced\d+x\d+", "k cut among the warps of one CTA", INFERRED, True),
     (r"ldg\d+", "elements of one global load", INFERRED, False),
-    (r"relu|gelu", "epilogue that the kernel can apply, not one that was asked for", INFERRED, False),
+    (r"relu|gelu|bias", "epilogue that the kernel can apply, not one that was asked for", INFERRED, False),
     (r"splitK", "K is split (the factor is not in the name)", VERIFIED, True),
     (r"f2f|raggedMn|mufu", "unknown", UNKNOWN, False),
     (r"[ntc]{2}", "transposition of A and B, column-major", VERIFIED, True),
     (r"v\d+", "version", INFERRED, True),
     (
-        r"small|medium|large|interior|xregs|stridedB|winograd|\w*nhwc\w*|exp|interleaved|3dconv|fprop|dgrad|wgrad"
-        r"|tile148[nt]",
+        r"small|medium|large|interior|xregs|stridedB?|winograd|mobile|\w*nhwc\w*|nchw|exp|interleaved|3dconv|fprop|dgrad"
+        r"|wgrad|gemm|singleBuffer|delta|tile148[nt]",
         "variant of a convolution",
         UNKNOWN,
         False,

@@ -49,8 +49,9 @@ def read(name: str, spelling: Spelling) -> KernelName | None:  # noqa: PLR0912 -
     if core is None:
         return None
     tile: tuple[int, ...] | None = None
-    inputs = layout = sliced = epilogue = None
+    inputs = layout = sliced = epilogue = version = None
     split = False
+    loads: list[int] = []
     options: list[str] = []
     unparsed: list[str] = []
     if not _LAYOUTS.intersection(tokens[-2:]):
@@ -67,15 +68,19 @@ def read(name: str, spelling: Spelling) -> KernelName | None:  # noqa: PLR0912 -
         elif token.startswith("sliced") and (numbers := integers(token[6:])) and len(numbers) == 2:
             sliced = numbers[1]
         elif token.startswith("ldg") and (number := integer(token[3:])) is not None:
-            details.append(("ldg", number))
+            loads.append(number)
         elif token in PRECISIONS and tile is None:
             inputs = PRECISIONS[token]
         elif token in _OPTIONS:
             options.append(token)
         elif token.startswith("v") and integer(token[1:]) is not None:
-            details.append(("version", token))
+            version = token
         else:
             unparsed.append(token)
+    if loads:
+        details.append(("ldg", loads[0] if len(loads) == 1 else tuple(loads)))
+    if version is not None:
+        details.append(("version", version))
     if options:
         details.append(("options", "+".join(options)))
     return KernelName(

@@ -172,6 +172,7 @@ class _Tail:
         self.epilogue: str | None = None
         self.details: list[tuple[str, Detail]] = []
         self.unparsed: list[str] = []
+        blas3: list[str] = []
         position = 0
         while position < len(tokens):
             token = tokens[position]
@@ -189,7 +190,7 @@ class _Tail:
             elif self.tile is not None and self.layout is None and _LAYOUT.fullmatch(token):
                 self.layout = token
             elif symmetric and token in _BLAS3:
-                self.details.append(("blas3", token))
+                blas3.append(token)
             elif symmetric and self.layout is None and token in ("n", "t", "c", "h"):
                 self.layout = token
             elif convolution and (length := self._iterator(tokens, position)):
@@ -197,6 +198,8 @@ class _Tail:
             else:
                 self._word(token)
             position += 1
+        if blas3:
+            self.details.append(("blas3", "_".join(blas3)))
 
     def _usual(self, tile: tuple[int, ...], k: str | None, stages: str | None, layout: str, align: str | None) -> None:
         """Take all that follows the tile in nearly every name, in one go."""
@@ -275,7 +278,15 @@ _TOKENS: tuple[TokenRule, ...] = (
     (TRIPLE, "thread-block cluster", VERIFIED, True),
     (r"align\d+", "largest alignment of A and B, in elements", VERIFIED, True),
     (r"[ntch]\d*[ntch]?\d*|n[cdghw]+\d*\w*", "layouts (n column-major, t row-major)", VERIFIED, True),
-    (r"analytic|optimized|fixed|few|channels|dilation", "iterator over the filter", VERIFIED, False),
+    (
+        r"analytic|optimized|fixed_channels|few_channels|fixed_stride_dilation",
+        "iterator over the filter",
+        VERIFIED,
+        True,
+    ),
+    (r"\d+x\d+x\d+x\d+", "output tile of a depthwise convolution", VERIFIED, True),
+    (r"filter[\dx]+|stride[\dx]+|dilation[\dx]+", "size, stride and dilation of the filter", VERIFIED, False),
+    (r"ls|rs|l|u|nu|un", "side, fill and diagonal of a BLAS-3 product's matrix", VERIFIED, False),
     (r"forwardCompat", "built to run on later devices", INFERRED, True),
     (r"unity_stride", "convolution with stride 1", VERIFIED, True),
     (r"single|multiple|group|depthwise", "grouped convolution", VERIFIED, False),

@@ -51,6 +51,7 @@ _SCHEDULE = frozenset(["cpasync", "unspecialized", "warpspecialized", "cooperati
 _FORMAT = frozenset(["q", "o", "vs16", "vs32", "vs64", "ultra", "nopf", "tmapf", "mixed"])
 _FUSIONS = frozenset(["aux", "scalemax", "valpha", "vbeta", "amax", "absmax"])
 _ACTIVATIONS = frozenset(["relu", "gelu", "silu", "tanh", "sigmoid", "drelu", "dgelu"])
+_FUSED_WORDS = "|".join(["bias", *sorted(_ACTIVATIONS | _FUSIONS)])
 _MIXED = frozenset(["cvt", "scl", "sclzr", "shfl"])
 
 
@@ -302,7 +303,7 @@ _TOKENS: tuple[TokenRule, ...] = (
     (r"[qo]|vs\d+|ultra|nopf|tmapf", "format of the block-scaled instruction", VERIFIED, False),
     (r"epi_(?:tma|nosmem_fastf32|nosmem)", "epilogue schedule", VERIFIED, True),
     (r"epi|tma|nosmem|fastf32|epiVs\w+", "epilogue schedule", VERIFIED, False),
-    (r"bias|relu|gelu|silu|aux|scalemax|valpha|vbeta|" + ELEMENT, "fused epilogue", INFERRED, False),
+    (_FUSED_WORDS + "|" + ELEMENT, "fused epilogue", INFERRED, False),
     (r"dyn_cga", "cluster chosen at run time", INFERRED, True),
     (r"ptr_array", "operands by pointer array", INFERRED, True),
     (r"cvt|scl|sclzr|shfl", "how mixed inputs are converted", VERIFIED, False),

@@ -196,7 +196,7 @@ class _Tail:
 _TOKENS: tuple[TokenRule, ...] = (
     ARCH,
     (r"xmma", "the kernel generator behind cuDNN, TensorRT and cuBLAS", VERIFIED, True),
-    (r"(?:fprop|dgrad|wgrad)_implicit_gemm", "operation: a convolution as a GEMM", VERIFIED, True),
+    (r"(?:fprop|dgrad|wgrad|deconv|conv)_implicit_gemm", "operation: a convolution as a GEMM", VERIFIED, True),
     (r"sparse|gemm|indexed", "operation", VERIFIED, False),
     (r"(?:tf|bf|f|i|u|e)\d+(?:m\d)?(?:tf|bf|f|i|u|e)\d+(?:m\d)?", "types: input and output", INFERRED, True),
     (r"(?:tf|bf|f|i|u|e)\d+(?:m\d)?(?:tf|bf|f|i|u|e)\d+(?:m\d)?", "types: multiplied in, summed in", INFERRED, True),

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Struct
 
+from tracediff.text import count
 from tracediff.trace.naming import Naming, asked_for
 from tracediff.trace.nvtx import Events, domains_of, is_range
 
@@ -58,10 +59,6 @@ def separate_annotations(events: Events, naming: Naming) -> Separated:
     names = {libraries[code] for code in np.unique(domains.domain[drop & in_domain]).tolist()}
     texts = np.unique(events.text[drop & ~in_domain]).tolist()
     names |= {re.split("::?", events.texts[code])[0] for code in texts}
-    count, whose = int(drop.sum()), ", ".join(sorted(names, key=str.casefold))
-    note = (
-        f"1 range of libraries ({whose}) is no phase and no module; --range makes it one"
-        if count == 1
-        else f"{count:,} ranges of libraries ({whose}) are no phases and no modules; --range makes them so"
-    )
+    ranges, whose = count(int(drop.sum()), "range"), ", ".join(sorted(names, key=str.casefold))
+    note = f"{ranges} of libraries ({whose}) not read as phases or modules; --range includes what it matches"
     return Separated(events=events.take(np.flatnonzero(~drop)), libraries=libraries_ranges, notes=(note,))

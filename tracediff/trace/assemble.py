@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from tracediff.errors import TracediffError
 from tracediff.kernels import parse
+from tracediff.text import count
 from tracediff.trace.algorithm import is_algorithm_log, without_pointers
 from tracediff.trace.annotations import Separated, separate_annotations
 from tracediff.trace.attribution import Attribution, attribute
@@ -141,9 +142,9 @@ def _why_outside(
 def _attribution_notes(found: Attribution) -> list[str]:
     notes = []
     if found.captured:
-        notes.append(f"{found.captured:,} kernels of replayed CUDA graphs were given to the modules of their capture")
+        notes.append(f"{count(found.captured, 'kernel')} of replayed CUDA graphs given to the modules of their capture")
     if found.from_other_threads:
-        notes.append(f"{found.from_other_threads:,} kernels were given to ranges that were open on another thread")
+        notes.append(f"{count(found.from_other_threads, 'kernel')} given to ranges open on another thread")
     return notes
 
 
@@ -248,8 +249,8 @@ def _coverage(
     kernels = count_codes(key, len(keys)).tolist()
     outside = next((code for code, each in enumerate(keys) if each.phase is None), len(keys))
     no_launch = int(((key == outside) & without_launch).sum())
-    in_module = sum(count for each, count in zip(keys, kernels, strict=True) if each.module)
-    in_phase = sum(count for each, count in zip(keys, kernels, strict=True) if each.phase is not None) - in_module
+    in_module = sum(number for each, number in zip(keys, kernels, strict=True) if each.module)
+    in_phase = sum(number for each, number in zip(keys, kernels, strict=True) if each.phase is not None) - in_module
     return Coverage(
         kernels=len(key),
         in_module=in_module,

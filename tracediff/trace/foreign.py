@@ -49,7 +49,7 @@ _BEGINNINGS: dict[bytes, tuple[str, str]] = {
     b"<!DOCTYPE": ("an HTML page", _NAME_A_TRACE),
     b"<!doctype": ("an HTML page", _NAME_A_TRACE),
     b"<html": ("an HTML page", _NAME_A_TRACE),
-    b"version https://git-lfs": ("a Git LFS pointer, not the file itself", "fetch it: git lfs pull"),
+    b"version https://git-lfs": ("a Git LFS pointer", "fetch the file itself: git lfs pull"),
 }
 _TAR_MAGIC, _TAR_AT = b"ustar", 257
 

@@ -25,7 +25,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tracediff.errors import TracediffError
-from tracediff.text import shorten
+from tracediff.text import count, shorten
 from tracediff.trace.table import RangeKey
 
 _EMIT_NVTX = re.compile(r", (?:seq|seq_ids|op_id|sizes|input_op_ids|stashed seq) = .*", re.DOTALL)
@@ -193,7 +193,7 @@ def _some(count: str) -> str:
 def _notes(texts: tuple[str, ...], names: list[str | None]) -> list[str]:
     changed = {name: text for text, name in zip(texts, names, strict=True) if name is not None and name != text}
     dropped = sum(name is None for name in names)
-    notes = [f"{dropped:,} range texts do not match --range and were left out"] if dropped else []
+    notes = [f"left out, as they do not match --range: {count(dropped, 'range text')}"] if dropped else []
     if changed:
         pairs = [f"{shorten(text, 40)} → {shorten(name, 40)}" for name, text in list(changed.items())[:_EXAMPLES]]
         more = f" and {len(changed) - _EXAMPLES:,} more" if len(changed) > _EXAMPLES else ""

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from msgspec import Struct
 
 from tracediff.errors import TracediffError
+from tracediff.text import count
 from tracediff.trace.assemble import Kernels, assemble, count_beyond_32_bits, narrow
 from tracediff.trace.columns import NULL, Codes, Growing, Source, Texts, whole_columns
 from tracediff.trace.foreign import other_database
@@ -135,8 +136,8 @@ def _no_calls(export: Source) -> TracediffError:
 def _no_kernels(export: Source) -> TracediffError:
     graphs = export.count(WHOLE_GRAPHS)
     if graphs:
-        what = f"{export.path} holds {graphs} CUDA graph launches but none of the kernels inside"
-        return TracediffError(what, _RECORD_KERNELS)
+        launches = count(graphs, "CUDA graph launch", "CUDA graph launches")
+        return TracediffError(f"{export.path} holds {launches} but none of the kernels inside", _RECORD_KERNELS)
     return TracediffError(f"{export.path} holds no CUDA kernels", _RECORD_KERNELS)
 
 
@@ -145,7 +146,7 @@ def _read_kernels(export: Source) -> _Kernels:
     processes, names = Codes(), Codes()
     graph_kernels: list[Int64] = []
     nodes: list[Int64] = []
-    backwards = beyond = count = 0
+    backwards = beyond = seen = 0
     for rows in export.chunks(KERNELS, _KERNEL_COLUMNS):
         chunk = rows.integers
         timed = (chunk["start"] != NULL) & (chunk["end"] != NULL) & (chunk["end"] >= chunk["start"])
@@ -165,9 +166,9 @@ def _read_kernels(export: Source) -> _Kernels:
             "stream": narrow(chunk["streamId"]),
         }
         in_graph = np.flatnonzero(chunk["graphNodeId"] != NULL)
-        graph_kernels.append(in_graph + count)
+        graph_kernels.append(in_graph + seen)
         nodes.append(chunk["graphNodeId"][in_graph])
-        count += len(timed)
+        seen += len(timed)
         growing.add(columns_of_chunk, rows.share)
     columns = growing.columns()
     if not columns:
@@ -177,7 +178,9 @@ def _read_kernels(export: Source) -> _Kernels:
     columns["name"] = code[columns["name"]]
     notes = []
     if backwards:
-        notes.append(f"{backwards:,} kernels have an end before their start, or no times; they count as lasting 0 ns")
+        notes.append(
+            f"kernels with an end before their start, or without times, counted as lasting 0 ns: {backwards:,}"
+        )
     if beyond:
         notes.append(f"numbers of kernels (grid, block, registers, …) beyond 32 bits, cut to them: {beyond:,}")
     missing = [column for column in _KERNEL_COLUMNS if not export.has(KERNELS, column) and column != "graphNodeId"]
@@ -197,14 +200,15 @@ def _graph_notes(export: Source, in_graph: int, captured: int) -> list[str]:
     notes = []
     unknown = in_graph - captured
     if unknown and not export.has(NODES):
-        notes.append(f"{unknown:,} kernels ran in CUDA graphs whose capture the trace does not hold: modules unknown")
+        notes.append(
+            f"{count(unknown, 'kernel')} of CUDA graphs whose capture the trace does not hold: modules unknown"
+        )
     elif unknown:
-        notes.append(f"{unknown:,} kernels ran in CUDA graphs captured before the recording began: modules unknown")
+        notes.append(f"{count(unknown, 'kernel')} of CUDA graphs captured before the recording began: modules unknown")
     graphs = export.count(WHOLE_GRAPHS)
     if graphs:
-        notes.append(
-            f"{graphs:,} CUDA graph launches were recorded whole: the kernels inside are missing; {_RECORD_KERNELS}"
-        )
+        launches = count(graphs, "CUDA graph launch", "CUDA graph launches")
+        notes.append(f"{launches} recorded whole, without the kernels inside; {_RECORD_KERNELS}")
     return notes
 
 

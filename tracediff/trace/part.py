@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tracediff.errors import TracediffError
-from tracediff.text import shorten
+from tracediff.text import count, shorten
 from tracediff.trace.table import Coverage, KernelTable
 
 _COLUMNS = (
@@ -94,7 +94,7 @@ def explain_coverage(table: KernelTable) -> list[str]:
     """Say how many kernels were attributed, to what, and why the others were not; one line each."""
     covered = table.coverage
     lines = [
-        f"{covered.kernels:,} kernels",
+        count(covered.kernels, "kernel"),
         f"  {covered.in_module:,} in a module: a range below a phase, or a block that repeats",
         f"  {covered.in_phase_only:,} directly under a phase, in no range below it",
         f"  {covered.outside_ranges:,} outside: no range was open when they were launched",
@@ -104,18 +104,18 @@ def explain_coverage(table: KernelTable) -> list[str]:
         *_levers(covered),
     ]
     phases = Counter[str | None]()
-    for key, count in zip(table.keys, np.bincount(table.key, minlength=len(table.keys)).tolist(), strict=True):
-        phases[key.phase] += count
+    for key, kernels in zip(table.keys, np.bincount(table.key, minlength=len(table.keys)).tolist(), strict=True):
+        phases[key.phase] += kernels
     lines.append("by phase:")
-    for phase, count in phases.most_common():
-        lines.append(f"  {count:,} in {'no phase' if phase is None else shorten(phase, 60)}")
+    for phase, kernels in phases.most_common():
+        lines.append(f"  {kernels:,} in {'no phase' if phase is None else shorten(phase, 60)}")
     outside = np.array([key.phase is None for key in table.keys], dtype=np.bool_)[table.key]
     if outside.any():
         names = Counter(table.name[outside].tolist())
         lines.append("outside every phase:")
-        lines += [f"  {count:,} × {shorten(table.names[code], 90)}" for code, count in names.most_common(_SHOWN)]
+        lines += [f"  {kernels:,} × {shorten(table.names[code], 90)}" for code, kernels in names.most_common(_SHOWN)]
         if len(names) > _SHOWN:
-            lines.append(f"  and {len(names) - _SHOWN:,} other names")
+            lines.append(f"  and {count(len(names) - _SHOWN, 'other name')}")
     return lines + [f"note: {note}" for note in table.notes]
 
 
@@ -133,7 +133,7 @@ def _levers(covered: Coverage) -> list[str]:
         (covered.in_phase_only, f"the phase has no ranges inside: record with some ({_RECORD})"),
     ]
     known = sorted((lever for lever in levers if lever[0] > 0), key=lambda lever: -lever[0])
-    return [f"first lever, for {count:,} of them: {what}" for count, what in known[:1]]
+    return [f"first lever, for {kernels:,} of them: {what}" for kernels, what in known[:1]]
 
 
 def _there(column: npt.NDArray[np.int32]) -> list[int]:
@@ -145,8 +145,8 @@ def _there(column: npt.NDArray[np.int32]) -> list[int]:
 
 def _coverage(table: KernelTable) -> Coverage:
     counts = np.bincount(table.key, minlength=len(table.keys)).tolist()
-    in_module = sum(count for key, count in zip(table.keys, counts, strict=True) if key.module)
-    in_phase = sum(count for key, count in zip(table.keys, counts, strict=True) if key.phase is not None) - in_module
+    in_module = sum(number for key, number in zip(table.keys, counts, strict=True) if key.module)
+    in_phase = sum(number for key, number in zip(table.keys, counts, strict=True) if key.phase is not None) - in_module
     outside = np.array([key.phase is None for key in table.keys], dtype=np.bool_)[table.key]
     # A launch begins before its kernel. A kernel without one has its own start in that column.
     no_launch = int((outside & (table.launch_ns == table.start_ns)).sum())

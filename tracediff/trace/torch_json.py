@@ -18,7 +18,7 @@ import numpy.typing as npt
 from msgspec.structs import replace
 
 from tracediff.errors import TracediffError
-from tracediff.text import without_surrogates
+from tracediff.text import count, without_surrogates
 from tracediff.trace.assemble import Kernels, assemble, narrow
 from tracediff.trace.columns import NULL, Texts
 from tracediff.trace.foreign import foreign_json
@@ -213,8 +213,8 @@ def read_torch_json(path: Path, naming: Naming) -> KernelTable:
     graph_launches = _kernels_of_shared_launches(kernels["correlation"])
     if graph_launches:
         notes.append(
-            f"{graph_launches:,} kernels ran in CUDA graphs: torch's profiler does not say in which modules they were "
-            "captured; nsys with --cuda-graph-trace=node does"
+            f"{count(graph_launches, 'kernel')} of CUDA graphs: torch's profiler does not record in which modules a "
+            "graph was captured; nsys with --cuda-graph-trace=node does"
         )
     threads = launches.threads.values
     table = Kernels(columns=columns, texts=found.names.values, thread=thread, threads=threads, launch=launch)

@@ -1,0 +1,81 @@
+"""Words that several grammars share, each where a name prints it."""
+
+import pytest
+
+from tracediff.kernels import parse
+from tracediff.kernels.mma import mma_shape
+
+# CUTLASS' DataTypeNames (python/cutlass_library/library.py).
+ELEMENTS = """
+    void b1 u2 u4 u8 u16 u32 u64 s2 s4 s8 s16 s32 s64 f8 f6 f4 e4m3 e5m2 e2m3 e3m2 e2m1 ue8m0 ue4m3 f16 bf16 f32 tf32
+    f64 cf16 cbf16 cf32 ctf32 cf64 cs8 cs16 cs32 cu8 cu16 cu32
+"""
+
+CUDNN_OPTIONS = """
+    small medium large interior xregs stridedB strided winograd exp mufu interleaved nhwc nchw nhwc2nchw mobile tile148t
+    tile148n fprop dgrad wgrad 3dconv gemm singleBuffer delta bias stages
+"""
+
+# Shape of the instruction by the digits that a name prints of it.
+INSTRUCTIONS = {
+    "884": (8, 8, 4),
+    "8816": (8, 8, 16),
+    "8832": (8, 8, 32),
+    "88128": (8, 8, 128),
+    "1684": (16, 8, 4),
+    "1688": (16, 8, 8),
+    "16816": (16, 8, 16),
+    "16832": (16, 8, 32),
+    "16864": (16, 8, 64),
+    "168128": (16, 8, 128),
+    "168256": (16, 8, 256),
+    "161616": (16, 16, 16),
+    "16168": (16, 16, 8),
+    "32816": (32, 8, 16),
+    "83216": (8, 32, 16),
+}
+
+
+@pytest.mark.parametrize("element", ELEMENTS.split())
+def test_cutlass_prints_every_element_type_in_its_place(element):
+    second = parse(f"cutlass_80_tensorop_{element}_s16816gemm_{element}_128x128_32x3_tn_align8").types
+    assert (second.output, second.a, second.b, second.accumulate) == (element, element, element, "f32")
+    third = parse(
+        f"cutlass3x_sm90_tensorop_s64x128x16gemm_{element}_{element}_f32_{element}_{element}"
+        "_128x128x64_1x1x1_0_tnn_align8_warpspecialized"
+    ).types
+    assert (third.a, third.b, third.accumulate, third.c, third.output) == (element, element, "f32", element, element)
+
+
+@pytest.mark.parametrize("digits", INSTRUCTIONS)
+def test_digits_run_together_are_one_instructions_shape(digits):
+    assert mma_shape(digits) == INSTRUCTIONS[digits]
+    assert mma_shape("x".join(map(str, INSTRUCTIONS[digits]))) == INSTRUCTIONS[digits]
+    assert parse(f"cutlass_80_tensorop_s{digits}gemm_128x128_32x3_tn_align8").mma == INSTRUCTIONS[digits]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "7", "88", "168161", "16x8", "16x8x", "16x8xk", "16x8x16x2", "16x8x12345", "²x8x8"]
+)
+def test_anything_else_is_no_instructions_shape(text):
+    assert mma_shape(text) is None
+
+
+@pytest.mark.parametrize("layout", ["nn", "nt", "tn", "tt", "nc", "cn", "tc", "ct", "cc"])
+def test_older_cublas_kernels_print_their_layout_last(layout):
+    kernel = parse(f"volta_cgemm_64x32_{layout}")
+    assert (kernel.family, kernel.layout, kernel.unparsed) == ("cublas_legacy", layout, None)
+
+
+@pytest.mark.parametrize("a", "TN")
+@pytest.mark.parametrize("b", "TN")
+@pytest.mark.parametrize("d", "TN")
+def test_nvjet_prints_three_layouts_or_four(a, b, d):
+    kernel = parse(f"nvjet_sm90_hsh_128x128_64x6_2x1_v_bz_{a}{b}{d}")
+    assert (kernel.layout, kernel.unparsed, kernel.split_k_form) == (a + b + d, None, "none")
+
+
+@pytest.mark.parametrize("option", CUDNN_OPTIONS.split())
+def test_options_of_cudnns_convolutions_are_kept_as_printed(option):
+    kernel = parse(f"volta_scudnn_128x64_{option}_nn_v1")
+    assert (kernel.detail("options"), kernel.unparsed, kernel.layout) == (option, None, "nn")
