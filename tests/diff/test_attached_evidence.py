@@ -108,13 +108,22 @@ def test_batch_sizes_that_were_not_measured_have_no_evidence(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "broken", [{"schema": 7}, {"dtype": "bfloat16"}, {"pairs": 3}, {"controls": None, "pairs": [{"batches": [1, 2]}]}]
+    ("broken", "warning"),
+    [
+        ({"schema": 7}, "cannot be used: it has schema 7, this version reads 1 and 2."),
+        ({"dtype": "bfloat16"}, "is of dtype bfloat16, the traces of float16; it is not used."),
+        ({"model": "x" * 100}, f"is of model {'x' * 39}…{'x' * 20}, the traces of llama-3-8b; it is not used."),
+        ({"pairs": 3}, "cannot be used: Expected `array`, got `int` - at `$.pairs`."),
+        (
+            {"controls": None, "pairs": [{"batches": [1, 2]}]},
+            "cannot be used: Object missing required field `logits` - at `$.pairs[0]`.",
+        ),
+    ],
 )
-def test_evidence_that_does_not_fit_is_a_warning(tmp_path, broken):
+def test_evidence_that_does_not_fit_is_a_warning(tmp_path, broken, warning):
     found = attached(tmp_path, stored(**broken))
     assert found.evidence is None
-    assert len(found.warnings) == 1
-    assert "evidence.json" in found.warnings[0]
+    assert [each.replace(" beside the traces", "") for each in found.warnings] == [f"evidence.json {warning}"]
 
 
 def test_a_file_that_is_no_json_is_a_warning(tmp_path):

@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from tests.golden import assert_golden, run
-from tests.profiles import BFLOAT16, FLOAT16, FLOAT32
+from tests.profiles import BFLOAT16, FLOAT16, FLOAT32, LONG, LONG_8B, LONG_FLASH, LONGEST, PROFILES
 from tracediff.diff import diff_tables
 from tracediff.diff.evidence import attach_evidence
 from tracediff.diff.overview import overview
@@ -19,6 +19,7 @@ from tracediff.report.diff.terminal import NARROW, lines_table
 from tracediff.report.words import duration
 from tracediff.trace import read_trace
 
+VLLM = PROFILES / "vllm"
 PAIRS = [(folder, batch) for folder in (FLOAT16, BFLOAT16, FLOAT32) for batch in (2, 8)]
 every_pair = pytest.mark.parametrize(("folder", "batch"), PAIRS, ids=[f"{f.name}-{b}" for f, b in PAIRS])
 
@@ -46,6 +47,34 @@ def test_the_markdown(folder, batch):
 def test_several_traces():
     shown = run("diff", *(FLOAT16 / f"b{batch}.sqlite" for batch in (1, 2, 8)), columns=120)
     assert_golden(shown, "diff/three-120.txt")
+
+
+# Traces of other kinds: long prompts, a server with and without CUDA graphs, recorded programs, two strangers.
+OTHER_PAIRS = {
+    "long-prompt": (LONG_8B / "b1.sqlite", LONG_8B / "b2.sqlite"),
+    "long-prompt-1b": (LONG / "b1.sqlite", LONG / "b7.sqlite"),
+    "longest-prompt": (LONGEST / "b1.sqlite", LONGEST / "b2.sqlite"),
+    "flash": (LONG_FLASH / "b1.sqlite", LONG_FLASH / "b7.sqlite"),
+    "vllm-eager": (VLLM / "eager-b1.sqlite", VLLM / "eager-b8.sqlite"),
+    "vllm-graphs": (VLLM / "graphs-b1.sqlite", VLLM / "graphs-b8.sqlite"),
+    "vllm-invariant": (VLLM / "graphs-invariant-b1.sqlite", VLLM / "graphs-invariant-b8.sqlite"),
+    "vllm-eager-graphs": (VLLM / "eager-b1.sqlite", VLLM / "graphs-b1.sqlite"),
+    "recorded": (PROFILES / "record" / "capture-b1.sqlite", PROFILES / "record" / "generate-b1.sqlite"),
+    "strangers": (FLOAT16 / "b1.sqlite", VLLM / "eager-b1.sqlite"),
+    "dtypes": (FLOAT16 / "b1.sqlite", BFLOAT16 / "b1.sqlite"),
+    "itself": (FLOAT16 / "b1.sqlite", FLOAT16 / "b1.sqlite"),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_PAIRS)
+def test_the_screen_and_the_markdown_of_other_traces(name):
+    assert_golden(run("diff", *OTHER_PAIRS[name], columns=120), f"diff/{name}-120.txt")
+    assert_golden(run("diff", *OTHER_PAIRS[name], "--format", "markdown"), f"diff/{name}.md")
+
+
+@pytest.mark.parametrize("trace", [FLOAT16 / "b1.sqlite", VLLM / "graphs-b1.sqlite"], ids=["llama", "vllm"])
+def test_one_trace(trace):
+    assert_golden(run("show", trace, columns=120), f"show/{trace.parent.name}-{trace.stem}-120.txt")
 
 
 @every_pair

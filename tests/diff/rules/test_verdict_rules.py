@@ -11,12 +11,12 @@ from tracediff.kernels import Types, parse
 
 
 def test_a_kernel_with_the_same_launch_is_the_same_kernel():
-    assert decide(nvjet(3), nvjet(3))[0] is Verdict.SAME_KERNELS
+    assert decide(nvjet(3), nvjet(3)) == (Verdict.SAME_KERNELS, "same kernel, same launch")
 
 
 def test_an_operator_of_a_cpu_may_run_other_code_at_another_size():
     operator = kernel("aten::mm", "other", "other", grid=(0, 0, 0), block=(0, 0, 0))
-    assert decide(operator, operator)[0] is Verdict.UNKNOWN
+    assert decide(operator, operator) == (Verdict.UNKNOWN, "same name, no launch configuration recorded")
 
 
 def test_the_same_name_and_launch_with_another_split_k_factor_is_another_order():
@@ -30,20 +30,20 @@ def test_another_tile_of_an_unsplit_product_is_the_same_order():
 
 
 def test_the_same_factor_across_tiles_is_the_same_order():
-    assert decide(nvjet(4), nvjet(4, tile=(128, 16, 64)))[0] is Verdict.SAME_ORDER
+    assert decide(nvjet(4), nvjet(4, tile=(128, 16, 64))) == (Verdict.SAME_ORDER, "split-K 4 in both")
 
 
 def test_the_same_factor_with_another_k_step_is_unknown_unless_the_parts_are_equal():
     coarse, fine = nvjet(3, tile=(128, 8, 128)), nvjet(3)
-    assert decide(coarse, fine)[0] is Verdict.UNKNOWN
+    assert decide(coarse, fine) == (Verdict.UNKNOWN, "split-K 3 in both, k-step 128 → 64")
     equal = [nvjet(4, tile=(128, 8, step), algorithm=log(k=4096)) for step in (64, 128)]
-    assert decide(*equal)[0] is Verdict.SAME_ORDER
+    assert decide(*equal) == (Verdict.SAME_ORDER, "split-K 4 in both")
     unequal = [nvjet(5, tile=(128, 8, step), algorithm=log(k=4096)) for step in (64, 128)]
-    assert decide(*unequal)[0] is Verdict.UNKNOWN
+    assert decide(*unequal) == (Verdict.UNKNOWN, "split-K 5 in both, k-step 64 → 128")
 
 
 def test_a_factor_that_nobody_knows_is_unknown():
-    assert decide(nvjet(None), nvjet(None, tile=(64, 16, 64)))[0] is Verdict.UNKNOWN
+    assert decide(nvjet(None), nvjet(None, tile=(64, 16, 64))) == (Verdict.UNKNOWN, "split-K factor not known")
 
 
 def test_a_vector_kernel_against_a_matrix_kernel_is_another_order():
@@ -60,7 +60,7 @@ def test_a_vector_kernel_against_a_matrix_kernel_is_another_order():
 def test_two_families_are_unknown():
     cutlass = kernel("cutlass_80_simt_sgemm", "cutlass2x", "gemm", split_k=1)
     xmma = kernel("sm80_xmma_gemm", "xmma", "gemm", split_k=1)
-    assert decide(cutlass, xmma)[0] is Verdict.UNKNOWN
+    assert decide(cutlass, xmma) == (Verdict.UNKNOWN, "cutlass2x GEMM → xmma GEMM")
 
 
 @pytest.mark.parametrize("role", ["elementwise", "copy"])
@@ -79,7 +79,10 @@ def test_another_elementwise_kernel_may_compute_something_else():
         Verdict.UNKNOWN,
         "another elementwise kernel",
     )
-    assert decide(kernel("x", role="copy"), kernel("y", role="copy"))[0] is Verdict.SAME_ORDER
+    assert decide(kernel("x", role="copy"), kernel("y", role="copy")) == (
+        Verdict.SAME_ORDER,
+        "moves values, never reduces",
+    )
 
 
 MULTIPLY = "at::native::BinaryFunctor<c10::{0}, c10::{0}, c10::{0}, at::native::binary_internal::MulFunctor<float> >"
@@ -101,7 +104,10 @@ def test_one_function_of_the_elements_keeps_the_order_however_memory_is_walked()
         "{0} const&)::{{lambda(int)#1}}>(int, at::native::gpu_kernel_impl_nocast<{0}>(at::TensorIteratorBase&))"
     )
     multiply = MULTIPLY.format("Half")
-    assert decide(elementwise(multiply), elementwise(multiply, strided))[0] is Verdict.SAME_ORDER
+    assert decide(elementwise(multiply), elementwise(multiply, strided)) == (
+        Verdict.SAME_ORDER,
+        "elementwise, never reduces",
+    )
     add = multiply.replace("MulFunctor", "AddFunctor")
     assert decide(elementwise(multiply), elementwise(add)) == (Verdict.UNKNOWN, "another elementwise kernel")
 
@@ -117,13 +123,19 @@ def test_no_same_order_across_element_types():
 def test_a_torch_reduction_with_the_same_threads_per_row_keeps_the_order():
     name = "void at::native::reduce_kernel<512, 1, at::native::ReduceOp<float, at::native::MeanOps<float>>>(T3)"
     first = kernel(name, role="reduction", block=(128, 4, 1), grid=(2, 1, 1))
-    assert decide(first, kernel(name, role="reduction", block=(128, 4, 1), grid=(4, 1, 1)))[0] is Verdict.SAME_ORDER
+    assert decide(first, kernel(name, role="reduction", block=(128, 4, 1), grid=(4, 1, 1))) == (
+        Verdict.SAME_ORDER,
+        "same block, rows only",
+    )
     other = kernel(name, role="reduction", block=(64, 8, 1), grid=(2, 1, 1))
     assert decide(first, other) == (Verdict.ORDER_CHANGED, "threads per row 128 → 64")
     split = kernel(name, role="reduction", block=(128, 4, 1), grid=(2, 8, 1))
     assert decide(first, split) == (Verdict.ORDER_CHANGED, "grid 2×1×1 → 2×8×1")
     # block.x may count rows here: whether threads share a row otherwise is not known.
-    assert decide(first, kernel(name, role="reduction", block=(128, 8, 1), grid=(2, 1, 1)))[0] is Verdict.UNKNOWN
+    assert decide(first, kernel(name, role="reduction", block=(128, 8, 1), grid=(2, 1, 1))) == (
+        Verdict.UNKNOWN,
+        "block 128×4×1 → 128×8×1",
+    )
 
 
 def test_a_norm_is_said_to_change_its_order_and_to_show_it_seldom_in_16_bits():
@@ -152,7 +164,10 @@ def test_a_norm_is_said_to_change_its_order_and_to_show_it_seldom_in_16_bits():
 )
 def test_a_block_that_sums_a_row_keeps_the_order_over_rows_and_changes_it_with_its_threads(name):
     first = named(name, grid=(1, 1, 1), block=(1024, 1, 1))
-    assert decide(first, named(name, grid=(8, 1, 1), block=(1024, 1, 1)))[0] is Verdict.SAME_ORDER
+    assert decide(first, named(name, grid=(8, 1, 1), block=(1024, 1, 1))) == (
+        Verdict.SAME_ORDER,
+        "one block per row, rows only",
+    )
     fewer = named(name, grid=(256, 1, 1), block=(256, 1, 1))
     assert decide(first, fewer) == (Verdict.ORDER_CHANGED, "threads per row 1024 → 256")
 
@@ -160,12 +175,21 @@ def test_a_block_that_sums_a_row_keeps_the_order_over_rows_and_changes_it_with_i
 def test_a_warp_that_sums_a_row_keeps_the_order_whatever_the_block_and_another_template_is_unknown():
     name = "void tensorrt_llm::kernels::fusedQKNormRopeKernel<{}, true>(__nv_bfloat16*, int, int, int, float)"
     first = named(name.format(128), grid=(4, 1, 1), block=(256, 1, 1))
-    assert decide(first, named(name.format(128), grid=(8, 1, 1), block=(128, 1, 1)))[0] is Verdict.SAME_ORDER
-    assert decide(first, named(name.format(64), grid=(4, 1, 1), block=(256, 1, 1)))[0] is Verdict.UNKNOWN
+    assert decide(first, named(name.format(128), grid=(8, 1, 1), block=(128, 1, 1))) == (
+        Verdict.SAME_ORDER,
+        "one warp per row, rows only",
+    )
+    assert decide(first, named(name.format(64), grid=(4, 1, 1), block=(256, 1, 1))) == (
+        Verdict.UNKNOWN,
+        "another reduction kernel",
+    )
 
 
 def test_a_kernel_of_an_unknown_family_with_another_launch_is_unknown():
-    assert decide(kernel("x"), kernel("x", grid=(2, 1, 1)))[0] is Verdict.UNKNOWN
+    assert decide(kernel("x"), kernel("x", grid=(2, 1, 1))) == (
+        Verdict.UNKNOWN,
+        "other kernel or launch, family not known",
+    )
 
 
 def test_a_split_k_reduction_that_disappears_belongs_to_its_product():
@@ -196,7 +220,7 @@ def test_a_row_takes_its_worst_kernel_and_the_reason_that_says_most():
 
 
 def test_a_copy_without_counterpart_keeps_the_order_and_other_kernels_are_unknown():
-    assert decide(None, kernel("c", role="copy"))[0] is Verdict.SAME_ORDER
+    assert decide(None, kernel("c", role="copy")) == (Verdict.SAME_ORDER, "copy only in b, never reduces")
     assert decide(kernel("e", role="elementwise"), None) == (Verdict.UNKNOWN, "elementwise kernel only in a")
     with pytest.raises(ValueError, match="needs a kernel"):
         decide(None, None)
@@ -221,7 +245,7 @@ def segments(rows, *, on=True, tile=(128, 128), blocks=128, cluster=(1, 1, 1), l
 def test_the_same_segment_kernel_and_launch_sums_otherwise_when_the_rows_are_others():
     # 32 tiles along m: 4 x 32 = 128 blocks cut every tile's k into four parts; 2 x 32 tiles into two.
     assert decide(segments(100), segments(100)) == (Verdict.SAME_KERNELS, "same kernel, same launch")
-    assert decide(segments(100), segments(120))[0] is Verdict.SAME_KERNELS
+    assert decide(segments(100), segments(120)) == (Verdict.SAME_KERNELS, "same kernel, same launch")
     assert decide(segments(100), segments(200)) == (Verdict.ORDER_CHANGED, "parts of k 4 → 2")
     assert decide(segments(100, logged=False), segments(100, logged=False)) == (
         Verdict.UNKNOWN,
@@ -245,7 +269,7 @@ def test_segments_cut_into_as_many_parts_are_the_same_order_across_tiles():
 def test_tiles_that_fill_up_a_cluster_count_as_well():
     # 32 x 1 tiles in clusters of 1 x 2 are 64: the 128 blocks cut k in two, not in four.
     padded = segments(100, cluster=(1, 2, 1))
-    assert decide(padded, segments(200))[0] is Verdict.SAME_KERNELS
+    assert decide(padded, segments(200)) == (Verdict.SAME_KERNELS, "same kernel, same launch")
     assert decide(padded, segments(100)) == (Verdict.ORDER_CHANGED, "parts of k 2 → 4")
 
 
@@ -257,7 +281,7 @@ def test_cuts_in_every_tile_against_none_are_another_order_and_cuts_in_some_wher
     # The whole one has fewer rows: whether they are in the tiles that the other cuts is not known.
     assert decide(segments(100, on=False), some) == (Verdict.UNKNOWN, "k cut in no tile → some tiles")
     assert decide(some, segments(300, blocks=120)) == (Verdict.UNKNOWN, "k cut in some tiles of both")
-    assert decide(whole, segments(300, on=False, blocks=120))[0] is Verdict.SAME_ORDER
+    assert decide(whole, segments(300, on=False, blocks=120)) == (Verdict.SAME_ORDER, "same kernel, unsplit")
 
 
 def xmma_split(parts, option=None, *, logged=True, name="sm80_xmma_ffma"):
@@ -278,16 +302,16 @@ def test_the_same_xmma_kernel_and_launch_adds_its_parts_in_another_order_by_cust
     changed = (Verdict.ORDER_CHANGED, "split-K 3 in both, parts added in another order")
     assert decide(xmma_split(3, 1), xmma_split(3)) == changed
     assert decide(xmma_split(3, 1), xmma_split(3, 2)) == changed
-    assert decide(xmma_split(3, 1), xmma_split(3, 1))[0] is Verdict.SAME_KERNELS
+    assert decide(xmma_split(3, 1), xmma_split(3, 1)) == (Verdict.SAME_KERNELS, "same kernel, same launch")
     # Two parts have one order of adding.
-    assert decide(xmma_split(2, 1), xmma_split(2))[0] is Verdict.SAME_ORDER
+    assert decide(xmma_split(2, 1), xmma_split(2)) == (Verdict.SAME_ORDER, "split-K 2 in both, parts of equal length")
 
 
 def test_without_the_log_the_same_split_xmma_kernel_promises_nothing():
     bare = xmma_split(3, logged=False)
-    assert decide(bare, bare)[0] is Verdict.UNKNOWN
+    assert decide(bare, bare) == (Verdict.UNKNOWN, "split-K 3 in both, order of the parts not known")
     two = xmma_split(2, logged=False)
-    assert decide(two, two)[0] is Verdict.SAME_KERNELS
+    assert decide(two, two) == (Verdict.SAME_KERNELS, "same kernel, same launch")
 
 
 def test_without_the_log_the_same_split_nvjet_kernel_and_launch_may_be_split_into_other_parts():
@@ -331,27 +355,42 @@ def test_an_instruction_that_adds_more_products_at_once_is_another_order():
     deep = cutlass("cutlass_80_wmma_tensorop_f16_s161616gemm_f16_32x32_128x2_tn_align2")
     assert decide(shallow, deep) == (Verdict.ORDER_CHANGED, "instruction 16×8×8 → 16×16×16")
     same_depth = cutlass("cutlass_80_tensorop_f16_s16816gemm_f16_64x64_64x3_tn_align2")
-    assert decide(deep, same_depth)[0] is Verdict.UNKNOWN
+    assert decide(deep, same_depth) == (Verdict.UNKNOWN, "instruction 16×16×16 → 16×8×16")
 
 
 def test_cutlass_tiles_keep_the_order_where_k_is_whole_steps_or_the_steps_are_equal():
     fine, coarse = (f"cutlass_80_tensorop_s1688gemm_64x64_{step}x4_tn_align4" for step in (16, 32))
-    assert decide(cutlass(fine, k=128), cutlass(coarse, k=128))[0] is Verdict.SAME_ORDER
+    assert decide(cutlass(fine, k=128), cutlass(coarse, k=128)) == (Verdict.SAME_ORDER, "unsplit, k-step 16 → 32")
     # 777 is no multiple of either step, and what is left over is added first.
-    assert decide(cutlass(fine, k=777), cutlass(coarse, k=777))[0] is Verdict.UNKNOWN
+    assert decide(cutlass(fine, k=777), cutlass(coarse, k=777)) == (
+        Verdict.UNKNOWN,
+        "unsplit in both, tile 64×64×16 → 64×64×32",
+    )
     wide = "cutlass_80_tensorop_s1688gemm_128x64_16x4_tn_align4"
     assert decide(cutlass(fine, k=777, split_k=5), cutlass(wide, k=777, split_k=5)) == (
         Verdict.SAME_ORDER,
         "split-K 5 in both",
     )
-    assert decide(cutlass(fine, k=1280, split_k=5), cutlass(coarse, k=1280, split_k=5))[0] is Verdict.SAME_ORDER
-    assert decide(cutlass(fine, k=1200, split_k=5), cutlass(coarse, k=1200, split_k=5))[0] is Verdict.UNKNOWN
+    assert decide(cutlass(fine, k=1280, split_k=5), cutlass(coarse, k=1280, split_k=5)) == (
+        Verdict.SAME_ORDER,
+        "split-K 5 in both",
+    )
+    assert decide(cutlass(fine, k=1200, split_k=5), cutlass(coarse, k=1200, split_k=5)) == (
+        Verdict.UNKNOWN,
+        "split-K 5 in both, tile 64×64×16 → 64×64×32",
+    )
 
 
 def test_older_names_without_a_k_step_share_one():
     small, large = (f"cutlass_75_tensorop_s1688gemm_f16_{tile}_tn_align1" for tile in ("64x64", "128x128"))
-    assert decide(cutlass(small, k=4100, split_k=4), cutlass(large, k=4100, split_k=4))[0] is Verdict.SAME_ORDER
-    assert decide(cutlass(small), cutlass(small.replace("64x64", "64x64_32x2")))[0] is Verdict.UNKNOWN
+    assert decide(cutlass(small, k=4100, split_k=4), cutlass(large, k=4100, split_k=4)) == (
+        Verdict.SAME_ORDER,
+        "split-K 4 in both",
+    )
+    assert decide(cutlass(small), cutlass(small.replace("64x64", "64x64_32x2"))) == (
+        Verdict.UNKNOWN,
+        "unsplit in both, tile 64×64×? → 64×64×32",
+    )
 
 
 def test_partial_sums_rounded_at_another_moment_are_another_order_and_fp32_ones_are_not_rounded():
@@ -362,7 +401,7 @@ def test_partial_sums_rounded_at_another_moment_are_another_order_and_fp32_ones_
         cutlass("cutlass_80_simt_sgemm_128x32_8x5_nn_align1", split_k=3, scheme=scheme, type_d="R_32F")
         for scheme in ("COMPUTE_TYPE", "INPLACE")
     ]
-    assert decide(*simt)[0] is Verdict.SAME_ORDER
+    assert decide(*simt) == (Verdict.SAME_ORDER, "split-K 3 in both")
 
 
 def test_another_factor_that_gives_the_same_parts_keeps_the_order():
@@ -372,9 +411,9 @@ def test_another_factor_that_gives_the_same_parts_keeps_the_order():
         return cutlass(name, split_k=factor, k=k, type_d="R_32F", grid=(8, 1, parts), scheme="COMPUTE_TYPE")
 
     assert decide(product(32, 32), product(33, 32)) == (Verdict.SAME_ORDER, "split-K 32 → 33, the same 32 parts")
-    assert decide(product(33, 32), product(44, 43))[0] is Verdict.ORDER_CHANGED
+    assert decide(product(33, 32), product(44, 43)) == (Verdict.ORDER_CHANGED, "split-K 33 → 44")
     # 777 in 8 parts of whole cache lines would be 7: the grid says otherwise, so where they are cut is not known.
-    assert decide(product(8, 7, 777), product(7, 7, 777))[0] is Verdict.SAME_ORDER
+    assert decide(product(8, 7, 777), product(7, 7, 777)) == (Verdict.SAME_ORDER, "split-K 8 → 7, the same 7 parts")
     assert decide(product(8, 8, 777), product(9, 8, 777)) == (Verdict.UNKNOWN, "split-K 8 → 9, 8 parts in both")
 
 
@@ -388,7 +427,10 @@ def test_triton_products_are_judged_by_the_split_that_their_names_print():
 
     assert decide(split("64x128x256x1", 1), split("16x128x256x4", 4)) == (Verdict.ORDER_CHANGED, "split-K 1 → 4")
     one = split("64x128x256x1", 1, grid=(8, 1, 1))
-    assert decide(one, split("64x128x256x1", 1, grid=(64, 1, 1)))[0] is Verdict.SAME_ORDER
+    assert decide(one, split("64x128x256x1", 1, grid=(64, 1, 1))) == (
+        Verdict.SAME_ORDER,
+        "same kernel, split-K 1 in both",
+    )
     # tl.dot may take another instruction for another tile.
     assert decide(one, split("128x128x256x1", 1)) == (Verdict.UNKNOWN, "Triton GEMM, tile 64×128×256 → 128×128×256")
 
@@ -396,7 +438,7 @@ def test_triton_products_are_judged_by_the_split_that_their_names_print():
 def test_a_triton_product_whose_name_hides_its_block_sizes_is_unknown_in_another_launch():
     first, second = named("fused_moe_kernel", grid=(8, 1, 1)), named("fused_moe_kernel", grid=(16, 1, 1))
     assert decide(first, second) == (Verdict.UNKNOWN, "Triton GEMM, grid 8×1×1 → 16×1×1")
-    assert decide(first, first)[0] is Verdict.SAME_KERNELS
+    assert decide(first, first) == (Verdict.SAME_KERNELS, "same kernel, same launch")
     assert decide(first, named("fused_moe_kernel_gptq_awq")) == (Verdict.UNKNOWN, "another Triton GEMM")
     threads = named("fused_moe_kernel", grid=(8, 1, 1), block=(256, 1, 1))
     assert decide(first, threads) == (Verdict.UNKNOWN, "Triton GEMM, block 128×1×1 → 256×1×1")
@@ -415,9 +457,12 @@ def test_xmma_parts_added_in_turn_are_another_order_unless_there_are_two():
             algorithm=algorithm,
         )
 
-    assert decide(split(8, 1), split(8, None))[0] is Verdict.ORDER_CHANGED
-    assert decide(split(2, 1), split(2, None))[0] is Verdict.SAME_ORDER
-    assert decide(split(8, 2), split(8, None))[0] is Verdict.SAME_ORDER
+    assert decide(split(8, 1), split(8, None)) == (
+        Verdict.ORDER_CHANGED,
+        "split-K 8 in both, parts added in another order",
+    )
+    assert decide(split(2, 1), split(2, None)) == (Verdict.SAME_ORDER, "split-K 2 in both, parts of equal length")
+    assert decide(split(8, 2), split(8, None)) == (Verdict.SAME_ORDER, "split-K 8 in both, parts of equal length")
 
 
 def test_parts_of_equal_length_may_be_added_inside_the_kernel_or_after_it():
@@ -449,7 +494,10 @@ def test_attention_is_judged_by_its_kv_parts():
     assert decide(flash(4, 1), whole) == (Verdict.ORDER_CHANGED, "split-KV only in a")
     assert decide(whole, flash(4, 1)) == (Verdict.ORDER_CHANGED, "split-KV only in b")
     # A name cut short does not tell whether keys are split.
-    assert decide(flash(4, 1, None), flash(4, 2, None))[0] is Verdict.UNKNOWN
+    assert decide(flash(4, 1, None), flash(4, 2, None)) == (
+        Verdict.UNKNOWN,
+        "same attention kernel, grid 1×4×32 → 1×4×64",
+    )
 
 
 def test_vllm_attention_from_2d_to_3d_splits_the_keys():
@@ -457,7 +505,10 @@ def test_vllm_attention_from_2d_to_3d_splits_the_keys():
     assert decide(flat, split) == (Verdict.ORDER_CHANGED, "split-KV only in b")
     combine = named("reduce_segments")
     assert judge_row([(flat, split), (None, combine)])[1:] == (Verdict.ORDER_CHANGED, "split-KV only in b")
-    assert decide(split, named("kernel_unified_attention_3d", grid=(8, 8, 16)))[0] is Verdict.SAME_ORDER
+    assert decide(split, named("kernel_unified_attention_3d", grid=(8, 8, 16))) == (
+        Verdict.SAME_ORDER,
+        "same kernel, split-KV 16 in both",
+    )
     assert decide(split, named("kernel_unified_attention_3d", grid=(4, 8, 32))) == (
         Verdict.ORDER_CHANGED,
         "split-KV 16 → 32",
@@ -480,7 +531,7 @@ def test_attention_whose_keys_are_cut_by_a_plan_promises_nothing_even_with_the_s
 
 def test_attention_that_never_splits_keeps_its_kernels():
     same = named("void flash::flash_fwd_kernel<Flash_fwd_kernel_traits<128, 128, 64, 4>, false, true>(int)")
-    assert decide(same, same)[0] is Verdict.SAME_KERNELS
+    assert decide(same, same) == (Verdict.SAME_KERNELS, "same kernel, same launch")
 
 
 @pytest.mark.parametrize(("warps", "verdict"), [((4, 1, 1), Verdict.SAME_ORDER), ((1, 4, 1), Verdict.UNKNOWN)])
@@ -505,7 +556,7 @@ def test_cudnn_parts_of_the_keys_make_it_unknown():
 
 def test_other_element_types_are_another_order():
     half, single = (nvjet(1, name=word, types=Types(a=word, output=word)) for word in ("f16", "f32"))
-    assert decide(half, single) == (Verdict.ORDER_CHANGED, "type of a f16 → f32")
+    assert decide(half, single) == (Verdict.ORDER_CHANGED, "type of operand A f16 → f32")
 
 
 def test_no_kernel_promises_equal_bits_between_traces_of_two_element_types():
@@ -524,11 +575,14 @@ def test_warps_along_k_are_another_order_however_the_name_states_them():
         return kernel(str(fields), "cutlass2x", "gemm", split_k=1, tile=(64, 64, 32), **fields)
 
     assert decide(sliced(warps=(2, 2, 1)), sliced(warps=(2, 1, 2))) == (Verdict.ORDER_CHANGED, "warps along k 1 → 2")
-    assert decide(sliced(warps=(2, 2, 1)), sliced(warps=(4, 1, 1)))[0] is Verdict.SAME_ORDER
+    assert decide(sliced(warps=(2, 2, 1)), sliced(warps=(4, 1, 1))) == (
+        Verdict.SAME_ORDER,
+        "tile only, unsplit, same k-step",
+    )
     assert decide(sliced(sliced_k=1), sliced(sliced_k=2)) == (Verdict.ORDER_CHANGED, "warps along k 1 → 2")
     assert decide(sliced(sliced_k=2), sliced(warps=(2, 2, 1))) == (Verdict.ORDER_CHANGED, "warps along k 2 → 1")
     # Two numbers say nothing of k.
-    assert decide(sliced(warps=(2, 2)), sliced(warps=(2, 4)))[0] is Verdict.SAME_ORDER
+    assert decide(sliced(warps=(2, 2)), sliced(warps=(2, 4))) == (Verdict.SAME_ORDER, "tile only, unsplit, same k-step")
 
 
 def test_the_reasons_that_people_read():
@@ -556,7 +610,7 @@ def test_the_reasons_that_people_read():
         Verdict.SAME_ORDER,
         "combines the parts of split-KV, rows only",
     )
-    assert decide(combine, replace(combine, block=(64, 1, 1)))[0] is Verdict.UNKNOWN
+    assert decide(combine, replace(combine, block=(64, 1, 1))) == (Verdict.UNKNOWN, "block 128×1×1 → 64×1×1")
     assert decide(kernel("x"), kernel("y")) == (Verdict.UNKNOWN, "other kernel or launch, family not known")
     assert decide(kernel("x", role="gemm"), kernel("y", role="attention")) == (Verdict.UNKNOWN, "gemm → attention")
     only = {"gemm": "GEMM", "splitk_reduce": "split-K reduction", "other": "kernel"}
@@ -581,15 +635,24 @@ def test_the_reasons_of_attention():
         "same attention kernel, block 128×1×1 → 64×1×1",
     )
     efficient = kernel("e", "fmha_cutlass", "attention")
-    assert decide(efficient, replace(efficient, grid=(2, 1, 1)))[0] is Verdict.SAME_ORDER
+    assert decide(efficient, replace(efficient, grid=(2, 1, 1))) == (
+        Verdict.SAME_ORDER,
+        "same kernel, one block per tile of queries, rows only",
+    )
     other = kernel("o", "trtllm_gen_fmha", "attention")
-    assert decide(other, replace(other, grid=(2, 1, 1)))[0] is Verdict.UNKNOWN
+    assert decide(other, replace(other, grid=(2, 1, 1))) == (
+        Verdict.UNKNOWN,
+        "same attention kernel, grid 1×1×1 → 2×1×1",
+    )
     cudnn = kernel("sdpa", "cudnn_sdpa", "attention", warps=(4, 1, 1), grid=(1, 32, 1))
     assert decide(cudnn, replace(cudnn, grid=(1, 64, 1))) == (
         Verdict.SAME_ORDER,
         "same kernel, each warp walks all keys of its queries, rows only",
     )
-    assert decide(cudnn, replace(cudnn, grid=(2, 64, 1)))[0] is Verdict.UNKNOWN
+    assert decide(cudnn, replace(cudnn, grid=(2, 64, 1))) == (
+        Verdict.UNKNOWN,
+        "same attention kernel, grid 1×32×1 → 2×64×1",
+    )
 
 
 def test_another_reduction_scheme_of_other_kernels_is_unknown():
@@ -707,24 +770,24 @@ def test_only_attention_with_a_plan_that_may_cut_the_keys_is_doubted_in_the_same
         same = kernel("f", family, "attention", split_k_form=form)
         assert decide(same, same)[0] is verdict
     single = kernel("s", "flashinfer", "attention", kernel="SinglePrefillWithKVCacheKernel")
-    assert decide(single, single)[0] is Verdict.SAME_KERNELS
+    assert decide(single, single) == (Verdict.SAME_KERNELS, "same kernel, same launch")
 
 
 def test_the_same_name_with_other_registers_is_other_code():
     norm = kernel("triton_red_fused_mean_0", "triton_inductor", "reduction")
-    assert decide(norm, norm)[0] is Verdict.SAME_KERNELS
+    assert decide(norm, norm) == (Verdict.SAME_KERNELS, "same kernel, same launch")
     other = replace(norm, registers=40)
     assert decide(norm, other) == (Verdict.UNKNOWN, "registers 32 → 40")
     assert decide(norm, replace(norm, registers=0))[0] is Verdict.SAME_KERNELS  # a profiler that does not tell
     add = kernel("add", "at_native", "elementwise")
-    assert decide(add, replace(add, registers=40))[0] is Verdict.SAME_KERNELS
+    assert decide(add, replace(add, registers=40)) == (Verdict.SAME_KERNELS, "same kernel, same launch")
 
 
 @pytest.mark.parametrize("name", ["matmul_split_k_kernel", "_w4a16_gemm_splitk_kernel", "gemm_streamk_kernel"])
 def test_a_product_that_says_it_splits_k_by_an_argument_promises_nothing(name):
     product = replace(kernel(), parsed=parse(name))
     assert product.parsed.role == "gemm"
-    assert decide(product, product)[0] is Verdict.UNKNOWN
+    assert decide(product, product) == (Verdict.UNKNOWN, "same Triton GEMM, same launch; an argument may split k")
 
 
 def test_a_triton_product_of_fixed_tiles_sums_alike_at_any_number_of_rows():
@@ -739,7 +802,10 @@ def test_a_triton_product_of_fixed_tiles_sums_alike_at_any_number_of_rows():
     few, many = product(grid=(16, 1, 1)), product(grid=(48, 1, 1))
     for changed in ({"shared_memory_bytes": 98304}, {"block": (256, 1, 1)}, {"registers": 40}):
         assert decide(few, replace(many, **changed))[0] is Verdict.UNKNOWN
-    assert decide(product("fused_moe_kernel"), product("fused_moe_kernel", grid=(9, 1, 1)))[0] is Verdict.UNKNOWN
+    assert decide(product("fused_moe_kernel"), product("fused_moe_kernel", grid=(9, 1, 1))) == (
+        Verdict.UNKNOWN,
+        "Triton GEMM, grid 1×1×1 → 9×1×1",
+    )
 
 
 def test_attention_whose_keys_a_plan_cuts_promises_nothing():
@@ -759,8 +825,14 @@ def test_attention_that_splits_no_keys_sums_alike_at_any_number_of_rows(family):
     def attention(grid, form="none"):
         return kernel("f", family, "attention", kernel="f", split_k_form=form, grid=grid)
 
-    assert decide(attention((2, 1, 1)), attention((4, 1, 1)))[0] is Verdict.SAME_ORDER
-    assert decide(attention((2, 1, 1), None), attention((4, 1, 1), None))[0] is Verdict.UNKNOWN
+    assert decide(attention((2, 1, 1)), attention((4, 1, 1))) == (
+        Verdict.SAME_ORDER,
+        "same kernel, one block per tile of queries, rows only",
+    )
+    assert decide(attention((2, 1, 1), None), attention((4, 1, 1), None)) == (
+        Verdict.UNKNOWN,
+        "same attention kernel, grid 2×1×1 → 4×1×1",
+    )
 
 
 REDUCE = "void at::native::reduce_kernel<512, 1, at::native::ReduceOp<float, at::native::MeanOps<float, float>>>"
@@ -821,12 +893,15 @@ def test_a_sum_across_gpus_promises_nothing_with_the_same_launch_either(name):
     ],
 )
 def test_what_moves_or_compares_across_gpus_or_adds_in_one_order_keeps_its_bits(name):
-    assert decide(named(name), named(name))[0] is Verdict.SAME_KERNELS
+    assert decide(named(name), named(name)) == (Verdict.SAME_KERNELS, "same kernel, same launch")
 
 
 def test_an_all_reduce_in_one_stage_adds_in_one_order_at_any_number_of_rows():
     name = "void vllm::cross_device_reduce_1stage<__nv_bfloat16, 2>(vllm::RankData*)"
-    assert decide(named(name, grid=(8, 1, 1)), named(name, grid=(36, 1, 1)))[0] is Verdict.SAME_ORDER
+    assert decide(named(name, grid=(8, 1, 1)), named(name, grid=(36, 1, 1))) == (
+        Verdict.SAME_ORDER,
+        "every GPU adds all GPUs' values in one order, rows only",
+    )
 
 
 @pytest.mark.parametrize(
@@ -847,5 +922,8 @@ def test_threads_per_row_are_compared_within_one_function_alone():
         return kernel(name, family="vllm", role="reduction", kernel=function, block=(threads, 1, 1))
 
     before = norm("rms_norm_kernel", "c10::Half", 256)
-    assert decide(before, norm("rms_norm_kernel", "float", 512))[0] is Verdict.ORDER_CHANGED
-    assert decide(before, norm("fused_add_rms_norm_kernel", "c10::Half", 512))[0] is Verdict.UNKNOWN
+    assert decide(before, norm("rms_norm_kernel", "float", 512)) == (Verdict.ORDER_CHANGED, "threads per row 256 → 512")
+    assert decide(before, norm("fused_add_rms_norm_kernel", "c10::Half", 512)) == (
+        Verdict.UNKNOWN,
+        "another reduction kernel",
+    )

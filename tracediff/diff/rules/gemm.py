@@ -37,10 +37,10 @@ from tracediff.diff.rules.gemm_facts import (
     leading_numbers,
     narrows_output,
     other_algorithm,
-    split_in_both,
     split_reason,
     steps_fit,
     triton_reason,
+    unsettled_reason,
     unsplit_reason,
     walks_k_in_order,
 )
@@ -174,7 +174,7 @@ SPLIT_UNSETTLED = (
         name="same factor, other tile",
         when=lambda a, b: agree(a.split_k, b.split_k),
         verdict=Verdict.UNKNOWN,
-        reason=lambda a, b: split_in_both(a) + ", " + change("tile", a.parsed.tile, b.parsed.tile),
+        reason=unsettled_reason,
         source="where the parts are cut and how they are added is not known",
     ),
     Rule(

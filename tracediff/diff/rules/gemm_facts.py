@@ -6,7 +6,7 @@ import re
 from math import ceil
 
 from tracediff.diff.result import Kernel
-from tracediff.diff.rules.facts import agree, change, differ, k_step, launch_change, problem_k
+from tracediff.diff.rules.facts import agree, change, differ, k_step, launch_change, problem_k, same_launch
 
 VECTOR_FAMILY = "cublas_gemv_misc"
 
@@ -19,7 +19,7 @@ _FIXED_TILE = frozenset({"matmul_kernel_persistent", "bmm_kernel"})
 # Elements in 128 bytes.
 _CACHE_LINE = {"R_32F": 32, "R_16F": 64, "R_16BF": 64}
 
-_TYPE_WORDS = {"accumulate": "the sum", "output": "the output"}
+_TYPE_WORDS = {"a": "operand A", "b": "operand B", "accumulate": "the sum", "output": "the output"}
 
 
 def both_unsplit(a: Kernel, b: Kernel) -> bool:
@@ -47,6 +47,13 @@ def split_reason(a: Kernel, b: Kernel) -> str:
 def split_in_both(kernel: Kernel) -> str:
     """Say the split-K factor that two kernels have in common."""
     return "unsplit in both" if kernel.split_k == 1 else f"split-K {kernel.split_k} in both"
+
+
+def unsettled_reason(a: Kernel, b: Kernel) -> str:
+    """Say what two kernels of one factor have in common, and what keeps their order unknown."""
+    if a.parsed.tile != b.parsed.tile:
+        return f"{split_in_both(a)}, {change('tile', a.parsed.tile, b.parsed.tile)}"
+    return f"{split_in_both(a)}, {'another variant' if a.split_k == 1 else 'order of the parts not known'}"
 
 
 def unsplit_reason(a: Kernel, b: Kernel) -> str:
@@ -116,7 +123,7 @@ def changed_type(a: Kernel, b: Kernel) -> str | None:
     for word in ("a", "b", "accumulate", "output"):
         first, second = getattr(a.parsed.types, word), getattr(b.parsed.types, word)
         if differ(first, second):
-            return change(f"type of {_TYPE_WORDS.get(word, word)}", first, second)
+            return change(f"type of {_TYPE_WORDS[word]}", first, second)
     return None
 
 
@@ -156,6 +163,8 @@ def triton_reason(a: Kernel, b: Kernel) -> str:
         if differ(a.parsed.tile, b.parsed.tile):
             return change("Triton GEMM, tile", a.parsed.tile, b.parsed.tile)
         return "another Triton GEMM"
+    if same_launch(a, b):
+        return "same Triton GEMM, same launch; an argument may split k"
     return f"Triton GEMM, {launch_change(a, b)}"
 
 
