@@ -7,10 +7,12 @@ from rich.console import Console
 
 from tests.diff.tables import table
 from tracediff.diff import diff_tables
+from tracediff.diff.show import show_table
 from tracediff.report.diff.csv import diff_to_csv
 from tracediff.report.diff.html import render_html
 from tracediff.report.diff.json import diff_to_json
 from tracediff.report.diff.markdown import diff_to_markdown
+from tracediff.report.diff.show_terminal import print_show
 from tracediff.report.diff.sqlite import save_diffs
 from tracediff.report.diff.terminal import print_diff
 
@@ -58,3 +60,31 @@ def test_a_database_does_not_grow_with_equal_steps(diffs, tmp_path):
         save_diffs([diff], tmp_path / "saved.sqlite", force=True)
         sizes.append((tmp_path / "saved.sqlite").stat().st_size)
     assert sizes[0] == sizes[1]
+
+
+def shown(kernels, unfold=False):
+    text = io.StringIO()
+    print_show(*show_table(table(kernels)), Console(file=text, width=120), unfold)
+    return text.getvalue()
+
+
+def unlike_layers(phase, count):
+    """Layers that each run another kernel, so that none shares a line with another."""
+    return [(phase, f"layers.{layer}.q", f"nvjet_hsh_{layer}x8_64x12_1x1_v_bz_TNT") for layer in range(count)]
+
+
+def test_a_thousand_lines_of_a_trace_are_printed_and_the_rest_is_counted():
+    few, many = shown(unlike_layers("prefill", 1_000)), shown(unlike_layers("prefill", 3_000))
+    assert "more kernel" not in few
+    assert few.count("tile") == many.count("tile") == 1_000
+    assert (
+        "\n2,000 more kernels in 2,000 modules of 1 phase: --phase NAME prints one phase, --unfold everything" in many
+    )
+    assert shown(unlike_layers("prefill", 3_000), unfold=True).count("tile") == 3_000
+
+
+def test_phases_beyond_a_thousand_lines_are_counted():
+    text = shown([*unlike_layers("prefill", 999), *unlike_layers("generate", 7), *unlike_layers("verify", 5)])
+    assert "GENERATE" in text
+    assert "VERIFY" not in text
+    assert "11 more kernels in 11 modules of 2 phases" in text

@@ -16,8 +16,10 @@ from tracediff.diff.words import listing
 from tracediff.kernels import describe
 from tracediff.report.diff.hanging import print_hanging
 from tracediff.report.words import coverage_words, duration, trace_words
-from tracediff.text import printable, sizes_in_words
+from tracediff.text import count, printable, sizes_in_words
 
+#: About as many lines as a person will read: blocks that differ, or steps that do, are many lines each.
+_MOST_LINES = 1000
 #: Roles of kernels that sum nothing.
 _PLAIN_ROLES = ("elementwise", "copy")
 
@@ -35,8 +37,8 @@ def _print_side(label: str, side: Side, console: Console) -> None:
 def print_show(side: Side, rows: tuple[Row, ...], console: Console, unfold: bool = False) -> None:
     """Print one trace's kernel table: per (phase, module) its kernels in launch order.
 
-    Unless `unfold`, layers that ran alike share their lines, so do neighbouring elementwise and copy kernels, and of a
-    phase that ran what an earlier one ran only the name is printed.
+    Unless `unfold`, layers that ran alike share their lines, so do neighbouring elementwise and copy kernels, of a
+    phase that ran what an earlier one ran only the name is printed, and after a thousand lines the rest is counted.
     """
     _print_side("", side, console)
     names = kind_names(rows)
@@ -44,8 +46,11 @@ def print_show(side: Side, rows: tuple[Row, ...], console: Console, unfold: bool
     for row in rows:
         by_phase.setdefault(row.phase, []).append(row)
     printed: dict[object, str] = {}
-    hidden = False
+    room, hidden, left = _MOST_LINES, False, list[Row]()
     for phase, members in by_phase.items():
+        if room <= 0 and not unfold:
+            left += members
+            continue
         folded = [each for row in members for each in fold([row])] if unfold else list(fold(members))
         name = "outside every range" if phase is None else printable(phase)
         ran = tuple(
@@ -56,15 +61,32 @@ def print_show(side: Side, rows: tuple[Row, ...], console: Console, unfold: bool
             time = duration(sum(row.duration_ns[0] for row in members))
             print_hanging(Text(f"\n{name.upper()}   the same kernels as {printed[ran]}, {time}", style="bold"), console)
             hidden = True
+            room -= 1
             continue
         printed[ran] = name
         table = _show_table(console.width)
         for each in folded:
-            hidden = _show_module(table, names[each.row.kind], each, unfold) or hidden
+            if not unfold and table.row_count >= room:
+                left += each.rows
+            else:
+                hidden = _show_module(table, names[each.row.kind], each, unfold) or hidden
+        room -= table.row_count
         console.print(Text(f"\n{name.upper()}", style="bold"))
         console.print(table)
-    if hidden:
+    _print_left(left, console)
+    if hidden or left:
         console.print(Text("\nOne line per kernel and layer: --unfold, or --format csv", style="dim"))
+
+
+def _print_left(rows: Sequence[Row], console: Console) -> None:
+    """Say what is not printed, where something is not, and how to see it."""
+    if not rows:
+        return
+    kernels = sum(len(row.a) for row in rows)
+    where = f"{count(len(rows), 'module')} of {count(len({row.phase for row in rows}), 'phase')}"
+    ways = "--phase NAME prints one phase, --unfold everything"
+    console.print()
+    print_hanging(Text(f"{count(kernels, 'more kernel')} in {where}: {ways}", style="bold"), console)
 
 
 def _show_module(table: Table, name: str, each: FoldedRow, unfold: bool) -> bool:
