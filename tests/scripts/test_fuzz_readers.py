@@ -3,6 +3,7 @@
 import importlib.util
 import random
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
 from fuzz_commands import BugError, run_command
-from fuzz_kinds import KINDS
+from fuzz_kinds import KINDS, Kind
 from fuzz_outputs import OutputError, plain_text, safe_csv, safe_html, safe_markdown, strict_json
 from fuzz_readers import outcome, table
 
@@ -71,6 +72,21 @@ def test_a_command_that_fails_is_a_refusal_and_one_that_breaks_is_a_bug(tmp_path
     monkeypatch.setattr("tracediff.cli.name.name_in_row", lambda line: 1 / 0)
     with pytest.raises(BugError):
         run_command("name", "-", text="gemm")
+
+
+def test_what_hangs_is_what_computes_too_long_not_what_waits(tmp_path, monkeypatch):
+    monkeypatch.setattr("fuzz_readers.HANG_SECONDS", 0.2)
+    chance = random.Random(0)
+
+    def compute(_path, _chance):
+        while True:
+            pass
+
+    assert outcome(Kind(KINDS["names"].make, compute), tmp_path, chance)[0] == "hangs"
+    assert outcome(Kind(KINDS["names"].make, lambda _path, _chance: time.sleep(0.4)), tmp_path, chance) == (
+        "clean",
+        None,
+    )
 
 
 def test_counts_of_two_states_of_the_code_are_not_added_up():
