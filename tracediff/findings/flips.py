@@ -289,7 +289,7 @@ class FlipsResult:
 
     Attributes:
         settings: What was asked for.
-        machine: What it ran on: `device`, `gpu`, `torch`, `cuda` and `transformers`.
+        machine: What it ran on: `device`, `gpu`, versions, and the `workspace` that cuBLAS was given by a variable.
         searches: One per precision.
         notes: Why the numbers may mislead, one sentence each.
     """

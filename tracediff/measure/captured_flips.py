@@ -11,8 +11,9 @@ from tracediff.files import write_text
 from tracediff.findings.flips import GENERATE, FlipSettings, FlipsResult, PromptSteps, Search
 from tracediff.findings.flips_file import result_to_json
 from tracediff.measure.compare_steps import PromptRuns, TextOf, compare_runs
-from tracediff.measure.flips import machine, notes_on_weights, prompts_sha256, token_texts
+from tracediff.measure.flips import notes_on_weights, prompts_sha256, token_texts
 from tracediff.measure.generation import Steps
+from tracediff.measure.machine import machine_and_workspace
 from tracediff.measured import CAPTURED_FLIPS_FILE
 from tracediff.model.load import load_tokenizer
 from tracediff.text import json_text
@@ -59,7 +60,7 @@ def captured_flips(measured: Measured, job: EvidenceJob, text_of: TextOf) -> Fli
             reference=False,
             find=None,
         ),
-        machine=machine(job.device),
+        machine=machine_and_workspace(job.device),
         searches=(
             Search(
                 dtype=job.spec.dtype,

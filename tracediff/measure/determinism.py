@@ -20,7 +20,7 @@ from tracediff.errors import TracediffError
 from tracediff.findings.checked_json import decoded
 from tracediff.findings.determinism import SETTINGS, DeterminismResult, Repeats
 from tracediff.measure.determinism_operations import Inputs, Tensors, operations
-from tracediff.measure.flips import machine
+from tracediff.measure.machine import machine_and_workspace
 from tracediff.model.load import load_model, prompt_tokens, require_device
 from tracediff.model.spec import DTYPES, ModelSpec
 from tracediff.processes import run_program
@@ -82,7 +82,7 @@ def measure_determinism(
     else:
         rows += measure_setting(request, "deterministic", progress)
     return DeterminismResult(
-        machine=machine(request.device),
+        machine=machine_and_workspace(request.device),
         model=None if request.model is None else _spec(request, request.dtypes[0]).label,
         rows=tuple(rows),
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +31,7 @@ from tracediff.findings.flips_file import result_to_json
 from tracediff.findings.remedies_catalog import DEFAULT, Kind, setting_named
 from tracediff.measure.flips_log import SearchLog
 from tracediff.measure.flips_precision import EncodedPrompt, Models, PrecisionSearch
+from tracediff.measure.machine import machine_and_workspace
 from tracediff.measure.prompts import Prompt
 from tracediff.model.load import load_model, load_tokenizer, prompt_tokens
 from tracediff.model.spec import ModelSpec
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
     from tracediff.measure.compare_steps import TextOf
 
 StepProgress = Callable[[int, int, str], None]
-# What cuBLAS and cuBLASLt may use of memory decides which split-K algorithms they choose.
-_WORKSPACE_VARIABLES = ("CUBLAS_WORKSPACE_CONFIG", "CUBLASLT_WORKSPACE_SIZE")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +143,10 @@ def search_flips(
     prompts = _prompts(request, models.get(precisions[0][0]), tokenizer)
     settings = _settings(request, prompts, precisions)
     log = SearchLog.open(
-        None if out is None else out.with_name(f"{out.name}.part"), settings, machine(request.device), force
+        None if out is None else out.with_name(f"{out.name}.part"),
+        settings,
+        machine_and_workspace(request.device),
+        force,
     )
     total = len(precisions) * len(prompts)
     searches = []
@@ -171,23 +172,6 @@ def search_flips(
         write_text(out, json_text(result_to_json(result)) + "\n", force=force)
         log.remove()
     return result
-
-
-def machine(device: str) -> dict[str, str | None]:
-    """Return what the numbers depend on beside the model: device, GPU, torch, CUDA, transformers and the workspace."""
-    import torch  # noqa: PLC0415
-    import transformers  # noqa: PLC0415
-
-    on_gpu = device.startswith("cuda")
-    workspace = [f"{name}={os.environ[name]}" for name in _WORKSPACE_VARIABLES if name in os.environ]
-    return {
-        "device": "cuda" if on_gpu else device,
-        "gpu": torch.cuda.get_device_name(torch.device(device)) if on_gpu else None,
-        "torch": str(torch.__version__),
-        "cuda": torch.version.cuda,
-        "transformers": transformers.__version__,
-        **({"workspace": " ".join(workspace)} if on_gpu and workspace else {}),
-    }
 
 
 def _precisions(request: FlipRequest) -> tuple[list[tuple[str, bool]], list[str]]:

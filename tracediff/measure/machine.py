@@ -1,20 +1,25 @@
-"""What the bits and times of a map depend on beside the model and the setting."""
+"""What bits and times depend on beside the model and the setting. torch is imported when it is asked for."""
 
 from __future__ import annotations
 
-import torch
-import transformers
+import os
 
 from tracediff.capture.machine import cublas_version
+
+# What cuBLAS and cuBLASLt may use of memory decides which split-K algorithms they choose.
+_WORKSPACE_VARIABLES = ("CUBLAS_WORKSPACE_CONFIG", "CUBLASLT_WORKSPACE_SIZE")
 
 
 def machine(device: str) -> dict[str, str | None]:
     """Return device, GPU and versions; None where there is no GPU or the library does not tell."""
+    import torch  # noqa: PLC0415
+    import transformers  # noqa: PLC0415
+
     on_gpu = device.startswith("cuda")
     return {
         "device": "cuda" if on_gpu else device,
         "gpu": torch.cuda.get_device_name(torch.device(device)) if on_gpu else None,
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "cuda": torch.version.cuda if on_gpu else None,
         "cublas": _loaded_cublas() if on_gpu else None,
         "cudnn": str(torch.backends.cudnn.version()) if on_gpu else None,
@@ -23,7 +28,18 @@ def machine(device: str) -> dict[str, str | None]:
     }
 
 
+def machine_and_workspace(device: str) -> dict[str, str | None]:
+    """Return the same, on a GPU with the variables that set cuBLAS's workspace, where there are any.
+
+    For a result of one process. Maps and remedies name the workspace by their settings, each of which has its own.
+    """
+    workspace = [f"{name}={os.environ[name]}" for name in _WORKSPACE_VARIABLES if name in os.environ]
+    return machine(device) | ({"workspace": " ".join(workspace)} if device.startswith("cuda") and workspace else {})
+
+
 def _loaded_cublas() -> str | None:
+    import torch  # noqa: PLC0415
+
     torch.ones(16, 16, device="cuda") @ torch.ones(16, 16, device="cuda")  # loads it
     return cublas_version()
 
