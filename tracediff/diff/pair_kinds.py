@@ -7,18 +7,21 @@ prefill), which is right where they did them in another order or another number 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
 from msgspec import Struct
 
 from tracediff.diff.executions import Executed, Numbered
+from tracediff.trace.table import Int64
 
 #: How much of the likeness of two kinds each of these says.
 _NAMES, _MODULES, _SIZE, _SHARE, _RANK = 0.4, 0.2, 0.1, 0.1, 0.1
 #: Kinds of each trace that are looked at: the most common ones. A phase with more never settles.
 _MOST_KINDS = 48
+
+#: Distinct numbers in ascending order, and how often each occurs.
+_Counted = tuple[Int64, Int64]
 
 
 class KindPair(Struct, frozen=True, kw_only=True):
@@ -50,7 +53,7 @@ class _Kind(Struct, frozen=True, kw_only=True):
 
     Attributes:
         places: Where its executions are.
-        names, modules: How often each occurs in one execution.
+        names, modules: What occurs in one execution, ascending, and how often.
         kernels: Kernels per execution.
         share: Its share of the phase's executions.
         rank: Its place among the phase's kinds by thread blocks launched, from 0 (fewest) to 1: a prefill computes more
@@ -58,8 +61,8 @@ class _Kind(Struct, frozen=True, kw_only=True):
     """
 
     places: tuple[int, ...]
-    names: Counter[int]
-    modules: Counter[int]
+    names: _Counted
+    modules: _Counted
     kernels: int
     share: float
     rank: float
@@ -75,8 +78,8 @@ def _kinds(side: Executed, trace: Numbered) -> dict[int, _Kind]:
     return {
         kind: _Kind(
             places=tuple(places[kind]),
-            names=Counter(trace.names_of(kernels).tolist()),
-            modules=Counter(trace.modules_of(kernels).tolist()),
+            names=np.unique(trace.names_of(kernels), return_counts=True),
+            modules=np.unique(trace.modules_of(kernels), return_counts=True),
             kernels=len(kernels),
             share=len(places[kind]) / len(side.kinds),
             rank=ranks[work[kind]] / max(len(ranks) - 1, 1),
@@ -116,8 +119,13 @@ def _likeness(a: _Kind, b: _Kind) -> float:
     )
 
 
-def _overlap(a: Counter[int], b: Counter[int]) -> float:
-    return 2 * (a & b).total() / (a.total() + b.total())
+def _overlap(a: _Counted, b: _Counted) -> float:
+    """Return the share of what occurs in both, counted as often as it does in both."""
+    (values_a, times_a), (values_b, times_b) = a, b
+    place = np.minimum(np.searchsorted(values_b, values_a), len(values_b) - 1)
+    both = values_b[place] == values_a
+    shared = np.minimum(times_a[both], times_b[place[both]]).sum()
+    return float(2 * shared / (times_a.sum() + times_b.sum()))
 
 
 def _by_place(a: Executed, b: Executed, likeness: _Likeness) -> Iterator[KindPair]:
