@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+import typer.main
 
 from tracediff.cli.application import COMMANDS
 
@@ -46,6 +47,24 @@ def test_a_path_of_the_repository_exists(page, path):
 )
 def test_a_command_exists(page, command):
     assert command in COMMANDS
+
+
+LINE = re.compile(r"(?:^|[`\s])tracediff ([a-z]+)( [^`\n]*)?", re.MULTILINE)
+OPTION = re.compile(r"(?<![\w-])(--[a-z][a-z-]*|-[a-z])(?![\w-])")
+
+
+def options_of(command):
+    parameters = typer.main.get_command(importlib.import_module(f"tracediff.cli.{command}").app).params
+    return {"--help", *(name for parameter in parameters for name in (*parameter.opts, *parameter.secondary_opts))}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_option_that_is_written_behind_a_command_exists(page):
+    for command, words in LINE.findall(page.read_text(encoding="utf-8")):
+        if command in COMMANDS:
+            own = re.split(r" -- |  #|\||&&|;| python ", words)[0]
+            unknown = set(OPTION.findall(own)) - options_of(command)
+            assert not unknown, f"tracediff {command}{words}"
 
 
 def test_every_command_is_documented():
