@@ -81,6 +81,16 @@ def test_help_lists_the_formats_of_a_command():
     assert b"table|json|markdown" in run("explain", "--help", COLUMNS="120").stdout
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_every_command_has_an_example(command):
+    assert "Example: " in CliRunner().invoke(app, [command, "--help"]).stdout
+
+
+def test_help_breaks_its_lines_where_the_terminal_ends_and_not_where_the_docstring_does():
+    told = run("lattice", "--help", COLUMNS="200").stdout.decode()
+    assert "vLLM, SGLang and llama.cpp, JSON Lines, `data:` streams" in told
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 @pytest.mark.parametrize(
     "arguments",

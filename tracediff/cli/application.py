@@ -55,7 +55,10 @@ class Commands(TyperGroup):
         """Import a command and return it; None for a name that is none's."""
         if cmd_name not in COMMANDS:
             return None
-        return typer.main.get_command(import_module(f"tracediff.cli.{cmd_name}").app)
+        command = typer.main.get_command(import_module(f"tracediff.cli.{cmd_name}").app)
+        # typer keeps the line breaks of a docstring, which do not fit the terminal's width.
+        command.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in (command.help or "").split("\n\n"))
+        return command
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command of a command line."""

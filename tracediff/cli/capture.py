@@ -61,6 +61,8 @@ def capture(
     """Record a model's forwards at several batch sizes under a profiler, one clean trace per batch size.
 
     Exits 1 where the evidence shows that rows of a batch leak into each other; everything is written all the same.
+
+    Example: tracediff capture --batch 1 2
     """
     from tracediff.capture import run
     from tracediff.capture.options import CaptureOptions

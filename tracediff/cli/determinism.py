@@ -36,11 +36,13 @@ def determinism(
     out: Path | None = typer.Option(None, help="Also write the result as JSON."),
     output_format: Annotated[TableJson, FORMAT_OPTION] = TableJson.TABLE,
     everything: bool = typer.Option(False, "--all", help="Show every operation, also those whose bits repeat."),
-    force: bool = typer.Option(False, help="Replace a file that exists."),
+    force: bool = typer.Option(False, "--force", help="Replace a file that exists."),
 ) -> None:
     """Repeat operations and a whole model's forward; say which vary, from which run on, by how much.
 
-    Default settings and torch's deterministic ones. Example: tracediff determinism --out determinism.json
+    In torch's default settings and in its deterministic ones.
+
+    Example: tracediff determinism --out determinism.json
     """
     from tracediff.files import refuse_to_overwrite, write_text
     from tracediff.text import json_text

@@ -62,7 +62,7 @@ def diff(
     phase_pattern: PhasePattern = None,
     layer_pattern: LayerPattern = None,
     everything: bool = typer.Option(False, "--all", help="Give modules whose bits are equal their own lines too."),
-    unfold: bool = typer.Option(False, help="One line per layer, repeated blocks too."),
+    unfold: bool = typer.Option(False, "--unfold", help="One line per layer, repeated blocks too."),
     kernels: bool = typer.Option(False, "--kernels", help="Print full kernel names."),
     no_color: bool = typer.Option(False, "--no-color", help="No colours, as with NO_COLOR set."),
     exit_code: bool = typer.Option(
@@ -71,7 +71,7 @@ def diff(
     fail_on: list[str] = typer.Option(
         [], help="Exit 1 when a module has one of these verdicts: order-changed,unknown."
     ),
-    force: bool = typer.Option(False, help="Replace files that exist."),
+    force: bool = typer.Option(False, "--force", help="Replace files that exist."),
 ) -> None:
     """Compare two traces (or more with the first): what differs, whether it can change bits, whether it did.
 

@@ -21,7 +21,7 @@ def explain(
     figures: Path | None = typer.Option(
         None, help="Also draw how the difference grows, as SVG and PNG in this directory."
     ),
-    force: bool = typer.Option(False, help="Replace figures that exist."),
+    force: bool = typer.Option(False, "--force", help="Replace figures that exist."),
     output_format: Annotated[TableJsonMarkdown, FORMAT_OPTION] = TableJsonMarkdown.TABLE,
 ) -> None:
     """Say whether a difference between batch sizes is expected or a bug, question by question, with the evidence.

@@ -74,7 +74,7 @@ def flips(
     figures: Path | None = typer.Option(None, help="Also write the figures as SVG and PNG into this directory."),
     output_format: Annotated[TableJson, FORMAT_OPTION] = TableJson.TABLE,
     everything: bool = typer.Option(False, "--all", help="Show every flip's logits."),
-    force: bool = typer.Option(False, help="Replace files that exist; start an unfinished search over."),
+    force: bool = typer.Option(False, "--force", help="Replace files that exist; start an unfinished search over."),
 ) -> None:
     """Search for the steps where another batch size chooses another token.
 

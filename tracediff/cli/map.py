@@ -54,11 +54,13 @@ def map_rows(
     csv: Path | None = typer.Option(None, help="Also write one CSV row per module and row count."),
     parquet: Path | None = typer.Option(None, help="The same as Parquet."),
     output_format: Annotated[TableJsonCsv, FORMAT_OPTION] = TableJsonCsv.TABLE,
-    force: bool = typer.Option(False, help="Replace files that exist; start an unfinished map over."),
+    force: bool = typer.Option(False, "--force", help="Replace files that exist; start an unfinished map over."),
 ) -> None:
     """Map which row counts give the same bits, what breaks a class, and the cheapest padding that mends it.
 
-    Two maps are compared by `tracediff diff a.json b.json`. Example: tracediff map --out map.json --html map.html
+    Two maps are compared by `tracediff diff a.json b.json`.
+
+    Example: tracediff map --out map.json --html map.html
     """
     from tracediff.files import refuse_to_overwrite
 

@@ -59,7 +59,9 @@ def remedies(
     apply: str | None = typer.Option(
         None, help="Print what this setting needs; with `-- COMMAND`, run the command with what can be set."
     ),
-    force: bool = typer.Option(False, help="Replace a file that exists; start an unfinished measurement over."),
+    force: bool = typer.Option(
+        False, "--force", help="Replace a file that exists; start an unfinished measurement over."
+    ),
 ) -> None:
     """Measure what each remedy makes equal over batch sizes, and its GPU time beside the fastest setting's.
 

@@ -25,9 +25,11 @@ def show(
     range_pattern: RangePattern = None,
     phase_pattern: PhasePattern = None,
     layer_pattern: LayerPattern = None,
-    unfold: bool = typer.Option(False, help="One line per kernel and layer, repeated blocks too, and all of them."),
+    unfold: bool = typer.Option(
+        False, "--unfold", help="One line per kernel and layer, repeated blocks too, and all of them."
+    ),
     save: Path | None = typer.Option(None, help="Also store the kernel table in this SQLite file."),
-    force: bool = typer.Option(False, help="Replace a file that exists."),
+    force: bool = typer.Option(False, "--force", help="Replace a file that exists."),
     coverage: bool = typer.Option(False, "--explain-coverage", help="Print what became of every kernel, and why."),
 ) -> None:
     """Show which kernels ran in each module of one trace, in launch order.
