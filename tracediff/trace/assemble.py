@@ -12,13 +12,13 @@ from msgspec.structs import replace
 from tracediff.errors import TracediffError
 from tracediff.kernels import parse
 from tracediff.text import count
-from tracediff.trace.algorithm import is_algorithm_log, without_pointers
 from tracediff.trace.annotations import Separated, separate_annotations
 from tracediff.trace.attribution import Attribution, attribute
-from tracediff.trace.columns import LONGEST_TIME_NS, NULL, Codes, Texts, count_codes, distinct_of
+from tracediff.trace.columns import LONGEST_TIME_NS, NULL, count_codes
 from tracediff.trace.graphs import Capture
+from tracediff.trace.logged import Moments, logged_algorithms
 from tracediff.trace.naming import Naming, name_ranges, number_by_place
-from tracediff.trace.nvtx import Events, Marks, Ranges, find_marks, find_ranges, named, range_texts
+from tracediff.trace.nvtx import Events, Ranges, find_ranges, named, range_texts
 from tracediff.trace.ranges import NONE
 from tracediff.trace.steps import shapes_of_steps, shared_by_steps_of_a_shape
 from tracediff.trace.table import Coverage, Int32, Int64, KernelTable, RangeKey, TraceInfo
@@ -71,13 +71,14 @@ def assemble(
     launch_ns = launch
     np.copyto(launch_ns, columns["start_ns"], where=without_launch)
     order = _launch_order(launch_ns, capture, columns["start_ns"])
-    innermost, key, iteration = found.innermost, found.key, found.iteration
+    innermost, key, iteration, step_shape = found.innermost, found.key, found.iteration, found.shape
     if order is not None:
         for name in columns:  # one after the other: a single column is held twice
             columns[name] = columns[name][order]
         thread, launch_ns, without_launch = thread[order], launch_ns[order], without_launch[order]
         innermost, key, iteration = innermost[order], key[order], iteration[order]
-    step_shape = found.shape if order is None or not len(found.shape) else found.shape[order]
+        step_shape = step_shape[order] if len(step_shape) else step_shape
+        capture = replace(capture, kernel=np.argsort(order)[capture.kernel]) if len(capture.kernel) else capture
 
     parsed = tuple(parse(text) for text in kernels.texts)
     by_ranges = Attributed(keys=found.keys, key=key, iteration=iteration)
@@ -85,28 +86,12 @@ def assemble(
     notes += placed.notes
     keys, key = _in_order_of_launch(placed.keys, placed.key)
     keys, key = _distinct(number_by_place(keys), key)
-    is_gemm = np.array([each.role == "gemm" for each in parsed], dtype=bool)
-    wanted = np.array([is_algorithm_log(text) for text in events.texts], dtype=bool)
-    marks = find_marks(events, wanted)
-    algorithms: tuple[str, ...] = ()
-    algorithm = np.full(len(key), -1, dtype=np.int32)
-    if len(marks.time):
-        codes = {tid: code for code, tid in enumerate(kernels.threads)}
-        mark_thread = np.array([codes.get(tid, -2) for tid in marks.thread.tolist()], dtype=np.int32)
-        around = ranges.innermost(mark_thread, kernels.threads, marks.time)
-        given = _give_marks((mark_thread, marks.time, around), (thread, launch_ns, innermost), is_gemm[columns["name"]])
-        if len(capture.kernel):
-            kernel = capture.kernel if order is None else np.argsort(order)[capture.kernel]
-            given = np.maximum(given, _marks_at_capture(marks, ranges, capture, kernel, is_gemm[columns["name"]]))
-        distinct, lines = Codes(), Texts()
-        has = np.flatnonzero(given >= 0)
-        code = distinct.of(marks.text[given[has]].astype(np.int64))
-        line = np.array([lines.code(without_pointers(marks.texts[each])) for each in distinct.values], dtype=np.int32)
-        algorithm[has] = line[code] if len(has) else code
-        algorithms = lines.values
+    is_gemm = np.array([each.role == "gemm" for each in parsed], dtype=bool)[columns["name"]]
+    launches = Moments(thread=thread, time=launch_ns, around=innermost)
+    algorithms, algorithm = logged_algorithms(events, ranges, kernels.threads, launches, capture, is_gemm)
     shapes, shape = shapes_of_steps(step_shape, columns["process"])
     if shapes and algorithms:
-        algorithm = shared_by_steps_of_a_shape(algorithm, np.flatnonzero(is_gemm[columns["name"]]), shape, key, columns)
+        algorithm = shared_by_steps_of_a_shape(algorithm, np.flatnonzero(is_gemm), shape, key, columns)
     return KernelTable(
         info=info,
         coverage=replace(_coverage(keys, key, without_launch, found), by_repetition=placed.placed, **outside),
@@ -185,64 +170,6 @@ def _distinct(keys: tuple[RangeKey, ...], key: Int32) -> tuple[tuple[RangeKey, .
     return tuple(places), place[key]
 
 
-def _give_marks(
-    marks: tuple[Int32, Int64, Int64], kernels: tuple[Int32, Int64, Int64], is_gemm: npt.NDArray[np.bool_]
-) -> Int64:
-    """Give each mark to the first GEMM launched after it on its thread, inside the same range.
-
-    Args:
-        marks: Thread, time and innermost range of each mark.
-        kernels: Thread, launch and innermost range of each kernel.
-        is_gemm: Whether each kernel multiplies matrices.
-
-    Returns:
-        The index of each kernel's mark, -1 for none.
-    """
-    (mark_thread, time, around), (thread, launch_ns, innermost) = marks, kernels
-    result = np.full(len(thread), -1, dtype=np.int64)
-    gemms = np.flatnonzero(is_gemm & (thread >= 0))
-    for each in distinct_of(mark_thread.astype(np.int64)).tolist():
-        mine = np.flatnonzero(mark_thread == each)
-        mine = mine[np.argsort(time[mine], kind="stable")]
-        launched = gemms[thread[gemms] == each]
-        if not len(launched):
-            continue
-        last = np.searchsorted(time[mine], launch_ns[launched], side="right") - 1
-        first_after = np.r_[True, last[1:] != last[:-1]] & (last >= 0)
-        launched, mark = launched[first_after], mine[last[first_after]]
-        same = around[mark] == innermost[launched]
-        result[launched[same]] = mark[same]
-    return result
-
-
-def _marks_at_capture(
-    marks: Marks, ranges: Ranges, capture: Capture, kernel: Int64, is_gemm: npt.NDArray[np.bool_]
-) -> Int64:
-    """Give the marks left while graphs were captured to the GEMMs that were captured, in every replay of them.
-
-    Args:
-        marks: The log's.
-        ranges: The trace's.
-        capture: Where the kernels of graphs were captured.
-        kernel: Place of each of these kernels in the order of launch.
-        is_gemm: Whether each kernel of the trace multiplies matrices.
-
-    Returns:
-        The index of each kernel's mark, -1 for none.
-    """
-    codes = Codes()
-    thread, mark_thread = codes.of(capture.thread), codes.of(marks.thread)
-    # Kernels that were captured on one thread at one moment are replays of one node.
-    _, first, node = np.unique(np.stack([thread, capture.moment]), axis=1, return_index=True, return_inverse=True)
-    around = ranges.innermost(mark_thread, codes.values, marks.time)
-    inside = ranges.innermost(thread[first], codes.values, capture.moment[first])
-    nodes = (thread[first], capture.moment[first], inside)
-    given = _give_marks((mark_thread, marks.time, around), nodes, is_gemm[kernel[first]])
-    result = np.full(len(is_gemm), -1, dtype=np.int64)
-    result[kernel] = given[node.reshape(-1)]
-    return result
-
-
 def _coverage(
     keys: tuple[RangeKey, ...], key: Int32, without_launch: npt.NDArray[np.bool_], found: Attribution
 ) -> Coverage:
@@ -260,20 +187,3 @@ def _coverage(
         captured=found.captured,
         from_other_threads=found.from_other_threads,
     )
-
-
-_INT32 = np.iinfo(np.int32)
-
-
-def narrow(values: Int64) -> Int32:
-    """Return a column as 32-bit numbers: NULL as 0, and what is beyond them as the nearest one."""
-    if len(values) and _INT32.min <= values.min() and values.max() <= _INT32.max:
-        return values.astype(np.int32)
-    return np.where(values == NULL, 0, np.clip(values, _INT32.min, _INT32.max)).astype(np.int32)
-
-
-def count_beyond_32_bits(values: Int64) -> int:
-    """Count the numbers that `narrow` changes, NULL aside."""
-    if not len(values) or (_INT32.min <= values.min() and values.max() <= _INT32.max):
-        return 0
-    return int(((values > _INT32.max) | ((values < _INT32.min) & (values != NULL))).sum())

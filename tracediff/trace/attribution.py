@@ -63,61 +63,109 @@ def attribute(
     """
     innermost = ranges.innermost(thread, threads, launch)
     from_other_threads, several_threads = _look_beyond_the_thread(ranges, thread, threads, launch, innermost)
-    width = len(ranges.texts) + 1
-    outside = np.int64(width * width)
-    itself = np.arange(len(ranges.phase))
     text = _texts_of_modules(ranges)
-    # The text of a phase is not a module: kernels directly under it have none, written as the code after the last text.
-    module = np.where(ranges.phase == itself, width - 1, text)
-    phase_text = ranges.text[ranges.phase].astype(np.int64) if len(itself) else itself
-    distinct = Codes()
-    distinct.of(np.array([outside]))
-    of_range = distinct.of(phase_text * width + module)
-    key = np.append(of_range, np.int32(0))[innermost]
-    shape_of_range = _shapes(ranges)
-    shape = shape_of_range[innermost] if len(shape_of_range) else shape_of_range
+    itself = np.arange(len(ranges.phase))
+    # The text of a phase is not a module: kernels directly under it have none.
+    module = np.where(ranges.phase == itself, len(ranges.texts), text)
+    phase = ranges.text[ranges.phase].astype(np.int64) if len(itself) else itself
+    keys = _Keys(ranges.texts)
+    key = np.append(keys.of(phase, module), np.int32(0))[innermost]
+    shapes = _shapes(ranges)
+    shape = shapes[innermost] if len(shapes) else shapes
 
-    in_graph = capture.kernel
-    around = innermost
-    if len(in_graph):
-        codes = Codes()
-        inside = ranges.innermost(codes.of(capture.thread), codes.values, capture.moment)
-        in_graph, inside = in_graph[inside != NONE], inside[inside != NONE]
-        replayed = innermost[in_graph]
-        # The replay says which phase this is, the capture which module; without the one, the other says both.
+    replays = _replays(ranges, capture, innermost)
+    around = executed = innermost
+    if len(replays.kernel):
         around = innermost.copy()
-        around[in_graph] = np.where(replayed == NONE, inside, replayed)
-        name = np.where(replayed == NONE, module[inside], text[inside])
-        key[in_graph] = distinct.of(phase_text[around[in_graph]] * width + name)
-        if len(shape):
-            captured = shape_of_range[inside]
-            shape[in_graph] = np.where(captured == NULL, shape_of_range[around[in_graph]], captured)
-    executed = around
-    if len(in_graph):
+        around[replays.kernel] = replays.around
         executed = around.copy()
-        executed[in_graph[replayed == NONE]] = NONE
-    launches = np.zeros(len(itself), dtype=np.bool_)
-    launches[ranges.phase[executed[executed != NONE]]] = True
-    counted = np.append(occurrences(ranges.phase, ranges.name, ranges.start, launches), NONE).astype(np.int32)
-    iteration = counted[executed]
-    if len(in_graph):
-        by_itself = in_graph[replayed == NONE]
-        _count_replays(iteration, by_itself, np.append(phase_text, NONE)[around], launch)
-    names = (*ranges.texts, None)
-    keys = tuple(
-        key_of(None, None) if code == outside else key_of(names[code // width], names[code % width], layer)
-        for code in distinct.values
-    )
+        executed[replays.outside] = NONE
+        name = np.where(replays.launched_in == NONE, module[replays.captured_in], text[replays.captured_in])
+        key[replays.kernel] = keys.of(phase[replays.around], name)
+        if len(shape):
+            captured = shapes[replays.captured_in]
+            shape[replays.kernel] = np.where(captured == NULL, shapes[replays.around], captured)
+    iteration = _iterations(ranges, executed)
+    if len(replays.kernel):
+        _count_replays(iteration, replays.outside, np.append(phase, NONE)[around], launch)
     return Attribution(
         innermost=innermost,
         key=key,
-        keys=keys,
+        keys=keys.named(layer),
         iteration=iteration,
         shape=shape,
-        captured=len(in_graph),
+        captured=len(replays.kernel),
         from_other_threads=from_other_threads,
         several_threads=several_threads,
     )
+
+
+class _Keys:
+    """Codes of pairs of a phase's text and a module's; 0 is outside every range."""
+
+    def __init__(self, texts: tuple[str, ...]) -> None:
+        self._names = (*texts, None)  # the code after the last text: no module
+        self._outside = len(self._names) ** 2
+        self._distinct = Codes()
+        self._distinct.of(np.array([self._outside]))
+
+    def of(self, phase: Int64, module: Int64) -> Int32:
+        """Return the code of each pair of texts, given by their codes."""
+        return self._distinct.of(phase * len(self._names) + module)
+
+    def named(self, layer: re.Pattern[str] | None) -> tuple[RangeKey, ...]:
+        """Return the key of each code."""
+        width = len(self._names)
+        return tuple(
+            key_of(None, None)
+            if pair == self._outside
+            else key_of(self._names[pair // width], self._names[pair % width], layer)
+            for pair in self._distinct.values
+        )
+
+
+class _Replays(Struct, frozen=True, kw_only=True):
+    """Kernels of CUDA graphs that were captured inside a range.
+
+    Attributes:
+        kernel: Their indices.
+        captured_in: The innermost range around the capture of each.
+        launched_in: The innermost range around its launch, -1 for none.
+    """
+
+    kernel: Int64
+    captured_in: Int64
+    launched_in: Int64
+
+    @property
+    def around(self) -> Int64:
+        """The range that says the phase: that of the replay, of the capture where the replay is in none."""
+        around: Int64 = np.where(self.launched_in == NONE, self.captured_in, self.launched_in)
+        return around
+
+    @property
+    def outside(self) -> Int64:
+        """Kernels that were replayed outside every range."""
+        outside: Int64 = self.kernel[self.launched_in == NONE]
+        return outside
+
+
+def _replays(ranges: Ranges, capture: Capture, innermost: Int64) -> _Replays:
+    kernel, captured_in = capture.kernel, capture.kernel
+    if len(kernel):
+        codes = Codes()
+        inside = ranges.innermost(codes.of(capture.thread), codes.values, capture.moment)
+        kernel, captured_in = kernel[inside != NONE], inside[inside != NONE]
+    return _Replays(kernel=kernel, captured_in=captured_in, launched_in=innermost[kernel])
+
+
+def _iterations(ranges: Ranges, executed: Int64) -> Int32:
+    """Return which occurrence of its phase each kernel ran in, -1 for those in no range."""
+    launches = np.zeros(len(ranges.phase), dtype=np.bool_)
+    launches[ranges.phase[executed[executed != NONE]]] = True
+    counted = np.append(occurrences(ranges.phase, ranges.name, ranges.start, launches), NONE).astype(np.int32)
+    iterations: Int32 = counted[executed]
+    return iterations
 
 
 def _texts_of_modules(ranges: Ranges) -> Int32:

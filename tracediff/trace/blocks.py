@@ -26,8 +26,8 @@ import numpy as np
 from msgspec import Struct
 
 from tracediff.kernels import KernelName
-from tracediff.trace.repeats import Bool, KernelSequence, Run, find_runs
-from tracediff.trace.table import Int32, Int64
+from tracediff.trace.repeats import KernelSequence, Run, find_runs
+from tracediff.trace.table import Bool, Int32, Int64
 
 #: Attention without a kernel of its own is a softmax between two products. A router's softmax chooses experts.
 _SOFTMAX = re.compile(r"softmax", re.IGNORECASE)

@@ -331,3 +331,20 @@ def strings_by_id(source: Source, ids: list[int]) -> list[str]:
         for each, raw in zip(identity[found].tolist(), rows.text.take(found), strict=True):
             texts[each] = (raw or b"").decode("utf-8", errors="replace")
     return [texts.get(identity, f"<string {identity} missing>") for identity in ids]
+
+
+_INT32 = np.iinfo(np.int32)
+
+
+def narrow(values: Int64) -> Int32:
+    """Return a column as 32-bit numbers: NULL as 0, and what is beyond them as the nearest one."""
+    if len(values) and _INT32.min <= values.min() and values.max() <= _INT32.max:
+        return values.astype(np.int32)
+    return np.where(values == NULL, 0, np.clip(values, _INT32.min, _INT32.max)).astype(np.int32)
+
+
+def count_beyond_32_bits(values: Int64) -> int:
+    """Count the numbers that `narrow` changes, NULL aside."""
+    if not len(values) or (_INT32.min <= values.min() and values.max() <= _INT32.max):
+        return 0
+    return int(((values > _INT32.max) | ((values < _INT32.min) & (values != NULL))).sum())

@@ -14,8 +14,8 @@ from msgspec import Struct
 
 from tracediff.errors import TracediffError
 from tracediff.text import count
-from tracediff.trace.assemble import Kernels, assemble, count_beyond_32_bits, narrow
-from tracediff.trace.columns import NULL, Codes, Growing, Source, Texts, whole_columns
+from tracediff.trace.assemble import Kernels, assemble
+from tracediff.trace.columns import NULL, Codes, Growing, Source, Texts, count_beyond_32_bits, narrow, whole_columns
 from tracediff.trace.foreign import other_database
 from tracediff.trace.graphs import NODES, WHOLE_GRAPHS, read_captures
 from tracediff.trace.info import read_info

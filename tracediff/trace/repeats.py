@@ -18,13 +18,10 @@ from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 from msgspec import Struct
 
 from tracediff.trace.follow import Block, follow, grams
-from tracediff.trace.table import Int64
-
-Bool = npt.NDArray[np.bool_]
+from tracediff.trace.table import Bool, Int64
 
 #: A place is recognised by so many kernels in a row.
 _GRAM = 4

@@ -6,14 +6,11 @@ import re
 from collections import Counter
 
 import numpy as np
-import numpy.typing as npt
 from msgspec.structs import replace
 
 from tracediff.errors import TracediffError
 from tracediff.trace.part import take
-from tracediff.trace.table import KernelTable
-
-Bool = npt.NDArray[np.bool_]
+from tracediff.trace.table import Bool, KernelTable
 
 _HALF = 32
 _SHAPE = re.compile(r"(?:(\d{1,9})[x×*])?(\d{1,9})")

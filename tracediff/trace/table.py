@@ -18,6 +18,7 @@ from tracediff.kernels import KernelName
 if TYPE_CHECKING:
     import pandas
 
+Bool = npt.NDArray[np.bool_]
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 

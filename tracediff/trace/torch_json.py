@@ -19,8 +19,8 @@ from msgspec.structs import replace
 
 from tracediff.errors import TracediffError
 from tracediff.text import count, without_surrogates
-from tracediff.trace.assemble import Kernels, assemble, narrow
-from tracediff.trace.columns import NULL, Texts
+from tracediff.trace.assemble import Kernels, assemble
+from tracediff.trace.columns import NULL, Texts, narrow
 from tracediff.trace.foreign import foreign_json
 from tracediff.trace.graphs import Capture
 from tracediff.trace.info import described
