@@ -6,7 +6,7 @@ import re
 from math import ceil
 
 from tracediff.diff.result import Kernel
-from tracediff.diff.rules.facts import agree, change, differ, k_step, launch_change, problem_k, same_launch
+from tracediff.diff.rules.facts import agree, change, differ, k_step, launch_change, problem_k, same_code, same_launch
 
 VECTOR_FAMILY = "cublas_gemv_misc"
 
@@ -163,7 +163,7 @@ def triton_reason(a: Kernel, b: Kernel) -> str:
         if differ(a.parsed.tile, b.parsed.tile):
             return change("Triton GEMM, tile", a.parsed.tile, b.parsed.tile)
         return "another Triton GEMM"
-    if same_launch(a, b):
+    if same_launch(a, b) and same_code(a, b):
         return "same Triton GEMM, same launch; an argument may split k"
     return f"Triton GEMM, {launch_change(a, b)}"
 
