@@ -46,7 +46,7 @@ def _operations(result: DeterminismResult, setting: str, everything: bool) -> li
 
 
 def findings(result: DeterminismResult) -> list[str]:
-    """Return what the measurements say, one sentence each."""
+    """Return what the measurements say, one sentence each; names of operations hold commas."""
     sentences = []
     for setting in SETTINGS:
         rows = [row for row in result.rows if row.setting == setting and row.refused is None]
@@ -54,7 +54,7 @@ def findings(result: DeterminismResult) -> list[str]:
         if not rows:
             continue
         if varying:
-            sentences.append(f"{setting}: bits vary from run to run in {', '.join(varying)}")
+            sentences.append(f"{setting}: bits vary from run to run in {'; '.join(varying)}")
         else:
             repeats = min(row.repeats for row in rows)
             sentences.append(
@@ -62,7 +62,7 @@ def findings(result: DeterminismResult) -> list[str]:
             )
         refused = sorted({row.operation for row in result.rows if row.setting == setting and row.refused})
         if refused:
-            sentences.append(f"{setting}: not run here: {', '.join(refused)}")
+            sentences.append(f"{setting}: not run here: {'; '.join(refused)}")
     sentences.append("equal bits in so many runs show that an operation repeats here, not that it must everywhere")
     return sentences
 
@@ -112,7 +112,7 @@ def _cell(rows: list[Repeats]) -> Text:
         first = min(varying, key=lambda row: row.first_different or 0)
         # An element near zero is thousands of its own ULP off when it is hardly off: plain differences mislead less.
         worst = max((row.largest_difference for row in varying if row.largest_difference is not None), default=None)
-        size = "" if worst is None else f", by ≤ {worst:.2g}"
+        size = "" if worst is None else f", by up to {worst:.3g}"
         where = "" if len(varying) == len(rows) else f" (size {', '.join(row.size for row in varying)})"
         return Text(f"varies from run {first.first_different}{size}{where}", style="bold red")
     if refused:
