@@ -111,6 +111,12 @@ def test_a_description_that_is_not_of_the_weights_beside_it_is_one_line(tiny, tm
     assert "\n" not in str(raised.value)
 
 
+def test_a_directory_without_weights_is_one_line(tiny, tmp_path):
+    tiny.config.save_pretrained(tmp_path)
+    with pytest.raises(TracediffError, match=r"cannot load .*model\.safetensors"):
+        load_model(ModelSpec(name=str(tmp_path)), "cpu")
+
+
 def test_random_prompts_depend_on_the_seed_alone(tiny):
     first, again, other = (prompt_tokens(ModelSpec(name="tiny", seed=seed), tiny, count=7) for seed in (3, 3, 4))
     assert first.shape == (1, 7)

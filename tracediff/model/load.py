@@ -228,13 +228,13 @@ def _refuse_improbable_sizes(spec: ModelSpec, directory: Path, config: Any) -> N
     stored = _most_elements(spec, directory)
     with torch.device("meta"):
         parameters = transformers.AutoModelForCausalLM.from_config(config).num_parameters()
-    if parameters > _MOST_PARAMETERS_PER_ELEMENT * stored:
+    if stored and parameters > _MOST_PARAMETERS_PER_ELEMENT * stored:
         what = f"is said to have {parameters:,} parameters, and holds {stored:,} at most"
         raise TracediffError(f"{spec.label} {what}", "fetch or convert it again")
 
 
 def _most_elements(spec: ModelSpec, directory: Path) -> int:
-    """Return how many elements the files of a model can hold."""
+    """Return how many elements the files of a model can hold; 0 where it has none, which transformers tells better."""
     if spec.is_gguf:
         return read_gguf_header(Path(spec.name)).elements
     files = [path for pattern in ("*.safetensors", "*.bin") for path in directory.glob(pattern)]
