@@ -57,6 +57,16 @@ def test_one_file_named_in_two_ways_cannot_hold_two_outputs(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("words", [["--help"], ["diff", "--help"], ["--version"], ["show", B1], ["name", "gemm"]])
+def test_nobody_who_reads_is_no_failed_gate(words):
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "tracediff", *map(str, words)]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_a_reader_that_goes_away_is_no_trouble():
     command = f"{sys.executable} -m tracediff diff {B1} {B2} --html - | head -c 20"
     done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, check=False)

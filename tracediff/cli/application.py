@@ -74,8 +74,8 @@ class Commands(TyperGroup):
             return super().make_context(info_name, args, *rest, **extra)
         except _UsageError as error:
             raise _refused(error, info_name or "tracediff") from error
-        except BrokenPipeError:  # `tracediff --help | head`
-            raise _unread() from None
+        except (BrokenPipeError, SystemExit) as left:
+            raise _unread(left) from None
 
     def invoke(self, ctx: Any) -> Any:
         """Run the chosen command."""
@@ -84,8 +84,8 @@ class Commands(TyperGroup):
         except TracediffError as error:
             typer.echo(f"tracediff: {printable(str(error))}", err=True)
             raise typer.Exit(TROUBLE) from error
-        except BrokenPipeError:
-            raise _unread() from None
+        except (BrokenPipeError, SystemExit) as left:
+            raise _unread(left) from None
         except OSError as error:
             # What the machine refuses (a full disk, a file without permission) is the user's to mend, not a bug.
             place = f"{error.filename}: " if error.filename else ""
@@ -108,8 +108,13 @@ class Commands(TyperGroup):
             raise typer.Exit(TROUBLE) from error
 
 
-def _unread() -> typer.Exit:
-    """The reader of our output went away (`| head`): nothing is wrong, and Python must not complain at exit."""
+def _unread(left: BrokenPipeError | SystemExit) -> BaseException:
+    """Return how to end where the reader of our output went away (`| head`); any other way of leaving stays as it is.
+
+    Nothing is wrong then, and Python must not complain at exit. rich leaves a help text by the code of a failed gate.
+    """
+    if isinstance(left, SystemExit) and left.code != GATE_FAILED:
+        return left
     sys.stdout = None
     return typer.Exit(0)
 
