@@ -27,6 +27,8 @@ from tracediff.trace import KernelTable, RangeKey
 _TOLD = 3
 #: Roles that tell modules of one sort from others.
 _SORTS = ("gemm", "attention")
+#: Pairs of phases whose modules are compared; that many phases count up, and are no two names of one thing.
+_MOST_COMPARED = 10_000
 _KeysOfPhase = dict[str | None, list[RangeKey]]
 
 
