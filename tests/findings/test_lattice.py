@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from tracediff.dtypes import FORMATS
 from tracediff.errors import TracediffError
-from tracediff.findings.lattice import Reading, analyse, print_errors
+from tracediff.findings.lattice import Reading, analyse
+from tracediff.findings.lattice_fit import print_errors
 
 
 def readings(values):
