@@ -11,7 +11,8 @@ from tracediff.diff.answer import answer
 from tracediff.diff.evidence import attach_evidence
 from tracediff.diff.judgement import Judgement
 from tracediff.diff.noise import noise_in_words
-from tracediff.findings.explain import Reply, explain
+from tracediff.findings.explain import explain
+from tracediff.findings.explain_questions import Reply
 from tracediff.findings.facts import gather
 from tracediff.kernels import parse
 from tracediff.measured import ControlResult, State, read_evidence

@@ -12,7 +12,8 @@ from tests.changed import replace
 from tests.measure.planted import depends_on_batch, noisy, request, with_logits
 from tracediff.diff.judgement import Judgement
 from tracediff.errors import TracediffError
-from tracediff.findings.explain import Reply, explain
+from tracediff.findings.explain import explain
+from tracediff.findings.explain_questions import Reply
 from tracediff.findings.facts import Facts, OriginOrder, _traces, gather
 from tracediff.findings.flips_file import read_flips
 from tracediff.measure.sampler import check_sampler

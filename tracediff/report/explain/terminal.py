@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tracediff.findings.explain import Explanation, Reply
+from tracediff.findings.explain import Explanation
+from tracediff.findings.explain_questions import Reply
 from tracediff.findings.flips_summary import nearest_flips
 from tracediff.report.diff.terminal import JUDGEMENT_STYLE
 from tracediff.report.flips.terminal import print_flip

@@ -1,0 +1,287 @@
+"""The questions that tell a change of reduction order from a fault, each answered from what a folder holds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeVar
+
+from tracediff.findings.facts import Facts, OriginOrder
+from tracediff.findings.flips_summary import Summary, summarise
+from tracediff.findings.sampler import SamplerReport
+from tracediff.measured import CAPTURED_FLIPS_FILE, PairEvidence
+from tracediff.text import count
+
+_Found = TypeVar("_Found")
+
+KEEPS_BITS = frozenset({"same-order", "same-kernels"})
+# Two orders of rounding are about equally far from float32; a batch size this much farther away does more than round.
+_FARTHEST_RATIO = 2.0
+
+
+class Reply(StrEnum):
+    """The answer to one question."""
+
+    YES = "yes"
+    NO = "no"
+    CANNOT_TELL = "cannot tell"
+    NOTHING = "nothing to ask"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """One question.
+
+    Attributes:
+        text: In plain words.
+        reply: The answer.
+        because: The evidence, in one sentence.
+    """
+
+    text: str
+    reply: Reply
+    because: str
+
+
+def pairs_of(facts: Facts) -> tuple[PairEvidence, ...]:
+    """Return the measured pairs of batch sizes."""
+    return () if facts.evidence is None else facts.evidence.pairs
+
+
+def runs_repeat(facts: Facts) -> Question:
+    """Ask whether a run repeats its bits: of repeats, flip searches, or the control of the capture."""
+    question = "Does the same run give the same bits again?"
+    for name, result in facts.determinism:
+        for row in result.rows:
+            if row.operation == "model forward" and row.setting == "default" and row.varies:
+                because = f"the model's forward ({row.dtype}) gave other bits in run {row.first_different} ({name})"
+                return Question(text=question, reply=Reply.NO, because=because)
+    searches = _own_controls(facts.flips)
+    for name, found in searches:
+        for search in found.searches:
+            if not search.repeatable:
+                because = f"the same {search.label} run twice at batch {found.settings.batches[0]} differs ({name})"
+                return Question(text=question, reply=Reply.NO, because=because)
+    stored = _control(facts, "run_to_run", question)
+    if stored.reply is not Reply.CANNOT_TELL:
+        return stored
+    repeated = [name for name, result in searches if result.searches] + [
+        name for name, result in facts.determinism if any(row.operation == "model forward" for row in result.rows)
+    ]
+    if repeated:
+        return Question(text=question, reply=Reply.YES, because=f"a forward repeated its bits ({', '.join(repeated)})")
+    return stored
+
+
+def _own_controls(named: Iterable[tuple[str, _Found]]) -> list[tuple[str, _Found]]:
+    """Leave out the captured run's flips: a search makes controls of its own, they only repeat the evidence's."""
+    return [(name, found) for name, found in named if name != CAPTURED_FLIPS_FILE]
+
+
+def _control(facts: Facts, name: str, question: str) -> Question:
+    control = None if facts.evidence is None else facts.evidence.controls.get(name)
+    words = name.replace("_", " ")
+    if control is None:
+        return Question(text=question, reply=Reply.CANNOT_TELL, because=f"the control '{words}' was not measured")
+    if control.equal is None:
+        because = control.why or f"the control '{words}' could not be made"
+        return Question(text=question, reply=Reply.CANNOT_TELL, because=because)
+    if control.equal:
+        return Question(text=question, reply=Reply.YES, because=f"{control.compared}: equal bits")
+    where = f", first in {control.first}" if control.first else ""
+    return Question(text=question, reply=Reply.NO, because=f"{control.compared}: other bits{where}")
+
+
+def rows_keep_bits_among_others(facts: Facts) -> Question:
+    """Ask whether a row's bits depend on what the other rows hold."""
+    return _control(facts, "neighbours", "Does a row keep its bits when its neighbours hold something else?")
+
+
+def rows_keep_bits_elsewhere(facts: Facts) -> Question:
+    """Ask whether a row's bits depend on its place in the batch."""
+    question = "Does a row keep its bits at another place in the batch?"
+    stored = _control(facts, "position", question)
+    if stored.reply is not Reply.CANNOT_TELL:
+        return stored
+    summaries = _own_controls(_summaries(facts))
+    for name, summary in summaries:
+        if not summary.rows_agree:
+            because = (
+                f"equal rows of one batch differ in bits ({summary.precision}, batch {summary.batch}, {name}): a "
+                "kernel that treats edge rows otherwise does this, and so does an indexing fault"
+            )
+            return Question(text=question, reply=Reply.NO, because=because)
+    if summaries:
+        return Question(text=question, reply=Reply.YES, because="all rows of a batch of copies have the same bits")
+    return stored
+
+
+def sampler_is_exact(report: SamplerReport | None) -> Question:
+    """Ask whether the sampler returned the argmax in every case that was tried."""
+    question = "Does the sampler take the largest raw logit at temperature 0?"
+    if report is None:
+        because = "no sampler was given (--sampler module:function); tokens here are the argmax of raw logits"
+        return Question(text=question, reply=Reply.CANNOT_TELL, because=because)
+    wrong = [result for result in report.results if result.problem is not None]
+    if wrong:
+        first = wrong[0]
+        because = f"{report.sampler}, {first.dtype}, {first.name}: {first.problem} ({len(wrong)} cases fail)"
+        return Question(text=question, reply=Reply.NO, because=because)
+    because = f"{report.sampler} returned the argmax in all {len(report.results)} cases"
+    return Question(text=question, reply=Reply.YES, because=because)
+
+
+def logits_differ(facts: Facts) -> Question:
+    """Ask whether any logits that were compared have other bits."""
+    question = "Do logits differ between batch sizes?"
+    differing = [
+        f"batch {pair.batches[1]}, {phase}"
+        for pair in pairs_of(facts)
+        for phase, bits in pair.logits.items()
+        if bits is not None and not bits.equal
+    ]
+    compared = any(bits is not None for pair in pairs_of(facts) for bits in pair.logits.values())
+    searched = [
+        f"{summary.precision}, batch {summary.batch} ({name})"
+        for name, summary in _summaries(facts)
+        if summary.equal_steps < summary.steps
+    ]
+    if differing or searched:
+        return Question(text=question, reply=Reply.YES, because=f"first in {(differing + searched)[0]}")
+    if compared or facts.flips:
+        return Question(text=question, reply=Reply.NO, because="all logits that were measured have equal bits")
+    return Question(text=question, reply=Reply.CANNOT_TELL, because="no logits were compared")
+
+
+def origin_was_found(facts: Facts) -> Question:
+    """Ask for the first module that gives other bits on equal inputs."""
+    question = "Was the first module that differs on equal inputs found?"
+    origins = [pair.first_origin for pair in pairs_of(facts) if pair.first_origin is not None]
+    if origins:
+        phase, module = origins[0]
+        return Question(text=question, reply=Reply.YES, because=f"{module} in {phase}")
+    differing = [
+        pair for pair in pairs_of(facts) if any(bits is not None and not bits.equal for bits in pair.logits.values())
+    ]
+    if differing and all(_noise_explains(pair) for pair in differing):
+        because = (
+            "with the modules that vary held to what batch 1 gave, the logits are bit-identical: it is noise alone"
+        )
+        return Question(text=question, reply=Reply.NOTHING, because=because)
+    if differing and any(map(_replayed, differing)):
+        because = "the logits differ and no replayed module does"
+        return Question(text=question, reply=Reply.NO, because=because)
+    if not differing and any(bits is not None for pair in pairs_of(facts) for bits in pair.logits.values()):
+        because = "all logits that were measured have equal bits"
+        return Question(text=question, reply=Reply.NOTHING, because=because)
+    because = "no difference of logits was replayed (tracediff capture --evidence does it)"
+    return Question(text=question, reply=Reply.CANNOT_TELL, because=because)
+
+
+def _replayed(pair: PairEvidence) -> bool:
+    """Whether modules of a pair were computed on equal inputs."""
+    return any(bits.isolated is not None for modules in pair.modules.values() for bits in modules.values())
+
+
+def _noise_explains(pair: PairEvidence) -> bool:
+    """Whether pinning the modules that vary by themselves makes all logits of a pair equal."""
+    known = [bits for bits in pair.pinned_logits.values() if bits is not None]
+    return bool(known) and all(bits.equal for bits in known)
+
+
+def order_changed(facts: Facts) -> Question:
+    """Ask whether the traces, and the repair, put the difference down to the order of summation."""
+    question = "Is it the order of summation that changed there?"
+    contradicted = [order for order in facts.orders if order.verdict in KEEPS_BITS]
+    if contradicted:
+        one = contradicted[0]
+        because = f"{one.module} gives other bits on equal inputs though the trace says {one.verdict} ({one.reason})"
+        return Question(text=question, reply=Reply.NO, because=because)
+    if not any(map(_replayed, pairs_of(facts))):
+        because = "no module was computed on equal inputs (tracediff capture --evidence does it)"
+        return Question(text=question, reply=Reply.CANNOT_TELL, because=because)
+    if not any(pair.first_origin for pair in pairs_of(facts)):
+        because = "no replayed module gives other bits on equal inputs"
+        return Question(text=question, reply=Reply.NOTHING, because=because)
+    changed = [order for order in facts.orders if order.verdict == "order-changed"]
+    seen = _order_words(facts.orders, changed) or "no traces say what changed at the origin"
+    repairs = [(pair.batches[1], pair.repair) for pair in pairs_of(facts) if pair.repair is not None]
+    repaired = [
+        f"batch {batch}: {', '.join(repair.minimal)}"
+        for batch, repair in repairs
+        if repair.logits_equal and repair.minimal
+    ]
+    because = seen
+    if repaired:
+        because += f"; computed row by row, as at batch 1, these make the logits bit-identical ({'; '.join(repaired)})"
+    # All of them changed their order, or some did and the rest is repaired by computing rows one by one.
+    told = bool(changed) and (len(changed) == len(facts.orders) or len(repaired) == len(repairs) > 0)
+    return Question(text=question, reply=Reply.YES if told else Reply.CANNOT_TELL, because=because)
+
+
+def _order_words(orders: tuple[OriginOrder, ...], changed: list[OriginOrder]) -> str:
+    """Say at how many origins the traces show another order, with the commonest changes; empty without traces."""
+    if not orders:
+        return ""
+    kinds = Counter(f"{order.module.rpartition('.')[2]} {order.reason}" for order in changed)
+    commonest = ", ".join(kind for kind, _ in kinds.most_common(3))
+    others = f" and {len(kinds) - 3} more" if len(kinds) > 3 else ""
+    examples = f" ({commonest}{others})" if kinds else ""
+    unknown = len(orders) - len(changed)
+    rest = f" and cannot tell at {unknown}" if unknown else ""
+    return f"the traces show another order at {len(changed):,} of {count(len(orders), 'origin')}{examples}{rest}"
+
+
+def flips_are_near_ties(facts: Facts) -> Question:
+    """Ask whether each flipped token's margin is within what its logits moved."""
+    question = "Is every flipped token a near tie?"
+    summaries = _summaries(facts)
+    for name, summary in summaries:
+        ratio = _ratio(summary)
+        if ratio is not None and ratio > _FARTHEST_RATIO:
+            because = (
+                f"batch {summary.batch} and batch {summary.base} are not equally far from float32: {ratio:.1f} times "
+                f"({summary.precision}, {name}); another order of rounding does not do that"
+            )
+            return Question(text=question, reply=Reply.NO, because=because)
+    flipping = [summary for _, summary in summaries if summary.flips]
+    # The flips of the captured run stand in the evidence, and where they were kept with their logits, in a file.
+    kept = any(name == CAPTURED_FLIPS_FILE for name, _ in facts.flips)
+    near = [] if kept else [near for pair in pairs_of(facts) for near in _flips_of_the_run(pair)]
+    flips = sum(summary.flips for summary in flipping) + len(near)
+    if not flips:
+        compared = bool(summaries or any(pair.tokens for pair in pairs_of(facts)))
+        because = "no token flipped in what was measured" if compared else "no token was compared"
+        return Question(text=question, reply=Reply.NOTHING if compared else Reply.CANNOT_TELL, because=because)
+    far = sum(summary.unexplained for summary in flipping) + near.count(False)
+    if far:
+        because = f"{far:,} of {count(flips, 'flip')} had a margin larger than what the two logits moved"
+        return Question(text=question, reply=Reply.NO, because=because)
+    if None in near:
+        because = "a token flipped, and how far its logits moved was not measured"
+        return Question(text=question, reply=Reply.CANNOT_TELL, because=because)
+    because = f"of {count(flips, 'flip')} none had a margin larger than what the two logits moved"
+    return Question(text=question, reply=Reply.YES, because=because)
+
+
+def _flips_of_the_run(pair: PairEvidence) -> list[bool | None]:
+    """Return for each token that flipped in the captured run whether it was a near tie; None where not measured."""
+    return [
+        pair.moves[phase].near_tie if phase in pair.moves else None for phase, (a, b) in pair.tokens.items() if a != b
+    ]
+
+
+def _summaries(facts: Facts) -> list[tuple[str, Summary]]:
+    """Return what the flip searches found in the captured dtype, or in every dtype without a capture."""
+    dtype = None if facts.evidence is None else facts.evidence.dtype
+    summaries = [(name, summary) for name, result in facts.flips for summary in summarise(result)]
+    return [(name, summary) for name, summary in summaries if dtype is None or summary.precision == dtype]
+
+
+def _ratio(summary: Summary) -> float | None:
+    """Return how many times farther one batch size is from float32 than the other; None without a reference."""
+    if not summary.error_base or not summary.error_other:
+        return None
+    return max(summary.error_other / summary.error_base, summary.error_base / summary.error_other)
