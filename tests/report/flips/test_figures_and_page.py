@@ -9,7 +9,7 @@ import pytest
 from tests.measure.planted import planted_result
 from tracediff.errors import TracediffError
 from tracediff.measured import Bits, Evidence, ModuleBits, PairEvidence
-from tracediff.report.flips.figures import flip_figures, growth_figures, module_changes, write_images
+from tracediff.report.flips.figures import _log_ticks, flip_figures, growth_figures, module_changes, write_images
 from tracediff.report.flips.html import flips_to_html
 
 EQUAL = Bits(equal=True)
@@ -85,6 +85,20 @@ def test_the_change_figure_has_a_line_per_batch_size_and_a_mark_per_flip(result)
     figure = flip_figures(result)["logit_changes"]
     assert sum(len(trace.x) for trace in figure.data if trace.name == "flip") == len(list(result.flips()))
     assert len([trace for trace in figure.data if trace.name == "batch 1 → 8"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("values", "ticks"),
+    [
+        ([0.03, 0.05, 0.0], [0.03, 0.04, 0.05]),
+        ([0.012, 0.1], [0.02, 0.05, 0.1]),
+        ([1e-5, 1.0], [1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0]),
+        ([0.0], []),
+    ],
+)
+def test_a_logarithmic_axis_has_several_round_ticks_whatever_it_spans(values, ticks):
+    found = _log_ticks(values)
+    assert [tick for tick in found if min(values, key=lambda v: v or 9) <= tick <= max(values)] == ticks
 
 
 def test_growth_begins_at_the_first_origin_and_leaves_containers_out():

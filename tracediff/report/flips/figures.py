@@ -148,7 +148,10 @@ def logit_changes(result: FlipsResult) -> Any:
             row=row,
             col=1,
         )
-        figure.update_yaxes(type="log", tickformat=".1e", nticks=5, title_text="logit change", row=row, col=1)
+        changes = [change for prompt in search.prompts for other in prompt.batches for change in other.largest_change]
+        ticks = _log_ticks(changes)
+        words = [f"{tick:g}" for tick in ticks]
+        figure.update_yaxes(type="log", tickvals=ticks, ticktext=words, title_text="logit change", row=row, col=1)
     figure.update_xaxes(title_text="step", row=len(searches), col=1)
     title = "Largest change of a logit at each step (median over prompts, bar to the largest)"
     return _styled(figure, title, len(searches))
@@ -192,7 +195,7 @@ def ulp_growth(modules: Sequence[BitsChange], title: str = "From the first origi
     figure.update_yaxes(type="log", dtick=1, title_text="ULP", row=1, col=1)
     figure.update_yaxes(title_text="share", tickformat=".0%", rangemode="tozero", row=2, col=1)
     ticks = _block_starts(names)
-    figure.update_xaxes(tickvals=list(ticks), ticktext=list(ticks.values()), row=2, col=1)
+    figure.update_xaxes(tickvals=list(ticks), ticktext=list(ticks.values()))
     return _styled(figure, title, 2)
 
 
@@ -317,6 +320,17 @@ def figure_json(figure: Any) -> dict[str, Any]:
     """Return a figure as data for `Plotly.newPlot` in a page."""
     data: dict[str, Any] = figure.to_plotly_json()
     return {"data": data["data"], "layout": data["layout"]}
+
+
+def _log_ticks(values: Sequence[float]) -> list[float]:
+    """Return round numbers for a logarithmic axis that shows these values: some even where it spans no decade."""
+    positive = [value for value in values if value > 0]
+    if not positive:
+        return []
+    low, high = min(positive), max(positive)
+    digits = (1, 1.5, 2, 3, 4, 5, 7) if high < 5 * low else (1, 2, 5) if high < 500 * low else (1,)
+    exponents = range(math.floor(math.log10(low)), math.floor(math.log10(high)) + 2)
+    return [float(f"{digit}e{exponent}") for exponent in exponents for digit in digits]
 
 
 def _changes_by_step(search: Search, batch: int) -> list[list[float]]:
