@@ -170,7 +170,7 @@ def _analyse(finite: list[Reading], kind: str | None, dtype: str | None, notes: 
         margins = _margins_of_logprobs(values, errors, spacing, dtype)
     probable = dtype or (margins[0].dtype if margins else likely[0] if likely and kind == LOGITS else None)
     if spacing is None and chance is not None and (kind == LOGPROBS or not likely):
-        notes.append("the differences lie on no power of two that chance would not explain")
+        notes.append("any spacing that the differences have in common may be chance")
     elif kind == LOGPROBS and spacing is not None and len(finite) < 5:
         notes.append("few values: the dtype's own spacing may be a fraction of the common spacing")
     if kind == LOGITS and dtype is None and len(likely) > 1:
