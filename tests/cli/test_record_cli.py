@@ -65,6 +65,13 @@ def test_stdout_is_the_programs_and_its_code_is_ours(asked):
     ]
 
 
+def test_a_recording_without_kernels_is_not_to_be_shown():
+    held = {"kernels": 0, "ranges": 8, "own_ranges": 8, "marks": 0, "processes": 1, "bounds": "program"}
+    trace = RecordedTrace(path=Path("trace.sqlite"), holds=CleanRecording(**held, steps={"1x1": 2, "2x1": 1}))
+    summary = RecordResult(folder=Path("runs"), traces=(trace,), code=0, warnings=()).summary()
+    assert summary == ["trace.sqlite  0 kernels, 8 ranges, steps: 1x1 (2 ×), 2x1 (1 ×)", "runs/manifest.json"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

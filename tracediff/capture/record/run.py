@@ -69,13 +69,15 @@ class RecordResult:
                 f"{trace.path}  {holds.kernels} kernels, {holds.ranges} ranges"
                 + (f", steps: {steps}{more}" if steps else "")
             )
+            if not holds.kernels:
+                continue
             path = shlex.quote(str(trace.path))
             following.append(f"tracediff show {path}")
             shapes = sorted(list(holds.steps)[:2], key=lambda shape: [int(size) for size in shape.split("x")])
-            if len(shapes) == 2 and holds.kernels:
+            if len(shapes) == 2:
                 following.append(f"tracediff diff {path} --between {shapes[0]} {shapes[1]}")
         lines.append(str(self.folder / FILE_NAME))
-        return [*lines, "next:", *(f"  {line}" for line in following)]
+        return [*lines, "next:", *(f"  {line}" for line in following)] if following else lines
 
 
 def record(options: RecordOptions, progress: Progress) -> RecordResult:
