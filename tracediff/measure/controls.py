@@ -270,7 +270,7 @@ def _compare_modules(
 def _differing_logits(subject: Subject, arrangement: _Arrangement) -> list[tuple[str, Bits]]:
     """Return the phases in which the row's logits differ, in every repeat, between the two arrangements.
 
-    None where the run does not repeat itself: then a difference of logits says nothing.
+    Empty, too, where the run does not repeat itself: then a difference of logits says nothing.
     """
     if not subject.repeats_itself(arrangement.batch):
         return []

@@ -146,7 +146,7 @@ def compare_arrangements(
 ) -> Rearranged:
     """Compare what each module makes of one row in two arrangements; a difference is repeated before it is believed.
 
-    One run that agrees is proof enough. Where runs differ, both arrangements are run again, in turn. What gives one
+    One run that agrees is enough. Where runs differ, both arrangements are run again, in turn. What gives one
     outcome in every repeat of the plain arrangement, and never that one in the other, differs; else it varies by
     itself. The other arrangement need not give one outcome: its neighbours may vary, and what leaks with them.
 
