@@ -30,6 +30,8 @@ PATTERNS = (
     "profiles/**/*.md",
     "profiles/**/*.svg",
     "profiles/**/*.gz",
+    "profiles/tokens/prompts.jsonl",
+    "profiles/tokens/smollm2.json",
 )
 COLUMNS = 100
 

@@ -1,5 +1,6 @@
 """What the documentation says of the code is there: modules, functions, files, commands, links."""
 
+import ast
 import importlib
 import re
 from pathlib import Path
@@ -65,6 +66,26 @@ def test_every_option_that_is_written_behind_a_command_exists(page):
             own = re.split(r" -- |  #|\||&&|;| python ", words)[0]
             unknown = set(OPTION.findall(own)) - options_of(command)
             assert not unknown, f"tracediff {command}{words}"
+
+
+LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
+
+
+def files_of_the_site():
+    tree = ast.parse((ROOT / "scripts" / "docs_site.py").read_text(encoding="utf-8"))
+    patterns = next(
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and node.targets[0].id == "PATTERNS"
+    )
+    return {path for pattern in patterns for path in ROOT.glob(pattern)}
+
+
+@pytest.mark.parametrize(("page", "link"), pages(LINK), ids=name_of)
+def test_a_link_leads_to_a_file_of_the_site(page, link):
+    """The site is built strictly: a link to a folder, or to a file that it lacks, fails the build."""
+    if "://" not in link:
+        assert (page.parent / link).resolve() in files_of_the_site()
 
 
 def test_every_command_is_documented():
