@@ -7,7 +7,7 @@ and classes still do.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -190,14 +190,7 @@ def _compare(a: ModuleMap, b: ModuleMap, same_hash: bool) -> ModuleChange | None
 
 def _only(module: ModuleMap, rows: Sequence[int]) -> ModuleMap:
     kept = set(rows)
-    return ModuleMap(
-        name=module.name,
-        kind=module.kind,
-        shape=module.shape,
-        keys=module.keys,
-        inputs=module.inputs,
-        counts=tuple(count for count in module.counts if count.rows in kept),
-    )
+    return replace(module, counts=tuple(count for count in module.counts if count.rows in kept))
 
 
 def _pairs_that_moved(pairs: Sequence[tuple[Count, Count]]) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
