@@ -144,3 +144,13 @@ def test_a_sampler_is_imported_from_the_working_directory(tmp_path, monkeypatch)
 def test_a_sampler_that_cannot_be_imported_is_one_line(path, words):
     with pytest.raises(TracediffError, match=words):
         load_sampler(path)
+
+
+@pytest.mark.parametrize(
+    ("code", "words"), [("def f(:", "SyntaxError"), ("raise ValueError('no\\nGPU')", "ValueError: no$")]
+)
+def test_a_module_that_fails_when_it_is_imported_is_one_line(tmp_path, monkeypatch, code, words):
+    (tmp_path / "failing_sampler.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TracediffError, match=words):
+        load_sampler("failing_sampler:f")

@@ -1,4 +1,4 @@
-"""Find the fewest kinds of modules that must be computed in batch 1's order to make the logits bit-identical.
+"""Find kinds of modules, none too many, that make the logits bit-identical when computed in batch 1's order.
 
 A module is computed in batch 1's order by calling it once per row. A module without children is called so as a whole.
 Of a module with children (attention) only its own sums are: the operations below, row by row.
@@ -45,7 +45,7 @@ def kind(name: str) -> str:
 def find_repair(
     model: nn.Module, run: Callable[[], Logits], wanted: Logits, suspects: Collection[str], kinds: Collection[str]
 ) -> Repair:
-    """Find a minimal set of kinds, starting from the suspects.
+    """Find a set of kinds none of which can be left out, starting from the suspects. There may be a smaller one.
 
     Args:
         model: The model that `run` runs.

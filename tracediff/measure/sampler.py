@@ -71,7 +71,7 @@ def load_sampler(path: str) -> Sampler:
     """Import `module:function`, looking in the working directory too.
 
     Raises:
-        TracediffError: No such module or function.
+        TracediffError: No such module or function, or the module raises when it is imported.
     """
     module_name, colon, function_name = path.partition(":")
     if not colon or not module_name or not function_name:
@@ -80,8 +80,9 @@ def load_sampler(path: str) -> Sampler:
     sys.path.insert(0, here)
     try:
         function = getattr(importlib.import_module(module_name), function_name)
-    except (ImportError, AttributeError) as error:
-        raise TracediffError(f"cannot import {path}", str(error)) from error
+    except Exception as error:  # whatever a foreign module raises when it is imported
+        reason = next(iter(str(error).splitlines()), "")
+        raise TracediffError(f"cannot import {path}", f"{type(error).__name__}: {reason}") from error
     finally:
         sys.path.remove(here)
     if not callable(function):

@@ -65,7 +65,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "rope_theta": 10000.0,
         "rms_norm_eps": 1e-5,
     },
-    # For tests and for a first try on any machine; the vocabulary holds every byte.
     # The vocabulary holds every byte.
     FOR_ANY_MACHINE: {
         "hidden_size": 64,
