@@ -29,6 +29,9 @@ _KEPT_APART = 4
 #: Evidence is measured step by step, so steps that it may speak of keep a phase each.
 _KEPT_APART_MEASURED = 32
 
+#: Kernels whose hashes are made at once: what is made on the way stays in the processor's cache.
+_HASHED_AT_ONCE = 1 << 16
+
 
 class Executed(Struct, frozen=True, kw_only=True):
     """The executions of one phase in one trace, in order of the run.
@@ -153,10 +156,14 @@ def _sequence_hash(trace: Numbered, kernels: Int64, place: Int64) -> UInt64:
 
     Launch configurations stay out: a cache that grows changes the grid of every step.
     """
-    value = _scatter(place.astype(np.uint64) + np.uint64(1))
-    for part in (trace.names_of(kernels), trace.modules_of(kernels)):
-        value = _scatter(value ^ part.astype(np.uint64))
-    return value
+    hashes = np.empty(len(kernels), dtype=np.uint64)
+    for first in range(0, len(kernels), _HASHED_AT_ONCE):
+        part = slice(first, first + _HASHED_AT_ONCE)
+        value = _scatter(place[part].astype(np.uint64) + np.uint64(1))
+        for number in (trace.names_of(kernels[part]), trace.modules_of(kernels[part])):
+            value = _scatter(value ^ number.astype(np.uint64))
+        hashes[part] = value
+    return hashes
 
 
 def _scatter(value: UInt64) -> UInt64:
