@@ -1,13 +1,15 @@
 """How long and how much memory tracediff's commands take, beside what else is installed here.
 
     python scripts/benchmark_reading.py                          every part
-    python scripts/benchmark_reading.py ordinary sizes           some: ordinary, sizes, torch, names, ingest, growth
+    python scripts/benchmark_reading.py ordinary sizes           some of them (--help names all)
     python scripts/benchmark_reading.py sizes --kernels 79000 791000 --runs 3 --folder /tmp
+    python scripts/benchmark_reading.py ordinary sizes --beside ../other-checkout
 
 Real traces are repeated in time (scripts/scale_trace.py). Every tool does its work as a process of its own, in turns;
 the median of the runs counts. A line gives the ratio to tracediff's time, then seconds, CPU seconds (user and system)
-and peak memory. `growth` lets a trace grow in one direction (scripts/grow_trace.py) and gives CPU µs per kernel at
-three sizes: where a line's numbers are the same, the cost is linear.
+and peak memory. `start` says where the CPU time of an ordinary diff goes. `growth` lets a trace grow in one direction
+(scripts/grow_trace.py) and gives CPU µs per kernel at three sizes: where a line's numbers are the same, the cost is
+linear.
 """
 
 from __future__ import annotations
@@ -43,6 +45,8 @@ PAIR = (ROOT / "profiles/llama-3-8b-float16/b1.sqlite", ROOT / "profiles/llama-3
 TORCH_COPIES, TORCH_PER_COPY = 1600, 20
 GROWTH_COPIES = (4, 16, 64)
 INGESTED = 200
+#: Copies of two decode steps each.
+STEP_COPIES = 256
 #: nsys takes minutes from here on.
 MOST_FOR_NSYS = 1_000_000
 #: The reader as it is without its page decoder: SQLite hands over every row.
@@ -68,6 +72,25 @@ kernels["time"] = kernels.end - kernels.start
 joined = kernels.merge(calls, on=["globalPid", "correlationId"])
 print(joined.groupby(["globalTid", "demangledName"]).time.agg(["count", "sum"]))
 """
+#: What an ordinary diff does, each line on top of those before it.
+START = (
+    ("Python", ""),
+    ("typer", "import gc; gc.disable(); import typer"),
+    ("numpy", "from tracediff.cli.short_lived import start_quickly; start_quickly()"),
+    ("rich", "import rich.console, rich.table"),
+    ("msgspec, sqlite3", "import msgspec, sqlite3"),
+    (
+        "tracediff's modules",
+        "from tracediff.cli import app; import tracediff.cli.diff, tracediff.api; from tracediff.diff import evidence; "
+        "from tracediff.report.diff import terminal, view; from tracediff.trace import nsys_sqlite",
+    ),
+    (
+        "reading both traces",
+        "from pathlib import Path; tables = list(tracediff.api.open_all([Path(each) for each in sys.argv[1:]]))",
+    ),
+    ("comparing, with evidence", "found = evidence.attach_evidence(tracediff.diff.diff_tables(*tables))"),
+    ("printing", "terminal.print_diff(found, rich.console.Console(emoji=False))"),
+)
 JSON_LOAD = "import json, sys; json.load(open(sys.argv[1]))"
 SIMDJSON = "import simdjson, sys; simdjson.Parser().load(sys.argv[1])"
 
@@ -79,6 +102,7 @@ class Tool:
     name: str
     command: list[str]
     stdin: Path | None = None
+    checkout: Path | None = None
     seconds: list[float] = field(default_factory=list)
     cpu_seconds: list[float] = field(default_factory=list)
     megabytes: list[float] = field(default_factory=list)
@@ -94,7 +118,12 @@ class Tool:
         with Path(self.stdin or os.devnull).open() as given:
             began = time.perf_counter()
             process = subprocess.Popen(
-                self.command, stdin=given, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
+                self.command,
+                stdin=given,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env=environment,
+                cwd=self.checkout,  # `python -m` looks there first
             )
             _, status, usage = os.wait4(process.pid, 0)
             self.seconds.append(time.perf_counter() - began)
@@ -109,6 +138,13 @@ def tracediff(*arguments: str | Path, stdin: Path | None = None) -> Tool:
     words = [str(each) for each in arguments if not isinstance(each, Path)]
     name = " ".join(["tracediff", *words])
     return Tool(name, [sys.executable, "-m", "tracediff", *map(str, arguments)], stdin)
+
+
+def beside(tool: Tool, checkout: Path | None) -> list[Tool]:
+    """Return a tool of tracediff, and the same of another checkout, if one was named."""
+    if checkout is None:
+        return [tool]
+    return [tool, Tool(f"{tool.name}, {checkout.resolve().name}", tool.command, tool.stdin, checkout.resolve())]
 
 
 def python(name: str, program: str, *arguments: str | Path) -> Tool:
@@ -126,8 +162,16 @@ def nsys_stats(nsys: Path, report: str, *traces: Path) -> Tool:
     return Tool(f"nsys stats {report}", ["sh", "-c", " && ".join(commands)])
 
 
-def compare(work: str, tools: list[Tool], runs: int) -> None:
-    """Run some tools in turns and print their lines; the first is what the others are compared with."""
+def compare(work: str, tools: list[Tool], runs: int, count: int = 0, unit: str = "") -> None:
+    """Run some tools in turns and print their lines; the first is what the others are compared with.
+
+    Args:
+        work: What they do.
+        tools: The tools.
+        runs: How often each runs, after a first time that does not count.
+        count: How many pieces the work has, if a rate is wanted.
+        unit: What a piece is called.
+    """
     for tool in tools:
         tool.run()  # into the file cache
     for tool in tools:
@@ -142,9 +186,8 @@ def compare(work: str, tools: list[Tool], runs: int) -> None:
             continue
         seconds = statistics.median(tool.seconds)
         cpu, memory = statistics.median(tool.cpu_seconds), max(tool.megabytes)
-        print(
-            f"| {work} | {tool.name} | {seconds / base:.2f} | {seconds:.2f} | {cpu:.2f} | {memory:,.0f} |", flush=True
-        )
+        name = f"{tool.name} ({count / cpu:,.0f} {unit} per CPU second)" if count else tool.name
+        print(f"| {work} | {name} | {seconds / base:.2f} | {seconds:.2f} | {cpu:.2f} | {memory:,.0f} |", flush=True)
 
 
 def ordinary(arguments: argparse.Namespace, folder: Path, nsys: Path | None) -> None:
@@ -152,9 +195,32 @@ def ordinary(arguments: argparse.Namespace, folder: Path, nsys: Path | None) -> 
     pairs = {"a pair of 4 k kernels": [copy_of(trace, folder) for trace in PAIR]}
     pairs["a pair of 8 k kernels"] = [scaled(trace, folder, 2) for trace in PAIR]
     for work, pair in pairs.items():
-        tools = [tracediff("diff", *pair)]
+        tools = beside(tracediff("diff", *pair), arguments.beside)
         tools += [nsys_stats(nsys, "cuda_gpu_kern_sum:nvtx-name", *pair)] if nsys else []
         compare(work, tools, max(arguments.runs, 5))
+
+
+def start(arguments: argparse.Namespace, folder: Path, _nsys: Path | None) -> None:
+    """Where the CPU time of the ordinary diff goes: programs that do more and more of it."""
+    pair = [copy_of(trace, folder) for trace in PAIR]
+    tools = [
+        python(what, "\n".join(["import sys", *(line for _, line in START[: place + 1])]), *pair)
+        for place, (what, _) in enumerate(START)
+    ]
+    tools.append(tracediff("diff", *pair))
+    tools[-1].name = "the rest (parsing the command line, ending)"
+    for tool in [each for _ in range(max(arguments.runs, 15)) for each in tools]:
+        tool.run()
+    print("\n| of an ordinary diff | CPU ms |\n| --- | --- |")
+    before = 0.0
+    for tool in tools:
+        if tool.failed:
+            print(f"| {tool.name} | failed |")
+            continue
+        taken = statistics.median(tool.cpu_seconds[1:])
+        print(f"| {tool.name} | {(taken - before) * 1000:.0f} |")
+        before = taken
+    print(f"| all | {before * 1000:.0f} |\n", flush=True)
 
 
 def sizes(arguments: argparse.Namespace, folder: Path, nsys: Path | None) -> None:
@@ -163,7 +229,11 @@ def sizes(arguments: argparse.Namespace, folder: Path, nsys: Path | None) -> Non
         copies = max(1, round(kernels / count_kernels(PAIR[0])))
         with ProcessPoolExecutor(2) as pool:
             pair = list(pool.map(scaled, PAIR, [folder] * 2, [copies] * 2))
-        tools = [tracediff("show", pair[0]), tracediff("diff", *pair)]
+        tools = [
+            each
+            for tool in (tracediff("show", pair[0]), tracediff("diff", *pair))
+            for each in beside(tool, arguments.beside)
+        ]
         if kernels <= MOST_FOR_NSYS:
             tools.append(python("tracediff show, rows from SQLite", ROW_BY_ROW, "show", pair[0]))
             if importlib.util.find_spec("pandas"):
@@ -175,10 +245,25 @@ def sizes(arguments: argparse.Namespace, folder: Path, nsys: Path | None) -> Non
             path.unlink()
 
 
+def steps(arguments: argparse.Namespace, folder: Path, _nsys: Path | None) -> None:
+    """Decode steps that count up."""
+    with ProcessPoolExecutor(2) as pool:
+        whole = list(pool.map(scaled, PAIR, [folder] * 2, [STEP_COPIES] * 2))
+    pair = [path.with_stem(f"decode-{path.stem}") for path in whole]
+    for source, target in zip(whole, pair, strict=True):
+        grow(source, target, "decode")
+        source.unlink()
+    compare(
+        f"{2 * STEP_COPIES} decode steps, {count_kernels(pair[0]):,} kernels",
+        beside(tracediff("diff", *pair), arguments.beside),
+        arguments.runs,
+    )
+
+
 def torch(arguments: argparse.Namespace, folder: Path, _nsys: Path | None) -> None:
     """A trace of PyTorch's profiler."""
     path, _ = repeat_torch_trace(folder, TORCH_COPIES)
-    tools = [tracediff("show", path), python("json.load", JSON_LOAD, path)]
+    tools = [*beside(tracediff("show", path), arguments.beside), python("json.load", JSON_LOAD, path)]
     if importlib.util.find_spec("simdjson"):
         tools.append(python("simdjson, parsing alone", SIMDJSON, path))
     compare(f"PyTorch JSON, {path.stat().st_size / 1e6:.0f} MB", tools, arguments.runs)
@@ -190,8 +275,11 @@ def names(arguments: argparse.Namespace, folder: Path, _nsys: Path | None) -> No
     path = folder / "names.txt"
     distinct = benchmark_names.distinct_names(100_000)
     path.write_text("".join(f"{' '.join(name.split())}\n" for name in distinct))
-    tools = [tracediff("name", "-", stdin=path), tracediff("name", "-", "--format", "json", stdin=path)]
-    compare(f"{len(distinct):,} names", tools, arguments.runs)
+    tools = [
+        *beside(tracediff("name", "-", stdin=path), arguments.beside),
+        tracediff("name", "-", "--format", "json", stdin=path),
+    ]
+    compare(f"{len(distinct):,} names", tools, arguments.runs, len(distinct), "names")
     print(f"| parse alone | {benchmark_names.measure(distinct, arguments.runs):,.0f} names per CPU second | | | | |")
 
 
@@ -205,7 +293,11 @@ def ingest(arguments: argparse.Namespace, folder: Path, _nsys: Path | None) -> N
         os.link(trace, many / f"{number}.sqlite")
     command = f"rm -rf '{folder}/fleet' && '{sys.executable}' -m tracediff ingest '{many}' --out '{folder}/fleet'"
     compare(
-        f"{INGESTED} traces of {count_kernels(trace):,} kernels", [Tool("tracediff ingest", ["sh", "-c", command])], 1
+        f"{INGESTED} traces of {count_kernels(trace):,} kernels",
+        beside(Tool("tracediff ingest", ["sh", "-c", command]), arguments.beside),
+        arguments.runs,
+        INGESTED,
+        "traces",
     )
 
 
@@ -286,7 +378,7 @@ def count_kernels(trace: Path) -> int:
 
 
 PARTS: dict[str, Callable[[argparse.Namespace, Path, Path | None], None]] = {
-    each.__name__: each for each in (ordinary, sizes, torch, names, ingest, growth)
+    each.__name__: each for each in (ordinary, sizes, steps, torch, names, ingest, start, growth)
 }
 
 
@@ -297,6 +389,7 @@ def main() -> None:
     parser.add_argument("--kernels", type=int, nargs="+", default=[79_000, 791_000, 7_900_000])
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--folder", type=Path, help="where the large traces are made (up to 3 GB)")
+    parser.add_argument("--beside", type=Path, metavar="CHECKOUT", help="another version, whose commands run in turns")
     parser.add_argument("--without-nsys", action="store_true", help="its larger sizes take minutes")
     arguments = parser.parse_args()
     if unknown := set(arguments.parts) - PARTS.keys():
@@ -304,9 +397,9 @@ def main() -> None:
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()}")
     nsys = None if arguments.without_nsys else any_nsys()
     print("\n| work | tool | × tracediff | seconds | CPU seconds | peak MB |\n| --- | --- | --- | --- | --- | --- |")
-    for name in arguments.parts or PARTS:
+    for name in [each for each in PARTS if each in (arguments.parts or PARTS)]:
         with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-            PARTS[name](arguments, Path(folder), nsys)
+            PARTS[name](arguments, Path(folder).absolute(), nsys)
 
 
 if __name__ == "__main__":
