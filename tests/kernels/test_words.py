@@ -79,3 +79,15 @@ def test_nvjet_prints_three_layouts_or_four(a, b, d):
 def test_options_of_cudnns_convolutions_are_kept_as_printed(option):
     kernel = parse(f"volta_scudnn_128x64_{option}_nn_v1")
     assert (kernel.detail("options"), kernel.unparsed, kernel.layout) == (option, None, "nn")
+
+
+@pytest.mark.parametrize(
+    ("pixels", "filters"), [("nwc", "kcs"), ("nhwc", "kcsr"), ("ndhwc", "kcsrt"), ("nhwc", "nhwc")]
+)
+def test_convolutions_of_cutlass_3_print_each_operands_layout_behind_its_type(pixels, filters):
+    kernel = parse(
+        f"cutlass3x_sm90_tensorop_s64x64x16fprop_f16{pixels}_bf16{filters}_f32_f16{pixels}_e4m3{pixels}"
+        "_64x64x64_1x1x1_0_align8_warpspecialized_epi_tma"
+    )
+    assert (kernel.types.a, kernel.types.b, kernel.types.c, kernel.types.output) == ("f16", "bf16", "f16", "e4m3")
+    assert kernel.layout == f"{pixels}_{filters}_{pixels}_{pixels}"

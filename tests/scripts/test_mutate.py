@@ -85,3 +85,13 @@ def test_a_mutant_is_killed_by_a_test_that_fails_or_does_not_end(tmp_path, monke
 def test_a_line_that_no_test_reaches_is_said_to_have_none(tmp_path):
     mutant = Mutant(Path("box.py"), TESTED, TESTED.replace("3", "4"), 2)
     assert outcome(mutant, tmp_path, Coverage([], {}), markers="") == "NO TESTS"
+
+
+def test_a_line_of_a_table_is_tried_with_all_tests_though_some_only_run_a_lambda_beside_it():
+    source = "RULES = [\n    dict(\n        when=lambda: True,\n        says='a',\n    ),\n]\n"
+    path = Path("rules.py")
+    reached = Coverage(["tests"], {path: {1: frozenset({""}), 3: frozenset({"", "a::b"}), 4: frozenset({""})}})
+    says = Mutant(path, source, source.replace("'a'", "'b'"), 4)
+    assert reached.of(says) == (["a::b"], ["tests"])
+    when = Mutant(path, source, source.replace("True", "False"), 3)
+    assert reached.of(when) == (["a::b"], ["a"])

@@ -7,7 +7,7 @@ from tracediff.text import sizes_in_words
 
 
 def same_name(a: Kernel, b: Kernel) -> bool:
-    """Whether both are the same code."""
+    """Whether both have one name, however each profiler spells it."""
     return a.identity == b.identity
 
 
