@@ -317,9 +317,10 @@ def write_images(
 
 
 def figure_json(figure: Any) -> dict[str, Any]:
-    """Return a figure as data for `Plotly.newPlot` in a page."""
-    data: dict[str, Any] = figure.to_plotly_json()
-    return {"data": data["data"], "layout": data["layout"]}
+    """Return a figure as data for `Plotly.newPlot` in a page, as wide as its place there."""
+    drawn: dict[str, Any] = figure.to_plotly_json()
+    layout = {name: value for name, value in drawn["layout"].items() if name != "width"}
+    return {"data": drawn["data"], "layout": layout}
 
 
 def _log_ticks(values: Sequence[float]) -> list[float]:
