@@ -30,7 +30,7 @@ _BLOCK = re.compile(
 
 NONE = -1
 
-#: About how many ranges of a thread are nested at once.
+#: About how many ranges of a thread are nested at once, and at how many moments one is looked for at once.
 _AT_ONCE = 1 << 16
 
 
@@ -50,9 +50,17 @@ class Nesting(Struct, frozen=True, kw_only=True):
 
     def innermost(self, moment: Int64) -> Int64:
         """Return for each moment the index of the innermost range open then, -1 for none."""
-        passed = count_up_to(self.starts, moment)
-        passed += count_up_to(self.ends, moment)
-        return np.append(NONE, self.innermost_after)[passed]
+        after = np.append(NONE, self.innermost_after)
+        found = np.empty(len(moment), dtype=np.int64)
+        for first in range(0, len(moment), _AT_ONCE):
+            part = moment[first : first + _AT_ONCE]
+            passed = np.zeros(len(part), dtype=np.int64)
+            # Moments mostly follow the clock, so of all starts and ends only a short stretch is near some of them.
+            for bounds in (self.starts, self.ends):
+                before, until = np.searchsorted(bounds, (part.min(), part.max()), side="right").tolist()
+                passed += before + count_up_to(bounds[before:until], part)
+            found[first : first + _AT_ONCE] = after[passed]
+        return found
 
 
 def nest(start: Int64, end: Int64) -> Nesting:
