@@ -133,9 +133,9 @@ def _print(
     result: "BatchMap", output_format: TableJsonCsv, wanted: tuple[int, ...] | None, buckets: tuple[int, ...] | None
 ) -> None:
     if output_format is TableJsonCsv.JSON:
-        from tracediff.text import json_text
+        from tracediff.report.map.json import map_to_json
 
-        emit(json_text(result.to_dict()) + "\n")
+        emit(map_to_json(result, wanted, buckets))
     elif output_format is TableJsonCsv.CSV:
         from tracediff.report.map.rows import map_to_csv
 

@@ -119,9 +119,9 @@ def remedies(
 
 def _print(result: "RemediesResult", output_format: Format) -> None:
     if output_format is Format.JSON:
-        from tracediff.text import json_text
+        from tracediff.report.remedies.json import remedies_to_json
 
-        emit(json_text(result.to_dict()) + "\n")
+        emit(remedies_to_json(result))
     elif output_format is Format.CSV:
         from tracediff.report.remedies.csv import remedies_to_csv
 

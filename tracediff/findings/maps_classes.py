@@ -108,6 +108,25 @@ def cheapest_padding(module: ModuleMap, wanted: Iterable[int], buckets: Iterable
     return min(candidates, key=lambda each: (each.more_time is None, each.more_time, each.more_rows), default=None)
 
 
+_PADDED_UP_TO = 64
+
+
+def rows_to_pad(module: ModuleMap, wanted: Sequence[int] | None, buckets: Sequence[int] | None) -> list[int]:
+    """Return the row counts that a padding of a forward must make equal.
+
+    Args:
+        module: The forward.
+        wanted: What the user names; None takes every measured count up to 64, with buckets every count up to the
+            largest bucket.
+        buckets: Counts that a server can run.
+    """
+    if wanted:
+        return list(wanted)
+    if buckets:
+        return list(range(1, max(buckets) + 1))
+    return [count.rows for count in module.counts if count.rows <= _PADDED_UP_TO]
+
+
 def _padding(to: dict[int, int], times: dict[int, int | None]) -> Padding:
     before = [times.get(rows) for rows in to]
     after = [times.get(target) for target in to.values()]

@@ -14,13 +14,13 @@ from tracediff.findings.maps_classes import (
     forbidding,
     prediction_table,
     ranges_in_words,
+    rows_to_pad,
 )
 from tracediff.report.measured_on import machine_words, model_words
 from tracediff.text import count
 
 GLYPHS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 VARYING = "≠"
-_PADDED_UP_TO = 64
 _SHOWN_CAUSES = 4
 
 
@@ -80,19 +80,16 @@ def padding_sentences(
 
     Args:
         found: The map.
-        wanted: Row counts that must agree; None takes every measured one up to 64, with buckets every count up to the
-            largest bucket.
+        wanted: Row counts that must agree; None as `rows_to_pad`.
         buckets: Counts that a server can run; None allows every measured one.
     """
     sentences = []
     for module in found.forwards:
-        rows = [each.rows for each in module.counts]
-        if not rows:
+        if not module.counts:
             continue
         if buckets is not None:
             sentences.append(_buckets(module, buckets))
-        asked = wanted or (range(1, max(buckets) + 1) if buckets else [each for each in rows if each <= _PADDED_UP_TO])
-        sentences.append(_padding(found, module, list(asked), buckets))
+        sentences.append(_padding(found, module, rows_to_pad(module, wanted, buckets), buckets))
     return sentences
 
 
