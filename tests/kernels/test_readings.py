@@ -150,6 +150,16 @@ def meant(names):
 READINGS = readings()
 
 
+@pytest.mark.parametrize("family", sorted(READINGS))
+def test_names_cut_after_any_token_or_without_one_are_read_too(family):
+    for name in READINGS[family]:
+        tokens = name.split("_")
+        for place in range(1, len(tokens)):
+            cut = "_".join(tokens[:place])
+            shorter = "_".join([*tokens[:place], *tokens[place + 1 :]])
+            assert {parse(each).name for each in (cut, cut + "_", shorter)} == {cut, cut + "_", shorter}
+
+
 def test_no_detail_is_stated_twice():
     for name in (name for names in READINGS.values() for name in names):
         words = [word for word, _ in parse(name).details]
