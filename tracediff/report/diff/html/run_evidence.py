@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from tracediff.diff.words import listing
 from tracediff.measured import Bits, Control, Repair, RunEvidence
 from tracediff.report.diff.html.measured import bits_in_words
-from tracediff.report.diff.html.view import ControlView, PhaseView, RunView
 from tracediff.text import printable, shorten
 
 _LONGEST = 400
@@ -16,6 +17,66 @@ _CONTROLS = {
     "position": ("Row first, last, in the middle", "a row's bits should not depend on its place in the batch"),
     "profiler": ("With and without the profiler", "watching must not change bits"),
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseView:
+    """What came out of one phase.
+
+    Attributes:
+        name: The phase.
+        logits: Bits of the repeated row's logits, None where not measured.
+        logits_text: The same in words, empty where not measured.
+        tokens: The greedy choice (a, b).
+        flipped: Whether it differs, None where not measured.
+    """
+
+    name: str
+    logits: Bits | None
+    logits_text: str
+    tokens: tuple[str, str]
+    flipped: bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlView:
+    """One control: something that must not change bits.
+
+    Attributes:
+        title: What was varied.
+        meaning: What must hold.
+        equal: Whether it held, None where not measured.
+        text: The result in words.
+        compared: What or how much was compared.
+    """
+
+    title: str
+    meaning: str
+    equal: bool | None
+    text: str
+    compared: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunView:
+    """What was measured of the whole run.
+
+    Attributes:
+        phases: Logits and tokens.
+        repair: What makes the logits bit-identical, in a sentence; empty where nothing was tried.
+        controls: What must not change bits.
+        notes: What could not be measured.
+    """
+
+    phases: tuple[PhaseView, ...]
+    repair: str
+    controls: tuple[ControlView, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def failed(self) -> tuple[ControlView, ...]:
+        """The controls that did not hold."""
+        return tuple(control for control in self.controls if control.equal is False)
 
 
 def view_run(evidence: RunEvidence | None) -> RunView | None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tracediff.measured import Bits, ModuleBits
+from tracediff.measured import ModuleBits
 from tracediff.report.diff.answer_words import Fact
+from tracediff.report.diff.html.run_evidence import RunView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,66 +255,6 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PhaseView:
-    """What came out of one phase.
-
-    Attributes:
-        name: The phase.
-        logits: Bits of the repeated row's logits, None where not measured.
-        logits_text: The same in words, empty where not measured.
-        tokens: The greedy choice (a, b).
-        flipped: Whether it differs, None where not measured.
-    """
-
-    name: str
-    logits: Bits | None
-    logits_text: str
-    tokens: tuple[str, str]
-    flipped: bool | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ControlView:
-    """One control: something that must not change bits.
-
-    Attributes:
-        title: What was varied.
-        meaning: What must hold.
-        equal: Whether it held, None where not measured.
-        text: The result in words.
-        compared: What or how much was compared.
-    """
-
-    title: str
-    meaning: str
-    equal: bool | None
-    text: str
-    compared: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunView:
-    """What was measured of the whole run.
-
-    Attributes:
-        phases: Logits and tokens.
-        repair: What makes the logits bit-identical, in a sentence; empty where nothing was tried.
-        controls: What must not change bits.
-        notes: What could not be measured.
-    """
-
-    phases: tuple[PhaseView, ...]
-    repair: str
-    controls: tuple[ControlView, ...]
-    notes: tuple[str, ...]
-
-    @property
-    def failed(self) -> tuple[ControlView, ...]:
-        """The controls that did not hold."""
-        return tuple(control for control in self.controls if control.equal is False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class SourceView:
     """A line of the table of versions: label, both values, whether they differ."""
 
@@ -380,7 +321,6 @@ class PageView:
         notes: What the readers had to say, per side.
         coverage: What of each trace was attributed, in words.
         run: What was measured of the whole run, None without evidence.
-        legend: The map's signs, worst first, each with how many modules bear it.
         measured: Whether any module has evidence.
         version: Of tracediff.
     """
