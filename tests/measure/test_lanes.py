@@ -10,7 +10,8 @@ from tests.measure.planted import depends_on_batch, request, with_logits  # noqa
 from tests.measure.trained import trained_model  # noqa: E402
 from tracediff.measure.flips import search_flips  # noqa: E402
 from tracediff.measure.generation import run_at_once, run_generate  # noqa: E402
-from tracediff.measure.lanes import PLAIN, Decoder, Task, Way, first_run, slots_for  # noqa: E402
+from tracediff.measure.lane_control import first_run  # noqa: E402
+from tracediff.measure.lanes import PLAIN, Decoder, Task, Way, slots_for  # noqa: E402
 from tracediff.measure.prompts import Prompt  # noqa: E402
 
 PROMPTS = ["Monday", "The days of", "Tuesday Wed", "Monday", "Thurs", "F", "Saturday Sunday Mon", "Wednesday"]

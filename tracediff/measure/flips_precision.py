@@ -174,7 +174,8 @@ class PrecisionSearch:
 
     def _run(self, decoder: Decoder, tasks: list[Task], batch: int, slots: int) -> tuple[list[Steps], list[Steps]]:
         """Run tasks of one cache size; where bits do not repeat, once more with the same tokens."""
-        from tracediff.measure.lanes import Task, Way, first_run  # noqa: PLC0415
+        from tracediff.measure.lane_control import first_run  # noqa: PLC0415
+        from tracediff.measure.lanes import Task, Way  # noqa: PLC0415
 
         known = self.log.control(self.place, batch, slots)
         if known is None:

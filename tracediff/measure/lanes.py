@@ -4,7 +4,7 @@ A *lane* is one batch of rows that decode together: its key-value cache has its 
 writes at its own position, and a mask hides what lies behind it. So one decode step always has the same shapes and
 becomes a CUDA graph. Several lanes decode at once, since one row alone leaves most of a GPU idle: *shared*, with
 everything but sums computed for the rows of all lanes together, or each by itself on a stream of its own. Neither
-changes what is computed: the batch size that a sum sees is the lane's. `first_run` measures whether that holds.
+changes what is computed: the batch size that a sum sees is the lane's. `lane_control` measures whether that holds.
 
 A prompt is prefilled without padding, with prompts of its own length or copies of itself in the other rows, and its
 cache size depends on its length alone, so that every batch size does the same work for it.
@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import torch
 from transformers.cache_utils import Cache, StaticLayer
 
-from tracediff.measure.generation import Steps, rows_are_equal, same_bits
+from tracediff.measure.generation import Steps, rows_are_equal
 from tracediff.measure.lane_by_lane import LaneByLane, NotByLaneError, beside
 from tracediff.model.forward import call_with_cache
 
@@ -346,64 +346,6 @@ class Decoder:
                 # Clones: a view of one row would keep the whole batch.
                 layers = [(layer.keys[row].clone(), layer.values[row].clone()) for layer in cache.layers]
                 yield _Prefilled(task=task, logits=logits[row, -1].clone(), cache=layers, rows_agree=agree)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Control:
-    """What a control found at one batch size and cache size.
-
-    Attributes:
-        way: The fastest way whose rows have the bits of plain copies.
-        repeats: Whether plain copies, run twice, had the same bits. Where not, no way can be told right by its bits.
-    """
-
-    way: Way
-    repeats: bool
-
-
-def first_run(
-    decoder: Decoder, tasks: Sequence[Task], batch: int, *, mix: bool, sharing_holds: bool
-) -> tuple[Control, list[Steps]]:
-    """Run tasks of one cache size for the first time at a batch size: find the way that holds, and run it.
-
-    Two of the prompts are run plainly, one of them twice. A way holds where rows of these prompts have the same bits.
-
-    Args:
-        decoder: Decodes.
-        tasks: What to run.
-        batch: Rows of a lane.
-        mix: Whether rows may hold different prompts at all.
-        sharing_holds: Whether shared lanes were found right elsewhere, which decides where bits do not repeat.
-
-    Returns:
-        What was found, and the steps of each task.
-    """
-    witnesses = sorted({0, len(tasks) - 1})
-    # An equal task of its own, since the decoder knows tasks by their identity.
-    again = Task(tokens=tasks[0].tokens, fed=tasks[0].fed)
-    *plain, repeated = decoder.run([*(tasks[place] for place in witnesses), again], batch, PLAIN)
-    repeats = same_bits(plain[0], repeated)
-    rows_agree = all(one.rows_agree for one in plain)
-    for way in _ways(batch, mix=mix):
-        if way.mixed and batch > 1 and not (repeats and rows_agree):
-            continue
-        if way.shared and not (repeats or sharing_holds):
-            continue
-        try:
-            steps = decoder.run(tasks, batch, way)
-        except NotByLaneError:
-            continue
-        if not repeats or all(same_bits(steps[place], one) for place, one in zip(witnesses, plain, strict=True)):
-            return Control(way=way, repeats=repeats), steps
-    return Control(way=PLAIN, repeats=repeats), decoder.run(tasks, batch, PLAIN)
-
-
-def _ways(batch: int, *, mix: bool) -> tuple[Way, ...]:
-    """Return the ways to try, the fastest first; `PLAIN` is left when none holds."""
-    if not mix:
-        return ()
-    mixed = (Way(mixed=True, shared=True), Way(mixed=True, shared=False))
-    return mixed if batch == 1 else (*mixed, Way(mixed=False, shared=True))
 
 
 def slots_for(length: int, steps: int) -> int:
