@@ -31,7 +31,7 @@ _OPTIONS = frozenset(
 )
 
 
-def read(name: str, spelling: Spelling) -> KernelName | None:  # noqa: PLR0912 - one branch per token
+def read(name: str, spelling: Spelling) -> KernelName | None:
     """Read one name of cuDNN's hand-tuned convolutions; None where it is not one."""
     tokens = spelling.procedural.split("_")
     details: list[tuple[str, Detail]] = []
@@ -48,54 +48,70 @@ def read(name: str, spelling: Spelling) -> KernelName | None:  # noqa: PLR0912 -
     core = _CORE.fullmatch(tokens[position]) if len(tokens) > position else None
     if core is None:
         return None
-    tile: tuple[int, ...] | None = None
-    inputs = layout = sliced = epilogue = version = None
-    split = False
-    loads: list[int] = []
-    options: list[str] = []
-    unparsed: list[str] = []
-    if not _LAYOUTS.intersection(tokens[-2:]):
-        unparsed.append(tokens.pop())  # cut short: the last token may be cut too
-    for token in tokens[position + 1 :]:
-        if "x" in token and tile is None and (numbers := integers(token)) and len(numbers) == 2:
-            tile = numbers
-        elif token in _LAYOUTS:
-            layout = token
-        elif token == "splitK":
-            split = True
-        elif token in ("relu", "gelu"):
-            epilogue = token
-        elif token.startswith("sliced") and (numbers := integers(token[6:])) and len(numbers) == 2:
-            sliced = numbers[1]
-        elif token.startswith("ldg") and (number := integer(token[3:])) is not None:
-            loads.append(number)
-        elif token in PRECISIONS and tile is None:
-            inputs = PRECISIONS[token]
-        elif token in _OPTIONS:
-            options.append(token)
-        elif token.startswith("v") and integer(token[1:]) is not None:
-            version = token
-        else:
-            unparsed.append(token)
-    if loads:
-        details.append(("ldg", loads[0] if len(loads) == 1 else tuple(loads)))
-    if version is not None:
-        details.append(("version", version))
-    if options:
-        details.append(("options", "+".join(options)))
+    tail = _Tail(tokens[position + 1 :])
     return KernelName(
         name=name,
         family="cudnn_legacy",
         role="gemm",
         arch=arch,
-        types=Types(a=inputs, b=inputs, accumulate=ACCUMULATOR_LETTERS[core.group(1)], output=output),
-        tile=(tile[0], tile[1], None) if tile else None,
+        types=Types(a=tail.inputs, b=tail.inputs, accumulate=ACCUMULATOR_LETTERS[core.group(1)], output=output),
+        tile=(tail.tile[0], tail.tile[1], None) if tail.tile else None,
         mma=mma_shape(core.group(2)),
-        layout=layout,
-        split_k_form="stated" if split else None,
-        sliced_k=sliced,
-        epilogue=epilogue,
-        unparsed="_".join(unparsed) or None,
+        layout=tail.layout,
+        split_k_form="stated" if tail.split else None,
+        sliced_k=tail.sliced_k,
+        epilogue=tail.epilogue,
+        unparsed="_".join(tail.unparsed) or None,
         op_class="tensorop" if core.group(2) else "simt",
-        details=tuple(details),
+        details=(*details, *tail.details()),
     )
+
+
+class _Tail:
+    """What follows the core name."""
+
+    def __init__(self, tokens: list[str]) -> None:
+        self.tile: tuple[int, ...] | None = None
+        self.inputs: str | None = None
+        self.layout: str | None = None
+        self.sliced_k: int | None = None
+        self.epilogue: str | None = None
+        self.split = False
+        self.unparsed: list[str] = []
+        self._loads: list[int] = []
+        self._version: str | None = None
+        self._options: list[str] = []
+        if tokens and not _LAYOUTS.intersection(tokens[-2:]):
+            self.unparsed.append(tokens.pop())  # cut short: the last token may be cut too
+        for token in tokens:
+            if "x" in token and self.tile is None and (numbers := integers(token)) and len(numbers) == 2:
+                self.tile = numbers
+            elif token in _LAYOUTS:
+                self.layout = token
+            elif token == "splitK":
+                self.split = True
+            elif token in ("relu", "gelu"):
+                self.epilogue = token
+            elif token.startswith("sliced") and (numbers := integers(token[6:])) and len(numbers) == 2:
+                self.sliced_k = numbers[1]
+            elif token.startswith("ldg") and (number := integer(token[3:])) is not None:
+                self._loads.append(number)
+            elif token in PRECISIONS and self.tile is None:
+                self.inputs = PRECISIONS[token]
+            elif token in _OPTIONS:
+                self._options.append(token)
+            elif token.startswith("v") and integer(token[1:]) is not None:
+                self._version = token
+            else:
+                self.unparsed.append(token)
+
+    def details(self) -> list[tuple[str, Detail]]:
+        """Return what has no field of its own."""
+        found: list[tuple[str, Detail]] = []
+        if self._loads:
+            found.append(("ldg", self._loads[0] if len(self._loads) == 1 else tuple(self._loads)))
+        if self._version is not None:
+            found.append(("version", self._version))
+        if self._options:
+            found.append(("options", "+".join(self._options)))
+        return found

@@ -102,27 +102,12 @@ def read(name: str, spelling: Spelling) -> KernelName | None:
         elements = [_without_layout(element, tail.layouts) for element in elements]
     if len(elements) > 5:
         tail.details.append(("element_compute", elements[5]))
-    output = elements[4] if len(elements) > 4 else elements[3] if len(elements) == 4 and tail.tile else None
-    if "vs" in spelling.procedural:
-        scale_a, scale_b = tail.scales(elements)
-    else:
-        scale_a = scale_b = None
     return KernelName(
         name=name,
         family="cutlass3x",
         role="gemm",
         arch=arch,
-        types=Types(
-            a=elements[0] if elements else None,
-            b=elements[1] if len(elements) > 1 else None,
-            accumulate=elements[2] if len(elements) > 2 else None,
-            c=elements[3] if len(elements) > 3 else None,
-            output=output,
-            scale_a=scale_a,
-            scale_b=scale_b,
-        )
-        if elements
-        else None,
+        types=_types(elements, tail) if elements else None,
         tile=tail.tile,
         stages=tail.stages or None,
         cluster=tail.cluster,
@@ -271,6 +256,22 @@ class _Tail:
             for element in [*elements, "", ""][:2]
         ]
         return found[0], found[1]
+
+
+def _types(elements: list[str], tail: _Tail) -> Types:
+    """Return the types that are printed: A, B, accumulator, C and D; where there are four, D is C's."""
+    padded: list[str | None] = [*elements, *[None] * 5]
+    a, b, accumulate, c, d = padded[:5]
+    scale_a, scale_b = tail.scales(elements)
+    return Types(
+        a=a,
+        b=b,
+        accumulate=accumulate,
+        c=c,
+        output=c if len(elements) == 4 and tail.tile else d,
+        scale_a=scale_a,
+        scale_b=scale_b,
+    )
 
 
 _TOKENS: tuple[TokenRule, ...] = (

@@ -36,7 +36,7 @@ _OPTION = re.compile(
 _ACTIVATIONS = frozenset({"swiGlu", "geGlu", "relu2", "relu", "silu", "gelu"})
 
 
-def read_gemm(name: str, spelling: Spelling) -> KernelName | None:  # noqa: PLR0912 - one branch per token
+def read_gemm(name: str, spelling: Spelling) -> KernelName | None:
     """Read one name of trtllm-gen's GEMMs; None where it is not one."""
     tokens = spelling.procedural.split("_")
     if len(tokens) < 4 or _ELEMENT.fullmatch(tokens[1]) is None:
@@ -46,58 +46,86 @@ def read_gemm(name: str, spelling: Spelling) -> KernelName | None:  # noqa: PLR0
         return None
     accumulate = _word(tokens[3]) if _ELEMENT.fullmatch(tokens[3]) else None
     types = Types(a=_word(operands[0]), b=_word(operands[-1]), accumulate=accumulate, output=_word(tokens[1]))
-    details: list[tuple[str, Detail]] = []
-    options: list[str] = []
-    epilogue: list[str] = []
-    unparsed: list[str] = []
-    tile = stages = mma = cluster = layout = split_k = arch = None
-    if _ARCH.fullmatch(tokens[-1]) is None:
-        unparsed.append(tokens.pop())  # cut short: the last token may be cut too
-    for token in tokens[3 + (accumulate is not None) :]:
-        if tile is None and token.startswith("t") and (shape := _tile(token)) is not None:
-            tile, unroll = shape
-            if unroll is not None:
-                details.append(("unroll", unroll))
-        elif token.startswith("splitK") and (number := integer(token[6:])) is not None:
-            split_k = number
-        elif token.startswith("et") and (numbers := integers(token[2:])):
-            details.append(("epilogue_tile", numbers))
-        elif _ARCH.fullmatch(token):
-            arch = token
-        elif token.startswith("s") and (number := integer(token[1:])) is not None:
-            stages = number
-        elif token.startswith("m") and (numbers := integers(token[1:])) and len(numbers) == 3:
-            mma = numbers
-        elif token.startswith("c") and (numbers := integers(token.removeprefix("cga").removeprefix("c"))):
-            cluster = numbers
-        elif layout is None and _LAYOUT.fullmatch(token):
-            layout = token
-        elif token in _ACTIVATIONS:
-            epilogue.append(token)
-        elif _OPTION.fullmatch(token):
-            options.append(token)
-        else:
-            unparsed.append(token)
-    if options:
-        details.append(("options", "_".join(options)))
+    tail = _Tail(tokens[3 + (accumulate is not None) :])
     return KernelName(
         name=name,
         family="trtllm_gen_gemm",
         role="gemm",
-        arch=arch,
+        arch=tail.arch,
         types=types,
-        tile=tile,
-        stages=stages,
-        cluster=cluster,
-        mma=mma,
-        layout=layout,
-        split_k=split_k,
-        split_k_form="stated" if split_k is not None and split_k > 1 else "none" if split_k == 1 else None,
-        epilogue="+".join(epilogue) or None,
-        unparsed="_".join(unparsed) or None,
+        tile=tail.tile,
+        stages=tail.stages,
+        cluster=tail.cluster,
+        mma=tail.mma,
+        layout=tail.layout,
+        split_k=tail.split_k,
+        split_k_form=tail.split_k_form,
+        epilogue="+".join(tail.epilogue) or None,
+        unparsed="_".join(tail.unparsed) or None,
         kind=tokens[0].lower(),
-        details=tuple(details),
+        details=tuple(tail.details),
     )
+
+
+class _Tail:
+    """What follows the types of a GEMM."""
+
+    def __init__(self, tokens: list[str]) -> None:
+        self.tile: tuple[int, int, int] | None = None
+        self.stages: int | None = None
+        self.mma: tuple[int, ...] | None = None
+        self.cluster: tuple[int, ...] | None = None
+        self.layout: str | None = None
+        self.split_k: int | None = None
+        self.arch: str | None = None
+        self.epilogue: list[str] = []
+        self.details: list[tuple[str, Detail]] = []
+        self.unparsed: list[str] = []
+        self._options: list[str] = []
+        if tokens and _ARCH.fullmatch(tokens[-1]) is None:
+            self.unparsed.append(tokens.pop())  # cut short: the last token may be cut too
+        for token in tokens:
+            if not self._number(token):
+                self._word(token)
+        if self._options:
+            self.details.append(("options", "_".join(self._options)))
+
+    @property
+    def split_k_form(self) -> str | None:
+        """Whether the name states a split."""
+        return None if not self.split_k else "none" if self.split_k == 1 else "stated"
+
+    def _number(self, token: str) -> bool:
+        """Take a letter or word with numbers behind it; say whether it is one."""
+        if self.tile is None and token.startswith("t") and (shape := _tile(token)) is not None:
+            self.tile, unroll = shape
+            if unroll is not None:
+                self.details.append(("unroll", unroll))
+        elif token.startswith("splitK") and (number := integer(token[6:])) is not None:
+            self.split_k = number
+        elif token.startswith("et") and (numbers := integers(token[2:])):
+            self.details.append(("epilogue_tile", numbers))
+        elif _ARCH.fullmatch(token):
+            self.arch = token
+        elif token.startswith("s") and (number := integer(token[1:])) is not None:
+            self.stages = number
+        elif token.startswith("m") and (numbers := integers(token[1:])) and len(numbers) == 3:
+            self.mma = numbers
+        elif token.startswith("c") and (numbers := integers(token.removeprefix("cga").removeprefix("c"))):
+            self.cluster = numbers
+        else:
+            return False
+        return True
+
+    def _word(self, token: str) -> None:
+        if self.layout is None and _LAYOUT.fullmatch(token):
+            self.layout = token
+        elif token in _ACTIVATIONS:
+            self.epilogue.append(token)
+        elif _OPTION.fullmatch(token):
+            self._options.append(token)
+        else:
+            self.unparsed.append(token)
 
 
 def _tile(token: str) -> tuple[tuple[int, int, int], int | None] | None:
