@@ -111,6 +111,15 @@ def test_a_description_that_is_not_of_the_weights_beside_it_is_one_line(tiny, tm
     assert "\n" not in str(raised.value)
 
 
+def test_a_model_that_knows_no_sdpa_is_told_what_it_knows(tmp_path):
+    from transformers import BloomConfig, BloomForCausalLM
+
+    BloomForCausalLM(BloomConfig(n_layer=1, hidden_size=32, n_head=2, vocab_size=100)).save_pretrained(tmp_path)
+    with pytest.raises(TracediffError, match="has no sdpa attention: add --attention eager"):
+        load_model(ModelSpec(name=str(tmp_path)), "cpu")
+    assert len(load_model(ModelSpec(name=str(tmp_path), attention="eager"), "cpu").transformer.h) == 1
+
+
 def test_a_directory_without_weights_is_one_line(tiny, tmp_path):
     tiny.config.save_pretrained(tmp_path)
     with pytest.raises(TracediffError, match=r"cannot load .*model\.safetensors"):

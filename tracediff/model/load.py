@@ -276,6 +276,8 @@ def _load_failures_in_one_line(spec: ModelSpec) -> Iterator[None]:
         if names & {"LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectError", "ConnectionError"}:
             hint = "check the connection, give a local directory, or use a preset"
             raise TracediffError(f"cannot fetch {spec.name} from the hub", hint) from error
+        if "does not support an attention implementation" in str(error):
+            raise TracediffError(f"{spec.label} has no {spec.attention} attention", "add --attention eager") from error
         # Files of others, read by packages of others: a wrong value ends anywhere in them, as any exception.
         said = " ".join(str(error).split())
         said = f"{type(error).__name__}: {said}" if len(said) < _A_SENTENCE else said
