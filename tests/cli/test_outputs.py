@@ -13,6 +13,7 @@ PROFILES = Path(__file__).parents[2] / "profiles"
 B1, B2 = (DATA / f"llama-two-blocks-b{batch}.sqlite" for batch in (1, 2))
 FLIPS = PROFILES / "tokens" / "flips_generate.json"
 DETERMINISM = PROFILES / "tokens" / "determinism.json"
+REMEDIES = PROFILES / "remedies" / "llama-3-8b-bfloat16-h100.json"
 MAP = PROFILES / "maps" / "llama-3-8b-float16-h100.json"
 
 
@@ -65,6 +66,27 @@ def test_nobody_who_reads_is_no_failed_gate(words):
     done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, check=False)
     os.close(write)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("map", MAP, "--rows", "1-64"),
+        ("flips", FLIPS, "--batch", "1", "2"),
+        ("determinism", DETERMINISM, "--repeats", "3"),
+        ("remedies", REMEDIES, "--rounds", "2"),
+    ],
+)
+def test_an_option_of_the_measurement_is_not_ignored_where_a_result_is_shown(words):
+    done = run(*words)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.decode().startswith(f"tracediff: {words[2]} is an option of the measurement")
+
+
+def test_what_is_applied_is_not_measured():
+    done = run("remedies", "--apply", "no-workspace", "--rounds", "2")
+    assert done.returncode == 2
+    assert b"--rounds means nothing with --apply" in done.stderr
 
 
 def test_a_reader_that_goes_away_is_no_trouble():

@@ -7,7 +7,16 @@ import typer
 
 from tracediff.cli.application import ManyValues
 from tracediff.cli.model_options import FirstLayers, ModelName, TorchDevice, model_and_device
-from tracediff.cli.options import FORMAT_OPTION, TableJson, emit, say, stdout_console, stdout_is_free
+from tracediff.cli.options import (
+    FORMAT_OPTION,
+    OF_A_MEASUREMENT,
+    TableJson,
+    emit,
+    refuse_ignored_options,
+    say,
+    stdout_console,
+    stdout_is_free,
+)
 from tracediff.cli.progress import steps_on_stderr
 
 if TYPE_CHECKING:
@@ -20,8 +29,13 @@ class _DeterminismCommand(ManyValues):
     many = ("--dtypes", "--dtype")
 
 
+#: What may be asked of a result that is measured already.
+_OF_A_RESULT = ("result_file", "out", "output_format", "everything", "force")
+
+
 @app.command(cls=_DeterminismCommand)
 def determinism(
+    context: typer.Context,
     result_file: Path | None = typer.Argument(
         None, metavar="RESULT", help="Show this finished result instead of measuring; needs no torch."
     ),
@@ -50,6 +64,7 @@ def determinism(
     if out is not None:
         refuse_to_overwrite(out, force, () if result_file is None else (result_file,))
     if result_file is not None:
+        refuse_ignored_options(context, _OF_A_RESULT, OF_A_MEASUREMENT)
         from tracediff.findings.determinism import read_determinism
 
         result = read_determinism(result_file)

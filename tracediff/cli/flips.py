@@ -9,9 +9,11 @@ from tracediff.cli.application import ManyValues
 from tracediff.cli.model_options import AttentionName, FirstLayers, ModelName, TorchDevice, model_and_device
 from tracediff.cli.options import (
     FORMAT_OPTION,
+    OF_A_MEASUREMENT,
     TableJson,
     command_line,
     emit,
+    refuse_ignored_options,
     say,
     stdout_console,
     stdout_is_free,
@@ -29,8 +31,13 @@ class _FlipsCommand(ManyValues):
     many = ("--batch", "--dtypes", "--dtype")
 
 
+#: What may be asked of a search that is finished.
+_OF_A_RESULT = ("result_file", "out", "html", "figures", "output_format", "everything", "force")
+
+
 @app.command(cls=_FlipsCommand)
 def flips(
+    context: typer.Context,
     result_file: Path | None = typer.Argument(
         None, metavar="RESULT", help="Show this result instead of searching; needs neither a GPU nor torch."
     ),
@@ -87,6 +94,7 @@ def flips(
     if html is not None:
         refuse_to_overwrite(html, force, () if result_file is None else (result_file,))
     if result_file is not None:
+        refuse_ignored_options(context, _OF_A_RESULT, OF_A_MEASUREMENT)
         from tracediff.findings.flips_file import read_flips, result_to_json
 
         if out is not None:

@@ -9,10 +9,12 @@ from tracediff.cli.model_options import FirstLayers, ModelName, TorchDevice, mod
 from tracediff.cli.number_list import numbers
 from tracediff.cli.options import (
     FORMAT_OPTION,
+    OF_A_MEASUREMENT,
     TableJson,
     TableJsonCsv,
     command_line,
     emit,
+    refuse_ignored_options,
     say,
     stdout_console,
     stdout_is_free,
@@ -26,8 +28,13 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False)
 
 
+#: What may be asked of a map that is measured already.
+_OF_A_RESULT = ("result_file", "make_equal", "buckets", "out", "html", "csv", "parquet", "output_format", "force")
+
+
 @app.command("map")
 def map_rows(
+    context: typer.Context,
     result_file: Path | None = typer.Argument(
         None, metavar="MAP", help="Show this finished map instead of measuring; needs no GPU and no torch."
     ),
@@ -71,6 +78,7 @@ def map_rows(
     wanted = None if make_equal is None else numbers(make_equal, "--range")
     sizes = None if buckets is None else numbers(buckets, "--buckets")
     if result_file is not None:
+        refuse_ignored_options(context, _OF_A_RESULT, OF_A_MEASUREMENT)
         from tracediff.findings.maps import read_map
 
         result = read_map(result_file)
@@ -161,7 +169,7 @@ def diff_maps(context: typer.Context, a: Path, others: "list[Path]", output_form
     from tracediff.findings.maps_compare import compare_maps, gates_named
     from tracediff.report.map.compare import map_diff_to_json, print_map_diff
 
-    _refuse_options_of_traces(context)
+    refuse_ignored_options(context, _OF_A_MAP_DIFF, "is not made for maps")
     if len(others) != 1:
         raise TracediffError("maps are compared two at a time", "name two map files")
     if output_format not in list(TableJson):
@@ -176,13 +184,3 @@ def diff_maps(context: typer.Context, a: Path, others: "list[Path]", output_form
     if failed:
         say(f"Failed: {', '.join(f'{count} × {gate}' for gate, count in failed.items())}")
         raise typer.Exit(GATE_FAILED)
-
-
-def _refuse_options_of_traces(context: typer.Context) -> None:
-    """Raise TracediffError where an option was given that would be ignored."""
-    from tracediff.errors import TracediffError
-
-    for parameter in context.command.params:
-        source = context.get_parameter_source(parameter.name or "")
-        if source is not None and source.name == "COMMANDLINE" and parameter.name not in _OF_A_MAP_DIFF:
-            raise TracediffError(f"{parameter.opts[0]} is not made for maps", "leave it out")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -126,6 +126,27 @@ def say(text: str) -> None:
     from tracediff.text import printable
 
     typer.echo(printable(text), err=True)
+
+
+#: Behind an option's name, where a stored result is shown and the option would be ignored.
+OF_A_MEASUREMENT = "is an option of the measurement, and this result is measured already"
+
+
+def refuse_ignored_options(context: typer.Context, heeded: Collection[str], why: str) -> None:
+    """Refuse an option that was given and would be ignored.
+
+    Args:
+        context: Of the command.
+        heeded: The parameters that mean something, by their names in Python.
+        why: What is said of any other, behind its name.
+
+    Raises:
+        TracediffError: Such an option was given.
+    """
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if source is not None and source.name == "COMMANDLINE" and parameter.name not in heeded:
+            raise TracediffError(f"{parameter.opts[0]} {why}", "leave it out")
 
 
 def write_again(document: dict[str, Any], out: Path | None, force: bool) -> None:

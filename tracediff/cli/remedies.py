@@ -10,9 +10,11 @@ from tracediff.cli.model_options import FirstLayers, ModelName, TorchDevice, mod
 from tracediff.cli.number_list import numbers
 from tracediff.cli.options import (
     FORMAT_OPTION,
+    OF_A_MEASUREMENT,
     Format,
     command_line,
     emit,
+    refuse_ignored_options,
     say,
     stdout_console,
     stdout_is_free,
@@ -30,8 +32,13 @@ class _RemediesCommand(ManyValues):
     many = ("--settings", "--beside")
 
 
+#: What may be asked of a result that is measured already.
+_OF_A_RESULT = ("words", "out", "output_format", "force")
+
+
 @app.command(cls=_RemediesCommand)
 def remedies(
+    context: typer.Context,
     words: list[str] = typer.Argument(
         None,
         metavar="[RESULT]",
@@ -72,6 +79,7 @@ def remedies(
 
     words = words or []
     if apply is not None:
+        refuse_ignored_options(context, ("words", "apply"), "means nothing with --apply")
         _apply(apply, words)
         return
     if len(words) > 1:
@@ -81,6 +89,7 @@ def remedies(
     if out is not None:
         refuse_to_overwrite(out, force, map(Path, words))
     if words:
+        refuse_ignored_options(context, _OF_A_RESULT, OF_A_MEASUREMENT)
         from tracediff.findings.remedies import read_remedies
 
         result = read_remedies(Path(words[0]))
