@@ -24,10 +24,10 @@ __all__ = [
 
 
 class _CallablePackage(ModuleType):
-    """This package, which called compares two traces: `tracediff.diff(a, b)`.
+    """This package, callable: `tracediff.diff(a, b)` compares two traces.
 
-    Function and package have the one name that fits both, and importing a package sets it on its parent. The function
-    is a part of the library's interface, which is above this package and is found when it is called.
+    The function and the package have one name, and importing the package sets it on its parent. So the package is
+    callable; it looks the function up when it is called, since the library's interface is above this package.
     """
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Kernels of no family of ours: only the role of well-known ones is told, and the whole name stays `unparsed`.
+"""Kernels that no family reads: well-known ones have a role, and the whole name stays `unparsed`.
 
 The function's name tells the role (CUB's scans and reductions, all-reduces of PyTorch and SGLang, serving libraries'
 norms, activations, rotary embeddings and quantization); a name that tells none has role `other`.

@@ -40,7 +40,7 @@ class Separated(Struct, frozen=True, kw_only=True):
 
 
 def separate_annotations(events: Events, naming: Naming) -> Separated:
-    """Part the ranges of libraries from all other events.
+    """Separate the ranges of libraries from all other events.
 
     Args:
         events: Every event of the trace.

@@ -33,7 +33,7 @@ class Capture(Struct, frozen=True, kw_only=True):
 
 
 def read_captures(export: Source, kernel: Int64, process: Int64, node: Int64) -> Capture:
-    """Find the making of graph nodes.
+    """Find where and when graph nodes were created.
 
     Args:
         export: The open export.

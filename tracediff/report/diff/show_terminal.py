@@ -37,8 +37,8 @@ def _print_side(label: str, side: Side, console: Console) -> None:
 def print_show(side: Side, rows: tuple[Row, ...], console: Console, unfold: bool = False) -> None:
     """Print one trace's kernel table: per (phase, module) its kernels in launch order.
 
-    Unless `unfold`, layers that ran alike share their lines, so do neighbouring elementwise and copy kernels, of a
-    phase that ran what an earlier one ran only the name is printed, and after a thousand lines the rest is counted.
+    Unless `unfold`, layers that ran alike share lines, as do neighbouring elementwise and copy kernels; a phase that
+    ran what an earlier one did is only named; and after a thousand lines the rest is counted.
     """
     _print_side("", side, console)
     names = kind_names(rows)

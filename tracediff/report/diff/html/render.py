@@ -79,5 +79,5 @@ def asset(name: str) -> str:
 
 
 def unindented(text: str) -> str:
-    """Return text without the indentation of its lines, a fifth of the page."""
+    """Return text with its lines flush left."""
     return re.sub(r"\n +", "\n", text)
