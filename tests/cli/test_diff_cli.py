@@ -78,7 +78,7 @@ def test_gates_exit_1_only_when_asked_and_failed():
 def test_a_gate_on_no_verdict_is_trouble_not_a_pass():
     result = run("diff", B1, B2, "--fail-on", "order_changed")
     assert result.exit_code == 2
-    assert "is no verdict" in result.stderr
+    assert "is not a verdict" in result.stderr
 
 
 @pytest.mark.parametrize("option", ["--html", "--save"])

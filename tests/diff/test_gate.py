@@ -25,7 +25,7 @@ def left_out(side, why, kernels=38):
 
 @pytest.mark.parametrize("words", ["", " ", "order-changed,", "order_changed"])
 def test_a_word_that_is_no_verdict_is_trouble(words):
-    with pytest.raises(TracediffError, match="is no verdict") as raised:
+    with pytest.raises(TracediffError, match="is not a verdict") as raised:
         verdicts_named([words])
     assert raised.value.hint == "choose from same-kernels, same-order, unknown, order-changed"
 

@@ -185,7 +185,7 @@ def test_the_margin_of_the_top_two_does_not_depend_on_how_many_more_were_pasted(
         ({"readings": readings([1, 2]), "kind": "odds"}, "unknown kind odds"),
         ({"readings": readings([1, 2]), "dtype": "int8"}, "unknown dtype int8"),
         ({"readings": readings([1e300, 2])}, "too large for a logit"),
-        ({"readings": readings([0.5, -0.5]), "kind": "logprobs"}, "0.5 is no logprob"),
+        ({"readings": readings([0.5, -0.5]), "kind": "logprobs"}, "0.5 is not a logprob"),
         ({"readings": readings([0.5, 1.5]), "kind": "probabilities"}, "not probabilities"),
         ({"readings": readings([1, 0]), "kind": "probabilities"}, "fewer than two probabilities above zero"),
     ],

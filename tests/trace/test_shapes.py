@@ -141,7 +141,7 @@ def test_shapes_are_read_as_people_write_them(export, tmp_path, shape):
 @pytest.mark.parametrize("shape", ["", "x", "8x", "x1", "8x1x1", "-8x1", "eight", "9" * 40])
 def test_what_is_no_shape_is_one_line(export, tmp_path, shape):
     table = read(step(export, 100, 1, 1), tmp_path)
-    with pytest.raises(TracediffError, match="is no shape"):
+    with pytest.raises(TracediffError, match="is not a shape"):
         between(table, ("1x1", shape))
 
 

@@ -362,7 +362,7 @@ def test_json_of_another_kind_is_named(tmp_path, text, says):
 
 
 @pytest.mark.parametrize(
-    ("content", "says"), [(b"SQLite format 3\0", "an SQLite database inside"), (b"tar", "compressed")]
+    ("content", "says"), [(b"SQLite format 3\0", "is a compressed SQLite database"), (b"tar", "compressed")]
 )
 def test_a_compressed_file_of_another_kind_is_named(tmp_path, content, says):
     path = tmp_path / "t.gz"

@@ -18,7 +18,7 @@ def verdicts_named(texts: Iterable[str]) -> tuple[Verdict, ...]:
     words = [word.strip() for text in texts for word in text.split(",")]
     for word in words:
         if word not in set(Verdict):
-            raise TracediffError(f"{word!r} is no verdict", f"choose from {', '.join(Verdict)}")
+            raise TracediffError(f"{word!r} is not a verdict", f"choose from {', '.join(Verdict)}")
     return tuple(dict.fromkeys(Verdict(word) for word in words))
 
 

@@ -160,7 +160,7 @@ def _analyse(finite: list[Reading], kind: str | None, dtype: str | None, notes: 
         notes.append("the values are probabilities: their logarithms were taken")
         kind = LOGPROBS
     elif kind == LOGPROBS and values[0] > 0:
-        raise TracediffError(f"{values[0]:g} is no logprob", "they are never positive; give --kind logits")
+        raise TracediffError(f"{values[0]:g} is not a logprob", "they are never positive; give --kind logits")
     fits = tuple(fit(values, texts, errors, format_) for format_ in FORMATS.values())
     likely = believed(fits, values)
     spacing, chance = common_spacing(values, errors + (FORMATS["float32"].spacing(values) if kind == LOGPROBS else 0.0))
@@ -200,7 +200,7 @@ def _analyse(finite: list[Reading], kind: str | None, dtype: str | None, notes: 
 _WHY_KIND = {
     PROBABILITIES: "all values lie between 0 and 1 and sum to about 1",
     LOGPROBS: "no value is positive and the probabilities sum to at most 1",
-    LOGITS: "the values are no log-probabilities",
+    LOGITS: "the values are not log-probabilities",
 }
 
 

@@ -63,8 +63,11 @@ def not_a_trace(path: Path, head: bytes, compressed: bool = False) -> TracediffE
         compressed: Whether these are the bytes it unpacks to.
     """
     if compressed:
-        what = "an SQLite database" if head.startswith(b"SQLite format 3") else "not a PyTorch profiler trace"
-        return TracediffError(f"{path} is compressed, and {what} inside", "unpack it (gunzip) and name what is in it")
+        is_database = head.startswith(b"SQLite format 3")
+        what = (
+            "is a compressed SQLite database" if is_database else "is compressed, and holds no PyTorch profiler trace"
+        )
+        return TracediffError(f"{path} {what}", "unpack it (gunzip) and name what is in it")
     for suffix, (what, hint) in _SUFFIXES.items():
         if path.name.lower().endswith(suffix):
             return TracediffError(f"{path} is {what}, not a trace", hint)

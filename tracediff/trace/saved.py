@@ -134,7 +134,7 @@ def _field(name: str, value: Any) -> Any:
 
 def _text(value: Any) -> str | None:
     if value is not None and not isinstance(value, str):
-        raise ValueError(f"{str(value)[:40]!r} is no text")
+        raise ValueError(f"{str(value)[:40]!r} is not text")
     return value
 
 
@@ -142,14 +142,14 @@ def _whole(value: Any) -> int | None:
     if value is None:
         return None
     if not isinstance(value, int) or abs(value) > 2**62:
-        raise ValueError(f"{str(value)[:40]!r} is no whole number")
+        raise ValueError(f"{str(value)[:40]!r} is not a whole number")
     return value
 
 
 def _count(value: Any) -> int:
     found = _whole(value)
     if found is None or found < 0:
-        raise ValueError(f"{str(value)[:40]!r} is no duration")
+        raise ValueError(f"{str(value)[:40]!r} is not a duration")
     return found
 
 

@@ -86,5 +86,5 @@ def _beside_earlier_steps(table: KernelTable, wanted: Bool) -> Bool:
 def _normal(shape: str) -> str:
     found = _SHAPE.fullmatch(shape.strip())
     if found is None:
-        raise TracediffError(f"{shape!r} is no shape", "give batch and tokens, as in --between 1x1 8x1")
+        raise TracediffError(f"{shape!r} is not a shape", "give batch and tokens, as in --between 1x1 8x1")
     return f"{int(found[1])}x{int(found[2])}" if found[1] else str(int(found[2]))

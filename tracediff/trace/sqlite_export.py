@@ -115,7 +115,7 @@ class SqliteExport:
         kind, root = self._schema[name]
         if kind != "table" or not isinstance(root, int) or root < 2:
             what = "a view" if kind == "view" else "a virtual table"
-            raise TracediffError(f"{self.path}: {name} is {what}, as nsys never writes", "export the report again")
+            raise TracediffError(f"{self.path}: {name} is {what}, which nsys never writes", "export the report again")
         return root
 
     def _key_index(self, name: str) -> bool:
