@@ -14,8 +14,8 @@ from tracediff.kernels.registry import parse
 _VALUE = re.compile(
     r"[-+]?\d[\d.,']*(?:e[-+]?\d+)?(?:%|x|[kKMGT]?i?B(?:/s)?|[nuµμm]?s)?|%|[nuµμm]?s|[KMG]i?B|-+|\*", re.I
 )
-_LABEL = re.compile(r"^(?:GPU activities|API calls|Name|Kernel(?: name)?):\s+", re.I)
-_BULLET = re.compile(r"^(?:[-*+•>]|\d+[.)])\s+(?=\S)")
+_LABEL = re.compile(r"(?:GPU activities|API calls|Name|Kernel(?: name)?):\s+", re.I)
+_BULLET = re.compile(r"(?:[-*+•>]|\d+[.)])\s+(?=\S)")
 #: What ncu writes behind a name: the grid and the block, then the context; older versions: a date.
 _NCU_TAIL = re.compile(
     r"\s*\(\d+, \d+, \d+\)\s*x\s*\(\d+, \d+, \d+\).*$|,\s*(?:\d{4}-\w{3}-\d\d [\d:]+,\s*)?Context \d+.*$"
@@ -32,6 +32,7 @@ _TALK = re.compile(
 )
 #: The heading of the column of names, beside others.
 _HEADING = re.compile(r'(?:^|[,|\t]|\s{2,})\s*"?(?:kernel )?name"?\s*(?:$|[,|\t]|\s{2,})', re.I)
+_HEADING_END = re.compile(r'name"?\s*(?:$|[,|\t]|\s{2,})')  # found at once where a name has none
 _UNSURE_FAMILIES = frozenset({"other", "triton_user"})  # any identifier is read as one of these
 
 
@@ -51,7 +52,7 @@ def name_in_row(line: str) -> str | None:
 
 def _is_heading(text: str) -> bool:
     lower = text.lower()
-    return "name" in lower and lower != "name" and _HEADING.search(text) is not None
+    return lower != "name" and _HEADING_END.search(lower) is not None and _HEADING.search(text) is not None
 
 
 def _cells(text: str) -> tuple[list[str], bool]:
@@ -97,7 +98,7 @@ def _undecorated(cell: str) -> str:
     """Return a cell without bullets, labels, numbers at either end, quotes, and what profilers append to a name."""
     if " " not in cell and _is_plain(cell):  # nothing but quotes, or a number, can be around a name
         return "" if _is_value(cell) else cell.strip("\"'")
-    bare = _LABEL.sub("", _BULLET.sub("", cell.strip()))
+    bare = _after(_LABEL, _after(_BULLET, cell.strip()))
     if "Context " in bare or _GRID_AND_BLOCK.search(bare):
         bare = _NCU_TAIL.sub("", bare)
     if bare.endswith("]"):
@@ -109,6 +110,12 @@ def _undecorated(cell: str) -> str:
     while last > first and _is_value(words[last - 1]):
         last -= 1
     return " ".join(words[first:last]).strip("\"'")
+
+
+def _after(pattern: re.Pattern[str], text: str) -> str:
+    """Return a text without what it begins with. (A search for `^…` looks at every place in the text.)"""
+    found = pattern.match(text)
+    return text if found is None else text[found.end() :]
 
 
 def _is_value(word: str) -> bool:
