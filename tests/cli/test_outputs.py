@@ -40,6 +40,7 @@ def test_a_file_on_standard_output_stands_alone_there(words, begins, ends, name)
     done = run(*words, name)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(begins)
+    assert b"Wrote" not in done.stderr
     assert ends is None or done.stdout.endswith(ends)
     if begins.startswith(b"SQLite"):
         pages = int.from_bytes(done.stdout[28:32], "big")

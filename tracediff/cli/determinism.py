@@ -13,7 +13,7 @@ from tracediff.cli.options import (
     TableJson,
     emit,
     refuse_ignored_options,
-    say,
+    say_written,
     stdout_console,
     stdout_is_free,
 )
@@ -85,7 +85,7 @@ def determinism(
             result = measure_determinism(request, status)
     if out is not None:
         write_text(out, json_text(result.to_dict(), indent=1) + "\n", force)
-        say(f"Wrote {out}")
+        say_written(out)
     if stdout_is_free(out):
         _RENDERERS[output_format](result, everything)
 

@@ -17,6 +17,7 @@ from tracediff.cli.options import (
     open_in_browser,
     regex,
     say,
+    say_written,
     stdout_is_free,
 )
 from tracediff.cli.short_lived import start_quickly
@@ -184,12 +185,12 @@ def _write_files(
         only = len(many.diffs) == 1
         page = render_html(many.diffs[0], flips_beside(*traces)) if only else render_many(many)
         write_text(report, page, force)
-        say(f"Wrote {report}")
+        say_written(report)
     if save is not None:
         from tracediff.report.diff.sqlite import save_diffs
 
         save_diffs(many.diffs, save, force)
-        say(f"Wrote {save}")
+        say_written(save)
 
 
 def _print(
@@ -220,4 +221,4 @@ def _print(
         from tracediff.files import write_text
 
         write_text(output, text, force)
-        say(f"Wrote {output}")
+        say_written(output)

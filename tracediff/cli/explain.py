@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tracediff.cli.options import FORMAT_OPTION, TableJsonMarkdown, emit, say, stdout_console
+from tracediff.cli.options import FORMAT_OPTION, TableJsonMarkdown, emit, say, say_written, stdout_console
 
 if TYPE_CHECKING:
     from tracediff.findings.facts import Facts
@@ -63,4 +63,4 @@ def _draw(facts: "Facts", directory: Path, force: bool) -> None:
     if not drawn:
         say("Nothing to draw: no module differs in bits, or evidence.json is missing")
     for path in write_images(drawn, directory, force=force):
-        say(f"Wrote {path}")
+        say_written(path)

@@ -15,6 +15,7 @@ from tracediff.cli.options import (
     emit,
     refuse_ignored_options,
     say,
+    say_written,
     stdout_console,
     stdout_is_free,
     write_again,
@@ -131,12 +132,12 @@ def flips(
         with counting() as progress:
             result = search_flips(request, out, force=force, progress=progress)
         if out is not None:
-            say(f"Wrote {out}")
+            say_written(out)
     _write_pages(result, html, figures, force)
     if stdout_is_free(html, out):
         _RENDERERS[output_format](result, everything)
     shown = result_file or out
-    if shown is not None and html is None and figures is None:
+    if shown is not None and html is None and figures is None and stdout_is_free(shown):
         say(f"Next: {command_line('tracediff', 'flips', shown, '--html', 'flips.html', '--figures', 'figures')}")
 
 
@@ -146,12 +147,12 @@ def _write_pages(result: "FlipsResult", html: Path | None, figures: Path | None,
         from tracediff.report.flips.html import flips_to_html
 
         write_text(html, flips_to_html(result), force)
-        say(f"Wrote {html}")
+        say_written(html)
     if figures is not None:
         from tracediff.report.flips.figures import flip_figures, write_images
 
         for path in write_images(flip_figures(result), figures, force=force):
-            say(f"Wrote {path}")
+            say_written(path)
 
 
 def _print_table(result: "FlipsResult", everything: bool) -> None:

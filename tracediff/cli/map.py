@@ -16,6 +16,7 @@ from tracediff.cli.options import (
     emit,
     refuse_ignored_options,
     say,
+    say_written,
     stdout_console,
     stdout_is_free,
     write_again,
@@ -100,12 +101,12 @@ def map_rows(
         with steps_on_stderr() as status:
             result = measure_map(request, out, force=force, progress=status)
         if out is not None and out.exists():
-            say(f"Wrote {out}")
+            say_written(out)
     _write_pages(result, html, csv, parquet, wanted, sizes, force)
     if stdout_is_free(out, html, csv, parquet):
         _print(result, output_format, wanted, sizes)
     shown = result_file or out
-    if shown is not None and html is None and output_format is TableJsonCsv.TABLE:
+    if shown is not None and html is None and output_format is TableJsonCsv.TABLE and stdout_is_free(shown):
         say(f"Next: {command_line('tracediff', 'map', shown, '--html', 'map.html')}")
 
 
@@ -124,17 +125,17 @@ def _write_pages(
         from tracediff.report.map.html import map_to_html
 
         write_text(html, map_to_html(result, wanted, buckets), force)
-        say(f"Wrote {html}")
+        say_written(html)
     if csv is not None:
         from tracediff.report.map.rows import map_to_csv
 
         write_text(csv, map_to_csv(result), force)
-        say(f"Wrote {csv}")
+        say_written(csv)
     if parquet is not None:
         from tracediff.report.map.rows import write_parquet
 
         write_parquet(result, parquet, force)
-        say(f"Wrote {parquet}")
+        say_written(parquet)
 
 
 def _print(

@@ -106,7 +106,7 @@ def console_for(output: Path | None, no_color: bool, force: bool) -> Iterator[Co
     text = io.StringIO()
     yield Console(file=text, highlight=False, markup=False, emoji=False, soft_wrap=False, no_color=True)
     write_text(output, text.getvalue(), force)
-    say(f"Wrote {output}")
+    say_written(output)
 
 
 def regex(pattern: str, option: str) -> re.Pattern[str]:
@@ -126,6 +126,14 @@ def say(text: str) -> None:
     from tracediff.text import printable
 
     typer.echo(printable(text), err=True)
+
+
+def say_written(path: Path) -> None:
+    """Tell the user which file was written; of what went to standard output nothing is said."""
+    from tracediff.files import is_stdout
+
+    if not is_stdout(path):
+        say(f"Wrote {path}")
 
 
 #: Behind an option's name, where a stored result is shown and the option would be ignored.
@@ -156,7 +164,7 @@ def write_again(document: dict[str, Any], out: Path | None, force: bool) -> None
         from tracediff.text import json_text
 
         write_text(out, json_text(document) + "\n", force)
-        say(f"Wrote {out}")
+        say_written(out)
 
 
 def emit(text: str) -> None:

@@ -16,6 +16,7 @@ from tracediff.cli.options import (
     emit,
     refuse_ignored_options,
     say,
+    say_written,
     stdout_console,
     stdout_is_free,
     write_again,
@@ -119,10 +120,10 @@ def remedies(
     with steps_on_stderr() as status:
         result = measure_remedies(request, out, force=force, progress=status)
     if out is not None and out.exists():
-        say(f"Wrote {out}")
+        say_written(out)
     if stdout_is_free(out):
         _print(result, output_format)
-    if out is not None and output_format is Format.TABLE:
+    if out is not None and output_format is Format.TABLE and stdout_is_free(out):
         say(f"Next: {command_line('tracediff', 'remedies', out, '--format', 'markdown')}")
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from tracediff.cli.load import Device, Iteration, LayerPattern, PhasePattern, RangePattern, Rank
-from tracediff.cli.options import FORMAT_OPTION, TableJsonCsv, emit, say, stdout_console, stdout_is_free
+from tracediff.cli.options import FORMAT_OPTION, TableJsonCsv, emit, say, say_written, stdout_console, stdout_is_free
 from tracediff.cli.short_lived import start_quickly
 
 app = typer.Typer(add_completion=False)
@@ -63,7 +63,7 @@ def show(
 
         refuse_to_overwrite(save, force, inputs=[trace])
         save_show(side, rows, save, force)
-        say(f"Wrote {save}")
+        say_written(save)
     if not stdout_is_free(save):
         return
     if output_format is TableJsonCsv.JSON:
