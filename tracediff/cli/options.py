@@ -73,7 +73,7 @@ FORMAT_OPTION = typer.Option("--format", help="How to print the result.")
 
 
 #: A narrower terminal (or COLUMNS=0, in which rich prints nothing) wraps the lines itself.
-_NARROWEST = 40
+_NARROWEST = 30
 
 
 def stdout_console(no_color: bool = False) -> Console:
