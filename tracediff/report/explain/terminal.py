@@ -18,6 +18,7 @@ from tracediff.report.flips.terminal import print_flip
 from tracediff.report.flips.top_logits import FlipView, LogitRow, flip_view
 from tracediff.text import markdown_text, printable
 
+_WIDEST = 120
 _STYLE = {Reply.YES: "green", Reply.NO: "bold red", Reply.CANNOT_TELL: "yellow", Reply.NOTHING: "dim"}
 
 
@@ -25,10 +26,11 @@ def print_explanation(explanation: Explanation, console: Console) -> None:
     """Print the judgement, the questions with their answers, and what cannot be known."""
     head = Text(str(explanation.judgement).upper(), style=JUDGEMENT_STYLE[explanation.judgement])
     console.print(Text.assemble(head, f"  {printable(explanation.because)}"))
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("question", overflow="fold", ratio=5)
+    # A width of its own, since columns share what is left by their ratio only where the table has one.
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, width=min(console.width, _WIDEST))
+    table.add_column("question", overflow="fold", ratio=4)
     table.add_column("answer", no_wrap=True)
-    table.add_column("evidence", overflow="fold", ratio=6)
+    table.add_column("evidence", overflow="fold", ratio=7)
     for each in explanation.questions:
         table.add_row(each.text, Text(each.reply, style=_STYLE[each.reply]), Text(printable(each.because)))
     console.print(table)
