@@ -114,7 +114,7 @@ def test_a_difference_in_a_kind_of_module_that_varies_elsewhere_is_no_leak():
 def test_one_module_that_was_left_out_is_spoken_of_as_one():
     measured = measure(toy.Toy(first0=toy.AddsNoise), toy.PROMPT, (1, 2), (), name="toy", dtype="float32")
     why = measured.controls["neighbours"].why
-    assert why == "1 module varies by itself and was left out; all others gave equal bits"
+    assert why == "1 place varies by itself and was left out; all others gave equal bits"
 
 
 def test_an_unstable_module_says_where_and_how_often_it_varied():

@@ -34,7 +34,7 @@ def capture(
     ),
     tokens: int = typer.Option(6, help="Length of a random prompt, where no text is given."),
     decode: int = typer.Option(2, help="Decode steps after the prefill."),
-    layers: int | None = typer.Option(None, help="Keep only the first so many blocks."),
+    layers: int | None = typer.Option(None, help="Keep only this many blocks, from the first."),
     attention: AttentionName = "sdpa",
     seed: int = typer.Option(0, help="Seed of random weights and prompt."),
     profiler: str = typer.Option(

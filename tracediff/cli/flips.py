@@ -66,7 +66,7 @@ def flips(
         help="With a static cache: run many prompts at once where a control shows that no bit changes; --no-mix runs "
         "each by itself.",
     ),
-    find: int | None = typer.Option(None, help="Stop each precision after so many flips."),
+    find: int | None = typer.Option(None, help="Stop each precision after this many flips."),
     model: ModelName = None,
     layers: FirstLayers = None,
     attention: AttentionName = "sdpa",

@@ -52,7 +52,7 @@ def map_rows(
     ),
     keys: str = typer.Option("300", help="Cached keys of attention and the forward, as 0,300,2000."),
     seed: int = typer.Option(0, help="Of random weights and inputs."),
-    minutes: float | None = typer.Option(None, min=0, help="Stop after so many; the same command goes on."),
+    minutes: float | None = typer.Option(None, min=0, help="Stop after this many minutes; the same command goes on."),
     make_equal: str | None = typer.Option(
         None, "--range", help="Row counts that padding must make equal; default up to 64."
     ),

@@ -8,7 +8,7 @@ ModelName = Annotated[
     str | None,
     typer.Option("--model", help="Preset, local directory, GGUF file or hub id; default llama-3-8b, on the CPU tiny."),
 ]
-FirstLayers = Annotated[int | None, typer.Option("--layers", help="Keep only the first blocks of the model.")]
+FirstLayers = Annotated[int | None, typer.Option("--layers", help="Keep only this many blocks, from the first.")]
 AttentionName = Annotated[
     str,
     typer.Option(

@@ -61,7 +61,7 @@ def remedies(
     rounds: int = typer.Option(5, help="Rounds of timing; in each, every setting takes its turn."),
     reference: bool = typer.Option(True, help="Measure the error against float32 too."),
     seed: int = typer.Option(0, help="Of random weights and inputs."),
-    minutes: float | None = typer.Option(None, min=0, help="Stop after so many; the same command goes on."),
+    minutes: float | None = typer.Option(None, min=0, help="Stop after this many minutes; the same command goes on."),
     out: Path | None = typer.Option(None, help="Write the result as JSON; interrupted, it goes on from FILE.part."),
     output_format: Annotated[Format, FORMAT_OPTION] = Format.TABLE,
     apply: str | None = typer.Option(

@@ -129,7 +129,7 @@ def _pair_judgements(facts: Facts) -> list[tuple[Judgement, str]]:
             phase, module = pair.first_origin
             where += f"; the difference begins in {module} ({phase})"
         if assessed.settle:
-            where += f" ({assessed.settle})"
+            where += f"; {assessed.settle}"
         found.append((assessed.judgement, where))
     return found
 

@@ -188,7 +188,7 @@ PARTS: tuple[RemedyPart, ...] = (
     RemedyPart(
         name="fused-norm",
         kind=Kind.NORMS,
-        words="torch's fused rms_norm in place of a mean of its own kernel",
+        words="torch's fused rms_norm in place of a norm that takes its mean in a kernel of its own",
         code=("y = torch.nn.functional.rms_norm(x, (x.shape[-1],), weight, eps)",),
         cannot=_OWN_FORWARD,
         gpu_only=False,

@@ -203,10 +203,11 @@ def _control(subject: Subject, compared: str, arrangements: Sequence[_Arrangemen
     elif doubtful:
         why = _why_doubtful(subject, doubtful)
     elif held_out:
-        words = (
-            "1 module varies by itself and was" if held_out == 1 else f"{held_out} modules vary by themselves and were"
+        # A module counts once for each phase and batch size in which it varies.
+        varying = (
+            "1 place varies by itself and was" if held_out == 1 else f"{held_out} places vary by themselves and were"
         )
-        why = f"{words} left out; all others gave equal bits"
+        why = f"{varying} left out; all others gave equal bits"
     return Control(equal=True if why is None else None, compared=compared, why=why, held_out=held_out)
 
 
