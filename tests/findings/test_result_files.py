@@ -72,6 +72,7 @@ def read_or_refuse(path, document, read, use):
 def use_flips(result):
     summarise(result)
     flip_findings(result)
+    flip_warnings(result)
     json.dumps(result_to_json(result), allow_nan=False)
 
 
