@@ -76,4 +76,8 @@ def test_what_a_saved_trace_says_of_itself_is_read_back(tmp_path):
     assert again.grid.tolist() == [[2, 3, 4]] * 3 and again.block.tolist() == [[128, 1, 1]] * 3
     assert again.registers.tolist() == [32] * 3 and again.duration_ns.tolist() == [500] * 3
     assert again.algorithm.tolist() == [-1] * 3
+    # Times are not saved: the order of the rows stands for them. Nor are iterations and GPUs.
+    assert again.launch_ns.tolist() == again.start_ns.tolist() == [0, 1, 2]
+    for column in (again.iteration, again.device, again.stream, again.process):
+        assert column.tolist() == [0, 0, 0]
     assert again.notes == ("a saved table: one execution of each phase",)
