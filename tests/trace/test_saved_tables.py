@@ -96,3 +96,16 @@ def test_a_log_line_that_stands_twice_multiplies_no_kernels(saved):
         "UPDATE kernels SET algorithm = 1",
     )
     assert len(read_trace(saved)) == 112
+
+
+@pytest.mark.parametrize("table", ["kernels", "traces", "algorithms"])
+def test_a_damaged_page_is_one_line(saved, table):
+    with closing(sqlite3.connect(saved)) as connection:
+        (root,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    content = bytearray(saved.read_bytes())
+    content[(root - 1) * size : root * size] = b"\xff" * size
+    saved.write_bytes(content)
+    with pytest.raises(TracediffError, match=r"is damaged or cut short \(.*\): save the trace again") as caught:
+        read_trace(saved)
+    assert "\n" not in str(caught.value)

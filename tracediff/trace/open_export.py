@@ -51,19 +51,19 @@ def open_export(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def damaged(path: Path, error: Exception) -> TracediffError:
-    """Return the error that tells the user what sqlite3 reported."""
+def damaged(path: Path, error: Exception, hint: str = EXPORT_AGAIN) -> TracediffError:
+    """Return the error that tells the user what sqlite3 reported, and what to do."""
     if isinstance(error, UnicodeDecodeError):
-        return TracediffError(f"{path} is damaged or cut short", EXPORT_AGAIN)
+        return TracediffError(f"{path} is damaged or cut short", hint)
     name = getattr(error, "sqlite_errorname", None)
     if name == "SQLITE_NOTADB":
-        return TracediffError(f"{path} is not an SQLite database", EXPORT_AGAIN)
+        return TracediffError(f"{path} is not an SQLite database", hint)
     if name == "SQLITE_INTERRUPT":
-        return TracediffError(f"{path} keeps SQLite busy for longer than its size explains", EXPORT_AGAIN)
+        return TracediffError(f"{path} keeps SQLite busy for longer than its size explains", hint)
     if name == "SQLITE_TOOBIG":
-        return TracediffError(f"{path} holds a text longer than {_LONGEST_TEXT >> 20} MB", EXPORT_AGAIN)
+        return TracediffError(f"{path} holds a text longer than {_LONGEST_TEXT >> 20} MB", hint)
     reason = shorten(" ".join(str(error).split()), _LONGEST_REASON)
-    return TracediffError(f"{path} is damaged or cut short ({reason})", EXPORT_AGAIN)
+    return TracediffError(f"{path} is damaged or cut short ({reason})", hint)
 
 
 def _require_no_unfinished_write(path: Path) -> None:

@@ -58,7 +58,7 @@ def read_saved(path: Path) -> KernelTable:
                 )
             return _table(path, dict(zip(_INFO, traces[0], strict=True)), connection)
         except SQLITE_ERRORS as error:
-            raise damaged(path, error) from error
+            raise damaged(path, error, _SAVE_AGAIN) from error
         except (TypeError, ValueError, OverflowError) as error:
             raise TracediffError(f"{path} is damaged: {error}", _SAVE_AGAIN) from error
 
