@@ -244,6 +244,8 @@ def test_an_interrupted_map_goes_on_and_ends_as_an_uninterrupted_one(tmp_path):
 def test_an_unfinished_map_with_other_options_is_not_mixed_in(tmp_path):
     path = tmp_path / "map.json"
     measure_map(request(minutes=0), path)
+    part = path.with_name("map.json.part")
+    part.write_text(part.read_text() + '{"module": {}}\n')
     with pytest.raises(TracediffError, match="other options"):
         measure_map(request(rows=(1, 2)), path)
     assert measure_map(request(rows=(1, 2)), path, force=True).modules
