@@ -139,4 +139,4 @@ def test_a_machine_without_enough_memory_is_one_line(monkeypatch, error):
     monkeypatch.setattr("tracediff.cli.name.name_in_row", fail)
     done = CliRunner().invoke(app, ["name", "-"], input="gemm\n")
     assert done.exit_code == 2
-    assert done.stderr == "tracediff: out of memory: use a smaller batch, prompt or model\n"
+    assert done.stderr == "tracediff: out of memory: use a smaller input, batch, prompt or model\n"

@@ -16,24 +16,10 @@ CUDNN_OPTIONS = """
     tile148n fprop dgrad wgrad 3dconv gemm singleBuffer delta bias stages
 """
 
-# Shape of the instruction by the digits that a name prints of it.
-INSTRUCTIONS = {
-    "884": (8, 8, 4),
-    "8816": (8, 8, 16),
-    "8832": (8, 8, 32),
-    "88128": (8, 8, 128),
-    "1684": (16, 8, 4),
-    "1688": (16, 8, 8),
-    "16816": (16, 8, 16),
-    "16832": (16, 8, 32),
-    "16864": (16, 8, 64),
-    "168128": (16, 8, 128),
-    "168256": (16, 8, 256),
-    "161616": (16, 16, 16),
-    "16168": (16, 16, 8),
-    "32816": (32, 8, 16),
-    "83216": (8, 32, 16),
-}
+# The instructions' shapes, m×n×k, of CUTLASS' generator (python/cutlass_library/generator.py).
+INSTRUCTIONS = """
+    8x8x4 8x8x16 8x8x32 8x8x128 16x8x4 16x8x8 16x8x16 16x8x32 16x8x64 16x8x128 16x8x256 16x16x16 16x16x8 32x8x16 8x32x16
+"""
 
 
 @pytest.mark.parametrize("element", ELEMENTS.split())
@@ -47,11 +33,12 @@ def test_cutlass_prints_every_element_type_in_its_place(element):
     assert (third.a, third.b, third.accumulate, third.c, third.output) == (element, element, "f32", element, element)
 
 
-@pytest.mark.parametrize("digits", INSTRUCTIONS)
-def test_digits_run_together_are_one_instructions_shape(digits):
-    assert mma_shape(digits) == INSTRUCTIONS[digits]
-    assert mma_shape("x".join(map(str, INSTRUCTIONS[digits]))) == INSTRUCTIONS[digits]
-    assert parse(f"cutlass_80_tensorop_s{digits}gemm_128x128_32x3_tn_align8").mma == INSTRUCTIONS[digits]
+@pytest.mark.parametrize("shape", INSTRUCTIONS.split())
+def test_digits_run_together_are_one_instructions_shape(shape):
+    digits, sizes = shape.replace("x", ""), tuple(map(int, shape.split("x")))
+    assert mma_shape(digits) == sizes
+    assert mma_shape(shape) == sizes
+    assert parse(f"cutlass_80_tensorop_s{digits}gemm_128x128_32x3_tn_align8").mma == sizes
 
 
 @pytest.mark.parametrize(

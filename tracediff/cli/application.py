@@ -99,7 +99,7 @@ class Commands(TyperGroup):
             raise
         except Exception as error:
             if isinstance(error, MemoryError) or _NO_MEMORY in str(error):
-                typer.echo("tracediff: out of memory: use a smaller batch, prompt or model", err=True)
+                typer.echo("tracediff: out of memory: use a smaller input, batch, prompt or model", err=True)
                 raise typer.Exit(TROUBLE) from error
             import traceback
 

@@ -9,12 +9,12 @@ import msgspec
 
 from tracediff.errors import TracediffError
 from tracediff.json_input import LONGEST_MESSAGE, parse_json
+from tracediff.trace.file_head import is_sqlite
 
 T = TypeVar("T")
 
 #: The commands that write results as JSON; each result names its command in the field `kind`.
 RESULT_KINDS = frozenset({"flips", "determinism", "map", "remedies"})
-_SQLITE = b"SQLite format 3\0"
 
 
 def what_tracediff_wrote(document: object) -> str | None:
@@ -47,7 +47,7 @@ def read_json(path: Path, kind: str, schemas: tuple[int, ...], hint: str) -> dic
         raise TracediffError(f"cannot read {path}", error.strerror or str(error)) from error
     if not content.strip():
         raise TracediffError(f"{path} is empty", hint)
-    if content.startswith(_SQLITE):
+    if is_sqlite(content):
         raise TracediffError(f"{path} is an SQLite file, not a result of `tracediff {kind}`", hint)
     try:
         document = parse_json(content)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tracediff.errors import TracediffError
+from tracediff.trace.file_head import is_sqlite
 
 EXPORT_AGAIN = "export the report again: nsys export --type sqlite --output trace.sqlite report.nsys-rep"
 _UNPACK = "unpack it and name the trace in it"
@@ -63,7 +64,7 @@ def not_a_trace(path: Path, head: bytes, compressed: bool = False) -> TracediffE
         compressed: Whether these are the bytes it unpacks to.
     """
     if compressed:
-        is_database = head.startswith(b"SQLite format 3")
+        is_database = is_sqlite(head)
         what = (
             "is a compressed SQLite database" if is_database else "is compressed, and holds no PyTorch profiler trace"
         )
