@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.measure.planted import planted_result
 from tracediff.errors import TracediffError
 from tracediff.findings.flips_file import read_flips, result_to_json
-from tracediff.findings.flips_summary import summarise, wilson_interval
+from tracediff.findings.flips_summary import nearest_flips, ranked_flips, summarise, wilson_interval
 from tracediff.report.flips.words import percent
 
 
@@ -49,6 +49,21 @@ def test_summaries_count_what_the_steps_hold():
         search = next(search for search in result.searches if search.label == summary.precision)
         steps = [[flip.step for flip in p.flips if flip.batch == summary.batch] for p in search.prompts]
         assert summary.first_divergence == tuple(min(found, default=None) for found in steps)
+
+
+@pytest.mark.torch
+def test_flips_are_ranked_by_how_near_their_ties_were_and_precisions_take_turns():
+    pytest.importorskip("torch")
+    result = planted_result()
+    ranked = ranked_flips(result)
+    assert sorted(map(str, ranked)) == sorted(map(str, result.flips()))
+    assert len({search.label for search, _ in ranked}) == 2
+    assert ranked[:2] == nearest_flips(result)
+    for search in result.searches:
+        margins = [flip.margin_ulp for owner, flip in ranked if owner is search]
+        assert margins == sorted(margins)
+        ties = [flip.base.tied for owner, flip in ranked if owner is search and flip.margin == 0]
+        assert ties == sorted(ties, reverse=True)
 
 
 @pytest.mark.torch

@@ -57,7 +57,8 @@ def explain(
 
 
 def _draw(facts: "Facts", directory: Path, force: bool) -> None:
-    from tracediff.report.flips.figures import growth_figures, write_images
+    from tracediff.report.flips.growth import growth_figures
+    from tracediff.report.flips.plots import write_images
 
     drawn = growth_figures(facts.evidence) if facts.evidence is not None else {}
     if not drawn:

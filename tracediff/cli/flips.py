@@ -149,7 +149,8 @@ def _write_pages(result: "FlipsResult", html: Path | None, figures: Path | None,
         write_text(html, flips_to_html(result), force)
         say_written(html)
     if figures is not None:
-        from tracediff.report.flips.figures import flip_figures, write_images
+        from tracediff.report.flips.figures import flip_figures
+        from tracediff.report.flips.plots import write_images
 
         for path in write_images(flip_figures(result), figures, force=force):
             say_written(path)

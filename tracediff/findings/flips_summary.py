@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -178,16 +179,22 @@ def summary_of(search: Search, prompts: Sequence[PromptSteps], base: int, batch:
     )
 
 
+def ranked_flips(result: FlipsResult) -> list[tuple[Search, Flip]]:
+    """Return all flips, the nearest ties first: the nearest of each precision, then the second nearest of each, …
+
+    Of equally near ones, ties of more tokens come first.
+    """
+    by_precision = [[(search, flip) for flip in sorted(search.flips, key=_nearness)] for search in result.searches]
+    return [pair for rank in itertools.zip_longest(*by_precision) for pair in rank if pair is not None]
+
+
 def nearest_flips(result: FlipsResult) -> list[tuple[Search, Flip]]:
-    """Return the flip with the smallest margin of each precision, of exact ties that of most tokens."""
-    return [
-        (
-            search,
-            min(search.flips, key=lambda flip: (flip.margin_ulp, -flip.base.tied, flip.prompt, flip.step, flip.batch)),
-        )
-        for search in result.searches
-        if search.flips
-    ]
+    """Return the nearest tie that flipped of each precision."""
+    return [(search, min(search.flips, key=_nearness)) for search in result.searches if search.flips]
+
+
+def _nearness(flip: Flip) -> tuple[float, int, int, int, int]:
+    return flip.margin_ulp, -flip.base.tied, flip.prompt, flip.step, flip.batch
 
 
 def _noise(pairs: Sequence[tuple[PromptSteps, BatchSteps]]) -> int | None:

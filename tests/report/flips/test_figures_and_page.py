@@ -9,8 +9,10 @@ import pytest
 from tests.measure.planted import planted_result
 from tracediff.errors import TracediffError
 from tracediff.measured import Bits, Evidence, ModuleBits, PairEvidence
-from tracediff.report.flips.figures import _log_ticks, flip_figures, growth_figures, module_changes, write_images
+from tracediff.report.flips.figures import _log_ticks, flip_figures
+from tracediff.report.flips.growth import growth_figures, module_changes
 from tracediff.report.flips.html import flips_to_html
+from tracediff.report.flips.plots import write_images
 
 EQUAL = Bits(equal=True)
 

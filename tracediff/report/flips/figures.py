@@ -1,56 +1,29 @@
-"""Figures of the way from bits to tokens, as plotly figures, HTML data and SVG or PNG files. plotly is imported lazily.
-
-Colours are those of the HTML report; no meaning rests on colour alone. SVG and PNG are drawn by plotly's own exporter,
-kaleido, which drives a Chrome or Chromium found on the machine.
-"""
+"""Figures of a flip search: margins, how far the logits move, and the largest logits of a flip."""
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-from tracediff.errors import TracediffError, install_hint
-from tracediff.files import refuse_to_overwrite, replaced_when_complete
 from tracediff.findings.flips import Flip, FlipsResult, Search, StepChoice
 from tracediff.findings.flips_summary import nearest_flips
-from tracediff.measured import Evidence, ModuleBits, State
+from tracediff.report.flips.plots import CHANGED, LINE, TEXT, rows_of_plots, styled
 from tracediff.report.flips.words import number, tie_words, token_words
 
-_TEXT, _QUIET, _LINE = "#1c1d21", "#5c5f69", "#dfdfda"
-_STEPS, _CHANGED, _SAME = "#c9cad0", "#c43d00", "#5b6b80"
+_STEPS = "#c9cad0"
 _BATCH_COLOURS = ("#c43d00", "#0b6fae", "#8a6a00", "#7a4fc4", "#2c7a4b")
 _BATCH_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "star")
 _BATCH_DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
-_FORMATS = ("svg", "png")
 # Flips whose top-8 logits become a figure of their own.
 _DRAWN_FLIPS = 3
 # Margin bins end at 1, 2, 4, … 2^10 ULP; what is larger shares one bin.
 _LARGEST_BIN = 11
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BitsChange:
-    """How far one module's output is from batch 1's in the run.
-
-    Attributes:
-        module: Its path.
-        max_ulp: Largest distance in units of the last place; None where unknown.
-        share: Share of elements that differ.
-        is_origin: Whether its outputs differ even on equal inputs.
-    """
-
-    module: str
-    max_ulp: int | None
-    share: float
-    is_origin: bool
-
-
 def flip_figures(result: FlipsResult) -> dict[str, Any]:
-    """Return the figures of a flip search by file stem: margins, logit changes, and the first flips' largest logits."""
+    """Return the figures of a flip search by file stem: margins, logit changes, the nearest ties' largest logits."""
     figures = {"margins": margin_histogram(result), "logit_changes": logit_changes(result)}
     for search, flip in nearest_flips(result)[:_DRAWN_FLIPS]:
         stem = f"top_logits_{search.dtype}{'_tf32' if search.tf32 else ''}_p{flip.prompt}_s{flip.step}_b{flip.batch}"
@@ -64,7 +37,7 @@ def margin_histogram(result: FlipsResult) -> Any:
     Bins are powers of two in ULP of the logits' dtype; exact ties and everything beyond 1024 ULP have their own.
     """
     searches = [search for search in result.searches if search.prompts]
-    figure = _rows_of_plots([search.label for search in searches])
+    figure = rows_of_plots([search.label for search in searches])
     names = ["tie", *(f"≤ {2**exponent}" for exponent in range(_LARGEST_BIN)), f"> {2 ** (_LARGEST_BIN - 1)}"]
     for row, search in enumerate(searches, start=1):
         steps = [0] * len(names)
@@ -104,13 +77,13 @@ def margin_histogram(result: FlipsResult) -> Any:
         figure.update_yaxes(type="log", title_text="steps", dtick=1, row=row, col=1)
     figure.update_xaxes(tickvals=list(range(len(names))), ticktext=names)
     figure.update_xaxes(title_text="margin (top-1 minus top-2 logit) in ULP", row=len(searches), col=1)
-    return _styled(figure, "Margin of every step, and of the steps that flip", len(searches))
+    return styled(figure, "Margin of every step, and of the steps that flip", len(searches))
 
 
 def logit_changes(result: FlipsResult) -> Any:
     """Draw the largest change of any logit against the step: the median over prompts, the range, and the flips."""
     searches = [search for search in result.searches if search.prompts]
-    figure = _rows_of_plots([search.label for search in searches])
+    figure = rows_of_plots([search.label for search in searches])
     for row, search in enumerate(searches, start=1):
         for place, batch in enumerate(result.settings.batches[1:]):
             columns = _changes_by_step(search, batch)
@@ -141,7 +114,7 @@ def logit_changes(result: FlipsResult) -> Any:
             x=[flip.step for flip in flips],
             y=[_change_at(search, flip) for flip in flips],
             mode="markers",
-            marker={"symbol": "x", "size": 10, "color": _TEXT},
+            marker={"symbol": "x", "size": 10, "color": TEXT},
             name="flip",
             legendgroup="flip",
             showlegend=row == 1,
@@ -154,84 +127,7 @@ def logit_changes(result: FlipsResult) -> Any:
         figure.update_yaxes(type="log", tickvals=ticks, ticktext=words, title_text="logit change", row=row, col=1)
     figure.update_xaxes(title_text="step", row=len(searches), col=1)
     title = "Largest change of a logit at each step (median over prompts, bar to the largest)"
-    return _styled(figure, title, len(searches))
-
-
-def ulp_growth(modules: Sequence[BitsChange], title: str = "From the first origin to the logits") -> Any:
-    """Draw how the difference grows through the modules of one forward.
-
-    Args:
-        modules: In the order they run, from the first origin on.
-        title: Above the figure.
-    """
-    figure = _rows_of_plots(["largest distance in ULP", "share of differing elements"])
-    names = [module.module for module in modules]
-    ulps: list[float | None] = [module.max_ulp or None for module in modules]
-    shares: list[float | None] = [module.share or None for module in modules]
-    for row, values in enumerate((ulps, shares), start=1):
-        origins = [place for place, module in enumerate(modules) if module.is_origin]
-        figure.add_scatter(
-            x=list(range(len(modules))),
-            y=values,
-            text=names,
-            mode="lines",
-            line={"color": _SAME, "width": 1.2},
-            name="in the run",
-            showlegend=row == 1,
-            row=row,
-            col=1,
-        )
-        figure.add_scatter(
-            x=origins,
-            y=[values[place] for place in origins],
-            text=[names[place] for place in origins],
-            mode="markers",
-            marker={"color": _CHANGED, "size": 6, "symbol": "diamond"},
-            name="origin: differs even on equal inputs",
-            showlegend=row == 1,
-            row=row,
-            col=1,
-        )
-    figure.update_yaxes(type="log", dtick=1, title_text="ULP", row=1, col=1)
-    figure.update_yaxes(title_text="share", tickformat=".0%", rangemode="tozero", row=2, col=1)
-    ticks = _block_starts(names)
-    figure.update_xaxes(tickvals=list(ticks), ticktext=list(ticks.values()))
-    return _styled(figure, title, 2)
-
-
-def growth_figures(evidence: Evidence) -> dict[str, Any]:
-    """Return, by file stem, the growth through the prefill of every pair of batch sizes whose bits differ there.
-
-    Args:
-        evidence: What was measured.
-    """
-    figures = {}
-    for pair in evidence.pairs:
-        for phase in evidence.phases[:1]:
-            changes = module_changes(pair.modules.get(phase, {}))
-            if changes:
-                base, batch = pair.batches
-                title = f"{evidence.model}, {evidence.dtype}, {phase}: batch {base} → {batch}, module by module"
-                figures[f"growth_b{batch}"] = ulp_growth(changes, title)
-    return figures
-
-
-def module_changes(modules: Mapping[str, ModuleBits]) -> list[BitsChange]:
-    """Return the modules without children from the first origin on, in the order they ran.
-
-    Args:
-        modules: What was measured of one phase, by module path.
-    """
-    parents = {name.rpartition(".")[0] for name in modules}
-    changes = []
-    for name, measured in modules.items():
-        bits = measured.propagated
-        if name in parents or bits is None:
-            continue
-        is_origin = measured.state is State.ORIGIN
-        changes.append(BitsChange(module=name, max_ulp=bits.max_ulp, share=bits.share, is_origin=is_origin))
-    first = next((place for place, change in enumerate(changes) if change.is_origin), len(changes))
-    return changes[first:]
+    return styled(figure, title, len(searches))
 
 
 def top_logits(flip: Flip, base: int, precision: str) -> Any:
@@ -254,11 +150,11 @@ def top_logits(flip: Flip, base: int, precision: str) -> Any:
             text=[number(logit.logit) for logit in choice.top],
             textposition="inside",
             textangle=0,
-            insidetextfont={"color": _TEXT},
+            insidetextfont={"color": TEXT},
             marker={
                 "color": ["#ffdcc8" if is_chosen else "#e4e5e9" for is_chosen in chosen],
                 "line": {
-                    "color": [_CHANGED if is_chosen else _LINE for is_chosen in chosen],
+                    "color": [CHANGED if is_chosen else LINE for is_chosen in chosen],
                     "width": [3 if is_chosen else 1 for is_chosen in chosen],
                 },
             },
@@ -274,53 +170,7 @@ def top_logits(flip: Flip, base: int, precision: str) -> Any:
         "an exact tie" if flip.margin == 0 else f"a margin of {number(flip.margin)} ({number(flip.margin_ulp)} ULP)"
     )
     title = f"{precision}, prompt {flip.prompt}, step {flip.step}: at batch {base} {margin}"
-    return _styled(figure, title, 2, top=120)
-
-
-def write_images(
-    figures: Mapping[str, Any], directory: Path, *, formats: Sequence[str] = _FORMATS, force: bool = False
-) -> list[Path]:
-    """Write each figure as `directory/stem.svg` and `.png`.
-
-    Args:
-        figures: Figures by file stem.
-        directory: Made where it does not exist.
-        formats: Of `svg` and `png`.
-        force: Replace files that exist.
-
-    Returns:
-        The files written.
-
-    Raises:
-        TracediffError: A file exists, kaleido is not installed, or there is no Chrome or Chromium that it can drive.
-    """
-    paths = [(stem, directory / f"{stem}.{name}") for stem in figures for name in formats]
-    directory.mkdir(parents=True, exist_ok=True)
-    for _, path in paths:
-        refuse_to_overwrite(path, force)
-    try:
-        import kaleido  # noqa: PLC0415
-    except ImportError as error:
-        raise TracediffError("SVG and PNG need kaleido", install_hint("figures")) from error
-    try:
-        for stem, path in paths:
-            with replaced_when_complete(path) as temporary:
-                options = {"format": path.suffix[1:], "scale": 2 if path.suffix == ".png" else 1}
-                temporary.write_bytes(kaleido.calc_fig_sync(figures[stem], opts=options))
-    except Exception as error:
-        if isinstance(error, TracediffError):
-            raise
-        # Every way a browser can fail to start or to answer arrives here under its own name.
-        hint = "install Chrome or Chromium (apt install chromium, or kaleido_get_chrome), or set BROWSER_PATH to one"
-        raise TracediffError(f"no browser could draw the figures ({type(error).__name__})", hint) from error
-    return [path for _, path in paths]
-
-
-def figure_json(figure: Any) -> dict[str, Any]:
-    """Return a figure as data for `Plotly.newPlot` in a page, as wide as its place there."""
-    drawn: dict[str, Any] = figure.to_plotly_json()
-    layout = {name: value for name, value in drawn["layout"].items() if name != "width"}
-    return {"data": drawn["data"], "layout": layout}
+    return styled(figure, title, 2, top=120)
 
 
 def _log_ticks(values: Sequence[float]) -> list[float]:
@@ -359,50 +209,3 @@ def _batch_marker(place: int) -> dict[str, Any]:
         "color": _BATCH_COLOURS[place % len(_BATCH_COLOURS)],
         "symbol": _BATCH_SYMBOLS[place % len(_BATCH_SYMBOLS)],
     }
-
-
-def _block_starts(names: Sequence[str]) -> dict[int, str]:
-    """Return which places of the axis to name: the first module of each block, and what follows the last."""
-    starts: dict[int, str] = {}
-    before = None
-    for place, name in enumerate(names):
-        block = next((word for word in name.split(".") if word.isdecimal()), None)
-        if block != before or block is None:
-            starts[place] = name.rpartition(".")[2] if block is None else f"layer {block}"
-        before = block
-    step = math.ceil(len(starts) / 12)
-    return dict(list(starts.items())[::step])
-
-
-def _rows_of_plots(titles: Sequence[str]) -> Any:
-    from plotly.subplots import make_subplots  # noqa: PLC0415
-
-    return make_subplots(
-        rows=max(1, len(titles)), cols=1, shared_xaxes=True, subplot_titles=list(titles), vertical_spacing=0.08
-    )
-
-
-def _styled(figure: Any, title: str, rows: int, top: int = 80) -> Any:
-    figure.update_layout(
-        template="none",
-        title={
-            "text": title,
-            "x": 0.02,
-            "xanchor": "left",
-            "y": 1,
-            "yanchor": "top",
-            "pad": {"t": 16},
-            "font": {"size": 16},
-        },
-        font={"family": "system-ui, 'DejaVu Sans', sans-serif", "size": 12, "color": _TEXT},
-        paper_bgcolor="#ffffff",
-        plot_bgcolor="#ffffff",
-        legend={"orientation": "h", "y": -0.14 if rows > 1 else -0.4, "x": 0, "font": {"color": _QUIET}},
-        margin={"l": 90, "r": 30, "t": top, "b": 80 if rows > 1 else 120},
-        width=900,
-        height=(140 if rows > 1 else 180) + 210 * max(rows, 1),
-        barmode="overlay",
-    )
-    figure.update_xaxes(gridcolor=_LINE, zeroline=False, linecolor=_LINE)
-    figure.update_yaxes(gridcolor=_LINE, zeroline=False, linecolor=_LINE)
-    return figure

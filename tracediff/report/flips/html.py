@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tracediff.findings.flips import Flip, FlipsResult, Search
-from tracediff.findings.flips_summary import margin_rows, summarise
-from tracediff.report.flips.figures import figure_json, logit_changes, margin_histogram
+from tracediff.findings.flips_summary import margin_rows, ranked_flips, summarise
+from tracediff.report.flips.figures import logit_changes, margin_histogram
+from tracediff.report.flips.plots import figure_json
 from tracediff.report.flips.top_logits import flip_view
 from tracediff.report.flips.words import bin_name, findings, number, percent, setting_words, warnings
 from tracediff.report.page import environment, resource, script_hash
@@ -30,7 +31,7 @@ def flips_to_html(result: FlipsResult) -> str:
 
     templates = environment(_PACKAGE)
     templates.filters.update(number=number, percent=percent, bin_name=bin_name)
-    flips = list(result.flips())
+    flips = ranked_flips(result)
     summaries = summarise(result)
     plotly = (
         resource("plotly", "package_data/plotly.min.js").replace("</script", r"<\/script").replace("<!--", r"<\!--")

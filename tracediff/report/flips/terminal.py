@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tracediff.findings.flips import FlipsResult
-from tracediff.findings.flips_summary import Summary, margin_rows, summarise
+from tracediff.findings.flips_summary import Summary, margin_rows, ranked_flips, summarise
 from tracediff.report.flips.top_logits import FlipView, LogitRow, flip_view
 from tracediff.report.flips.words import bin_name, findings, percent, setting_words, warnings
 from tracediff.text import count, printable
@@ -37,7 +37,7 @@ def print_flips(result: FlipsResult, console: Console, all_flips: bool = False) 
     console.print()
     if all_flips and any(summary.flips for summary in summaries):
         console.print(_margins(summaries))
-    flips = list(result.flips())
+    flips = ranked_flips(result)
     shown = flips if all_flips else flips[:SHOWN_FLIPS]
     for search, flip in shown:
         print_flip(flip_view(flip, result.settings.batches[0], search), console)
