@@ -11,7 +11,9 @@ from tests.measure.trained import trained_model  # noqa: E402
 from tracediff.measure.flips import search_flips  # noqa: E402
 from tracediff.measure.generation import run_at_once, run_generate  # noqa: E402
 from tracediff.measure.lane_control import first_run  # noqa: E402
-from tracediff.measure.lanes import PLAIN, Decoder, Task, Way, slots_for  # noqa: E402
+from tracediff.measure.lane_prefill import padded_length  # noqa: E402
+from tracediff.measure.lane_rows import Task  # noqa: E402
+from tracediff.measure.lanes import PLAIN, Decoder, Way, slots_for  # noqa: E402
 from tracediff.measure.prompts import Prompt  # noqa: E402
 
 PROMPTS = ["Monday", "The days of", "Tuesday Wed", "Monday", "Thurs", "F", "Saturday Sunday Mon", "Wednesday"]
@@ -55,6 +57,30 @@ def test_prompts_of_several_cache_sizes_are_decoded_in_one_call(model):
     torch.testing.assert_close(
         other.logits, run_generate(model, torch.tensor([long.tokens]), 1, 3).logits, rtol=1e-4, atol=1e-4
     )
+
+
+@pytest.mark.parametrize(
+    ("length", "padded"), [(1, 16), (2, 16), (17, 16), (18, 32), (33, 32), (34, 64), (1025, 1024), (1500, 1500)]
+)
+def test_a_prompt_but_for_its_last_token_is_padded_to_a_power_of_two_the_model_has_positions_for(length, padded):
+    assert padded_length(length, 1500) == padded
+
+
+def test_prompts_of_other_lengths_in_the_batch_change_no_bit_of_a_prompt(model):
+    """Each batch holds lengths of one, two and many tokens, padded alike, and prompts that are padded further."""
+    texts = ["M", "Mo", "Monday Tues", "Monday Tuesday Wednesday", "T", "Sunday", "Friday Saturday Sunday Mo", "We"]
+    plain = Decoder(model, 5, graphs=False).run(tasks(texts), 4, PLAIN)
+    mixed = Decoder(model, 5, graphs=False).run(tasks(texts), 4, Way(mixed=True, shared=True))
+    assert all(torch.equal(one.logits, other.logits) for one, other in zip(plain, mixed, strict=True))
+
+
+def test_what_the_padding_leaves_in_the_cache_reaches_no_logit(model, monkeypatch):
+    import tracediff.measure.lane_prefill as module
+
+    before = Decoder(model, 5, graphs=False).run(tasks(), 2, PLAIN)
+    monkeypatch.setattr(module, "_PADDING", 77)
+    after = Decoder(model, 5, graphs=False).run(tasks(), 2, PLAIN)
+    assert all(torch.equal(one.logits, other.logits) for one, other in zip(before, after, strict=True))
 
 
 class _RowsMixed(torch.nn.Module):

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from tracediff.measure.compare_steps import TextOf
     from tracediff.measure.flips import FlipRequest
     from tracediff.measure.generation import Steps
-    from tracediff.measure.lanes import Decoder, Task
+    from tracediff.measure.lane_rows import Task
+    from tracediff.measure.lanes import Decoder
 
 # Prompts of a static search that run together, and how many logits of all their batch sizes may lie in memory.
 _PROMPTS_AT_ONCE, _LOGITS_AT_ONCE = 64, 2_500_000_000
@@ -142,7 +143,8 @@ class PrecisionSearch:
 
     def _together(self, waiting: Sequence[EncodedPrompt]) -> Iterator[PromptSteps]:
         """Run many prompts at a time through a static cache."""
-        from tracediff.measure.lanes import Decoder, Task, slots_for  # noqa: PLC0415
+        from tracediff.measure.lane_rows import Task  # noqa: PLC0415
+        from tracediff.measure.lanes import Decoder, slots_for  # noqa: PLC0415
 
         first, *others = self.request.batches
         count = self.request.decode + 1
@@ -175,7 +177,8 @@ class PrecisionSearch:
     def _run(self, decoder: Decoder, tasks: list[Task], batch: int, slots: int) -> tuple[list[Steps], list[Steps]]:
         """Run tasks of one cache size; where bits do not repeat, once more with the same tokens."""
         from tracediff.measure.lane_control import first_run  # noqa: PLC0415
-        from tracediff.measure.lanes import Task, Way  # noqa: PLC0415
+        from tracediff.measure.lane_rows import Task  # noqa: PLC0415
+        from tracediff.measure.lanes import Way  # noqa: PLC0415
 
         known = self.log.control(self.place, batch, slots)
         if known is None:

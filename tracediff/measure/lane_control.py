@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from tracediff.measure.generation import Steps, same_bits
 from tracediff.measure.lane_by_lane import NotByLaneError
-from tracediff.measure.lanes import PLAIN, Decoder, Task, Way
+from tracediff.measure.lane_rows import Task
+from tracediff.measure.lanes import PLAIN, Decoder, Way
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
