@@ -159,12 +159,12 @@ def open_all(paths: Sequence[Path], **options: Any) -> Iterator[KernelTable]:
     def read(path: Path) -> KernelTable:
         return open(path, **options)
 
-    threads = min(len(paths), _AT_ONCE, os.cpu_count() or 1)
-    if threads < 2 or not all(_is_large_export(path) for path in paths):
+    processes = min(len(paths), _AT_ONCE, os.cpu_count() or 1)
+    if processes < 2 or not all(_is_large_export(path) for path in paths):
         return map(read, paths)
-    from tracediff.trace.ahead import ahead  # noqa: PLC0415
+    from tracediff.trace.apart import apart, can_share  # noqa: PLC0415 -- one trace, or small ones, need none
 
-    return ahead(read, paths, threads)
+    return apart(read, paths, processes) if can_share() else map(read, paths)
 
 
 def _is_large_export(path: Path) -> bool:
