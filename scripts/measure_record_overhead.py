@@ -32,6 +32,7 @@ GENERATIONS = 5
 _PLAIN = ("-t", "cuda,nvtx", "--cuda-graph-trace=node", "--sample=none", "--cpuctxsw=none", "--force-overwrite=true")
 _RECORD_OPTIONS = {
     "record": (),
+    "record --ranges blocks": ("--ranges", "blocks"),
     "record --no-algorithm-log": ("--no-algorithm-log",),
     "record --ranges none": ("--ranges", "none"),
 }

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tracediff.capture.record.inside import DomainNvtx, LogOfFirstSteps
+from tracediff.capture.record.inside import DomainMarks, LogOfFirstSteps
 
 
 class Log:
@@ -48,4 +48,4 @@ def test_what_is_captured_into_a_graph_is_logged_however_often_its_shape_ran():
 
 def test_an_nvtx_that_cannot_be_used_is_told_as_one_that_is_not_there():
     with pytest.raises(ImportError):
-        DomainNvtx(pytest)
+        DomainMarks(pytest)

@@ -4,6 +4,7 @@ Runs in the program's own Python, so it needs torch and the standard library, an
 has one that this Python can load.
 """
 
+import contextlib
 import importlib
 import json
 import os
@@ -16,6 +17,7 @@ from typing import Any
 
 from tracediff.capture.algorithm_log import AlgorithmLog, loaded_libraries
 from tracediff.capture.machine import library_versions, package_version
+from tracediff.capture.record.range_files import RangeFiles
 from tracediff.model.ranges import DOMAIN
 
 #: Text of the marks that the CUDA profiler's start and stop leave.
@@ -27,8 +29,8 @@ _SECONDS_FOR_NSYS = 0.5
 _LOGGED_STEPS = 2
 
 
-class DomainNvtx:
-    """The package nvtx: ranges in the domain `tracediff`.
+class DomainMarks:
+    """The package nvtx: marks in the domain `tracediff`.
 
     Its public functions hold on to domains and registered texts for good. nsys begins anew in a forked child, where
     they mean nothing, or another text (seen with nsys 2023.4); so here a child gets a new domain.
@@ -42,50 +44,36 @@ class DomainNvtx:
     def __init__(self, nvtx: Any) -> None:
         library = importlib.import_module(f"{nvtx.__name__}._lib")
         try:
-            self._make, self._push, self._pop, self._mark = (
-                getattr(library, name) for name in ("Domain", "push_range", "pop_range", "mark")
-            )
+            self._make, self._mark = library.Domain, library.mark
             self._renew()
         except AttributeError as error:
             raise ImportError(f"nvtx cannot be used: {error}") from error
         os.register_at_fork(after_in_child=self._renew)
 
-    def opener(self, text: str) -> Callable[[], object]:
-        """Make what opens a range, once for a text; a forked child makes its own."""
-        return partial(self._push, self._attributes(text), self._handle)
-
-    def open_step(self, text: str, payload: int | None) -> None:
-        """Open a range with a payload."""
-        self._push(self._attributes(text, payload), self._handle)
+    def prepare(self, text: str) -> Callable[[], object]:
+        """Make what leaves a mark."""
+        attributes = self._domain.get_event_attributes(text, None, None, None)
+        return partial(self._mark, attributes, self._domain.handle)  # a domain no profiler listens to has no handle
 
     def mark(self, text: str) -> None:
         """Leave a mark."""
-        self._mark(self._attributes(text), self._handle)
-
-    def _attributes(self, text: str, payload: int | None = None) -> Any:
-        return self._domain.get_event_attributes(text, None, None, payload)
+        self.prepare(text)()
 
     def _renew(self) -> None:
         self._domain = self._make(DOMAIN)
-        self._handle = self._domain.handle  # a domain that no profiler listens to has none
-        self.close: Callable[[], object] = partial(self._pop, self._handle)
 
 
-class TorchNvtx:
-    """torch's own functions, which know neither domains nor payloads."""
+class TorchMarks:
+    """torch's own function, which knows no domains."""
 
     name = "torch.cuda.nvtx"
 
     def __init__(self, nvtx: Any) -> None:
-        self._push, self.close, self.mark = nvtx.range_push, nvtx.range_pop, nvtx.mark
+        self.mark: Callable[[str], None] = nvtx.mark
 
-    def opener(self, text: str) -> Callable[[], object]:
-        """Make what opens a range."""
-        return partial(self._push, text)
-
-    def open_step(self, text: str, _payload: int | None) -> None:
-        """Open a range; its payload is lost."""
-        self._push(text)
+    def prepare(self, text: str) -> Callable[[], object]:
+        """Make what leaves a mark."""
+        return partial(self.mark, text)
 
 
 class LogOfFirstSteps:
@@ -116,31 +104,34 @@ def install(settings: Mapping[str, Any]) -> None:
     """Start in this process.
 
     Args:
-        settings: `reports` (file to append to), `nvtx` (folder of tracediff's nvtx), `ranges` (`modules`, `blocks` or
-            `none`), `algorithm_log` (bool).
+        settings: `reports` (file to append to), `files` (folder for ranges), `nvtx` (folder of tracediff's nvtx),
+            `ranges` (`modules`, `blocks` or `none`), `algorithm_log` (bool).
     """
     import torch  # noqa: PLC0415 -- the program has just imported it
 
-    nvtx = _nvtx(settings["nvtx"], torch)
+    marks = _marks(settings["nvtx"], torch)
     log_state = "off"
-    if nvtx is not None:
-        log = AlgorithmLog(nvtx.mark, loaded_libraries())
+    if marks is not None:
+        log = AlgorithmLog(marks.mark, loaded_libraries())
         if settings["algorithm_log"]:
             log_state = "on" if log.available else "unavailable"
             log.start()
             _logs.append(log)
         wanted = settings["ranges"]
-        if wanted != "none" or log_state == "on":
+        files = None
+        if wanted != "none":
+            files = RangeFiles(settings["files"], marks.prepare, partial(_report_failure, settings["reports"]))
+        if files is not None or log_state == "on":
             from tracediff.capture.record.module_ranges import NoRanges, follow_modules  # noqa: PLC0415 -- imports torch
 
             follow_modules(
-                NoRanges() if wanted == "none" else nvtx,
+                files or NoRanges(),
                 LogOfFirstSteps(log, lambda: _is_capturing(torch)).before_step if log_state == "on" else _do_nothing,
                 blocks_alone=wanted == "blocks",
             )
-        _mark_profiler_calls(torch, nvtx.mark)
-        _let_forked_children_end_slowly(nvtx.mark)
-    _report(settings["reports"], nvtx, log_state)
+        _mark_profiler_calls(torch, marks.mark, _do_nothing if files is None else files.mark_clock)
+        _let_forked_children_end_slowly(marks.mark)
+    _report(settings["reports"], marks, log_state)
 
 
 # Callbacks are C's to call for as long as the process lives.
@@ -152,37 +143,42 @@ def _is_capturing(torch: Any) -> bool:
     return bool(torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing())
 
 
-def _do_nothing(_root: str, _shape: int | None) -> None:
+def _do_nothing(*_: object) -> None:
     pass
 
 
-def _nvtx(folder: str | None, torch: Any) -> DomainNvtx | TorchNvtx | None:
+def _marks(folder: str | None, torch: Any) -> DomainMarks | TorchMarks | None:
     """Return the program's own nvtx, else tracediff's where this Python loads it, else torch's."""
     for path in (None, folder):
         try:
             if path is not None:
                 sys.path.append(path)
-            return DomainNvtx(importlib.import_module("nvtx"))
+            return DomainMarks(importlib.import_module("nvtx"))
         except ImportError:
             continue
         finally:
             if path is not None:
                 sys.path.remove(path)
-    return TorchNvtx(torch.cuda.nvtx) if torch.version.cuda else None
+    return TorchMarks(torch.cuda.nvtx) if torch.version.cuda else None
 
 
-def _mark_profiler_calls(torch: Any, mark: Callable[[str], None]) -> None:
-    """Leave a mark where the program starts and stops the CUDA profiler: it says what it wants recorded."""
+def _mark_profiler_calls(torch: Any, mark: Callable[[str], None], mark_clock: Callable[[], None]) -> None:
+    """Leave a mark where the program starts and stops the CUDA profiler: it says what it wants recorded.
+
+    A clock mark follows a start: where nsys records from there on alone, it has seen none before.
+    """
     cudart = getattr(torch._C, "_cudart", None)
-    for name in (PROFILER_STARTED, PROFILER_STOPPED):
+    for name, then in ((PROFILER_STARTED, mark_clock), (PROFILER_STOPPED, _do_nothing)):
         if hasattr(cudart, name):
-            setattr(cudart, name, _marked(getattr(cudart, name), name, mark))
+            setattr(cudart, name, _marked(getattr(cudart, name), partial(mark, name), then))
 
 
-def _marked(function: Callable[..., Any], name: str, mark: Callable[[str], None]) -> Callable[..., Any]:
+def _marked(function: Callable[..., Any], before: Callable[[], None], then: Callable[[], None]) -> Callable[..., Any]:
     def call(*arguments: Any) -> Any:
-        mark(name)
-        return function(*arguments)
+        before()
+        result = function(*arguments)
+        then()
+        return result
 
     return call
 
@@ -208,16 +204,22 @@ def _let_forked_children_end_slowly(mark: Callable[[str], None]) -> None:
     util.register_after_fork(_of_children, in_child)
 
 
-def _report(path: str, nvtx: DomainNvtx | TorchNvtx | None, log_state: str) -> None:
+def _report(path: str, marks: DomainMarks | TorchMarks | None, log_state: str) -> None:
     servers = {name: package_version(name) for name in _SERVERS if name in sys.modules or _installed(name)}
     report = {
         "event": "torch",
         "process": os.getpid(),
-        "ranges": None if nvtx is None else nvtx.name,
+        "ranges": None if marks is None else marks.name,
         "algorithm_log": log_state,
         "versions": {**library_versions(), **{name: version for name, version in servers.items() if version}},
     }
     with open(path, "a", encoding="utf-8") as reports:  # noqa: PTH123
+        reports.write(json.dumps(report) + "\n")
+
+
+def _report_failure(path: str, message: str) -> None:
+    report = {"event": "failed", "process": os.getpid(), "message": message}
+    with contextlib.suppress(OSError), open(path, "a", encoding="utf-8") as reports:  # noqa: PTH123
         reports.write(json.dumps(report) + "\n")
 
 

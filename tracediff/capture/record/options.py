@@ -14,6 +14,8 @@ RANGES = (MODULES, BLOCKS, NONE)
 
 # What tracediff itself tells nsys: where the report goes, and what the recording is called.
 _OWN_OPTIONS = ("-o", "--output", "--session", "--session-new", "--export", "-f", "--force-overwrite", "--command-file")
+# What tells nsys to record a part of the run.
+_BOUNDS = ("-c", "--capture-range", "-y", "--delay", "-d", "--duration")
 _STARTS_NSYS = re.compile(r"(?:^|[\s/;&|'\"(])nsys\s+(?:profile|launch|start)\b")
 
 
@@ -96,6 +98,11 @@ class RecordOptions:
             return tuple(word for words in self.nsys_args for word in shlex.split(words))
         except ValueError as error:
             raise TracediffError(f"--nsys-args cannot be read ({error})", "close the quotes") from error
+
+    @property
+    def nsys_records_a_part(self) -> bool:
+        """Whether an option of nsys's bounds what it records."""
+        return any(option.split("=")[0] in _BOUNDS for option in self.nsys_options)
 
     @property
     def folder(self) -> Path:

@@ -101,6 +101,7 @@ def surroundings(options: RecordOptions, environment: Mapping[str, str], tempora
         "package": str(package),
         "nvtx": None if nvtx is None or nvtx.origin is None else str(Path(nvtx.origin).parent.parent),
         "reports": str(_reports(temporary)),
+        "files": str(temporary),
         "ranges": options.ranges,
         "algorithm_log": options.algorithm_log,
     }

@@ -14,6 +14,7 @@ from tracediff.capture.import_again import import_again
 from tracediff.capture.manifest import FILE_NAME
 from tracediff.capture.probe import choose_nsys, last_words, why_no_import, why_no_ranges
 from tracediff.capture.record.clean import PROGRAM, CleanRecording, NoSuchStepsError, clean_recording
+from tracediff.capture.record.insert_ranges import insert_ranges
 from tracediff.capture.record.manifest import record_manifest
 from tracediff.capture.record.options import NONE, RecordOptions
 from tracediff.capture.record.program import Recorded, run_recorded, surroundings
@@ -125,6 +126,7 @@ def _deliver(
         progress(f"exporting {number} of {len(reports)}")
         clean = report.with_suffix(".clean.sqlite")
         exported = _export(options, nsys, report, surroundings(options, environment, temporary))
+        insert_ranges(exported, temporary, bounded=options.nsys_records_a_part)
         cleaned[clean] = _clean(options, recorded, exported, clean, warnings)
         exported.unlink()
     kept = {path: holds for path, holds in cleaned.items() if not holds.is_empty}

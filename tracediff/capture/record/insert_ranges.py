@@ -1,0 +1,301 @@
+"""Puts the ranges that a program's processes wrote (`range_files`) into nsys's export of the same run.
+
+Moments are turned into nsys's by the marks that were left between two moments: of each second the mark with the least
+time between them counts, so a moment is off by half of that at most, 1 to 2 µs where a step follows another. Between
+an API call and the beginning or end of the module that makes it lies more.
+"""
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from tracediff.capture.kept import API_CALLS, DOMAIN_CREATED, MARK, NVTX, PUSH_POP
+from tracediff.capture.record.range_files import AFTER_MARK, BEFORE_MARK, CLOCK_MARK, CLOSED, EVENT, RANGES, TEXTS
+from tracediff.errors import TracediffError
+from tracediff.model.ranges import DOMAIN
+
+_NS_PER_SECOND = 1_000_000_000
+_THREAD_BITS = 24
+Int64 = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """A mark as nsys recorded it.
+
+    Attributes:
+        moment: When, in the export's ns.
+        thread: Its thread, as exports number threads (`globalTid`).
+        domain: Its NVTX domain; 0 is the default domain.
+    """
+
+    moment: int
+    thread: int
+    domain: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrittenThread:
+    """What one thread wrote.
+
+    Attributes:
+        name: The file's, which its marks have too.
+        process: The part of the name that the process's files share.
+        moments: When something happened, in ns.
+        numbers: What happened.
+    """
+
+    name: str
+    process: str
+    moments: Int64
+    numbers: Int64
+
+    @property
+    def thread_id(self) -> int:
+        """The thread's id, as the system counts."""
+        return int(self.name.split("-")[2])
+
+    @property
+    def process_id(self) -> int:
+        """The process's id."""
+        return int(self.name.split("-")[0])
+
+    def brackets(self) -> Int64:
+        """Return the moments before and after each mark, one row for each."""
+        before = np.flatnonzero(self.numbers == BEFORE_MARK)
+        before = before[before + 1 < len(self.numbers)]
+        before = before[self.numbers[before + 1] == AFTER_MARK]
+        return np.stack([self.moments[before], self.moments[before + 1]], axis=1)
+
+    def ranges(self) -> Iterator[tuple[int, int | None, int]]:
+        """Yield where each range opened and closed, as places in `moments`, and the number of its text.
+
+        One that never closed has None. What closes that this thread did not open, since it was forked, is left out.
+        """
+        opened: list[tuple[int, int]] = []
+        for place, number in enumerate(self.numbers.tolist()):
+            if number > 0:
+                opened.append((place, number))
+            elif number == CLOSED and opened:
+                began, text = opened.pop()
+                yield began, place, text
+        for began, text in opened:
+            yield began, None, text
+
+
+def read_thread(path: Path) -> WrittenThread:
+    """Read the file of a thread, up to where it stopped writing."""
+    content = path.read_bytes()
+    pairs = np.frombuffer(content[: len(content) // EVENT.size * EVENT.size], dtype=np.int64).reshape(-1, 2)
+    written = int(np.argmax(pairs[:, 1] == 0)) if (pairs[:, 1] == 0).any() else len(pairs)
+    return WrittenThread(
+        name=path.stem,
+        process="-".join(path.stem.split("-")[:2]),
+        moments=pairs[:written, 0],
+        numbers=pairs[:written, 1],
+    )
+
+
+class Clock:
+    """Turns moments of the program into those of nsys.
+
+    Args:
+        brackets: The moments before and after each mark, at least one.
+        marked: Where nsys has each mark.
+    """
+
+    def __init__(self, brackets: Int64, marked: Int64) -> None:
+        tightest: dict[int, int] = {}
+        width = brackets[:, 1] - brackets[:, 0]
+        for row in np.argsort(-width, kind="stable").tolist():
+            tightest[int(brackets[row, 0]) // _NS_PER_SECOND] = row
+        rows = np.array(sorted(tightest.values(), key=lambda row: int(brackets[row, 0])))
+        self._moments = brackets[rows, 0] + width[rows] // 2
+        offsets = marked[rows] - self._moments
+        self._first = offsets[0]
+        self._further = offsets - self._first
+
+    def __call__(self, moments: Int64) -> Int64:
+        """Return moments in nsys's time; the clocks' difference changes evenly between two marks."""
+        since = (moments - self._moments[0]).astype(np.float64)
+        further = np.interp(since, (self._moments - self._moments[0]).astype(np.float64), self._further)
+        turned: Int64 = moments + self._first + np.rint(further).astype(np.int64)
+        return turned
+
+
+def insert_ranges(export: Path, folder: Path, bounded: bool = False) -> int:
+    """Add the ranges to an export, in the domain `tracediff`; return how many.
+
+    An export that holds none of the marks gets none: nsys did not see the program's NVTX.
+
+    Args:
+        export: An nsys SQLite export, which is changed.
+        folder: Where the processes wrote.
+        bounded: Whether nsys recorded a part of the run: ranges beyond what it recorded are left out.
+
+    Raises:
+        TracediffError: The export is not what nsys writes.
+    """
+    threads = [read_thread(path) for path in sorted(folder.glob(f"*{RANGES}"))]
+    try:
+        return _inserted(export, folder, threads, bounded)
+    except sqlite3.Error as error:
+        raise TracediffError(f"cannot add module ranges to nsys's export: {error}") from error
+
+
+def _inserted(export: Path, folder: Path, threads: list[WrittenThread], bounded: bool) -> int:
+    with contextlib.closing(sqlite3.connect(export)) as connection, connection:
+        target = _Export(connection)
+        marks = target.clock_marks()
+        if not marks:
+            return 0
+        every, own = _measured(threads, marks)
+        span = target.span() if bounded else None
+        inserted = 0
+        for thread in threads:
+            clock = own.get(thread.process, every)
+            number = _global_thread(thread, marks)
+            if clock is not None and number is not None:
+                rows = _rows(thread, clock, span)
+                inserted += target.add(rows, _texts(folder / f"{thread.process}{TEXTS}"), number)
+        return inserted
+
+
+def _measured(
+    threads: list[WrittenThread], marks: dict[tuple[str, int], Mark]
+) -> tuple[Clock | None, dict[str, Clock]]:
+    """Return the clock that all processes' marks make, and each process's own."""
+    found: dict[str, list[tuple[int, int, int]]] = {}
+    for thread in threads:
+        for number, (before, after) in enumerate(thread.brackets().tolist()):
+            mark = marks.get((thread.name, number))
+            if mark is not None:
+                found.setdefault(thread.process, []).append((before, after, mark.moment))
+    own = {process: _clock(rows) for process, rows in found.items()}
+    together = [row for rows in found.values() for row in rows]
+    return _clock(together) if together else None, own
+
+
+def _clock(rows: list[tuple[int, int, int]]) -> Clock:
+    table = np.array(rows, dtype=np.int64)
+    return Clock(table[:, :2], table[:, 2])
+
+
+def _global_thread(thread: WrittenThread, marks: dict[tuple[str, int], Mark]) -> int | None:
+    """Return how the export numbers a thread: as its marks do, or made from ids where those of other threads are."""
+    ids = thread.process_id << _THREAD_BITS | thread.thread_id
+    above = 2 * _THREAD_BITS
+    machines = set()
+    for (name, _), mark in marks.items():
+        if name == thread.name:
+            return mark.thread
+        process, _, other, _ = name.split("-")
+        if mark.thread & ((1 << above) - 1) == int(process) << _THREAD_BITS | int(other):
+            machines.add(mark.thread >> above)
+    return machines.pop() << above | ids if len(machines) == 1 else None
+
+
+Row = tuple[int, int | None, int]
+
+
+def _rows(thread: WrittenThread, clock: Clock, span: tuple[int, int] | None) -> list[Row]:
+    moments = clock(thread.moments).tolist() if len(thread.moments) else []
+    rows = [(moments[began], None if ended is None else moments[ended], text) for began, ended, text in thread.ranges()]
+    if span is None:
+        return rows
+    first, last = span
+    return [(start, end, text) for start, end, text in rows if start <= last and (end is None or end >= first)]
+
+
+def _texts(path: Path) -> dict[int, tuple[str, int | None]]:
+    """Return the text and payload of each number; a line that a killed process left half is none."""
+    texts: dict[int, tuple[str, int | None]] = {}
+    with contextlib.suppress(FileNotFoundError, json.JSONDecodeError), path.open(encoding="utf-8") as lines:
+        for line in lines:
+            number, text, payload = json.loads(line)
+            texts[number] = text, payload
+    return texts
+
+
+class _Export:
+    """An export that ranges are added to."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        self._has_calls = API_CALLS in tables
+        self._has_events = NVTX in tables
+        columns = connection.execute("SELECT name FROM pragma_table_info(?)", (NVTX,))
+        if self._has_events and "int64Value" not in {name for (name,) in columns}:
+            connection.execute(f"ALTER TABLE {NVTX} ADD COLUMN int64Value INTEGER")
+        self._domains: dict[int, int] = {}
+        self._strings: dict[str, int] = {}
+
+    def clock_marks(self) -> dict[tuple[str, int], Mark]:
+        """Return the marks left for the clock, by their thread's name and their number on it."""
+        if not self._has_events:
+            return {}
+        rows = self._connection.execute(
+            "SELECT COALESCE(text, value) AS said, start, globalTid, COALESCE(domainId, 0) "
+            f"FROM {NVTX} LEFT JOIN StringIds ON id = textId WHERE eventType = {MARK} AND said LIKE '{CLOCK_MARK} %'"
+        )
+        marks = {}
+        for text, moment, thread, domain in rows:
+            name, number = text.removeprefix(f"{CLOCK_MARK} ").split(" ")
+            marks[name, int(number)] = Mark(moment=moment, thread=thread, domain=domain)
+            if domain:
+                self._domains[thread >> _THREAD_BITS] = domain
+        return marks
+
+    def span(self) -> tuple[int, int]:
+        """Return from when to when nsys recorded."""
+        tables = [NVTX, *([API_CALLS] if self._has_calls else [])]
+        times = [
+            self._connection.execute(f"SELECT MIN(start), MAX(COALESCE(end, start)) FROM {table}").fetchone()
+            for table in tables
+        ]
+        known = [each for each in times if each[0] is not None]
+        return min(first for first, _ in known), max(last for _, last in known)
+
+    def add(self, rows: list[Row], texts: dict[int, tuple[str, int | None]], thread: int) -> int:
+        """Add ranges of one thread; return how many: those whose text is known."""
+        domain = self._domain(thread)
+        known = [(start, end, *texts[number]) for start, end, number in rows if number in texts]
+        self._connection.executemany(
+            f"INSERT INTO {NVTX} (start, end, eventType, globalTid, domainId, textId, int64Value) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                (start, end, PUSH_POP, thread, domain, self._string(text), payload)
+                for start, end, text, payload in known
+            ),
+        )
+        return len(known)
+
+    def _domain(self, thread: int) -> int:
+        """Return the id of the domain `tracediff` in a thread's process, made where nsys has none."""
+        process = thread >> _THREAD_BITS
+        of_process = f"FROM {NVTX} WHERE globalTid >> {_THREAD_BITS} = {process}"
+        if process not in self._domains:
+            (largest,) = self._connection.execute(f"SELECT COALESCE(MAX(domainId), 0) {of_process}").fetchone()
+            self._domains[process] = largest + 1
+        domain = self._domains[process]
+        made = f"SELECT 1 {of_process} AND eventType = {DOMAIN_CREATED} AND domainId = {domain}"
+        if self._connection.execute(made).fetchone() is None:
+            self._connection.execute(
+                f"INSERT INTO {NVTX} (start, eventType, globalTid, domainId, text) VALUES (0, ?, ?, ?, ?)",
+                (DOMAIN_CREATED, thread, domain, DOMAIN),
+            )
+        return domain
+
+    def _string(self, text: str) -> int:
+        if text not in self._strings:
+            (largest,) = self._connection.execute("SELECT COALESCE(MAX(id), 0) FROM StringIds").fetchone()
+            self._connection.execute("INSERT INTO StringIds (id, value) VALUES (?, ?)", (largest + 1, text))
+            self._strings[text] = largest + 1
+        return self._strings[text]

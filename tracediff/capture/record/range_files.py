@@ -1,0 +1,160 @@
+"""Ranges that the recorded program writes to files itself: a moment and a number whenever one opens or closes.
+
+An NVTX range costs a program 10 µs under nsys where the CPU sets its pace (a decode step of 214 modules, H100). Two
+numbers written to memory cost a tenth of that, and a file behind that memory keeps them when the process is killed.
+`tracediff.capture.record.insert_ranges` puts the ranges into nsys's export as if they had been NVTX's.
+
+A folder holds
+
+- `PROCESS-STARTED.texts` of each process: JSON lines `[number, text, payload]`;
+- `PROCESS-STARTED-THREAD-N.ranges` of each thread: pairs of 64-bit numbers, a moment (CLOCK_MONOTONIC, ns) and what
+  happened then: the number of the text of a range that opened, or one of `CLOSED`, `BEFORE_MARK`, `AFTER_MARK`. Zeros
+  follow the last pair.
+
+nsys has a clock of its own, so now and then a mark is left between two moments: where nsys says that the mark
+`tracediff clock PROCESS-STARTED-THREAD-N 3` was, is between the fourth pair of BEFORE_MARK and AFTER_MARK.
+
+Runs in the program's own Python: the standard library and nothing else.
+"""
+
+import contextlib
+import itertools
+import json
+import mmap
+import os
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from struct import Struct
+
+#: What happened at a moment, where no range opened.
+CLOSED, BEFORE_MARK, AFTER_MARK = -1, -2, -3
+#: How the texts of the marks begin that are left for the clock's sake.
+CLOCK_MARK = "tracediff clock"
+TEXTS, RANGES = ".texts", ".ranges"
+EVENT = Struct("=qq")
+
+_CHUNK = 1 << 18  # bytes; a multiple of every page size that mmap may ask for
+_NS_BETWEEN_MARKS = 20_000_000
+# The first takes longest, and a process that ends soon has no later ones.
+_FIRST_MARKS = 4
+_moment = time.perf_counter_ns
+_write = EVENT.pack_into
+
+PrepareMark = Callable[[str], Callable[[], object]]
+
+
+class _RangeFile:
+    """The file of one thread, a part of it in memory.
+
+    Attributes:
+        name: Its name without suffix.
+        memory: The part.
+        at: Where in the part the next pair goes.
+        marks: How many marks were left on this thread.
+        marked_at: The moment of the last one.
+    """
+
+    __slots__ = ("_path", "_size", "_tell", "at", "marked_at", "marks", "memory", "name")
+
+    def __init__(self, folder: str, name: str, tell: Callable[[str], None]) -> None:
+        self.name = name
+        self._tell = tell
+        self.marks = 0
+        self.marked_at = -_NS_BETWEEN_MARKS
+        self._path = os.path.join(folder, name + RANGES)  # noqa: PTH118
+        self._size = 0
+        self.grow()
+
+    def grow(self) -> None:
+        """Go on with the next part. Where the disk is full it is one that is kept nowhere: the program goes on."""
+        self.at = 0
+        try:
+            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                # Not truncated to size: a page that finds no room when it is written to would kill the program.
+                os.posix_fallocate(file, self._size, _CHUNK)
+                self.memory = mmap.mmap(file, _CHUNK, offset=self._size)
+            finally:
+                os.close(file)
+            self._size += _CHUNK
+        except OSError as error:
+            self._tell(f"its ranges end early: {error}")
+            self.memory = mmap.mmap(-1, _CHUNK)
+
+
+class _Threads(threading.local):
+    """Gives each thread its file."""
+
+    def __init__(self, start: Callable[[], _RangeFile]) -> None:
+        self.file = start()
+
+
+class RangeFiles:
+    """Writes the ranges of this process; a forked child begins files of its own.
+
+    Args:
+        folder: Where the files go.
+        prepare_mark: Makes what leaves an NVTX mark of a text.
+        tell: Told why ranges are lost from now on.
+    """
+
+    def __init__(self, folder: str, prepare_mark: PrepareMark, tell: Callable[[str], None]) -> None:
+        self._folder = folder
+        self._prepare_mark = prepare_mark
+        self._tell = tell
+        self.close: Callable[[], object] = partial(self._add, CLOSED)
+        self._begin()
+        os.register_at_fork(after_in_child=self._begin)
+
+    def _begin(self) -> None:
+        self._process = f"{os.getpid()}-{_moment()}"
+        self._numbers: dict[tuple[str, int | None], int] = {}
+        self._lock = threading.Lock()
+        count = itertools.count()
+        self._threads = _Threads(
+            lambda: _RangeFile(self._folder, f"{self._process}-{threading.get_native_id()}-{next(count)}", self._tell)
+        )
+
+    def opener(self, text: str) -> Callable[[], object]:
+        """Make what opens a range, once for a text; a forked child makes its own."""
+        return partial(self._add, self._number(text, None))
+
+    def open_step(self, text: str, payload: int | None) -> None:
+        """Open a range with a payload, and leave a mark for the clock where the last one is some time ago."""
+        number = self._number(text, payload)
+        file = self._threads.file
+        while file.marks < _FIRST_MARKS or _moment() - file.marked_at > _NS_BETWEEN_MARKS:
+            self.mark_clock()
+        self._add(number)
+
+    def mark_clock(self) -> None:
+        """Leave a mark between two moments."""
+        file = self._threads.file
+        leave = self._prepare_mark(f"{CLOCK_MARK} {file.name} {file.marks}")
+        file.marks += 1
+        self._add(BEFORE_MARK)
+        leave()
+        self._add(AFTER_MARK)
+        file.marked_at = _moment()
+
+    def _add(self, number: int) -> None:
+        file = self._threads.file
+        at = file.at
+        if at == _CHUNK:
+            file.grow()
+            at = 0
+        _write(file.memory, at, _moment(), number)
+        file.at = at + EVENT.size
+
+    def _number(self, text: str, payload: int | None) -> int:
+        """Return the number of a text and payload, written down when they first come."""
+        number = self._numbers.get((text, payload))
+        if number is None:
+            with self._lock:
+                number = self._numbers.setdefault((text, payload), len(self._numbers) + 1)
+                path = os.path.join(self._folder, self._process + TEXTS)  # noqa: PTH118
+                with contextlib.suppress(OSError), open(path, "a", encoding="utf-8") as texts:  # noqa: PTH123
+                    texts.write(json.dumps([number, text, payload]) + "\n")
+        return number
