@@ -56,7 +56,7 @@ class _RangeFile:
         marked_at: The moment of the last one.
     """
 
-    __slots__ = ("_path", "_size", "_tell", "at", "marked_at", "marks", "memory", "name")
+    __slots__ = ("_is_lost", "_path", "_size", "_tell", "at", "marked_at", "marks", "memory", "name")
 
     def __init__(self, folder: str, name: str, tell: Callable[[str], None]) -> None:
         self.name = name
@@ -65,11 +65,14 @@ class _RangeFile:
         self.marked_at = -_NS_BETWEEN_MARKS
         self._path = os.path.join(folder, name + RANGES)  # noqa: PTH118
         self._size = 0
+        self._is_lost = False
         self.grow()
 
     def grow(self) -> None:
-        """Go on with the next part. Where the disk is full it is one that is kept nowhere: the program goes on."""
+        """Go on with the next part. Where the disk is full the same memory is written to again: the program goes on."""
         self.at = 0
+        if self._is_lost:
+            return
         try:
             file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
@@ -80,8 +83,9 @@ class _RangeFile:
                 os.close(file)
             self._size += _CHUNK
         except OSError as error:
-            self._tell(f"its ranges end early: {error}")
+            self._is_lost = True
             self.memory = mmap.mmap(-1, _CHUNK)
+            self._tell(f"its ranges end early: {error}")
 
 
 class _Threads(threading.local):
