@@ -281,3 +281,24 @@ def test_a_narrow_terminal_still_reads_everything(monkeypatch, width):
     assert "≠ q_proj o_proj 0–31" in text
     assert "≤ 1.1 % differ" in text
     assert "split-K 3 → 2" in text
+
+
+def test_between_chooses_a_shape_of_each_of_two_traces():
+    rows = json.loads(run("diff", B1, B2, "--between", "1x6", "--between", "2x6", "--format", "json").stdout)["rows"]
+    assert {row["phase"] for row in rows} == {"prefill"}
+    assert all(row["a"] and row["b"] for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("traces", "shapes", "told"),
+    [
+        ((B1, B2), ("1x6", "1x6"), "b2.sqlite has no step of shape 1x6: it has 2x1, 2x6"),
+        ((B1, B2, B8), ("1x6", "2x6"), "--between compares steps within one trace or of two: name one trace or two"),
+        ((B1, B2), ("1x6",), "--between takes two shapes, not 1: give --between 1x1 8x1"),
+    ],
+)
+def test_shapes_that_cannot_be_compared_are_one_line(traces, shapes, told):
+    result = run("diff", *traces, *(word for shape in shapes for word in ("--between", shape)))
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert line.endswith(told)

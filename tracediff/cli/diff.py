@@ -45,7 +45,7 @@ def diff(
         None, metavar="B…", readable=False, help="The trace to compare with it; several are each compared with it."
     ),
     between: list[str] = typer.Option(
-        [], help="Compare the steps of two shapes (batch x tokens) within A: `--between 1x1 8x1`."
+        [], help="Compare the steps of two shapes (batch x tokens) within A, or of A and of B: `--between 1x1 8x1`."
     ),
     output_format: Annotated[Format, FORMAT_OPTION] = Format.TABLE,
     output: Path | None = typer.Option(None, "--output", "-o", help="Write the result to this file, not to stdout."),
@@ -112,7 +112,7 @@ def diff(
             refuse_to_overwrite(path, force, inputs=(a, *compared))
 
     tables = api.open_all(
-        [a] if between else [a, *compared],
+        [a, *(others or [])],
         rank=rank,
         device=device,
         iteration=iteration,
@@ -123,9 +123,10 @@ def diff(
     )
     reference = next(tables)
     if shapes is not None:
-        from tracediff.trace.shapes import between as steps_between
+        from tracediff.trace.shapes import steps_of_shape
 
-        many = side_by_side([diff_tables(*steps_between(reference, shapes), phase)])
+        second = steps_of_shape(next(tables, reference), shapes[1])
+        many = side_by_side([diff_tables(steps_of_shape(reference, shapes[0]), second, phase)])
     else:
         many = side_by_side([attach_evidence(diff_tables(reference, table, phase)) for table in tables])
     _write_files(many, (a, *compared), report, save, force)
@@ -138,7 +139,7 @@ def diff(
     else:
         _print(many, output_format, view, output, no_color, force)
         if output_format is Format.TABLE and len(compared) == 1 and report is None and output is None:
-            traces = [a, "--between", *between] if between else [a, compared[0]]
+            traces: list[str | Path] = [a, *(others or []), *(["--between", *between] if between else [])]
             say(f"Next: {command_line('tracediff', 'diff', *traces, '--html', 'report.html', '--open')}")
     if open_report and report is not None:
         open_in_browser(report)
@@ -149,7 +150,7 @@ def diff(
 
 
 def _two_shapes(between: list[str], others: list[Path] | None) -> tuple[str, str] | None:
-    """Return the two shapes to compare within one trace; None where two traces are compared."""
+    """Return the shapes to compare, within one trace or of two; None where two traces are compared as a whole."""
     from tracediff.errors import TracediffError
 
     if not between and not others:
@@ -158,8 +159,8 @@ def _two_shapes(between: list[str], others: list[Path] | None) -> tuple[str, str
         )
     if not between:
         return None
-    if others:
-        raise TracediffError("--between compares steps within one trace", "name one trace")
+    if others and len(others) > 1:
+        raise TracediffError("--between compares steps within one trace or of two", "name one trace or two")
     if len(between) != 2:
         raise TracediffError(f"--between takes two shapes, not {len(between)}", "give --between 1x1 8x1")
     return between[0], between[1]

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from tracediff.diff.align import align
 from tracediff.diff.comparable import comparability_warnings
 from tracediff.diff.pair_names import pair_names
+from tracediff.diff.pair_steps import pair_steps
 from tracediff.diff.result import Kernel, Pair, Row, Side, TraceDiff, Verdict
 from tracediff.diff.select import select
 from tracediff.diff.selection import Selection
@@ -50,6 +51,7 @@ def diff_tables(a: KernelTable, b: KernelTable, phases: Collection[str] = ()) ->
     Raises:
         TracediffError: A named phase is in neither trace.
     """
+    a, b = pair_steps(a, b)
     b = pair_names(a, b)
     selected_a, selected_b = select([a, b], phases)
     kernels_a, kernels_b = kernels_by_range(a, selected_a), kernels_by_range(b, selected_b, same_kernels(a, b))

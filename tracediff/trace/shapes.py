@@ -1,4 +1,4 @@
-"""Two shapes within one trace: the steps of either, to be compared."""
+"""The steps of one shape of a trace, to be compared with those of another."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from tracediff.errors import TracediffError
 from tracediff.trace.part import take
+from tracediff.trace.ranges import OWN_PHASE
 from tracediff.trace.table import Bool, KernelTable
 
 _HALF = 32
@@ -40,15 +41,23 @@ def between(table: KernelTable, shapes: tuple[str, str]) -> tuple[KernelTable, K
     Raises:
         TracediffError: The trace has no steps, or none of such a shape.
     """
-    if not table.shapes:
-        raise TracediffError(
-            f"{table.info.path} does not say the shapes of its steps", "record it with: tracediff record -- COMMAND"
-        )
-    first, second = (_steps_of(table, _normal(shape)) for shape in shapes)
+    first, second = (steps_of_shape(table, shape) for shape in shapes)
     return first, second
 
 
-def _steps_of(table: KernelTable, shape: str) -> KernelTable:
+def steps_of_shape(table: KernelTable, shape: str) -> KernelTable:
+    """Return the kernels of the steps of one shape; see `between`.
+
+    Args:
+        table: The trace's kernel table.
+        shape: As in `8x1`.
+
+    Raises:
+        TracediffError: The trace has no step of such a shape.
+    """
+    shape = _normal(shape)
+    if not table.shapes:
+        return _phases_of_shape(table, shape)
     codes = [code for code, payload in enumerate(table.shapes) if shape_text(payload) == shape]
     keep = np.isin(table.shape, codes)
     if not keep.any():
@@ -64,6 +73,26 @@ def _steps_of(table: KernelTable, shape: str) -> KernelTable:
         tokens=int(tokens) if batch else None,
     )
     return replace(take(table, keep), info=info)
+
+
+def _phases_of_shape(table: KernelTable, shape: str) -> KernelTable:
+    """Return the prefill or the decode steps of a capture, whose manifest says batch and tokens."""
+    batch, tokens = table.info.batch, table.info.tokens
+    if batch is None or tokens is None:
+        raise TracediffError(
+            f"{table.info.path} does not say the shapes of its steps", "record it with: tracediff record -- COMMAND"
+        )
+    shapes: dict[str | None, str] = {
+        key.phase: f"{batch}x{tokens if key.phase == 'prefill' else 1}"
+        for key in table.keys
+        if key.phase is not None and OWN_PHASE.fullmatch(key.phase)
+    }
+    keep = np.array([shapes.get(key.phase) == shape for key in table.keys], dtype=np.bool_)[table.key]
+    if not keep.any():
+        raise TracediffError(
+            f"{table.info.path} has no step of shape {shape}", f"it has {', '.join(sorted(set(shapes.values())))}"
+        )
+    return take(table, keep)
 
 
 def _beside_earlier_steps(table: KernelTable, wanted: Bool) -> Bool:
