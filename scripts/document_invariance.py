@@ -60,6 +60,7 @@ def rewritten(text: str, maps: dict[str, BatchMap], remedies: dict[str, Remedies
         "splits": splits(maps),
         "float32": float32_changes(maps),
         "cards": cards(maps),
+        "steps": steps_on_both_cards(remedies),
         "predictions": predictions(maps),
         "padding": padding(maps),
         "price": price(remedies),
@@ -203,6 +204,40 @@ def cards(maps: dict[str, BatchMap]) -> str:
             cells = [found[changed, equal] for changed in (False, True) for equal in (True, False)]
             lines.append(f"| {a.model}, {a.dtype}, {a.setting} | {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
+
+
+def steps_on_both_cards(remedies: dict[str, RemediesResult]) -> str:
+    """Count for every setting at how many batches two cards gave the same bits of row 0's logits.
+
+    A count that varied from run to run on either card has no bits of its own and agrees with nothing.
+    """
+    lines = [
+        "| precision, batches tried | setting | "
+        + " | ".join(f"decode, {keys} keys" for keys in (300, 4000))
+        + " | prompt |",
+        "|---|---|---:|---:|---:|",
+    ]
+    for a, b in combinations(remedies.values(), 2):
+        same_run = (a.model, a.dtype, a.batches, a.prefill_batches) == (b.model, b.dtype, b.batches, b.prefill_batches)
+        if not same_run or a.machine.get("gpu") == b.machine.get("gpu"):
+            continue
+        others = {bits.setting: bits for bits in b.bits}
+        rows = []
+        for bits in a.bits:
+            other = others.get(bits.setting)
+            if other is not None and list(bits.decode) == list(other.decode) == [300, 4000]:
+                pairs = [(bits.decode[keys], other.decode[keys]) for keys in bits.decode]
+                rows.append((bits.setting, [_agreeing(x, y) for x, y in [*pairs, (bits.prefill, other.prefill)]]))
+        for setting, cells in sorted(rows, key=lambda row: -sum(agreeing for agreeing, _ in row[1])):
+            words = [f"{agreeing} of {tried}" for agreeing, tried in cells]
+            lines.append(f"| {a.dtype}, {len(a.batches)} | `{setting}` | {' | '.join(words)} |")
+    return "\n".join(lines)
+
+
+def _agreeing(a: Bits, b: Bits) -> tuple[int, int]:
+    others = dict(b)
+    tried = [(bits, others[batch]) for batch, bits in a if batch in others]
+    return sum(x is not None and x == y for x, y in tried), len(tried)
 
 
 def predictions(maps: dict[str, BatchMap]) -> str:

@@ -67,12 +67,22 @@ def test_one_count_that_varies_is_told_in_the_singular():
     assert "; but 1 count varies from run to run" in sentence
 
 
-@pytest.mark.parametrize("width", [80, 120, 140])
+@pytest.mark.parametrize("width", [80, 90, 120, 140])
 def test_names_of_settings_are_broken_behind_a_plus_alone(width):
-    text = printed(print_remedies, read_remedies(PROFILES / "remedies/llama-3-8b-bfloat16-h200-every.json"), width)
-    names = {part for line in text.splitlines()[4:24] for part in line[:36].split("  ")[0].strip("+ ").split("+")}
-    assert {"fixed-chunk", "no-workspace", "fused-norm", "row-by-row-attention", "pad-batch-64"} <= names
-    assert not {"-norm", "fused", "norm", "no-works"} & names
+    text = printed(print_remedies, read_remedies(PROFILES / "remedies/llama-3-8b-bfloat16-h200.json"), width)
+    lines = text.splitlines()
+    first = next(number for number, line in enumerate(lines) if line.split()[:2] == ["setting", "decode"])
+    cells = [line[: lines[first].index("decode")].split("  ")[0] for line in lines[first + 1 :]]
+    names = {part for cell in cells[:8] for part in cell.strip("+ ").split("+")}
+    assert {"fixed-chunk", "no-workspace", "fused-products", "fused-norm", "fixed-tile"} <= names
+    assert not {"-norm", "fused", "norm", "no-works", "products"} & names
+
+
+def test_the_answer_stands_above_the_table_and_the_default_follows_what_is_bit_equal():
+    lines = printed(print_remedies, read_remedies(PROFILES / "remedies/llama-3-8b-float16-h200.json"), 120).splitlines()
+    assert lines[2].startswith("bit-equal over batch 1–64 and the prompt at 1–16, cheapest: fixed-chunk+no-workspace+")
+    settings = [line.split()[0] for line in lines if line.split()[-1:] and line.split()[-1].count(".") == 1]
+    assert settings.index("default") == settings.index("fixed-chunk+fixed-tile+fused-norm") + 1
 
 
 def test_a_map_with_very_many_modules_and_classes_stays_short():

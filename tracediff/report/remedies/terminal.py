@@ -1,4 +1,4 @@
-"""Remedies on the terminal: a line per setting, the fastest at every point, then what it says in sentences."""
+"""Remedies on the terminal: the answer, a line per setting, the fastest at every point, then the other sentences."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tracediff.findings.remedies import Price, RemediesResult, TimedPoint, prices
+from tracediff.findings.remedies_catalog import DEFAULT
 from tracediff.report.measured_on import versions
 from tracediff.report.remedies.words import (
     decode_is_prefill_words,
@@ -23,25 +24,42 @@ from tracediff.report.remedies.words import (
 from tracediff.text import printable
 
 _WIDE = 130
-_NARROW = 100
-_SETTINGS = 10
+_NAME_WIDTHS = (24, 52)
+_OTHER_COLUMNS = 64
+_LINES = 30
+_FEWEST_SETTINGS = 4
+_AROUND_ROWS = 3
+"""The table's two lines of names, and the line that counts the settings left out."""
 _LEGEND = "decode, prefill: classes of bit-equal batches; × fastest, × default: GPU time at the worst batch and keys"
 
 
 def print_remedies(result: RemediesResult, console: Console) -> None:
-    """Print what ran, bits and prices, the invariant settings first, and the sentences."""
+    """Print what ran, the answer, bits and prices, the invariant settings first and the default next, and the rest."""
     priced = prices(result)
-    ranked = sorted(priced, key=lambda price: (not price.invariant, price.worst_ratio or float("inf")))
-    console.print(Text(printable(what_ran(result)), style="bold"))
-    console.print(Text(printable(versions(result.machine)), style="dim"))
-    console.print(_table(ranked[:_SETTINGS], console.width))
-    if len(ranked) > _SETTINGS:
-        console.print(f"… {len(ranked) - _SETTINGS} more settings (--format markdown has all)")
-    console.print(Text(_LEGEND, style="dim"))
-    for keys in dict.fromkeys(point.keys for point in result.times):
-        console.print(Text(printable(_fastest(result, keys)), style="dim"))
-    for sentence in findings(result, priced):
-        console.print(Text(f"· {printable(sentence)}"))
+    ranked = sorted(priced, key=_rank)
+    answer, *others = findings(result, priced)
+    above = [
+        Text(printable(what_ran(result)), style="bold"),
+        Text(printable(versions(result.machine)), style="dim"),
+        Text(printable(answer)),
+    ]
+    below = [Text(_LEGEND, style="dim")]
+    below += [
+        Text(printable(_fastest(result, keys)), style="dim")
+        for keys in dict.fromkeys(point.keys for point in result.times)
+    ]
+    below += [Text(f"· {printable(sentence)}") for sentence in others]
+    taken = sum(len(console.render_lines(text)) for text in (*above, *below))
+    table, shown = _table_of_at_most(_LINES - taken - _AROUND_ROWS, ranked, console.width)
+    console.print(*above, sep="\n")
+    console.print(table)
+    if len(ranked) > shown:
+        console.print(f"… {len(ranked) - shown} more settings (--format markdown has all)")
+    console.print(*below, sep="\n")
+
+
+def _rank(price: Price) -> tuple[bool, bool, float]:
+    return not price.invariant, price.setting != DEFAULT, price.worst_ratio or float("inf")
 
 
 def _fastest(result: RemediesResult, keys: int) -> str:
@@ -57,8 +75,10 @@ def _fastest(result: RemediesResult, keys: int) -> str:
     return f"fastest at {keys} keys: {'; '.join(words)}"
 
 
-def _table(priced: Sequence[Price], width: int) -> Table:
+def _table_of_at_most(lines: int, ranked: Sequence[Price], width: int) -> tuple[Table, int]:
+    """Return a table of the first settings that fit into `lines`, never fewer than a few, and how many they are."""
     wide = width >= _WIDE
+    name_width = min(max(width - _OTHER_COLUMNS, _NAME_WIDTHS[0]), _NAME_WIDTHS[1])
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("setting", no_wrap=True)
     for column in ("decode", "prefill", "decode\n= prefill", "× fastest", "× default"):
@@ -66,18 +86,22 @@ def _table(priced: Sequence[Price], width: int) -> Table:
     if wide:
         table.add_column("left", overflow="fold")
         table.add_column("error")
-    for price in priced:
-        style = "bold green" if price.reaches_goal else "green" if price.invariant else ""
+    for number, price in enumerate(ranked):
+        name = _in_lines(price.setting, name_width)
+        decode = decode_words(price.bits, between="\n")
+        lines -= max(name.count("\n"), decode.count("\n")) + 1
+        if lines < 0 and number >= _FEWEST_SETTINGS:
+            return table, number
         table.add_row(
-            Text(_in_lines(price.setting, 24 if width < _NARROW else 38), style=style),
-            decode_words(price.bits, between=", " if _NARROW <= width < _WIDE else "\n"),
+            Text(name, style="bold green" if price.reaches_goal else "green" if price.invariant else ""),
+            decode,
             prefill_words(price.bits),
             decode_is_prefill_words(price.bits),
             ratio(price.worst_ratio),
             ratio(price.ratio_to_default),
             *([left_words(price.bits), error_words(price.bits)] if wide else []),
         )
-    return table
+    return table, len(ranked)
 
 
 def _in_lines(setting: str, width: int) -> str:

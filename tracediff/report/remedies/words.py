@@ -10,6 +10,7 @@ from tracediff.findings.remedies_catalog import DEFAULT, setting_named
 from tracediff.report.measured_on import machine_words, model_words
 
 NOT_COMPARED = "–"
+_EQUAL = "equal"
 
 
 def what_ran(result: RemediesResult) -> str:
@@ -18,9 +19,14 @@ def what_ran(result: RemediesResult) -> str:
 
 
 def decode_words(bits: SettingBits | None, between: str = ", ") -> str:
-    """Say of every number of keys how many classes its batches fall into, with `between` between two of them."""
+    """Say of every number of keys how many classes its batches fall into, with `between` between two of them.
+
+    Where it is one class at all of them, that is one word.
+    """
     if bits is None or not bits.decode:
         return NOT_COMPARED
+    if all(_count(row) == _EQUAL for row in bits.decode.values()):
+        return _EQUAL
     return between.join(f"{_count(row)} at {keys}" for keys, row in bits.decode.items())
 
 
@@ -56,7 +62,7 @@ def _count(row: tuple[tuple[int, str | None], ...]) -> str:
         return "not measured"
     classes = len(equal_classes(row))
     varying = sum(bits is None for _, bits in row)
-    words = "equal" if classes == 1 and not varying else str(classes)
+    words = _EQUAL if classes == 1 and not varying else str(classes)
     return f"{words} ({varying} vary)" if varying else words
 
 
@@ -70,7 +76,7 @@ def ratio(value: float | None) -> str:
 
 
 def findings(result: RemediesResult, priced: tuple[Price, ...]) -> list[str]:
-    """Return what the measurements say, one sentence each."""
+    """Return what the measurements say, one sentence each; the first is the answer."""
     sentences = []
     best = cheapest_invariant(result)
     invariant = [price.setting for price in priced if price.invariant]
@@ -84,7 +90,7 @@ def findings(result: RemediesResult, priced: tuple[Price, ...]) -> list[str]:
         cost = f"at most {ratio(best.worst_ratio)} × the fastest setting's GPU time at any point"
         met = f" (the goal is {GOAL})" if best.reaches_goal else f" (above the goal of {GOAL})"
         sentences.append(f"bit-equal over {measured}, cheapest: {best.setting}, {cost}{met}")
-        sentences.append(f"{setting_named(best.setting).words}")
+        sentences.append(setting_named(best.setting).words)
     others = [name for name in invariant if best is None or name != best.setting]
     if others:
         sentences.append(f"also bit-equal: {', '.join(others)}")
