@@ -181,7 +181,10 @@ PARTS: tuple[RemedyPart, ...] = (
         name="fused-products",
         kind=Kind.FUSION,
         words="queries, keys and values as one product, gate and up as one, as engines compute them",
-        code=("query, key, value = linear(x, torch.cat([w_query, w_key, w_value])).split(sizes, dim=-1)",),
+        code=(
+            "w_qkv = torch.cat([w_query, w_key, w_value])  # once, after loading",
+            "query, key, value = torch.nn.functional.linear(x, w_qkv).split(sizes, dim=-1)",
+        ),
         cannot=_OWN_FORWARD,
         gpu_only=False,
     ),
