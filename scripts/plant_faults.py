@@ -21,7 +21,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from tracediff.measure.evidence import measure, to_evidence
+from tracediff.measure.evidence import measure
+from tracediff.measure.evidence_file import to_evidence
 from tracediff.measure.sampler import check_sampler
 from tracediff.measured import ControlResult, Evidence
 from tracediff.model.load import load_model, prompt_tokens

@@ -44,7 +44,8 @@ def plant_faults():
 
 def measured(directory, fault, dtype="float16"):
     """Write the evidence of the tiny model with a fault in one projection, and gather it."""
-    from tracediff.measure.evidence import measure, write
+    from tracediff.measure.evidence import measure
+    from tracediff.measure.evidence_file import write
     from tracediff.model.load import load_model, prompt_tokens
     from tracediff.model.spec import ModelSpec
 

@@ -19,7 +19,8 @@ from tracediff.findings.explain import explain  # noqa: E402
 from tracediff.findings.facts import gather  # noqa: E402
 from tracediff.findings.flips_file import read_flips  # noqa: E402
 from tracediff.measure.captured_flips import captured_flips, write_captured_flips  # noqa: E402
-from tracediff.measure.evidence import measure, write  # noqa: E402
+from tracediff.measure.evidence import measure  # noqa: E402
+from tracediff.measure.evidence_file import write  # noqa: E402
 from tracediff.measure.step import EvidenceJob  # noqa: E402
 from tracediff.measured import CAPTURED_FLIPS_FILE  # noqa: E402
 from tracediff.model.load import load_model  # noqa: E402

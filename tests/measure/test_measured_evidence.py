@@ -9,7 +9,8 @@ import torch  # noqa: E402
 
 from tests.measure import toy  # noqa: E402
 from tracediff.measure.bits import compare  # noqa: E402
-from tracediff.measure.evidence import measure, to_evidence, write  # noqa: E402
+from tracediff.measure.evidence import measure  # noqa: E402
+from tracediff.measure.evidence_file import to_evidence, write  # noqa: E402
 from tracediff.measured import encode_evidence, read_evidence  # noqa: E402
 from tracediff.model.logits_hashes import logits_hashes  # noqa: E402
 

@@ -9,7 +9,8 @@ import torch  # noqa: E402
 
 from tests.measure import toy  # noqa: E402
 from tracediff.measure.crossings import Crossing  # noqa: E402
-from tracediff.measure.evidence import measure, to_evidence  # noqa: E402
+from tracediff.measure.evidence import measure  # noqa: E402
+from tracediff.measure.evidence_file import to_evidence  # noqa: E402
 from tracediff.measure.noise import Noise, Varied, compare_arrangements, search_noise, varying  # noqa: E402
 from tracediff.measure.replay import Replayed  # noqa: E402
 from tracediff.measured import ControlResult, State, decode_evidence, encode_evidence  # noqa: E402

@@ -93,30 +93,13 @@ def deliver(
             "is another profiler, or a monitor that profiles (DCGM), using the GPU?",
         )
     remove_earlier(options.folder)
-    suffix = ".json.gz" if on_torch else ".sqlite"
-    warnings = []
-    entries = []
-    for batch, ((first, counts), (second, _)) in repeats.items():
-        sequences = [_sequence(path, on_torch) for path in (first, second)]
-        noun = "operator" if on_torch and not counts.kernels else "kernel"
-        difference = first_difference(sequences[0], sequences[1], noun)
-        entry = TraceEntry(
-            file=f"b{batch}{suffix}",
-            batch=batch,
-            kernels=counts.kernels,
-            operators=len(sequences[0]) if noun == "operator" else 0,
-            repeat_identical=difference is None,
-            repeat_difference=difference,
-            repeat_file=None if difference is None else f"b{batch}.repeat2{suffix}",
-        )
-        copy_file(first, options.folder / entry.file)
-        if entry.repeat_file is not None:
-            copy_file(second, options.folder / entry.repeat_file)
-            warnings.append(
-                f"batch {batch}: the same forward, recorded twice, ran other {noun}s ({difference}); "
-                f"the second recording is {entry.repeat_file}"
-            )
-        entries.append(entry)
+    entries = [_write_traces(options, batch, pair) for batch, pair in repeats.items()]
+    warnings = [
+        f"batch {entry.batch}: the same forward, recorded twice, ran other {_noun(options, entry.kernels)}s "
+        f"({entry.repeat_difference}); the second recording is {entry.repeat_file}"
+        for entry in entries
+        if entry.repeat_file is not None
+    ]
     if facts["algorithm_log"] == "unavailable" and options.device.startswith("cuda"):
         warnings.append("no cuBLASLt with a logger is loaded: the traces hold no algorithm marks")
     manifest = _manifest(options, facts, entries, profiler_versions, environment)
@@ -131,6 +114,33 @@ def deliver(
         prompt_tokens=tuple(facts["prompt_tokens"]),
         logits_hashes=facts["logits_hashes"],
     )
+
+
+def _write_traces(options: CaptureOptions, batch: int, pair: Sequence[tuple[Path, Scrubbed]]) -> TraceEntry:
+    """Copy a batch size's first recording into the folder, and its second one where that ran something else."""
+    on_torch = options.profiler == TORCH
+    suffix = ".json.gz" if on_torch else ".sqlite"
+    (first, counts), (second, _) = pair
+    sequences = [_sequence(path, on_torch) for path in (first, second)]
+    noun = _noun(options, counts.kernels)
+    difference = first_difference(sequences[0], sequences[1], noun)
+    entry = TraceEntry(
+        file=f"b{batch}{suffix}",
+        batch=batch,
+        kernels=counts.kernels,
+        operators=len(sequences[0]) if noun == "operator" else 0,
+        repeat_identical=difference is None,
+        repeat_difference=difference,
+        repeat_file=None if difference is None else f"b{batch}.repeat2{suffix}",
+    )
+    copy_file(first, options.folder / entry.file)
+    if entry.repeat_file is not None:
+        copy_file(second, options.folder / entry.repeat_file)
+    return entry
+
+
+def _noun(options: CaptureOptions, kernels: int) -> str:
+    return "operator" if options.profiler == TORCH and not kernels else "kernel"
 
 
 def _sequence(trace: Path, on_torch: bool) -> list[Launch]:

@@ -10,33 +10,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 from torch import nn
 
-from tracediff.files import replaced_when_complete
 from tracediff.measure import controls
 from tracediff.measure.bits import compare, move
 from tracediff.measure.controls import Subject
 from tracediff.measure.crossings import Place
-from tracediff.measure.noise import REPEATS, Noise, measure_noise
+from tracediff.measure.noise import Noise, measure_noise
 from tracediff.measure.repair import find_repair, kind
 from tracediff.measure.replay import Differing, Recording, compare_run, pinned, record, replay
 from tracediff.measured import (
-    ACTIVATIONS_FILE,
-    EVIDENCE_FILE,
-    LOGITS_FILE,
     Bits,
     Control,
-    Evidence,
     LogitsMove,
-    ModuleBits,
-    PairEvidence,
     Repair,
     Unstable,
-    encode_evidence,
-    worst_by_place,
 )
 from tracediff.model.attention import STEADY_CANDIDATES, attention_set, can_set_attention
 from tracediff.model.forward import forward
@@ -162,12 +152,7 @@ def measure(
         recording=recording,
         noise={batch: _noise(model, run, prompt, recording, batch) for batch in (1, *others)},
     )
-    found_by_controls = {
-        "run_to_run": controls.run_to_run(subject, (1, *others)),
-        "neighbours": controls.neighbours(subject, others),
-        "position": controls.position(subject, others),
-        "profiler": controls.profiler(recorded_hashes, subject),
-    }
+    found_by_controls = _controls(subject, others, recorded_hashes)
     logits = {f"1/{phase}": each[0, -1].cpu() for phase, each in zip(phases, alone, strict=True)}
     pairs = []
     for batch in others:
@@ -192,6 +177,17 @@ def measure(
         seconds=time.monotonic() - start,
         activations=_activations(pairs, phases) if activations else None,
     )
+
+
+def _controls(
+    subject: Subject, others: Sequence[int], recorded_hashes: Mapping[str, Sequence[str]] | None
+) -> dict[str, Control]:
+    return {
+        "run_to_run": controls.run_to_run(subject, (1, *others)),
+        "neighbours": controls.neighbours(subject, others),
+        "position": controls.position(subject, others),
+        "profiler": controls.profiler(recorded_hashes, subject),
+    }
 
 
 def _recorded(model: nn.Module, run: controls.Run, prompt: torch.Tensor) -> tuple[Recording, list[torch.Tensor]]:
@@ -316,64 +312,3 @@ def _activations(pairs: Sequence[MeasuredPair], phases: Sequence[str]) -> dict[s
             name += f"#{crossing.call}.{number}" if crossing.call or number else ""
             named |= {f"{batch}/{name}": tensor for batch, tensor in zip((1, pair.batch), tensors, strict=True)}
     return named
-
-
-def to_evidence(measured: Measured) -> Evidence:
-    """Return what `evidence.json` holds."""
-    return Evidence(
-        model=measured.model,
-        dtype=measured.dtype,
-        tokens=measured.tokens,
-        batches=measured.batches,
-        phases=measured.phases,
-        pairs=tuple(_pair_evidence(pair, measured) for pair in measured.pairs),
-        notes=tuple(pair.note for pair in measured.pairs if pair.note is not None),
-        controls=measured.controls,
-        seconds=round(measured.seconds, 1),
-        attention=measured.attention,
-        repeats=REPEATS,
-        unstable=measured.unstable,
-        steady_attentions=measured.steady_attentions,
-    )
-
-
-def _pair_evidence(pair: MeasuredPair, measured: Measured) -> PairEvidence:
-    phases = measured.phases
-    unstable = worst_by_place(measured.unstable, (1, pair.batch))
-    modules: dict[str, dict[str, ModuleBits]] = {phase: {} for phase in phases}
-    for place in dict.fromkeys([*pair.isolated, *pair.propagated]):
-        number, name = place
-        modules[phases[number]][name] = ModuleBits(
-            isolated=pair.isolated.get(place),
-            propagated=pair.propagated.get(place),
-            unstable=unstable.get((phases[number], name)),
-        )
-    first = next(iter(pair.origins), None)
-    return PairEvidence(
-        batches=(1, pair.batch),
-        logits=pair.logits,
-        tokens=pair.tokens,
-        modules=modules,
-        first_origin=None if first is None else (phases[first[0]], first[1]),
-        repair=pair.repair,
-        moves=pair.moves,
-        pinned_logits=pair.pinned_logits,
-    )
-
-
-def write(measured: Measured, directory: Path) -> None:
-    """Write `evidence.json`, `logits.safetensors` and, where asked for, `activations.safetensors` into a directory.
-
-    What is there is replaced.
-
-    Raises:
-        TracediffError: They cannot be written.
-    """
-    from safetensors.torch import save_file  # noqa: PLC0415 -- only writing needs it
-
-    for file_name, tensors in ((LOGITS_FILE, measured.logits), (ACTIVATIONS_FILE, measured.activations)):
-        if tensors is not None:
-            with replaced_when_complete(directory / file_name) as temporary:
-                save_file({name: each.contiguous() for name, each in tensors.items()}, temporary)
-    with replaced_when_complete(directory / EVIDENCE_FILE) as temporary:
-        temporary.write_text(encode_evidence(to_evidence(measured)), encoding="utf-8")

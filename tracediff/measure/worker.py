@@ -23,7 +23,8 @@ def _measure(job: EvidenceJob) -> None:
     import torch  # noqa: PLC0415
 
     from tracediff.measure.captured_flips import write_captured_flips  # noqa: PLC0415
-    from tracediff.measure.evidence import measure, write  # noqa: PLC0415
+    from tracediff.measure.evidence import measure  # noqa: PLC0415
+    from tracediff.measure.evidence_file import write  # noqa: PLC0415
     from tracediff.model.load import load_model, out_of_memory  # noqa: PLC0415
 
     model = load_model(job.spec, job.device)
