@@ -43,8 +43,8 @@ def noisy(logits):
 
 def request(**fields):
     """Return a small search of the tiny model on the CPU."""
-    given = {"batches": (1, 2), "random": 4, "decode": 6, **fields}
-    return FlipRequest(spec=ModelSpec(name="tiny"), device="cpu", **given)
+    given = {"spec": ModelSpec(name="tiny"), "batches": (1, 2), "random": 4, "decode": 6, **fields}
+    return FlipRequest(device="cpu", **given)
 
 
 @functools.cache

@@ -10,6 +10,7 @@ from tracediff.errors import TracediffError
 from tracediff.findings.flips_file import read_flips
 from tracediff.measure.flips import search_flips
 from tracediff.measure.prompts import Prompt
+from tracediff.model.spec import ModelSpec
 
 pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch")
@@ -234,11 +235,28 @@ def test_logits_that_are_not_numbers_are_refused():
         ({"find": 0}, "--find 0"),
         ({"mode": "sample"}, "unknown mode sample"),
         ({"prompts": ()}, "there is no prompt"),
+        ({"remedy": "row-by-row-attention", "cache": "static"}, "row-by-row-attention decides attention"),
+        ({"remedy": "row-by-row-attention", "spec": ModelSpec(name="tiny", attention="math")}, "decides attention too"),
     ],
 )
 def test_what_cannot_be_searched_is_refused_in_one_line(fields, words):
     with pytest.raises(TracediffError, match=words):
         request(**fields)
+
+
+def test_a_remedy_with_an_attention_of_its_own_holds_where_the_cache_grows(monkeypatch):
+    import tracediff.measure.remedies_apply as module
+
+    batches, plain = [], module._row_by_row
+
+    def noted(query, *rest):
+        batches.append(len(query))
+        return plain(query, *rest)
+
+    monkeypatch.setattr(module, "_row_by_row", noted)
+    result = search_flips(request(random=1, decode=2, remedy="row-by-row-attention+fused-norm", reference=False))
+    assert result.settings.remedy == "row-by-row-attention+fused-norm"
+    assert set(batches) == {1, 2}
 
 
 def test_a_prompt_that_leaves_no_room_to_decode_is_refused():

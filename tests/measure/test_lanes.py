@@ -116,7 +116,9 @@ def test_a_model_whose_rows_are_independent_runs_in_the_fastest_way(model):
 def test_rows_that_depend_on_their_neighbours_are_noticed():
     model = trained_model()
     model.lm_head = _RowsMixed(model.lm_head)
-    assert not way_found(model, 4).way.mixed
+    control = way_found(model, 4)
+    assert not control.way.mixed
+    assert control.repeats
 
 
 def test_lanes_that_would_share_another_lane_s_row_are_noticed():

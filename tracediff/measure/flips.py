@@ -33,6 +33,7 @@ from tracediff.measure.flips_log import SearchLog
 from tracediff.measure.flips_precision import EncodedPrompt, Models, PrecisionSearch
 from tracediff.measure.machine import machine_and_workspace
 from tracediff.measure.prompts import Prompt
+from tracediff.model.attention import DEFAULT_ATTENTION
 from tracediff.model.load import load_model, load_tokenizer, prompt_tokens
 from tracediff.model.spec import ModelSpec
 from tracediff.text import json_text
@@ -66,8 +67,8 @@ class FlipRequest:
         mix: With a static cache, run many prompts at once in each way that a control shows to change no bit; else every
             prompt runs by itself.
         graphs: With a static cache on a GPU, decode with CUDA graphs.
-        remedy: Parts of a setting of `tracediff remedies` that hold during the search, joined by `+`; its attention is
-            the spec's.
+        remedy: Parts of a setting of `tracediff remedies` that hold during the search, joined by `+`. Without a part
+            for attention it is the spec's; one with such a part needs the cache that grows.
     """
 
     spec: ModelSpec
@@ -107,7 +108,12 @@ class FlipRequest:
             raise TracediffError("a static cache is for whole searches that decode", "leave --cache static out")
         setting = setting_named(self.remedy)
         if setting.part(Kind.ATTENTION) is not None:
-            raise TracediffError(f"{self.remedy} decides attention", "choose it with --attention")
+            if self.cache == STATIC:
+                raise TracediffError(
+                    f"{self.remedy} decides attention, and knows no masks", "search with --cache dynamic"
+                )
+            if self.spec.attention != DEFAULT_ATTENTION:
+                raise TracediffError(f"{self.remedy} decides attention too", "leave --attention out")
         if setting.padded_batch is not None:
             raise TracediffError("a padded batch is another batch size", "leave it out, and give that size to --batch")
         if self.prompts is not None and not self.prompts:

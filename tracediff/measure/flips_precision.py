@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tracediff.errors import TracediffError
 from tracediff.findings.flips import DYNAMIC, PREFILL, PromptSteps, Search
-from tracediff.findings.remedies_catalog import setting_named
+from tracediff.findings.remedies_catalog import Kind, setting_named
 from tracediff.measure.flips_log import ControlRecord, SearchLog
 from tracediff.model.attention import attention_failures_in_one_line
 from tracediff.model.spec import ModelSpec
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from tracediff.measure.lane_rows import Task
     from tracediff.measure.lanes import Decoder
 
-# Prompts of a static search that run together, and how many logits of all their batch sizes may lie in memory.
-_PROMPTS_AT_ONCE, _LOGITS_AT_ONCE = 64, 2_500_000_000
+# Prompts of a static search that run together, and what share of the free memory the logits of all their batch sizes
+# may fill.
+_PROMPTS_AT_ONCE, _LOGITS_SHARE = 256, 0.3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +81,8 @@ class PrecisionSearch:
 
             # The reference is copied before a remedy changes modules.
             model, _ = self.models.get(self.dtype), self.models.reference(self.dtype)
-            remedy = applied(setting_named(self.request.remedy), model, keep_attention=True)
+            setting = setting_named(self.request.remedy)
+            remedy = applied(setting, model, keep_attention=setting.part(Kind.ATTENTION) is None)
             one_line = memory_in_one_line(self.request, self.dtype)
             refusals = attention_failures_in_one_line(self.request.spec.attention, self.dtype)
             with float32_products(tf32=self.tf32), one_line, refusals, remedy:
@@ -144,18 +146,20 @@ class PrecisionSearch:
     def _together(self, waiting: Sequence[EncodedPrompt]) -> Iterator[PromptSteps]:
         """Run many prompts at a time through a static cache."""
         from tracediff.measure.lane_rows import Task  # noqa: PLC0415
-        from tracediff.measure.lanes import Decoder, slots_for  # noqa: PLC0415
+        from tracediff.measure.lanes import Decoder, free_bytes, slots_for  # noqa: PLC0415
 
         first, *others = self.request.batches
         count = self.request.decode + 1
         on_gpu = self.request.device.startswith("cuda")
-        decoder = Decoder(self.models.get(self.dtype), count, graphs=on_gpu and self.request.graphs)
+        model = self.models.get(self.dtype)
+        decoder = Decoder(model, count, graphs=on_gpu and self.request.graphs)
         by_slots: dict[int, list[EncodedPrompt]] = {}
         # Prompts of one length are prefilled together.
         for prompt in sorted(waiting, key=lambda prompt: (len(prompt.tokens), prompt.number)):
             by_slots.setdefault(slots_for(len(prompt.tokens), count), []).append(prompt)
-        logits = count * self.models.get(self.dtype).config.vocab_size * len(self.request.batches)
-        for slots, chunk in _chunks_of(by_slots, max(1, min(_PROMPTS_AT_ONCE, _LOGITS_AT_ONCE // logits))):
+        logits = count * model.config.vocab_size * len(self.request.batches) * model.dtype.itemsize
+        fitting = int(free_bytes(model.device) * _LOGITS_SHARE) // logits
+        for slots, chunk in _chunks_of(by_slots, max(1, min(_PROMPTS_AT_ONCE, fitting))):
             done = len(self.log.prompts(self.place))
             runs = [_Runs() for _ in chunk]
             tasks = [Task(tokens=prompt.tokens) for prompt in chunk]

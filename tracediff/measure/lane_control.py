@@ -17,7 +17,7 @@ class Control:
 
     Attributes:
         way: The fastest way whose rows have the bits of plain copies.
-        repeats: Whether plain copies, run twice, had the same bits. Where not, no way can be told right by its bits.
+        repeats: Whether two runs of the same prompts had the same bits. Where not, no way can be told right by them.
     """
 
     way: Way
@@ -29,7 +29,9 @@ def first_run(
 ) -> tuple[Control, list[Steps]]:
     """Run tasks of one cache size for the first time at a batch size: find the way that holds, and run it.
 
-    Two of the prompts are run plainly, one of them twice. A way holds where rows of these prompts have the same bits.
+    Two of the prompts are run plainly. A way holds where their rows have the same bits in it, which shows at once that
+    bits repeat. Where they have not, one of the two is run plainly again, to tell a way that changes bits from bits
+    that no run repeats.
 
     Args:
         decoder: Decodes.
@@ -42,28 +44,33 @@ def first_run(
         What was found, and the steps of each task.
     """
     witnesses = sorted({0, len(tasks) - 1})
-    # An equal task of its own, since the decoder knows tasks by their identity.
-    again = Task(tokens=tasks[0].tokens, fed=tasks[0].fed)
-    *plain, repeated = decoder.run([*(tasks[place] for place in witnesses), again], batch, PLAIN)
-    repeats = same_bits(plain[0], repeated)
+    plain = decoder.run([tasks[place] for place in witnesses], batch, PLAIN)
     rows_agree = all(one.rows_agree for one in plain)
-    for way in _ways(batch, mix=mix):
-        if way.mixed and batch > 1 and not (repeats and rows_agree):
-            continue
-        if way.shared and not (repeats or sharing_holds):
-            continue
+
+    def agree(steps: Sequence[Steps]) -> bool:
+        return all(same_bits(steps[place], one) for place, one in zip(witnesses, plain, strict=True))
+
+    for way in _ways(batch, mix=mix, rows_agree=rows_agree):
         try:
             steps = decoder.run(tasks, batch, way)
         except NotByLaneError:
             continue
-        if not repeats or all(same_bits(steps[place], one) for place, one in zip(witnesses, plain, strict=True)):
-            return Control(way=way, repeats=repeats), steps
-    return Control(way=PLAIN, repeats=repeats), decoder.run(tasks, batch, PLAIN)
+        if agree(steps):
+            return Control(way=way, repeats=True), steps
+        if not same_bits(plain[0], *decoder.run(tasks[:1], batch, PLAIN)):
+            # No way can be told right by its bits. Rows of different prompts could leak into each other unnoticed.
+            fitting = Way(mixed=batch == 1, shared=True) if sharing_holds else PLAIN
+            return Control(way=fitting, repeats=False), decoder.run(tasks, batch, fitting)
+    steps = decoder.run(tasks, batch, PLAIN)
+    return Control(way=PLAIN, repeats=agree(steps)), steps
 
 
-def _ways(batch: int, *, mix: bool) -> tuple[Way, ...]:
+def _ways(batch: int, *, mix: bool, rows_agree: bool) -> tuple[Way, ...]:
     """Return the ways to try, the fastest first; `PLAIN` is left when none holds."""
     if not mix:
         return ()
     mixed = (Way(mixed=True, shared=True), Way(mixed=True, shared=False))
-    return mixed if batch == 1 else (*mixed, Way(mixed=False, shared=True))
+    if batch == 1:
+        return mixed
+    copies = (Way(mixed=False, shared=True),)
+    return (*mixed, *copies) if rows_agree else copies

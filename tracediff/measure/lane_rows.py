@@ -62,15 +62,15 @@ class LaneRows:
     Attributes:
         kept: Logits (rows, steps, vocabulary) of what was decoded.
         fed: Int64 tensor (rows, steps): the tokens chosen, or what was fed instead.
+        bytes: What cache and logits fill.
     """
 
     def __init__(self, model: Any, *, batch: int, lanes: int, slots: int, steps: int, forced: bool) -> None:
         config, device = model.config, model.device
-        heads, rows = config.num_key_value_heads, batch * lanes
-        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        dtype = next(model.parameters()).dtype
+        rows, dtype = batch * lanes, next(model.parameters()).dtype
+        heads, size = config.num_key_value_heads, _head_size(config)
         self._model, self._forced, self.batch, self.lanes = model, forced, batch, lanes
-        self.slots = rows * slots
+        self.bytes = rows * row_bytes(model, slots, steps)
         self._tasks: list[Task] = []
         self._row_numbers = torch.arange(rows, device=device)
         self._tokens = torch.zeros(rows, 1, dtype=torch.int64, device=device)
@@ -161,3 +161,16 @@ class LaneRows:
             self._tokens.copy_(logits.argmax(dim=-1, keepdim=True))
             self.fed.index_copy_(1, self._step, self._tokens)
         self._step.add_(1)
+
+
+def row_bytes(model: Any, slots: int, steps: int) -> int:
+    """Return the bytes of one row: its keys and values of all layers, and the logits of every step."""
+    config = model.config
+    cached: int = 2 * config.num_hidden_layers * config.num_key_value_heads * _head_size(config) * slots
+    logits: int = steps * config.vocab_size
+    return int(next(model.parameters()).element_size()) * (cached + logits)
+
+
+def _head_size(config: Any) -> int:
+    size: int = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return size

@@ -21,17 +21,18 @@ from tracediff.measure.generation import Steps, rows_are_equal
 from tracediff.measure.lane_by_lane import beside
 from tracediff.measure.lane_packs import chunks, rows_of
 from tracediff.measure.lane_prefill import prefill
-from tracediff.measure.lane_rows import LaneRows, Task
+from tracediff.measure.lane_rows import LaneRows, Task, row_bytes
 
-# Rows and lanes that decode at once; and lanes where every row is a copy, of which one is wanted.
-_ROWS_AT_ONCE, _LANES_AT_ONCE, _LANES_OF_COPIES = 64, 64, 8
+# Rows that decode at once, and lanes: those that share operations, and those that run by themselves.
+_ROWS_AT_ONCE, _SHARED_LANES, _LANES_BY_THEMSELVES = 256, 64, 16
 # Streams that shared lanes take turns on.
-_STREAMS = 16
+_STREAMS = 32
 # Cache sizes, and from the last on powers of two: few, since each has graphs and controls of its own.
 _CACHE_SIZES = (256, 4096)
-# Cache slots of all rows that decode at once, and of all graphs that are kept for the next prompts.
-_DECODED_SLOTS, _KEPT_SLOTS = 160_000, 240_000
-_WARM_UPS = 2
+# Of the free memory: what all graphs that are kept for the next prompts may fill, and one of them.
+_KEPT_SHARE, _GRAPH_SHARE = 0.45, 0.075
+_CPU_BYTES = 4_000_000_000
+_WARM_UPS = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,9 +73,9 @@ class _Graph:
         return sum(group.lanes for group in self.groups)
 
     @property
-    def slots(self) -> int:
-        """Cache slots of all rows."""
-        return sum(group.slots for group in self.groups)
+    def bytes(self) -> int:
+        """Memory that all rows fill."""
+        return sum(group.bytes for group in self.groups)
 
     def start(self, packs: Sequence[list[Task]], way: Way) -> None:
         """Put one pack of prompts into each lane, and prefill them."""
@@ -130,6 +131,7 @@ class Decoder:
     def __init__(self, model: Any, steps: int, *, graphs: bool) -> None:
         self._model, self._steps, self._graphs = model, steps, graphs
         self._built: dict[tuple[int, int, bool, bool], _Graph] = {}
+        self._free = free_bytes(model.device)
 
     def run(self, tasks: Sequence[Task], batch: int, way: Way) -> list[Steps]:
         """Decode every task at one batch size.
@@ -168,12 +170,13 @@ class Decoder:
 
     def _graph(self, batch: int, slots: int, forced: bool, way: Way, packs: int) -> _Graph:
         """Return lanes of a cache size: those at hand where they are enough, else new ones."""
-        most = max(1, min(_LANES_AT_ONCE, _ROWS_AT_ONCE // batch)) if way.mixed else _LANES_OF_COPIES
-        lanes = max(1, min(most, packs, _DECODED_SLOTS // (slots * batch)))
+        most = min(_SHARED_LANES if way.shared else _LANES_BY_THEMSELVES, _ROWS_AT_ONCE // batch)
+        lane_bytes = batch * row_bytes(self._model, slots, self._steps)
+        lanes = max(1, min(most, packs, int(self._free * _GRAPH_SHARE) // lane_bytes))
         key = (batch, slots, forced, way.shared)
         if key not in self._built or self._built[key].lanes < lanes:
             self._built.pop(key, None)
-            self._make_room(slots, batch * lanes * slots)
+            self._make_room(slots, lanes * lane_bytes)
             per_group, groups = (lanes, 1) if way.shared else (1, lanes)
             rows = [
                 LaneRows(self._model, batch=batch, lanes=per_group, slots=slots, steps=self._steps, forced=forced)
@@ -183,10 +186,15 @@ class Decoder:
         return self._built[key]
 
     def _make_room(self, slots: int, wanted: int) -> None:
-        """Give back the buffers of other cache sizes, then the oldest, until `wanted` slots more may be kept."""
+        """Give back the buffers of other cache sizes, then the oldest, until `wanted` bytes more may be kept."""
         self._built = {key: graph for key, graph in self._built.items() if key[1] == slots}
-        while self._built and sum(graph.slots for graph in self._built.values()) + wanted > _KEPT_SLOTS:
+        while self._built and sum(graph.bytes for graph in self._built.values()) + wanted > self._free * _KEPT_SHARE:
             del self._built[next(iter(self._built))]
+
+
+def free_bytes(device: torch.device) -> int:
+    """Return how much memory of a GPU is free; a fixed, modest number on a CPU."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else _CPU_BYTES
 
 
 def slots_for(length: int, steps: int) -> int:
