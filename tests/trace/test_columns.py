@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tracediff.trace import columns
-from tracediff.trace.columns import Codes, count_codes, distinct_of
+from tracediff.trace.columns import Codes, count_codes, distinct_of, first_places
 
 
 @pytest.mark.parametrize("at_once", [1, 3, 1 << 20])
@@ -16,6 +16,15 @@ def test_every_code_is_counted_however_many_are_counted_at_once(codes, at_once):
         patch.setattr(columns, "_DIRECT_CODES", at_once)
         counted = count_codes(np.array(codes, dtype=np.int32), 7)
     assert counted.tolist() == [codes.count(code) for code in range(7)]
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 1 << 20])
+@given(codes=st.lists(st.integers(0, 6), max_size=12))
+def test_the_first_place_of_every_code_is_found_however_many_are_looked_at_at_once(codes, at_once):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(columns, "_DIRECT_CODES", at_once)
+        places = first_places(np.array(codes, dtype=np.int32), 7)
+    assert places.tolist() == [codes.index(code) if code in codes else len(codes) for code in range(7)]
 
 
 @given(values=st.lists(st.integers(-5, 5), max_size=12))

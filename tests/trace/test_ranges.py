@@ -27,15 +27,18 @@ def test_innermost_is_the_last_begun_that_is_open(spans):
         assert nesting.innermost(np.array([moment]))[0] == slow(ranges, moment)
 
 
-@given(RANGES, st.lists(st.integers(-1, 85), max_size=20), st.integers(1, 4))
-def test_ranges_nest_alike_however_many_are_nested_at_once(spans, moments, at_once):
+@given(RANGES, st.lists(st.integers(-1, 85), max_size=20), st.integers(1, 4), st.sets(st.integers(0, 24)))
+def test_ranges_nest_alike_however_many_are_nested_at_once(spans, moments, at_once, named):
     ordered = sorted(((start, start + length) for start, length in spans), key=lambda span: (span[0], -span[1]))
     start, end = (np.array([span[side] for span in ordered], dtype=np.int64) for side in (0, 1))
     whole = nest(start, end)
+    is_phase = np.isin(np.arange(len(start)), list(named))
+    phases_of_whole = phases(whole.parent, is_phase).tolist()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tracediff.trace.ranges._AT_ONCE", at_once)
         in_parts = nest(start, end)
         found = in_parts.innermost(np.array(moments, dtype=np.int64)).tolist()
+        assert phases(whole.parent, is_phase).tolist() == phases_of_whole
     assert found == [slow(ordered, moment) for moment in moments]
     for name in ("parent", "ends", "innermost_after"):
         assert getattr(in_parts, name).tolist() == getattr(whole, name).tolist()

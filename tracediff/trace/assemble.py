@@ -12,11 +12,11 @@ from msgspec.structs import replace
 from tracediff.errors import TracediffError
 from tracediff.kernels import parse
 from tracediff.text import count
-from tracediff.trace.annotations import Separated, separate_annotations
+from tracediff.trace.annotations import separate_annotations
 from tracediff.trace.attribution import Attribution, attribute
-from tracediff.trace.columns import LONGEST_TIME_NS, NULL, count_codes
+from tracediff.trace.columns import LONGEST_TIME_NS, NULL, count_codes, first_places
 from tracediff.trace.graphs import Capture
-from tracediff.trace.logged import Moments, logged_algorithms
+from tracediff.trace.logged import Moments, log_lines, logged_algorithms
 from tracediff.trace.naming import Naming, name_ranges, number_by_place
 from tracediff.trace.nvtx import Events, Ranges, find_ranges, named, range_texts
 from tracediff.trace.ranges import NONE
@@ -60,12 +60,14 @@ def assemble(
     if columns["duration_ns"].sum(dtype=np.float64) > LONGEST_TIME_NS:
         raise TracediffError(f"{info.path}: its kernels last longer than 127 years together", "record it again")
     separated = separate_annotations(events, naming)
-    events = separated.events
-    names = name_ranges(events.texts, range_texts(events), naming)
-    ranges = find_ranges(named(events, names.of_text), names.phases)
+    names = name_ranges(separated.events.texts, range_texts(separated.events), naming)
+    ranges = find_ranges(named(separated.events, names.of_text), names.phases)
+    marks = log_lines(separated.events)
+    libraries, annotation_notes = separated.libraries, separated.notes
+    del events, separated  # the events of a large trace take as much room as its ranges
     found = attribute(ranges, thread, kernels.threads, launch, capture, names.layer)
-    notes = [*notes, *ranges.notes, *separated.notes, *names.notes, *_attribution_notes(found)]
-    outside = _why_outside(found, ranges, separated, thread, kernels.threads, launch)
+    notes = [*notes, *ranges.notes, *annotation_notes, *names.notes, *_attribution_notes(found)]
+    outside = _why_outside(found, ranges, libraries, thread, kernels.threads, launch)
     # From here on a kernel without a launch counts from its own start.
     without_launch = launch == NULL
     launch_ns = launch
@@ -88,7 +90,7 @@ def assemble(
     keys, key = _distinct(number_by_place(keys), key)
     is_gemm = np.array([each.role == "gemm" for each in parsed], dtype=bool)[columns["name"]]
     launches = Moments(thread=thread, time=launch_ns, around=innermost)
-    algorithms, algorithm = logged_algorithms(events, ranges, kernels.threads, launches, capture, is_gemm)
+    algorithms, algorithm = logged_algorithms(marks, ranges, kernels.threads, launches, capture, is_gemm)
     shapes, shape = shapes_of_steps(step_shape, columns["process"])
     if shapes and algorithms:
         algorithm = shared_by_steps_of_a_shape(algorithm, np.flatnonzero(is_gemm), shape, key, columns)
@@ -111,15 +113,15 @@ def assemble(
 
 
 def _why_outside(
-    found: Attribution, ranges: Ranges, separated: Separated, thread: Int32, threads: list[int], launch: Int64
+    found: Attribution, ranges: Ranges, libraries: Events, thread: Int32, threads: list[int], launch: Int64
 ) -> dict[str, int]:
     """Count kernels outside every range by what would give them to one."""
     left = np.flatnonzero((found.innermost == NONE) & (launch != NULL))
     counts = {"several_threads": found.several_threads, "in_library_ranges": 0, "before_ranges": 0}
     if len(left) and len(ranges.start):
         counts["before_ranges"] = int((launch[left] < ranges.start.min()).sum())
-    if len(left) and len(separated.libraries.start):
-        around = find_ranges(separated.libraries).innermost(thread[left], threads, launch[left])
+    if len(left) and len(libraries.start):
+        around = find_ranges(libraries).innermost(thread[left], threads, launch[left])
         counts["in_library_ranges"] = int((around != NONE).sum())
     return counts
 
@@ -138,9 +140,9 @@ def _launch_order(launch_ns: Int64, capture: Capture, start: Int64) -> Int64 | N
 
     All kernels of a graph share one launch; they are put in the order of capture, whatever order they ran in.
     """
-    steps = np.diff(launch_ns)
-    ties = np.flatnonzero(steps == 0)
-    if not len(capture.kernel) and (steps >= 0).all() and (start[ties + 1] >= start[ties]).all():
+    ties = np.flatnonzero(launch_ns[1:] == launch_ns[:-1])
+    in_order = bool((launch_ns[1:] >= launch_ns[:-1]).all())
+    if in_order and not len(capture.kernel) and (start[ties + 1] >= start[ties]).all():
         return None
     order = np.argsort(start, kind="stable")
     if len(capture.kernel):
@@ -152,8 +154,7 @@ def _launch_order(launch_ns: Int64, capture: Capture, start: Int64) -> Int64 | N
 
 def _in_order_of_launch(keys: tuple[RangeKey, ...], key: Int32) -> tuple[tuple[RangeKey, ...], Int32]:
     """Return the keys that kernels have, in order of first launch, and each kernel's."""
-    first = np.full(len(keys), len(key), dtype=np.int64)
-    first[key[::-1]] = np.arange(len(key) - 1, -1, -1)
+    first = first_places(key, len(keys))
     by_launch = np.argsort(first, kind="stable")
     by_launch = by_launch[first[by_launch] < len(key)]
     rank = np.zeros(len(keys), dtype=np.int32)

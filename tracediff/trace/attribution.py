@@ -161,8 +161,11 @@ def _replays(ranges: Ranges, capture: Capture, innermost: Int64) -> _Replays:
 
 def _iterations(ranges: Ranges, executed: Int64) -> Int32:
     """Return which occurrence of its phase each kernel ran in, -1 for those in no range."""
-    launches = np.zeros(len(ranges.phase), dtype=np.bool_)
-    launches[ranges.phase[executed[executed != NONE]]] = True
+    count = len(ranges.phase)
+    has_kernels = np.zeros(count + 1, dtype=np.bool_)  # the last one stands for none
+    has_kernels[executed] = True
+    launches = np.zeros(count, dtype=np.bool_)
+    launches[ranges.phase[has_kernels[:count]]] = True
     counted = np.append(occurrences(ranges.phase, ranges.name, ranges.start, launches), NONE).astype(np.int32)
     iterations: Int32 = counted[executed]
     return iterations

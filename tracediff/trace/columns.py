@@ -118,6 +118,15 @@ def count_codes(codes: Int32, distinct: int) -> Int64:
     return sum((np.bincount(part, minlength=distinct) for part in parts), start=np.zeros(distinct, dtype=np.int64))
 
 
+def first_places(codes: Int32, distinct: int) -> Int64:
+    """Return where each code occurs first; the number of all codes for one that does not occur."""
+    first = np.full(distinct, len(codes), dtype=np.int64)
+    for start in reversed(range(0, len(codes), _DIRECT_CODES)):
+        backwards = codes[start : start + _DIRECT_CODES][::-1]
+        first[backwards] = np.arange(start + len(backwards) - 1, start - 1, -1)  # numpy keeps the last that is written
+    return first
+
+
 def count_up_to(ascending: Int64, moment: Int64) -> Int64:
     """Return for each moment how many of some ascending values are not above it."""
     if len(ascending) <= len(moment) and (moment[1:] >= moment[:-1]).all():

@@ -26,23 +26,26 @@ class Moments(Struct, frozen=True, kw_only=True):
     around: Int64
 
 
+def log_lines(events: Events) -> Marks:
+    """Return the marks that are lines of cuBLASLt's log."""
+    return find_marks(events, np.array([is_algorithm_log(text) for text in events.texts], dtype=bool))
+
+
 def logged_algorithms(
-    events: Events, ranges: Ranges, threads: list[int], launches: Moments, capture: Capture, is_gemm: Bool
+    marks: Marks, ranges: Ranges, threads: list[int], launches: Moments, capture: Capture, is_gemm: Bool
 ) -> tuple[tuple[str, ...], Int32]:
     """Return the distinct lines of cuBLASLt's log, and the index of each kernel's, -1 for none.
 
     Args:
-        events: The trace's ranges and marks.
-        ranges: Its ranges.
+        marks: The lines, as marks.
+        ranges: The trace's ranges.
         threads: The thread of each code.
         launches: Of the kernels, in the order of launch.
         capture: Where the kernels of graphs were captured, by their places in that order.
         is_gemm: Whether each kernel multiplies matrices.
     """
-    algorithm = np.full(len(is_gemm), -1, dtype=np.int32)
-    marks = find_marks(events, np.array([is_algorithm_log(text) for text in events.texts], dtype=bool))
     if not len(marks.time):
-        return (), algorithm
+        return (), np.broadcast_to(np.int32(-1), len(is_gemm))
     codes = {tid: code for code, tid in enumerate(threads)}
     thread = np.array([codes.get(tid, -2) for tid in marks.thread.tolist()], dtype=np.int32)
     placed = Moments(thread=thread, time=marks.time, around=ranges.innermost(thread, threads, marks.time))
@@ -53,17 +56,17 @@ def logged_algorithms(
     has = np.flatnonzero(given >= 0)
     code = distinct.of(marks.text[given[has]].astype(np.int64))
     line = np.array([lines.code(without_pointers(marks.texts[each])) for each in distinct.values], dtype=np.int32)
-    algorithm[has] = line[code] if len(has) else code
-    return lines.values, algorithm
+    given[has] = line[code] if len(has) else code
+    return lines.values, given
 
 
-def _give_marks(marks: Moments, launches: Moments, is_gemm: Bool) -> Int64:
+def _give_marks(marks: Moments, launches: Moments, is_gemm: Bool) -> Int32:
     """Give each mark to the first GEMM launched after it on its thread, inside the same range.
 
     Returns:
         The index of each kernel's mark, -1 for none.
     """
-    result = np.full(len(launches.thread), -1, dtype=np.int64)
+    result = np.full(len(launches.thread), -1, dtype=np.int32)
     gemms = np.flatnonzero(is_gemm & (launches.thread >= 0))
     for each in distinct_of(marks.thread.astype(np.int64)).tolist():
         mine = np.flatnonzero(marks.thread == each)
@@ -79,7 +82,7 @@ def _give_marks(marks: Moments, launches: Moments, is_gemm: Bool) -> Int64:
     return result
 
 
-def _marks_at_capture(marks: Marks, ranges: Ranges, capture: Capture, is_gemm: Bool) -> Int64:
+def _marks_at_capture(marks: Marks, ranges: Ranges, capture: Capture, is_gemm: Bool) -> Int32:
     """Give the marks left while graphs were captured to the GEMMs that were captured, in every replay of them.
 
     Returns:
@@ -97,6 +100,6 @@ def _marks_at_capture(marks: Marks, ranges: Ranges, capture: Capture, is_gemm: B
         Moments(thread=thread[first], time=moment, around=inside),
         is_gemm[capture.kernel[first]],
     )
-    result = np.full(len(is_gemm), -1, dtype=np.int64)
+    result = np.full(len(is_gemm), -1, dtype=np.int32)
     result[capture.kernel] = given[node.reshape(-1)]
     return result

@@ -238,7 +238,8 @@ def find_ranges(events: Events, phase_names: frozenset[str] = frozenset()) -> Ra
     for each, first, past in zip(lanes.values, bounds, bounds[1:], strict=False):
         nesting = nest(start[first:past], end[first:past])
         nestings[each] = (first, nesting)
-        parent[first:past] = np.where(nesting.parent == NONE, NONE, nesting.parent + first)
+        parent[first:past] = nesting.parent
+        np.add(parent[first:past], first, out=parent[first:past], where=nesting.parent != NONE)
     text, texts = _in_layers_of_callers(text, parent, events.texts)
     own_texts = np.array([OWN_PHASE.fullmatch(each) is not None for each in texts] + [False], dtype=bool)
     said = np.array([each in phase_names for each in texts] + [False], dtype=bool)

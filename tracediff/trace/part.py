@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from tracediff.errors import TracediffError
 from tracediff.text import count, shorten
+from tracediff.trace.columns import first_places
 from tracediff.trace.table import Coverage, KernelTable
 
 _COLUMNS = (
@@ -80,9 +81,7 @@ def take(table: KernelTable, keep: npt.NDArray[np.bool_], notes: tuple[str, ...]
         columns["shape"] = table.shape[keep]
     keys, columns["key"] = np.unique(columns["key"], return_inverse=True)
     # In a part, too, keys are in order of first launch.
-    first = np.full(len(keys), len(columns["key"]), dtype=np.int64)
-    first[columns["key"][::-1]] = np.arange(len(columns["key"]) - 1, -1, -1)
-    order = np.argsort(first)
+    order = np.argsort(first_places(columns["key"], len(keys)))
     rank_of = np.empty(len(keys), dtype=np.int32)
     rank_of[order] = np.arange(len(keys), dtype=np.int32)
     columns["key"] = rank_of[columns["key"]]

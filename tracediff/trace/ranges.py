@@ -40,7 +40,7 @@ class Nesting(Struct, frozen=True, kw_only=True):
     Attributes:
         parent: Index of the range around each range, -1 for none.
         starts, ends: Each in ascending order.
-        innermost_after: Innermost range after each start and end, these merged in order of time; -1 for none.
+        innermost_after: Innermost range after so many starts and ends, these merged in order of time; -1 for none.
     """
 
     parent: Int64
@@ -50,7 +50,6 @@ class Nesting(Struct, frozen=True, kw_only=True):
 
     def innermost(self, moment: Int64) -> Int64:
         """Return for each moment the index of the innermost range open then, -1 for none."""
-        after = np.append(NONE, self.innermost_after)
         found = np.empty(len(moment), dtype=np.int64)
         for first in range(0, len(moment), _AT_ONCE):
             part = moment[first : first + _AT_ONCE]
@@ -59,7 +58,7 @@ class Nesting(Struct, frozen=True, kw_only=True):
             for bounds in (self.starts, self.ends):
                 before, until = np.searchsorted(bounds, (part.min(), part.max()), side="right").tolist()
                 passed += before + count_up_to(bounds[before:until], part)
-            found[first : first + _AT_ONCE] = after[passed]
+            found[first : first + _AT_ONCE] = self.innermost_after[passed]
         return found
 
 
@@ -71,28 +70,31 @@ def nest(start: Int64, end: Int64) -> Nesting:
         end: Ends in ns, same order, each after its start.
     """
     count = len(start)
-    parent, ends, after = (np.empty(size, dtype=np.int64) for size in (count, count, 2 * count))
+    parent, ends, after = (np.empty(size, dtype=np.int64) for size in (count, count, 2 * count + 1))
+    after[0] = NONE
     for first, past in pairwise(_stretches(start, end)):
         part = _nest_together(start[first:past], end[first:past])
         ends[first:past] = part.ends
-        parent[first:past], after[2 * first : 2 * past] = part.parent, part.innermost_after
-        for index in (parent[first:past], after[2 * first : 2 * past]):
+        parent[first:past], after[2 * first + 1 : 2 * past + 1] = part.parent, part.innermost_after[1:]
+        for index in (parent[first:past], after[2 * first + 1 : 2 * past + 1]):
             np.add(index, first, out=index, where=index != NONE)
     return Nesting(parent=parent, starts=start, ends=ends, innermost_after=after)
 
 
 def _stretches(start: Int64, end: Int64) -> list[int]:
-    """Return where to cut ranges, as `nest` takes them, so that no range is open across a cut; 0 and their number too.
+    """Return where ranges, as `nest` takes them, are cut so that none is open across a cut; 0 and their number too."""
+    if len(start) <= _AT_ONCE:
+        return [0, len(start)]
+    return _cuts(np.flatnonzero(start[1:] >= np.maximum.accumulate(end[:-1])) + 1, len(start))
+
+
+def _cuts(places: Int64, count: int) -> list[int]:
+    """Return some of the places where ranges may be cut, for parts of about `_AT_ONCE`; 0 and `count` too.
 
     What is computed on the way takes a dozen times the room of the ranges at hand.
     """
-    count = len(start)
-    cuts = np.zeros(0, dtype=np.int64)
-    if count > _AT_ONCE:
-        idle = np.flatnonzero(start[1:] >= np.maximum.accumulate(end[:-1])) + 1
-        wanted = np.searchsorted(idle, np.arange(_AT_ONCE, count, _AT_ONCE))
-        cuts = distinct_of(idle[wanted[wanted < len(idle)]])
-    return [0, *cuts.tolist(), count]
+    wanted = np.searchsorted(places, np.arange(_AT_ONCE, count, _AT_ONCE))
+    return [0, *distinct_of(places[wanted[wanted < len(places)]]).tolist(), count]
 
 
 def _nest_together(start: Int64, end: Int64) -> Nesting:
@@ -101,18 +103,20 @@ def _nest_together(start: Int64, end: Int64) -> Nesting:
     # Of ranges that end together the inner one, which began later, ends first.
     by_end = count - 1 - np.argsort(end[::-1], kind="stable")
     ends = end[by_end]
-    begun = index + np.searchsorted(ends, start, side="right")
-    ended = index + np.searchsorted(start, ends, side="left")
-    parent = _parents_by_depth(index, 2 * index - begun)
+    passed = np.searchsorted(ends, start, side="right")
+    begun = 1 + index + passed
+    ended = 1 + index + np.searchsorted(start, ends, side="left")
+    parent = _parents_by_depth(index, index - passed)
     inside = parent != NONE
-    after = np.empty(2 * count, dtype=np.int64)
+    after = np.empty(2 * count + 1, dtype=np.int64)
+    after[0] = NONE
     if (end[inside] <= end[parent[inside]]).all():
         after[begun] = index
         after[ended] = parent[by_end]
         return Nesting(parent=parent, starts=start, ends=ends, innermost_after=after)
     after[begun] = index
     after[ended] = ~by_end
-    return Nesting(parent=_walk(after, count), starts=start, ends=ends, innermost_after=after)
+    return Nesting(parent=_walk(after[1:], count), starts=start, ends=ends, innermost_after=after)
 
 
 def _parents_by_depth(index: Int64, depth: Int64) -> Int64:
@@ -156,7 +160,20 @@ def phases(parent: Int64, is_own_phase: npt.NDArray[np.bool_]) -> Int64:
     """Return for each range the index of its phase: the outermost range around it, itself included.
 
     Where a range around it is one of tracediff's own phases, that one is the phase, though `run` is around it.
+
+    Args:
+        parent: Index of the range around each range, which began before it; -1 for none.
+        is_own_phase: Whether each range is one of tracediff's own phases.
     """
+    phase = np.empty(len(parent), dtype=np.int64)
+    for first, past in pairwise(_cuts(np.flatnonzero(parent == NONE), len(parent))):
+        above = parent[first:past]
+        above = np.where(above == NONE, NONE, above - first)
+        phase[first:past] = first + _phases_together(above, is_own_phase[first:past])
+    return phase
+
+
+def _phases_together(parent: Int64, is_own_phase: npt.NDArray[np.bool_]) -> Int64:
     count = len(parent)
     itself = np.arange(count + 1)
     above = np.append(np.where(parent == NONE, itself[:-1], parent), count)
