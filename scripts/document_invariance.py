@@ -84,9 +84,9 @@ def between_markers(text: str, name: str, table: str) -> str:
 def goal(remedies: dict[str, RemediesResult]) -> str:
     """Return for every result that compared all batches from 1 to 64 what its best setting makes equal and costs."""
     lines = [
-        "| card | precision | cached keys | decode, bits at batch 1–64 | prompt, bits at batch 1–16 "
+        "| model | card | precision | cached keys | decode, bits at batch 1–64 | prompt, bits at batch 1–16 "
         "| × the fastest at batch 1 | 8 | 32 | 64 | largest spread of 5 rounds |",
-        "|---|---|---:|---|---|---:|---:|---:|---:|---:|",
+        "|---|---|---|---:|---|---|---:|---:|---:|---:|---:|",
     ]
     for result in remedies.values():
         best = cheapest_invariant(result)
@@ -96,7 +96,8 @@ def goal(remedies: dict[str, RemediesResult]) -> str:
             points = [point for point in result.times if point.keys == keys]
             ratios = [ratio(point.ratio(best.setting)) for point in points]
             spread = max(point.spread(best.setting) or 0.0 for point in points)
-            cells = [_card(result.machine), result.dtype, str(keys), _patterns(row), _patterns(best.bits.prefill)]
+            bits = [_patterns(row), _patterns(best.bits.prefill)]
+            cells = [result.model, _card(result.machine), result.dtype, str(keys), *bits]
             lines.append(f"| {' | '.join([*cells, *ratios, f'{spread:.1%}'])} |")
     return "\n".join(lines)
 
