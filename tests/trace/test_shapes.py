@@ -112,6 +112,17 @@ def test_every_replay_outside_all_ranges_is_an_execution_of_what_was_captured(ex
     assert {table.keys[code].module for code in table.key[replays].tolist()} == {"layers.0"}
 
 
+def test_what_was_captured_right_under_a_step_is_in_no_module_wherever_it_is_replayed(export, tmp_path):
+    export.range("Net", 200, 250, domainId=OWN, int64Value=(1 << 32) + 1)
+    node = {"start": 220, "end": 221, "eventClass": 1, "globalTid": THREAD, "nameId": 1, "graphNodeId": 71}
+    export.add("CUDA_GRAPH_NODE_EVENTS", **node)
+    export.range("execute generation", 490, 550)
+    export.call(50, 500).kernel("replayed", 50, None, start=505, graphNodeId=71)
+    table = read(export, tmp_path)
+    assert [(key.phase, key.module) for key in table.keys] == [("execute generation", "")]
+    assert shapes(table) == ["1x1"]
+
+
 def test_two_shapes_of_a_trace_are_two_tables(export, tmp_path):
     for start, batch in ((100, 1), (200, 8), (300, 1)):
         step(export, start, batch, 1)

@@ -80,7 +80,9 @@ def attribute(
         around[replays.kernel] = replays.around
         executed = around.copy()
         executed[replays.outside] = NONE
-        name = np.where(replays.launched_in == NONE, module[replays.captured_in], text[replays.captured_in])
+        # A step of a recorded program is a phase wherever it is: what was captured right under it is in no module.
+        is_own = (replays.launched_in == NONE) | (ranges.shape[replays.captured_in] != NULL)
+        name = np.where(is_own, module[replays.captured_in], text[replays.captured_in])
         key[replays.kernel] = keys.of(phase[replays.around], name)
         if len(shape):
             captured = shapes[replays.captured_in]

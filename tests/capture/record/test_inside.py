@@ -18,12 +18,14 @@ class Log:
         self.is_on, self.switched = False, self.switched + 1
 
 
-def states(steps, capturing=()):
+def states(steps, capturing=(), kept_from=0, begins_again_at=None):
     """Return whether the log is on in each of some (root, shape) steps; those at `capturing` are captured."""
     log, place = Log(), [0]
-    first = LogOfFirstSteps(log, lambda: place[0] in capturing)
+    first = LogOfFirstSteps(log, lambda: place[0] in capturing, kept_from)
     told = []
     for place[0], (root, shape) in enumerate(steps):
+        if place[0] == begins_again_at:
+            first.begin_again()
         first.before_step(root, shape)
         told.append(log.is_on)
     return told, log.switched
@@ -44,6 +46,12 @@ def test_roots_are_counted_apart_and_steps_of_unknown_shape_are_all_logged():
 
 def test_what_is_captured_into_a_graph_is_logged_however_often_its_shape_ran():
     assert states([("Net", 1)] * 5, capturing=(3,))[0] == [True, True, False, True, False]
+
+
+def test_where_a_part_of_the_run_is_kept_its_first_steps_are_logged():
+    assert states([("Net", 1)] * 6, begins_again_at=3)[0] == [True, True, False, True, True, False]
+    steps = [("Net", 1), ("Sampler", 9), ("Net", 1), ("Sampler", 9), ("Net", 1), ("Sampler", 9), ("Net", 1), ("Net", 1)]
+    assert states(steps, kept_from=3)[0] == [True, True, True, True, False, False, True, True]
 
 
 def test_an_nvtx_that_cannot_be_used_is_told_as_one_that_is_not_there():

@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -79,22 +79,35 @@ class TorchMarks:
 class LogOfFirstSteps:
     """cuBLASLt's log, on in the first steps of each shape: it is slow, and what it says of a shape stays the same.
 
+    Where the recording keeps a part of the run, its first steps are the first of that part.
+
     Args:
         log: The log, switched on.
         is_capturing: Whether a CUDA graph is being captured now.
+        kept_from: How many steps of a root are not kept.
     """
 
-    def __init__(self, log: AlgorithmLog, is_capturing: Callable[[], bool]) -> None:
+    def __init__(self, log: AlgorithmLog, is_capturing: Callable[[], bool], kept_from: int = 0) -> None:
         self._log = log
         self._is_capturing = is_capturing
-        self._steps: Counter[tuple[str, int | None]] = Counter()
+        self._kept_from = kept_from
+        self._made: Counter[str] = Counter()
+        self._of_shape: Counter[tuple[str, int | None]] = Counter()
         self._is_on = True
+
+    def begin_again(self) -> None:
+        """Count the steps of each shape from here on: what was logged before will not be kept."""
+        self._of_shape.clear()
 
     def before_step(self, root: str, shape: int | None) -> None:
         """Switch the log on or off for a step."""
-        self._steps[root, shape] += 1
+        if self._kept_from:
+            if self._made[root] == self._kept_from:
+                self._of_shape = Counter({key: count for key, count in self._of_shape.items() if key[0] != root})
+            self._made[root] += 1
+        self._of_shape[root, shape] += 1
         # Steps of unknown shape may be of any; what is captured into a graph is called once and replayed often.
-        wanted = shape is None or self._steps[root, shape] <= _LOGGED_STEPS or self._is_capturing()
+        wanted = shape is None or self._of_shape[root, shape] <= _LOGGED_STEPS or self._is_capturing()
         if wanted != self._is_on:
             self._is_on = wanted
             (self._log.resume if wanted else self._log.pause)()
@@ -105,7 +118,8 @@ def install(settings: Mapping[str, Any]) -> None:
 
     Args:
         settings: `reports` (file to append to), `files` (folder for ranges), `nvtx` (folder of tracediff's nvtx),
-            `ranges` (`modules`, `blocks` or `none`), `algorithm_log` (bool).
+            `ranges` (`modules`, `blocks` or `none`), `algorithm_log` (bool), `kept_from` (how many steps of a root are
+            not kept).
     """
     import torch  # noqa: PLC0415 -- the program has just imported it
 
@@ -121,15 +135,13 @@ def install(settings: Mapping[str, Any]) -> None:
         files = None
         if wanted != "none":
             files = RangeFiles(settings["files"], marks.prepare, partial(_report_failure, settings["reports"]))
+        first = LogOfFirstSteps(log, lambda: _is_capturing(torch), settings["kept_from"])
         if files is not None or log_state == "on":
             from tracediff.capture.record.module_ranges import NoRanges, follow_modules  # noqa: PLC0415 -- imports torch
 
-            follow_modules(
-                files or NoRanges(),
-                LogOfFirstSteps(log, lambda: _is_capturing(torch)).before_step if log_state == "on" else _do_nothing,
-                blocks_alone=wanted == "blocks",
-            )
-        _mark_profiler_calls(torch, marks.mark, _do_nothing if files is None else files.mark_clock)
+            before_step = first.before_step if log_state == "on" else _do_nothing
+            follow_modules(files or NoRanges(), before_step, blocks_alone=wanted == "blocks")
+        _mark_profiler_calls(torch, marks.mark, [first.begin_again, *([] if files is None else [files.mark_clock])])
         _let_forked_children_end_slowly(marks.mark)
     _report(settings["reports"], marks, log_state)
 
@@ -162,22 +174,29 @@ def _marks(folder: str | None, torch: Any) -> DomainMarks | TorchMarks | None:
     return TorchMarks(torch.cuda.nvtx) if torch.version.cuda else None
 
 
-def _mark_profiler_calls(torch: Any, mark: Callable[[str], None], mark_clock: Callable[[], None]) -> None:
+def _mark_profiler_calls(torch: Any, mark: Callable[[str], None], at_start: Sequence[Callable[[], None]]) -> None:
     """Leave a mark where the program starts and stops the CUDA profiler: it says what it wants recorded.
 
-    A clock mark follows a start: where nsys records from there on alone, it has seen none before.
+    Args:
+        torch: The module.
+        mark: Leaves a mark.
+        at_start: What is done after a start. A clock mark is a part of it: where nsys records from a start on alone, it
+            has seen none before.
     """
     cudart = getattr(torch._C, "_cudart", None)
-    for name, then in ((PROFILER_STARTED, mark_clock), (PROFILER_STOPPED, _do_nothing)):
+    for name, then in ((PROFILER_STARTED, at_start), (PROFILER_STOPPED, ())):
         if hasattr(cudart, name):
             setattr(cudart, name, _marked(getattr(cudart, name), partial(mark, name), then))
 
 
-def _marked(function: Callable[..., Any], before: Callable[[], None], then: Callable[[], None]) -> Callable[..., Any]:
+def _marked(
+    function: Callable[..., Any], before: Callable[[], None], then: Sequence[Callable[[], None]]
+) -> Callable[..., Any]:
     def call(*arguments: Any) -> Any:
         before()
         result = function(*arguments)
-        then()
+        for each in then:
+            each()
         return result
 
     return call

@@ -104,6 +104,7 @@ def surroundings(options: RecordOptions, environment: Mapping[str, str], tempora
         "files": str(temporary),
         "ranges": options.ranges,
         "algorithm_log": options.algorithm_log,
+        "kept_from": 0 if options.steps is None else options.steps.first,
     }
     path = [str(STARTUP_FOLDER), *filter(None, [environment.get("PYTHONPATH")])]
     return {
