@@ -7,6 +7,7 @@ The whole program is recorded and bounded here, so that a CUDA graph captured be
 were open at its capture.
 """
 
+import contextlib
 import sqlite3
 from collections import Counter
 from dataclasses import dataclass
@@ -106,6 +107,22 @@ def clean_recording(
     try:
         with clean_copy(source, destination) as copy:
             return _Recording(copy).run(steps, switches, everything)
+    except sqlite3.Error as error:
+        raise TracediffError(f"cannot read nsys's export of the recording: {error}") from error
+
+
+def processes_with_kernels(source: Path) -> set[int]:
+    """Return the ids of the processes whose kernels are in an nsys SQLite export.
+
+    Raises:
+        TracediffError: It is no export.
+    """
+    process = f"globalPid >> {_THREADS} & {(1 << _THREADS) - 1}"
+    try:
+        with contextlib.closing(sqlite3.connect(source)) as connection:
+            if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (_KERNELS,)).fetchone():
+                return set()
+            return {number for (number,) in connection.execute(f"SELECT DISTINCT {process} FROM {_KERNELS}")}
     except sqlite3.Error as error:
         raise TracediffError(f"cannot read nsys's export of the recording: {error}") from error
 

@@ -143,6 +143,7 @@ def install(settings: Mapping[str, Any]) -> None:
             follow_modules(files or NoRanges(), before_step, blocks_alone=wanted == "blocks")
         _mark_profiler_calls(torch, marks.mark, [first.begin_again, *([] if files is None else [files.mark_clock])])
         _let_forked_children_end_slowly(marks.mark)
+    report_use_of_cuda(torch, settings["reports"])
     _report(settings["reports"], marks, log_state)
 
 
@@ -237,7 +238,30 @@ def _report(path: str, marks: DomainMarks | TorchMarks | None, log_state: str) -
 
 
 def _report_failure(path: str, message: str) -> None:
-    report = {"event": "failed", "process": os.getpid(), "message": message}
+    _append(path, {"event": "failed", "process": os.getpid(), "message": message})
+
+
+def report_use_of_cuda(torch: Any, path: str) -> None:
+    """Report when torch initialises CUDA in this process, or in a child that is forked from it.
+
+    nsys does not follow CUDA into a process that is forked while it records (seen with 2025.3), and says nothing of it.
+    """
+    initialise = getattr(torch._C, "_cuda_init", None)
+    if initialise is None:
+        return
+    started_as = os.getpid()
+
+    def call() -> Any:
+        result = initialise()
+        process = os.getpid()
+        _append(path, {"event": "cuda", "process": process, "forked": process != started_as})
+        return result
+
+    torch._C._cuda_init = call
+
+
+def _append(path: str, report: Mapping[str, object]) -> None:
+    """Tell tracediff; where that fails the program goes on."""
     with contextlib.suppress(OSError), open(path, "a", encoding="utf-8") as reports:  # noqa: PTH123
         reports.write(json.dumps(report) + "\n")
 

@@ -47,6 +47,7 @@ class Recorded:
         code: Its exit code; 128 and the signal's number where a signal ended it.
         interrupted: Whether tracediff was asked to end it.
         torch: What each process said that imported torch.
+        cuda: The processes in which torch initialised CUDA, and whether each was forked rather than started anew.
         failures: Why ranges could not be opened in a process, one line each.
         switches: Moments in ns since 1970 when SIGUSR1 came: recording on, off, on, …
         log: What nsys printed.
@@ -55,6 +56,7 @@ class Recorded:
     code: int = 0
     interrupted: bool = False
     torch: list[dict[str, Any]] = field(default_factory=list)
+    cuda: dict[int, bool] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
     switches: list[int] = field(default_factory=list)
     log: str = ""
@@ -253,6 +255,8 @@ class _Listener:
                     self._progress("collecting what nsys recorded")
                 case "torch":
                     self.recorded.torch.append(report)
+                case "cuda":
+                    self.recorded.cuda[report["process"]] = report["forked"]
                 case "failed":
                     self.recorded.failures.append(report["message"])
 

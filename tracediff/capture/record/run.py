@@ -13,8 +13,15 @@ from tracediff.capture.folder import claim_folder, keep_privately, remove_earlie
 from tracediff.capture.import_again import import_again
 from tracediff.capture.manifest import FILE_NAME
 from tracediff.capture.probe import choose_nsys, last_words, why_no_import, why_no_ranges
-from tracediff.capture.record.clean import PROGRAM, CleanRecording, NoSuchStepsError, clean_recording
+from tracediff.capture.record.clean import (
+    PROGRAM,
+    CleanRecording,
+    NoSuchStepsError,
+    clean_recording,
+    processes_with_kernels,
+)
 from tracediff.capture.record.insert_ranges import insert_ranges
+from tracediff.capture.record.lost import lost_processes
 from tracediff.capture.record.manifest import record_manifest
 from tracediff.capture.record.options import NONE, RecordOptions
 from tracediff.capture.record.program import Recorded, run_recorded, surroundings
@@ -122,16 +129,19 @@ def _deliver(
         raise _no_report(options, nsys, temporary, recorded)
     cleaned: dict[Path, CleanRecording] = {}
     warnings: list[str] = []
+    with_kernels: set[int] = set()
     for number, report in enumerate(reports, start=1):
         progress(f"exporting {number} of {len(reports)}")
         clean = report.with_suffix(".clean.sqlite")
         exported = _export(options, nsys, report, surroundings(options, environment, temporary))
+        with_kernels |= processes_with_kernels(exported)
         insert_ranges(exported, temporary, bounded=options.nsys_records_a_part)
         cleaned[clean] = _clean(options, recorded, exported, clean, warnings)
         exported.unlink()
     kept = {path: holds for path, holds in cleaned.items() if not holds.is_empty}
+    lost = lost_processes(recorded, with_kernels)
     if not kept:
-        return _nothing(options.folder, recorded)
+        return _nothing(options.folder, recorded, lost)
     remove_earlier(options.folder)
     traces = []
     for number, (clean, holds) in enumerate(kept.items(), start=1):
@@ -143,7 +153,7 @@ def _deliver(
         folder=options.folder,
         traces=tuple(traces),
         code=recorded.code,
-        warnings=(*warnings, *_warnings(options, nsys, recorded, list(kept.values()))),
+        warnings=(*warnings, *lost, *_warnings(options, nsys, recorded, list(kept.values()), lost)),
     )
 
 
@@ -184,12 +194,14 @@ def _no_report(options: RecordOptions, nsys: Nsys, temporary: Path, recorded: Re
     return TracediffError(problem, f"{hint}; {where_kept(kept)}")
 
 
-def _nothing(folder: Path, recorded: Recorded) -> RecordResult:
+def _nothing(folder: Path, recorded: Recorded, lost: Sequence[str]) -> RecordResult:
     """Return an empty result where the program failed, since its code says more.
 
     Raises:
         TracediffError: It did not fail.
     """
+    if not recorded.code and lost:
+        raise TracediffError("nothing was recorded", lost[0])
     if not recorded.code:
         raise TracediffError(
             "nothing was recorded: the program used no GPU and opened no range",
@@ -206,13 +218,13 @@ def _nothing(folder: Path, recorded: Recorded) -> RecordResult:
 
 
 def _warnings(
-    options: RecordOptions, nsys: Nsys, recorded: Recorded, holds: Sequence[CleanRecording]
+    options: RecordOptions, nsys: Nsys, recorded: Recorded, holds: Sequence[CleanRecording], lost: Sequence[str]
 ) -> tuple[str, ...]:
     kernels, own = sum(each.kernels for each in holds), sum(each.own_ranges for each in holds)
     warnings = []
     if recorded.code and not recorded.interrupted:
         warnings.append(f"the program ended with {recorded.code}; what it recorded until then is kept")
-    if not kernels:
+    if not kernels and not lost:
         warnings.append("no kernels were recorded: the program ran nothing on a GPU")
     warnings += [f"a process of the program has no module ranges: {failure}" for failure in recorded.failures[:3]]
     if options.ranges != NONE and not recorded.torch and not recorded.failures:
