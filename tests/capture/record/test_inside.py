@@ -3,6 +3,7 @@
 import pytest
 
 from tracediff.capture.record.inside import DomainMarks, LogOfFirstSteps
+from tracediff.capture.record.part_of_run import PartOfRun
 
 
 class Log:
@@ -18,14 +19,12 @@ class Log:
         self.is_on, self.switched = False, self.switched + 1
 
 
-def states(steps, capturing=(), kept_from=0, begins_again_at=None):
+def states(steps, capturing=(), kept_from=0, begins_again_at=99):
     """Return whether the log is on in each of some (root, shape) steps; those at `capturing` are captured."""
     log, place = Log(), [0]
-    first = LogOfFirstSteps(log, lambda: place[0] in capturing, kept_from)
+    first = LogOfFirstSteps(log, lambda: place[0] in capturing, lambda: int(place[0] >= begins_again_at), kept_from)
     told = []
     for place[0], (root, shape) in enumerate(steps):
-        if place[0] == begins_again_at:
-            first.begin_again()
         first.before_step(root, shape)
         told.append(log.is_on)
     return told, log.switched
@@ -57,3 +56,13 @@ def test_where_a_part_of_the_run_is_kept_its_first_steps_are_logged():
 def test_an_nvtx_that_cannot_be_used_is_told_as_one_that_is_not_there():
     with pytest.raises(ImportError):
         DomainMarks(pytest)
+
+
+def test_processes_share_which_part_of_the_run_it_is(tmp_path):
+    (tmp_path / "part").write_bytes(bytes(1))
+    one, other = PartOfRun(str(tmp_path / "part")), PartOfRun(str(tmp_path / "part"))
+    one.begin()
+    assert other.number == 1
+    for _ in range(255):
+        other.begin()
+    assert one.number == 0

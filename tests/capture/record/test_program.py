@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -57,7 +58,7 @@ class Clock:
         self.now, self.sent, self.told = 0.0, [], []
         monkeypatch.setattr(program.time, "monotonic", lambda: self.now)
         monkeypatch.setattr(program.os, "kill", lambda process, number: self.sent.append((process, number)))
-        self.caught = program._Caught()
+        self.caught = program._Caught(SimpleNamespace(begin=lambda: None))
         self.listener = program._Listener(self.caught, self.told.append)
 
     def reports(self, *events):

@@ -214,7 +214,8 @@ def test_an_interrupt_ends_the_program_and_keeps_what_it_recorded(nsys, tmp_path
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    assert started.stdout.readline() == b"serving\n"
+    if started.stdout.readline() != b"serving\n":
+        pytest.fail(started.communicate(timeout=90)[1].decode())
     time.sleep(1)
     started.send_signal(number)
     _, errors = started.communicate(timeout=90)

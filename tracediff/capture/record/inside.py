@@ -17,6 +17,7 @@ from typing import Any
 
 from tracediff.capture.algorithm_log import AlgorithmLog, loaded_libraries
 from tracediff.capture.machine import library_versions, package_version
+from tracediff.capture.record.part_of_run import PartOfRun
 from tracediff.capture.record.range_files import RangeFiles
 from tracediff.model.ranges import DOMAIN
 
@@ -84,23 +85,27 @@ class LogOfFirstSteps:
     Args:
         log: The log, switched on.
         is_capturing: Whether a CUDA graph is being captured now.
+        part: Which part of the run it is.
         kept_from: How many steps of a root are not kept.
     """
 
-    def __init__(self, log: AlgorithmLog, is_capturing: Callable[[], bool], kept_from: int = 0) -> None:
+    def __init__(
+        self, log: AlgorithmLog, is_capturing: Callable[[], bool], part: Callable[[], int], kept_from: int = 0
+    ) -> None:
         self._log = log
         self._is_capturing = is_capturing
+        self._part = part
+        self._counted_in = part()
         self._kept_from = kept_from
         self._made: Counter[str] = Counter()
         self._of_shape: Counter[tuple[str, int | None]] = Counter()
         self._is_on = True
 
-    def begin_again(self) -> None:
-        """Count the steps of each shape from here on: what was logged before will not be kept."""
-        self._of_shape.clear()
-
     def before_step(self, root: str, shape: int | None) -> None:
         """Switch the log on or off for a step."""
+        if self._part() != self._counted_in:
+            self._counted_in = self._part()
+            self._of_shape.clear()
         if self._kept_from:
             if self._made[root] == self._kept_from:
                 self._of_shape = Counter({key: count for key, count in self._of_shape.items() if key[0] != root})
@@ -119,7 +124,7 @@ def install(settings: Mapping[str, Any]) -> None:
     Args:
         settings: `reports` (file to append to), `files` (folder for ranges), `nvtx` (folder of tracediff's nvtx),
             `ranges` (`modules`, `blocks` or `none`), `algorithm_log` (bool), `kept_from` (how many steps of a root are
-            not kept).
+            not kept), `part` (file that says which part of the run it is).
     """
     import torch  # noqa: PLC0415 -- the program has just imported it
 
@@ -135,13 +140,14 @@ def install(settings: Mapping[str, Any]) -> None:
         files = None
         if wanted != "none":
             files = RangeFiles(settings["files"], marks.prepare, partial(_report_failure, settings["reports"]))
-        first = LogOfFirstSteps(log, lambda: _is_capturing(torch), settings["kept_from"])
+        part = PartOfRun(settings["part"])
+        first = LogOfFirstSteps(log, lambda: _is_capturing(torch), lambda: part.number, settings["kept_from"])
         if files is not None or log_state == "on":
             from tracediff.capture.record.module_ranges import NoRanges, follow_modules  # noqa: PLC0415 -- imports torch
 
             before_step = first.before_step if log_state == "on" else _do_nothing
             follow_modules(files or NoRanges(), before_step, blocks_alone=wanted == "blocks")
-        _mark_profiler_calls(torch, marks.mark, [first.begin_again, *([] if files is None else [files.mark_clock])])
+        _mark_profiler_calls(torch, marks.mark, [part.begin, *([] if files is None else [files.mark_clock])])
         _let_forked_children_end_slowly(marks.mark)
     report_use_of_cuda(torch, settings["reports"])
     _report(settings["reports"], marks, log_state)

@@ -23,6 +23,7 @@ from tracediff.capture.find_nsys import Nsys
 from tracediff.capture.job import ReportReader
 from tracediff.capture.record import launcher
 from tracediff.capture.record.options import RecordOptions
+from tracediff.capture.record.part_of_run import PartOfRun
 from tracediff.capture.worker_process import Progress
 from tracediff.errors import TracediffError
 from tracediff.processes import kill_session
@@ -104,6 +105,7 @@ def surroundings(options: RecordOptions, environment: Mapping[str, str], tempora
         "nvtx": None if nvtx is None or nvtx.origin is None else str(Path(nvtx.origin).parent.parent),
         "reports": str(_reports(temporary)),
         "files": str(temporary),
+        "part": str(_part(temporary)),
         "ranges": options.ranges,
         "algorithm_log": options.algorithm_log,
         "kept_from": 0 if options.steps is None else options.steps.first,
@@ -134,7 +136,9 @@ def run_recorded(
     """
     session = f"tracediff-record-{os.getpid()}"
     log = temporary / "nsys.log"
-    with _passed_on((0, 1, 2)) as numbers, _signals() as caught, log.open("wb") as output:
+    _part(temporary).write_bytes(bytes(1))
+    part = PartOfRun(str(_part(temporary)))
+    with _passed_on((0, 1, 2)) as numbers, _signals(part) as caught, log.open("wb") as output:
         job = {
             "command": list(options.command),
             "environment": {"TMPDIR": environment.get("TMPDIR")},
@@ -177,9 +181,10 @@ def run_recorded(
 class _Caught:
     """Signals that came while the program ran."""
 
-    def __init__(self) -> None:
+    def __init__(self, part: PartOfRun) -> None:
         self.ending: list[int] = []
         self.switches: list[int] = []
+        self._part = part
 
     def end(self, number: int, _frame: object) -> None:
         """Take SIGINT or SIGTERM."""
@@ -188,11 +193,12 @@ class _Caught:
     def switch(self, _number: int, _frame: object) -> None:
         """Take SIGUSR1."""
         self.switches.append(time.time_ns())
+        self._part.begin()
 
 
 @contextmanager
-def _signals() -> Iterator[_Caught]:
-    caught = _Caught()
+def _signals(part: PartOfRun) -> Iterator[_Caught]:
+    caught = _Caught(part)
     ending = [signal.SIGINT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
         ending.append(signal.SIGHUP)
@@ -315,3 +321,7 @@ class _Listener:
 
 def _reports(temporary: Path) -> Path:
     return temporary / "reports.jsonl"
+
+
+def _part(temporary: Path) -> Path:
+    return temporary / "part"
