@@ -7,7 +7,7 @@ import pytest
 
 from tracediff.diff import Verdict, diff_tables
 from tracediff.trace import read_trace
-from tracediff.trace.shapes import shape_text
+from tracediff.trace.shapes import between, shape_text
 
 PROFILES = Path(__file__).parents[2] / "profiles" / "vllm"
 BLOCKS = 8
@@ -60,3 +60,34 @@ def test_eager_kernels_stand_in_the_modules_of_the_model():
     of_model = [key for key in eager.keys if key.phase == "LlamaForCausalLM"]
     assert {key.layer for key in of_model} - {None} == set(range(BLOCKS))
     assert {key.module.rpartition(".")[2] for key in of_model} >= {"qkv_proj", "o_proj", "gate_up_proj", "down_proj"}
+
+
+def served(name, one, eight):
+    """Return the verdicts of the blocks' products in `vllm serve`: of steps of one shape against those of another."""
+    found = {}
+    for row in diff_tables(*between(read_trace(PROFILES / f"serve-{name}.sqlite"), (one, eight))).rows:
+        if row.layer is not None and any(kernel.parsed.role == "gemm" for kernel in row.a):
+            found.setdefault(row.phase, Counter())[row.verdict] += 1
+    return found
+
+
+@pytest.mark.parametrize("name", ["eager", "graphs"])
+def test_a_server_of_several_processes_has_the_same_products_in_the_same_layers(name):
+    # Eight requests at once: vLLM computed the prompt of the first, then those of the others with its first new token.
+    prefill = served(name, "40", "281")
+    assert prefill == {"LlamaForCausalLM": {Verdict.SAME_ORDER: 3 * BLOCKS, Verdict.ORDER_CHANGED: BLOCKS}}
+
+
+def test_a_servers_replayed_decode_steps_have_layers_and_change_no_product():
+    decode = served("graphs", "1", "8")
+    assert len(decode) == 2
+    assert all(found == {Verdict.SAME_KERNELS: 4 * BLOCKS} for found in decode.values())
+
+
+@pytest.mark.parametrize("name", ["eager", "graphs"])
+def test_a_servers_products_and_attentions_are_in_layers(name):
+    trace = read_trace(PROFILES / f"serve-{name}.sqlite")
+    roles = [trace.parsed[code].role for code in trace.name.tolist()]
+    keys = [trace.keys[code] for code in trace.key.tolist()]
+    computing = [key for key, role in zip(keys, roles, strict=True) if role in ("gemm", "attention")]
+    assert sum(key.layer is not None for key in computing) / len(computing) >= 0.95
