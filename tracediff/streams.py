@@ -2,9 +2,13 @@
 
 import sys
 from collections.abc import Iterator
-from typing import BinaryIO, TextIO
+from io import BufferedIOBase, BufferedReader
+from typing import BinaryIO, TextIO, cast
 
 from tracediff.errors import TracediffError
+
+#: Bytes that are taken at once, if so many are there.
+_BLOCK = 1 << 16
 
 
 def standard_output() -> TextIO:
@@ -18,7 +22,7 @@ def standard_output() -> TextIO:
     return sys.stdout
 
 
-def standard_input() -> BinaryIO:
+def standard_input() -> BufferedReader:
     """Return standard input.
 
     Raises:
@@ -26,7 +30,7 @@ def standard_input() -> BinaryIO:
     """
     if sys.stdin is None:
         raise TracediffError("standard input is closed", "pipe text into it, or name a file")
-    return sys.stdin.buffer
+    return cast(BufferedReader, sys.stdin.buffer)
 
 
 def read_within(file: BinaryIO, most: int) -> bytes:
@@ -41,14 +45,27 @@ def read_within(file: BinaryIO, most: int) -> bytes:
     return content
 
 
-def lines_within(file: BinaryIO, most: int) -> Iterator[str]:
+def lines_within(file: BufferedIOBase, most: int) -> Iterator[str]:
     """Yield the lines of a file as UTF-8, whatever ends them; what is no UTF-8 reads as U+FFFD.
 
     Raises:
         TracediffError: A line is longer than `most` bytes.
     """
-    while line := file.readline(most + 1):
-        if len(line) > most:
+    begun = bytearray()
+    while block := file.read1(_BLOCK):
+        ended, newline, rest = block.rpartition(b"\n")
+        if newline:
+            yield from _lines(begun + ended)
+            begun.clear()
+        begun += rest
+        if len(begun) > most:
             raise TracediffError(f"a line is longer than {most >> 20} MB", "give text with one row per line")
-        text = line.decode("utf-8", errors="replace")
-        yield from text.rstrip("\r\n").split("\r")
+    if begun:
+        yield from _lines(begun)
+
+
+def _lines(content: bytearray) -> Iterator[str]:
+    lines = content.decode("utf-8", errors="replace").split("\n")
+    if b"\r" not in content:
+        return iter(lines)
+    return (part for line in lines for part in line.rstrip("\r").split("\r"))

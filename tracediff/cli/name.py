@@ -43,9 +43,7 @@ def name(
     lines_of = _json_of if output_format is TextJson.JSON else _words_of
     out = standard_output()
     # Unlike `echo`, which flushes every line; on a terminal each is shown at once all the same.
-    write = out.write
-    for text in _given(names):
-        write(lines_of(text, explained))
+    out.writelines(lines_of(text, explained) for text in _given(names))
     out.flush()
 
 

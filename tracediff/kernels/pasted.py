@@ -14,6 +14,8 @@ from tracediff.kernels.registry import parse
 _VALUE = re.compile(
     r"[-+]?\d[\d.,']*(?:e[-+]?\d+)?(?:%|x|[kKMGT]?i?B(?:/s)?|[nuµμm]?s)?|%|[nuµμm]?s|[KMG]i?B|-+|\*", re.I
 )
+#: The longest of them without a digit in front: `KiB`.
+_LONGEST_UNIT = 3
 _LABEL = re.compile(r"(?:GPU activities|API calls|Name|Kernel(?: name)?):\s+", re.I)
 _BULLET = re.compile(r"(?:[-*+•>]|\d+[.)])\s+(?=\S)")
 #: What ncu writes behind a name: the grid and the block, then the context; older versions: a date.
@@ -40,7 +42,7 @@ def name_in_row(line: str) -> str | None:
     """Return the kernel name in a pasted line, or None where it is a rule, a header or a row without one."""
     text = line.strip()
     if text.isidentifier() and text.isascii():  # a procedural name by itself
-        return None if _is_value(text) else text
+        return None if len(text) <= _LONGEST_UNIT and _is_value(text) else text
     if _NO_TEXT.match(text) or _TALK.match(text) or _is_heading(text):
         return None
     cells, is_table = _cells(text)
