@@ -22,14 +22,14 @@ import os
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from msgspec.structs import replace
 
 from tracediff.trace.columns import NULL, Rows, TextColumn, distinct_of
-from tracediff.trace.table import Int64
+from tracediff.trace.table import Bool, Int64
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -38,13 +38,20 @@ _LEAF_HEADER, _INTERIOR_HEADER = 8, 12
 _PAGES_PER_CHUNK = 512
 _INTERIOR_PAGES_AT_ONCE = 64
 _THREADS = 2
-#: Bytes of zeros around a chunk, so that eight bytes may be read anywhere near its ends.
-_PADDING = 16
-#: Bytes a value of each serial type takes; 10 and 11 are reserved.
+#: Bytes of zeros around a chunk, so that as many may be taken out anywhere near its end.
+_PADDING = 48
+#: Bytes a value of each serial type takes, of those that a byte holds; 10 and 11 are reserved.
 _SIZE = np.array([0, 1, 2, 3, 4, 6, 8, 8, 0, 0, 0, 0] + [(code - 12) // 2 for code in range(12, 256)], dtype=np.int64)
-#: By how much eight bytes that end in an integer are shifted to leave it alone, per serial type.
+#: By how much eight bytes that begin with an integer are shifted to leave it alone, per serial type.
 _SHIFT = np.array([0, 56, 48, 40, 32, 16, 0, 0, 0, 0], dtype=np.int64)
 _EIGHT_BYTES, _REAL, _ZERO, _ONE, _FIRST_VARIABLE = 6, 7, 8, 9, 12
+_RESERVED = (10, 11)
+#: A serial type from here on takes several bytes.
+_FIRST_LONG = 0x80
+#: The value that a serial type itself states.
+_STATED = {0: NULL, _ZERO: 0, _ONE: 1}
+#: Serial types of integers that numpy knows.
+_WHOLE = {1: "i1", 2: ">i2", 4: ">i4", _EIGHT_BYTES: ">i8"}
 _DEEPEST_TREE = 20
 _UTF8 = 1
 #: SQLite locks bytes of this page, so it holds nothing.
@@ -285,75 +292,137 @@ def _varint(raw: Bytes, at: Int64) -> tuple[Int64, Int64]:
     return value, at
 
 
+class _Cursor:
+    """A place in each of some records, from which values are taken column by column.
+
+    Records are mostly alike, so a column is as far behind the one before it in all of them: the bytes ahead of a place
+    are taken out of the pages once, and columns are cut from them.
+
+    Args:
+        raw: The pages, with `_PADDING` bytes behind them.
+        at: The place in each record.
+    """
+
+    def __init__(self, raw: Bytes, at: Int64) -> None:
+        self._raw = raw
+        self._from = at
+        self._passed = 0
+        self._ahead: Bytes | None = None
+
+    @property
+    def at(self) -> Int64:
+        """The place in each record."""
+        return self._from + self._passed
+
+    def move(self, width: Int64 | int) -> None:
+        """Move on by a number of bytes, the same in all records or one for each."""
+        if isinstance(width, int):
+            self._passed += width
+        else:
+            self.jump(self.at + width)
+
+    def jump(self, at: Int64) -> None:
+        """Go to another place in each record."""
+        self._from, self._passed, self._ahead = at, 0, None
+
+    def values(self, dtype: str) -> npt.NDArray[Any]:
+        """Return the numbers of at most eight bytes that begin at the place; any where a record ends before."""
+        if self._ahead is None or self._passed > _PADDING - 8:
+            self.jump(self.at)
+            last = len(self._raw) - _PADDING
+            everywhere = np.ndarray((last + 1,), dtype=f"V{_PADDING}", buffer=self._raw.data, strides=(1,))
+            ahead = everywhere[np.minimum(self._from, last)]
+            self._ahead = ahead.view(np.uint8).reshape(len(ahead), _PADDING)
+        there = self._ahead[:, self._passed : self._passed + np.dtype(dtype).itemsize]
+        return there.view(dtype)[:, 0]
+
+
 def _fields(
     raw: Bytes, payload: Int64, size: Int64, end: Int64, columns: dict[str, int], text: int | None
-) -> tuple[dict[str, Int64], tuple[Int64, Int64], npt.NDArray[np.bool_]]:
+) -> tuple[dict[str, Int64], tuple[Int64, Int64], Bool]:
     """Decode records: columns, where the text begins and ends (-1: no text), and which rows lie partly elsewhere."""
-    header, at = _varint(raw, payload)
-    header_end, body = payload + header, payload + header
+    length, at = _varint(raw, payload)
+    header_end = payload + length
     if (header_end > end).any():
-        raise DamagedPageError if (header > size).any() else UnusualPageError
+        raise DamagedPageError if (length > size).any() else UnusualPageError
+    goes_on = end < payload + size
+    some_go_on = bool(goes_on.any())
     apart = np.zeros(len(payload), dtype=np.bool_)
     integers: dict[str, Int64] = {}
     where = (payload, payload)
     names = {position: name for name, position in columns.items()}
-    eight = np.ndarray((len(raw) - 7,), dtype=">i8", buffer=raw.data, strides=(1,))
+    header, body = _Cursor(raw, at), _Cursor(raw, header_end)
+    left = int((header_end - at).min(initial=_LONGEST_RECORD))
     for position in range(max([*names, -1 if text is None else text]) + 1):
-        if (at >= header_end).any():
+        if left < 1:
             raise UnusualPageError  # a row older than the column: SQLite knows its default
-        serial, at, width = _serial(raw, at)
+        serials = _serials(raw, header)
+        left = left - 1 if serials.highest < _FIRST_LONG else int((header_end - header.at).min())
+        width = serials.width()
+        if some_go_on and (position in names or position == text):
+            apart |= goes_on & (body.at + width > end)
         if position in names:
-            apart |= body + width > end
-            integers[names[position]] = _integers(raw, eight, serial, np.minimum(body + width, end))
+            integers[names[position]] = _integers(body, serials)
         elif position == text:
-            apart |= body + width > end
-            is_text = (serial >= _FIRST_VARIABLE) & (serial & 1 == 1)
-            if not (is_text | (serial == 0)).all():
+            is_text = (serials.code >= _FIRST_VARIABLE) & (serials.code & 1 == 1)
+            if not (is_text | (serials.code == 0)).all():
                 raise UnusualPageError  # a number or bytes
-            where = (body, np.where(is_text, np.minimum(body + width, end), -1))
-        body = body + width
+            where = (body.at, np.where(is_text, np.minimum(body.at + width, end), -1))
+        body.move(width)
     # Values end within the record, and those of a header that ends here end with it.
-    beyond = (at > header_end) | (body > payload + size) | ((at == header_end) & (body != payload + size))
+    at, body_end = header.at, body.at
+    beyond = (at > header_end) | (body_end > payload + size) | ((at == header_end) & (body_end != payload + size))
     if beyond.any():
         raise DamagedPageError
     return integers, where, apart
 
 
-def _serial(raw: Bytes, at: Int64) -> tuple[npt.NDArray[np.int64] | Bytes, Int64, Int64 | np.int64]:
-    """Return the serial types at some positions, where the next ones are, and how many bytes the values take."""
-    code = raw.take(at, mode="clip")
-    highest = code.max(initial=0)
-    if highest >= 0x80:
-        serial, at = _varint(raw, at)
-        if ((serial == 10) | (serial == 11)).any():
-            raise UnusualPageError
-        return serial, at, np.where(serial < _FIRST_VARIABLE, _SIZE.take(serial, mode="clip"), (serial - 12) >> 1)
-    if highest >= 10 and ((code == 10) | (code == 11)).any():
+class _Serials(NamedTuple):
+    """The serial types of one column in some records, and the lowest and highest of them."""
+
+    code: Bytes | Int64
+    lowest: int
+    highest: int
+
+    def width(self) -> Int64 | int:
+        """Return how many bytes the values take; one number where that is the same for all."""
+        if self.highest >= len(_SIZE):
+            small = _SIZE.take(self.code, mode="clip")
+            return np.where(self.code < _FIRST_VARIABLE, small, (self.code - _FIRST_VARIABLE) >> 1)
+        if self.lowest == self.highest or (self.lowest >= _ZERO and self.highest <= _ONE):
+            return int(_SIZE[self.highest])
+        return _SIZE.take(self.code)
+
+
+def _serials(raw: Bytes, header: _Cursor) -> _Serials:
+    """Return the serial types at a place in some headers, and move on behind them."""
+    code: Bytes | Int64 = header.values("u1").copy()
+    highest = int(code.max(initial=0))
+    if highest < _FIRST_LONG:
+        header.move(1)
+    else:
+        code, at = _varint(raw, header.at)
+        highest = int(code.max())
+        header.jump(at)
+    if highest >= _RESERVED[0] and np.isin(code, _RESERVED).any():
         raise UnusualPageError
-    return code, at + 1, _SIZE[highest] if code.min(initial=highest) == highest else _SIZE.take(code)
+    return _Serials(code, int(code.min(initial=highest)), highest)
 
 
-def _integers(raw: Bytes, eight: npt.NDArray[np.int64], serial: npt.NDArray[Any], stop: Int64) -> Int64:
-    """Return big-endian integers that end at `stop`."""
-    lowest, highest = int(serial.min(initial=_ONE)), int(serial.max(initial=0))
-    if highest >= _FIRST_VARIABLE or (highest >= _REAL and (serial == _REAL).any()):
+def _integers(body: _Cursor, serials: _Serials) -> Int64:
+    """Return the big-endian integers that begin at a place in some records."""
+    code, lowest, highest = serials
+    if highest >= _FIRST_VARIABLE or (highest >= _REAL and (code == _REAL).any()):
         raise UnusualPageError  # no integer
-    if lowest == highest:  # the same size all along, as in most columns
-        if lowest in {_ZERO, _ONE}:
-            return np.full(len(stop), lowest == _ONE, dtype=np.int64)
-        if lowest == 1:
-            return raw.take(stop - 1).view(np.int8).astype(np.int64)
-        if 1 < lowest < _REAL:
-            value = (eight[stop - 8].astype(np.int64) << int(_SHIFT[lowest])) >> int(_SHIFT[lowest])
-            if lowest == _EIGHT_BYTES and (value == NULL).any():
-                raise UnusualPageError  # the number that means NULL here
-            return value
-    shift = _SHIFT.take(serial, mode="clip")
-    value = (eight[stop - 8].astype(np.int64) << shift) >> shift
-    if highest >= _EIGHT_BYTES and ((value == NULL) & (serial == _EIGHT_BYTES)).any():
-        raise UnusualPageError
-    value[serial == _ZERO] = 0
-    value[serial == _ONE] = 1
-    if lowest == 0:
-        value[serial == 0] = NULL
+    if lowest == highest and highest in _STATED:  # the same size all along, as in most columns
+        return np.full(len(code), _STATED[highest], dtype=np.int64)
+    if lowest == highest and highest in _WHOLE:
+        value = body.values(_WHOLE[highest]).astype(np.int64)
+    else:
+        value = body.values(">i8").astype(np.int64) >> (_SHIFT[highest] if lowest == highest else _SHIFT.take(code))
+    for stating, stated in _STATED.items():
+        if lowest <= stating <= highest:
+            value[code == stating] = stated
+    if highest >= _EIGHT_BYTES and ((value == NULL) & (code == _EIGHT_BYTES)).any():
+        raise UnusualPageError  # the number that means NULL here
     return value
