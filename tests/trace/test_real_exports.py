@@ -1,8 +1,10 @@
 """Real exports, checked against SQL that anyone can run."""
 
+import pickle
 import sqlite3
 from collections import Counter
 
+import numpy as np
 import pytest
 from small_exports import DATA
 
@@ -110,3 +112,15 @@ def test_a_data_frame_has_one_row_per_kernel():
     assert len(frame) == 112
     assert frame.groupby("module", observed=True).size()["model.layers.0.self_attn.q_proj"] == 2
     assert frame["layer"].isna().sum() == 22
+
+
+def test_a_table_is_the_same_after_it_went_to_another_process():
+    table = read_trace(LLAMA)
+    there = pickle.loads(pickle.dumps(table))
+    for name in table.__struct_fields__:
+        before, after = getattr(table, name), getattr(there, name)
+        if isinstance(before, np.ndarray):
+            assert after.dtype == before.dtype
+            np.testing.assert_array_equal(after, before)
+        else:
+            assert after == before

@@ -150,6 +150,12 @@ class KernelTable(Struct, frozen=True, kw_only=True):
     def __len__(self) -> int:
         return len(self.name)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the keys as columns: of many steps there are hundreds of thousands, which take a second one by one."""
+        columns = {name: getattr(self, name) for name in self.__struct_fields__ if name != "keys"}
+        phases, modules = [key.phase for key in self.keys], [key.module for key in self.keys]
+        return _unpickled, (columns, phases, modules, [key.layer for key in self.keys])
+
     def to_frame(self) -> pandas.DataFrame:
         """Return the table as a DataFrame: strings as categories, one row per executed kernel in launch order."""
         import pandas  # noqa: PLC0415 -- 0.4 s that a diff does not need
@@ -177,6 +183,15 @@ class KernelTable(Struct, frozen=True, kw_only=True):
                 "algorithm": _categorical(self.algorithm, self.algorithms),
             }
         )
+
+
+def _unpickled(
+    columns: dict[str, Any], phases: list[str | None], modules: list[str], layers: list[int | None]
+) -> KernelTable:
+    keys = zip(phases, modules, layers, strict=True)
+    return KernelTable(
+        keys=tuple(RangeKey(phase=phase, module=module, layer=layer) for phase, module, layer in keys), **columns
+    )
 
 
 def _categorical(codes: Int32, values: Sequence[str | None]) -> pandas.Categorical[Any]:
