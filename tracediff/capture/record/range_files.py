@@ -36,7 +36,8 @@ TEXTS, RANGES = ".texts", ".ranges"
 EVENT = Struct("=qq")
 
 _CHUNK = 1 << 18  # bytes; a multiple of every page size that mmap may ask for
-_NS_BETWEEN_MARKS = 20_000_000
+# nsys and the package nvtx keep the text of every mark.
+_NS_BETWEEN_MARKS = 100_000_000
 # The first takes longest, and a process that ends soon has no later ones.
 _FIRST_MARKS = 4
 _moment = time.perf_counter_ns
