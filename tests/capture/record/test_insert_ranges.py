@@ -129,6 +129,7 @@ def test_without_marks_nothing_is_inserted(recording):
 
 
 def test_a_part_that_nsys_recorded_takes_the_ranges_of_that_time(recording):
+    recording.domain("tracediff", OWN)
     recording.export.call(1, 300)
     later = ((300, 1), (310, CLOSED), (400, 1), (410, CLOSED))
     recording.thread(*STEP, *later, marks=(290,))

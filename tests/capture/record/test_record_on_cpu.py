@@ -271,6 +271,42 @@ def test_steps_bound_what_is_kept(nsys, tmp_path, llama):
 ONE_STEP = "import torch; torch.nn.Linear(2, 2)(torch.zeros(1, 2))"
 
 
+TWO_PARTS = """
+import multiprocessing, nvtx, torch
+torch.set_num_threads(1)
+def work(pipe):
+    net = torch.nn.Linear(4, 4)
+    while rows := pipe.recv():
+        net(torch.zeros(rows, 4))
+        pipe.send("done")
+if __name__ == "__main__":
+    here, there = multiprocessing.Pipe()
+    worker = multiprocessing.get_context("fork").Process(target=work, args=(there,))
+    worker.start()
+    def ask(rows):
+        here.send(rows); here.recv()
+    for rows in (1, 2):
+        ask(9)
+        with nvtx.annotate("part", domain="mine"):
+            torch.nn.Linear(3, 3)(torch.zeros(7, 3))
+            for _ in range(3): ask(rows)
+        ask(9)
+    here.send(0)
+    worker.join()
+"""
+
+
+def test_parts_that_nsys_is_told_to_record_hold_the_steps_of_their_time_in_every_process(nsys, tmp_path):
+    (tmp_path / "parts.py").write_text(TWO_PARTS)
+    parts = "--capture-range=nvtx --nvtx-capture=part@mine --capture-range-end=repeat:2"
+    options = ("--nsys-args", parts)
+    done = record(nsys, tmp_path / "out", sys.executable, tmp_path / "parts.py", options=options)
+    assert done.returncode == 0, done.stderr.decode()
+    for rows in (1, 2):
+        steps = [payload for _, text, payload in ranges(tmp_path / "out" / f"trace{rows}.sqlite") if text == "Linear"]
+        assert steps == [shape(7, 3), *[shape(rows, 4)] * 3]
+
+
 def test_steps_that_were_not_made_lose_nothing(nsys, tmp_path):
     done = record(nsys, tmp_path / "out", sys.executable, "-c", ONE_STEP, options=("--steps", "7:9"))
     assert done.returncode == 0

@@ -255,10 +255,11 @@ class _Export:
 
     def span(self) -> tuple[int, int]:
         """Return from when to when nsys recorded."""
-        tables = [NVTX, *([API_CALLS] if self._has_calls else [])]
+        # When a domain was made says nothing: nsys tells of those that were there before it recorded.
+        events = [f"{NVTX} WHERE eventType <> {DOMAIN_CREATED}", *([API_CALLS] if self._has_calls else [])]
         times = [
-            self._connection.execute(f"SELECT MIN(start), MAX(COALESCE(end, start)) FROM {table}").fetchone()
-            for table in tables
+            self._connection.execute(f"SELECT MIN(start), MAX(COALESCE(end, start)) FROM {each}").fetchone()
+            for each in events
         ]
         known = [each for each in times if each[0] is not None]
         return min(first for first, _ in known), max(last for _, last in known)

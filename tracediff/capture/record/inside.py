@@ -147,7 +147,7 @@ def install(settings: Mapping[str, Any]) -> None:
 
             before_step = first.before_step if log_state == "on" else _do_nothing
             follow_modules(files or NoRanges(), before_step, blocks_alone=wanted == "blocks")
-        _mark_profiler_calls(torch, marks.mark, [part.begin, *([] if files is None else [files.mark_clock])])
+        _mark_profiler_calls(torch, marks.mark, part.begin, _do_nothing if files is None else files.mark_clock)
         _let_forked_children_end_slowly(marks.mark)
     report_use_of_cuda(torch, settings["reports"])
     _report(settings["reports"], marks, log_state)
@@ -181,28 +181,36 @@ def _marks(folder: str | None, torch: Any) -> DomainMarks | TorchMarks | None:
     return TorchMarks(torch.cuda.nvtx) if torch.version.cuda else None
 
 
-def _mark_profiler_calls(torch: Any, mark: Callable[[str], None], at_start: Sequence[Callable[[], None]]) -> None:
+def _mark_profiler_calls(
+    torch: Any, mark: Callable[[str], None], begin_part: Callable[[], None], mark_clock: Callable[[], None]
+) -> None:
     """Leave a mark where the program starts and stops the CUDA profiler: it says what it wants recorded.
+
+    Clock marks follow the start and come before the stop: where nsys records nothing else, it has seen no others.
 
     Args:
         torch: The module.
         mark: Leaves a mark.
-        at_start: What is done after a start. A clock mark is a part of it: where nsys records from a start on alone, it
-            has seen none before.
+        begin_part: Called at a start, for all processes.
+        mark_clock: Leaves a clock mark.
     """
     cudart = getattr(torch._C, "_cudart", None)
-    for name, then in ((PROFILER_STARTED, at_start), (PROFILER_STOPPED, ())):
+    for name, before, after in (
+        (PROFILER_STARTED, (partial(mark, PROFILER_STARTED),), (begin_part, mark_clock)),
+        (PROFILER_STOPPED, (mark_clock, partial(mark, PROFILER_STOPPED)), ()),
+    ):
         if hasattr(cudart, name):
-            setattr(cudart, name, _marked(getattr(cudart, name), partial(mark, name), then))
+            setattr(cudart, name, _surrounded(getattr(cudart, name), before, after))
 
 
-def _marked(
-    function: Callable[..., Any], before: Callable[[], None], then: Sequence[Callable[[], None]]
+def _surrounded(
+    function: Callable[..., Any], before: Sequence[Callable[[], None]], after: Sequence[Callable[[], None]]
 ) -> Callable[..., Any]:
     def call(*arguments: Any) -> Any:
-        before()
+        for each in before:
+            each()
         result = function(*arguments)
-        for each in then:
+        for each in after:
             each()
         return result
 
