@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.capture.interrupted import worker_of_an_interrupted_capture
 from tests.capture.tiny_ranges import MODULES, PHASES
-from tracediff.capture import choose_profiler, run, worker_process
+from tracediff.capture import choose_profiler, run
 from tracediff.capture import write as deliver
 from tracediff.capture.find_nsys import Nsys, importer_of
 from tracediff.capture.options import CaptureOptions
@@ -174,26 +175,10 @@ def test_a_worker_that_dies_is_one_line(nsys, tmp_path, monkeypatch):
 
 
 def test_an_interrupted_capture_ends_what_it_started(nsys, tmp_path, monkeypatch):
-    class Interrupted(BaseException):
-        pass
-
-    started = []
-    popen = subprocess.Popen
-
-    def remember(*arguments, **more):
-        started.append(popen(*arguments, **more))
-        return started[-1]
-
-    def interrupt(step):
-        if step.startswith("loading"):
-            raise Interrupted
-
-    monkeypatch.setattr(worker_process.subprocess, "Popen", remember)
     working = Probe(nsys=nsys, records=True, imports=True, sees_ranges=True)
     monkeypatch.setattr(choose_profiler, "choose_nsys", lambda *_: working)
-    with pytest.raises(Interrupted):
-        run.capture(options(nsys, tmp_path / "out"), interrupt)
-    assert started[0].poll() is not None
+    worker = worker_of_an_interrupted_capture(options(nsys, tmp_path / "out"), monkeypatch)
+    assert worker.poll() is not None
     session = f"tracediff-{os.getpid()}".encode()
     for _ in range(100):
         if not any(session in command for command in commands_of_all_processes()):

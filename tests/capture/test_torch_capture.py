@@ -6,22 +6,19 @@ import json
 import os
 import re
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from tests.capture.interrupted import worker_of_an_interrupted_capture
 from tests.capture.tiny_ranges import MODULES, PHASES
-from tracediff.capture import run, torch_profiler, worker, worker_process
+from tracediff.capture import run
 from tracediff.capture import write as deliver
-from tracediff.capture.job import Job
 from tracediff.capture.options import CaptureOptions
-from tracediff.capture.torch_recording import TorchRecording
 from tracediff.cli import app
 from tracediff.errors import TracediffError
-from tracediff.model.load import load_model, prompt_tokens
 from tracediff.model.spec import ModelSpec
 from tracediff.trace import read_trace
 
@@ -149,81 +146,6 @@ def test_what_goes_wrong_in_the_model_is_one_line_and_leaves_nothing(tmp_path):
 
 
 def test_an_interrupted_capture_ends_what_it_started(tmp_path, monkeypatch):
-    class Interrupted(BaseException):
-        pass
-
-    started = []
-    popen = subprocess.Popen
-
-    def remember(*arguments, **more):
-        started.append(popen(*arguments, **more))
-        return started[-1]
-
-    def interrupt(step):
-        if step.startswith("loading"):
-            raise Interrupted
-
-    monkeypatch.setattr(worker_process.subprocess, "Popen", remember)
-    with pytest.raises(Interrupted):
-        run.capture(options(tmp_path / "out"), interrupt)
-    assert started[0].poll() is not None
+    worker = worker_of_an_interrupted_capture(options(tmp_path / "out"), monkeypatch)
+    assert worker.poll() is not None
     assert not (tmp_path / "out").exists()
-
-
-def test_a_profiler_that_recorded_no_annotation_is_one_line_and_its_trace_is_gone(tmp_path):
-    raw = tmp_path / "b1.repeat1.json"
-    raw.write_text('{"traceEvents": []}')
-    recording = TorchRecording(options(tmp_path / "out"), tmp_path, {}, [].append)
-    with pytest.raises(TracediffError, match="did not record annotations: try --profiler nsys"):
-        recording.export(raw)
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_recording_that_is_missing_is_one_line(tmp_path):
-    (tmp_path / "b1.repeat1.json").write_text("{}")
-    with pytest.raises(TracediffError, match="torch's profiler wrote 1 of 2 recordings"):
-        TorchRecording(options(tmp_path / "out"), tmp_path, {}, [].append).reports()
-
-
-def test_the_worker_needs_no_nvtx_and_records_every_repeat(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "nvtx", None)
-    job = Job(
-        **{"spec": TINY, "profiler": "torch", "device": "cpu", "batches": (1, 3), "repeats": 2, "prompt": None},
-        **{"tokens": 6, "decode": 1, "algorithm_log": False, "reports": tmp_path / "reports.jsonl"},
-    )
-    model = load_model(TINY, "cpu")
-    worker.record(job, model, prompt_tokens(TINY, model), lambda event, **values: None)
-    names = sorted(path.name for path in tmp_path.glob("*.json"))
-    assert names == ["b1.repeat1.json", "b1.repeat2.json", "b3.repeat1.json", "b3.repeat2.json"]
-
-
-@pytest.mark.filterwarnings("ignore:CUDA is not available")
-def test_on_a_gpu_nothing_of_before_or_after_is_in_the_recording(tmp_path, monkeypatch):
-    seen = []
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda: seen.append("synchronize"))
-    with torch_profiler.torch_recording("cuda", tmp_path / "trace.json"):
-        seen.append("work")
-    assert seen == ["synchronize", "work", "synchronize"]
-    assert "tracediff/run" in (tmp_path / "trace.json").read_text()
-
-
-def test_a_failing_run_writes_no_trace(tmp_path):
-    with pytest.raises(ValueError, match="no"), torch_profiler.torch_recording("cpu", tmp_path / "trace.json"):
-        raise ValueError("no")
-    assert not (tmp_path / "trace.json").exists()
-
-
-def test_a_prompt_is_put_into_the_chat_template_of_real_weights(tmp_path):
-    for package in ("gguf", "accelerate"):
-        pytest.importorskip(package)
-    from tests.model.tiny_gguf import write_gguf
-
-    weights = tmp_path / "Tiny.Q4_1.gguf"
-    write_gguf(weights, "{% for message in messages %}<{{ message['content'] }}>{% endfor %}")
-    given = {"spec": ModelSpec(name=str(weights)), "prompt": "hi", "chat": True, "decode": 0}
-    captured = run.capture(options(tmp_path / "out", **given), lambda step: None)
-    assert bytes(captured.prompt_tokens) == b"<hi>"
-    assert "--prompt hi --chat" in captured.manifest.command
-    assert captured.manifest.weights == "real, dequantised from GGUF"
-    with pytest.raises(TracediffError, match="--chat needs a prompt: give --prompt a text"):
-        options(tmp_path / "other", chat=True)
