@@ -31,7 +31,7 @@ PATTERNS = (
     "profiles/**/*.svg",
     "profiles/**/*.gz",
     "profiles/tokens/prompts.jsonl",
-    "profiles/tokens/smollm2.json",
+    "profiles/tokens/smollm2*.json",
 )
 COLUMNS = 100
 

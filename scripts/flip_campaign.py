@@ -1,13 +1,15 @@
 """Count flip searches over many prompts, and put the tables into docs/tokens.md.
 
-    python scripts/flip_campaign.py count all.json.part --seconds 347 --slow 40 slow.json.part \\
-        --part 4 no-workspace no-workspace.json.part --controls "torch's choice" default.json.part
+    python scripts/flip_campaign.py count all.json --seconds 311 --slow 40 slow.json \\
+        --part 4 no-workspace no-workspace.json --growing fixed-chunk fixed-chunk.json
     python scripts/flip_campaign.py document
 
 `count` reads results of `tracediff flips`, finished or not (tens of MB, not kept here), and writes
 profiles/tokens/smollm2.json with all numbers of the page and profiles/tokens/smollm2/flips.json with some whole
-prompts; `document` makes tables and findings from the first file. A part is a search of every n-th prompt with another
-attention or remedy: it is set beside the same prompts of the first search. Of `--controls` only the controls count.
+prompts; `document` makes tables and findings from the first file. A part is a search of every n-th prompt, or of the
+first of these, with another attention or remedy: it is set beside the same prompts of the first search. A search with
+the cache that grows runs other kernels and stands by itself. `document` also reads smollm2-own-length.json, the counts
+of an earlier search whose prompts were not padded.
 """
 
 import argparse
@@ -32,10 +34,11 @@ from tracediff.text import json_text
 
 ROOT = Path(__file__).parents[1]
 COUNTED = ROOT / "profiles" / "tokens" / "smollm2.json"
+OWN_LENGTH = ROOT / "profiles" / "tokens" / "smollm2-own-length.json"
 EXAMPLES = ROOT / "profiles" / "tokens" / "smollm2" / "flips.json"
 PAGE = ROOT / "docs" / "tokens.md"
 BEGIN, END = "<!-- begin: scripts/flip_campaign.py document -->", "<!-- end -->"
-SCHEMA = 2
+SCHEMA = 3
 # Upper ends of prompt lengths in tokens, and of margins in ULP and in logits.
 LENGTHS = (16, 64, 512, 1024, 4096)
 MARGINS_ULP = (0, 1, 2, 4, 8, 16, 64, 1e9)
@@ -137,14 +140,14 @@ def _shown(search: Search) -> list[Flip]:
 
 
 def same_prompts(whole: FlipsResult, part: FlipsResult, every: int) -> FlipsResult:
-    """Return those prompts of a whole search that a part has: every n-th, as `awk 'NR % n == 0'` takes them.
+    """Return those prompts of a whole search that a part has: every n-th, as `awk 'NR % n == 0'` takes them, or fewer.
 
     Raises:
         TracediffError: The part is of other prompts, steps or batch sizes.
     """
     lengths = {prompt.prompt: prompt.length for search in whole.searches for prompt in search.prompts}
     found = {(p.prompt + 1) * every - 1: p.length for search in part.searches for p in search.prompts}
-    if whole.settings.prompts // every != part.settings.prompts or not found.items() <= lengths.items():
+    if whole.settings.prompts // every < part.settings.prompts or not found.items() <= lengths.items():
         raise TracediffError(f"a part is not every {every}th prompt of the whole", "name the n that awk was given")
     searches = []
     for search, other in zip(whole.searches, part.searches, strict=True):
@@ -165,6 +168,7 @@ def compared(whole: FlipsResult, slow: FlipsResult, every: int) -> dict[str, Any
     ]
     return {
         "prompts": len(pairs),
+        "by_dtype": {search.label: len(search.prompts) for search in slow.searches},
         "flips": sum(len(slowly.flips) for _, slowly in pairs),
         "equal": sum(fast == slowly for fast, slowly in pairs),
     }
@@ -197,55 +201,46 @@ def _read(path: Path) -> FlipsResult:
         return read_unfinished(path)[0] if path.suffix == ".part" else read_flips(path)
 
 
-def _controls(path: Path) -> list[dict[str, Any]]:
-    with tempfile.TemporaryDirectory() as folder:
-        plain = Path(folder) / "unfinished.part"
-        plain.write_bytes(gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes())
-        result, controls = read_unfinished(plain)
-    return [{"dtype": result.searches[place].label, **msgspec.to_builtins(control)} for place, control in controls]
-
-
 # -- the page ---------------------------------------------------------------------------------------------------------
 
 
-def tables(counted: dict[str, Any]) -> str:
-    """Return the page's sentences and tables of numbers as Markdown."""
+def tables(counted: dict[str, Any], own_length: dict[str, Any]) -> str:
+    """Return the page's sentences and tables of numbers as Markdown.
+
+    Args:
+        counted: The campaign.
+        own_length: An earlier one, whose prompts were prefilled at their own length.
+    """
     whole = counted["whole"]
-    parts = [_how(counted), _rates(whole["rows"]), _by_group(whole["rows"]), _by_margin(whole["margins"])]
-    parts += [_by_setting(counted), _findings(counted)]
+    parts = [
+        _how(counted),
+        _rates(whole["rows"]),
+        _by_group(whole["rows"]),
+        _by_margin(whole["margins"]),
+        _padded_and_not(whole["rows"], own_length["whole"]["rows"]),
+        _by_setting(own_length),
+        _growing(counted["growing"]),
+        _findings(counted, own_length),
+    ]
     return "\n\n".join(parts)
 
 
 def _how(counted: dict[str, Any]) -> str:
-    """Say what was run, how long it took, and what the controls and the slow path said."""
-    whole, slow = counted["whole"], counted["slow"]
+    """Say what was run, how long it took, and what the controls said."""
+    whole = counted["whole"]
     finished = ", ".join(f"{found['prompts']} prompts in {name}" for name, found in whole["sequences"].items())
     lines = [
         f"{finished}; {whole['settings']['decode'] + 1} steps each; {whole['machine']['gpu']}, "
-        f"torch {whole['machine']['torch']}, {counted['seconds']:,} seconds, after which the search was ended.",
+        f"torch {whole['machine']['torch']}, {counted['seconds']:,} seconds from the start of the command to its end.",
+        *(_controls(whole, name) for name in whole["sequences"]),
     ]
-    for name, batches in whole["mixed"].items():
-        noisy = whole["noisy"][name]
-        lines.append(
-            f"{name}: rows of different prompts had the bits of copies at batch {', '.join(map(str, batches))}; "
-            + (
-                f"batch {', '.join(map(str, noisy))} did not repeat its bits."
-                if noisy
-                else "every batch size repeats its bits."
-            )
-        )
-    lines.append(
-        f"One prompt at a time, every row a copy, without shared kernels: {slow['equal']} of {slow['prompts']} prompts "
-        f"agree in every number kept, {slow['flips']} flips among them."
-    )
-    for name, controls in counted["controls"].items():
-        noisy = sorted({control["batch"] for control in controls if not control["repeats"]})
-        steady = sorted({control["batch"] for control in controls} - set(noisy))
-        lines.append(
-            f"{name}: the same batch run twice has the same bits at {', '.join(map(str, steady))} and not at "
-            f"{', '.join(map(str, noisy)) or 'none'}."
-        )
     return "\n".join(f"- {line}" for line in lines)
+
+
+def _controls(found: dict[str, Any], name: str) -> str:
+    mixed, noisy = (", ".join(map(str, found[what][name])) for what in ("mixed", "noisy"))
+    repeats = f"batch {noisy} did not repeat its bits" if noisy else "every batch size repeats its bits"
+    return f"{name}: rows of different prompts had the bits of copies at batch {mixed or 'none'}; {repeats}."
 
 
 def _rates(rows: Sequence[dict[str, Any]]) -> str:
@@ -311,28 +306,76 @@ def _by_margin(margins: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _padded_and_not(padded: Sequence[dict[str, Any]], own: Sequence[dict[str, Any]]) -> str:
+    """Set the rates with padded prompts beside those of an earlier search that prefilled them at their own length."""
+    columns = "flips ÷ steps | rate | steps with equal logits"
+    lines = [
+        "Padded prompts beside an earlier search, which prefilled them at their own length and lacks the long ones in "
+        "bfloat16:",
+        "",
+        f"| dtype | batch | padded: {columns} | own length: {columns} |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    pairs = [(each, other) for each in padded for other in own if each["group"] == other["group"] == "all"]
+    for row, other in pairs:
+        if (row["precision"], row["batch"]) == (other["precision"], other["batch"]):
+            cells = " | ".join(map(_rate_and_equal, (row, other)))
+            lines.append(f"| {row['precision']} | {row['base']} → {row['batch']} | {cells} |")
+    return "\n".join(lines)
+
+
+def _rate_and_equal(row: dict[str, Any]) -> str:
+    equal = row["equal_steps"] / row["steps"]
+    return f"{row['flips']:,} ÷ {row['steps']:,} | {row['rate']:.3%} | {equal:.1%}"
+
+
 def _by_setting(counted: dict[str, Any]) -> str:
     """Set every part beside the same prompts of the whole: what remains of the flips."""
-    batches = counted["whole"]["settings"]["batches"]
+    rows = [
+        (precision, name, [row for row in found if row["precision"] == precision])
+        for part in counted["parts"]
+        for precision in dict.fromkeys(row["precision"] for row in part["rows"] if row["prompts"])
+        for name, found in ((counted["whole_name"], part["same"]), (part["name"], part["rows"]))
+    ]
+    before = "Remedies, and the same prompts without (every fourth, at their own length):"
+    # Parts of the same prompts share the line that they are compared with.
+    lines = dict.fromkeys(_setting(*row) for row in sorted(rows, key=_by_precision_and_prompts))
+    return "\n".join([before, "", *_setting_columns(counted["whole"]["settings"]["batches"]), *lines])
+
+
+def _by_precision_and_prompts(row: tuple[str, str, list[dict[str, Any]]]) -> tuple[bool, int]:
+    precision, _, found = row
+    return precision != "float16", -found[0]["prompts"]
+
+
+def _growing(searches: Sequence[dict[str, Any]]) -> str:
+    """Return the searches with the cache that grows as a table of its own."""
     lines = [
-        f"| dtype | setting | prompts | {' | '.join(f'flips {batches[0]} → {batch}' for batch in batches[1:])} | "
-        "steps with equal logits |",
+        _setting(precision, found["name"], [row for row in found["rows"] if row["precision"] == precision])
+        for precision in dict.fromkeys(row["precision"] for found in searches for row in found["rows"])
+        for found in searches
+        if any(row["precision"] == precision for row in found["rows"])
+    ]
+    settings = searches[0]["settings"]
+    before = f"One prompt at a time, with the cache that grows, {settings['decode'] + 1} steps each:"
+    return "\n".join([before, "", *_setting_columns(settings["batches"]), *lines])
+
+
+def _setting_columns(batches: Sequence[int]) -> list[str]:
+    flips = " | ".join(f"flips {batches[0]} → {batch}" for batch in batches[1:])
+    return [
+        f"| dtype | setting | prompts | {flips} | steps with equal logits |",
         f"|---|---|---|{'---|' * len(batches)}",
     ]
-    for part in counted["parts"]:
-        for precision in dict.fromkeys(row["precision"] for row in part["rows"]):
-            for name, found in ((counted["whole_name"], part["same"]), (part["name"], part["rows"])):
-                rows = [row for row in found if row["precision"] == precision]
-                if not rows[0]["prompts"]:
-                    continue
-                equal = sum(row["equal_steps"] for row in rows) / sum(row["steps"] for row in rows)
-                flips = " | ".join(str(row["flips"]) for row in rows)
-                lines.append(f"| {precision} | {name} | {rows[0]['prompts']} | {flips} | {equal:.1%} |")
-    # Parts of the same prompts share the line that they are compared with.
-    return "\n".join(dict.fromkeys(lines))
 
 
-def _findings(counted: dict[str, Any]) -> str:
+def _setting(precision: str, name: str, rows: Sequence[dict[str, Any]]) -> str:
+    equal = sum(row["equal_steps"] for row in rows) / sum(row["steps"] for row in rows)
+    flips = " | ".join(f"{row['flips']:,}" for row in rows)
+    return f"| {precision} | {name} | {rows[0]['prompts']} | {flips} | {equal:.1%} |"
+
+
+def _findings(counted: dict[str, Any], own_length: dict[str, Any]) -> str:
     """Say what the tables show, in numbers."""
     whole = counted["whole"]
     widest = {row["precision"]: row for row in whole["rows"] if row["group"] == "all"}  # the last batch size of each
@@ -355,15 +398,39 @@ def _findings(counted: dict[str, Any]) -> str:
     moved = [flip[3] <= sum(flip[6]) * (1 + 1e-6) for flips in whole["flips"].values() for flip in flips]
     lines += [
         f"At {sum(moved):,} of {len(moved):,} flips the two logits moved by at least the margin between them.",
-        *(_remaining(part) for part in counted["parts"]),
+        *(_remaining(part) for part in own_length["parts"]),
+        *_checks(own_length),
     ]
     return "\n".join(f"- {line}" for line in lines)
 
 
+def _checks(own_length: dict[str, Any]) -> list[str]:
+    """Say what the slow path and the controls of torch's own choice of attention said at the prompts' own length."""
+    slow = own_length["slow"]
+    lines = [
+        f"Prompts at their own length, one at a time, every row a copy, without shared kernels: {slow['equal']} of "
+        f"{slow['prompts']} prompts agree in every number kept, {slow['flips']} flips among them."
+    ]
+    for name, controls in own_length["controls"].items():
+        noisy = sorted({control["batch"] for control in controls if not control["repeats"]})
+        steady = sorted({control["batch"] for control in controls} - set(noisy))
+        lines.append(
+            f"{name}: the same batch run twice has the same bits at {', '.join(map(str, steady))} and not at "
+            f"{', '.join(map(str, noisy)) or 'none'}."
+        )
+    return lines
+
+
 def _remaining(part: dict[str, Any]) -> str:
-    before, after = (sum(row["flips"] for row in part[side]) for side in ("same", "rows"))
-    equal = sum(row["equal_steps"] for row in part["rows"]) == sum(row["steps"] for row in part["rows"])
-    return f"{part['name']}: {after} of {before} flips remain{', and all logits are bit-equal' if equal else ''}."
+    """Say how many flips a part has where the whole search has how many, for each precision."""
+    words = []
+    for precision in dict.fromkeys(row["precision"] for row in part["rows"] if row["prompts"]):
+        rows, same = ([row for row in part[side] if row["precision"] == precision] for side in ("rows", "same"))
+        before, after = (sum(row["flips"] for row in each) for each in (same, rows))
+        equal = sum(row["equal_steps"] for row in rows) == sum(row["steps"] for row in rows)
+        bits = ", and all logits are bit-equal" if equal else ""
+        words.append(f"{after:,} flips in place of {before:,} in {precision}{bits}")
+    return f"{part['name']}: {'; '.join(words)}."
 
 
 def main() -> None:
@@ -375,13 +442,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, help="how long it took")
     parser.add_argument("--slow", nargs=2, metavar=("N", "FILE"), help="every n-th prompt, searched with --no-mix")
     parser.add_argument("--part", nargs=3, action="append", default=[], metavar=("N", "NAME", "FILE"))
-    parser.add_argument("--controls", nargs=2, action="append", default=[], metavar=("NAME", "FILE"))
+    parser.add_argument("--growing", nargs=2, action="append", default=[], metavar=("NAME", "FILE"))
     given = parser.parse_args()
     if given.command == "document":
         page = PAGE.read_text(encoding="utf-8")
         before, _, rest = page.partition(BEGIN)
         _, _, after = rest.partition(END)
-        made = tables(json.loads(COUNTED.read_text(encoding="utf-8")))
+        made = tables(*(json.loads(path.read_text(encoding="utf-8")) for path in (COUNTED, OWN_LENGTH)))
         PAGE.write_text(f"{before}{BEGIN}\n\n{made}\n\n{END}{after}", encoding="utf-8")
         return
     whole = _read(given.result)
@@ -392,8 +459,8 @@ def main() -> None:
         "seconds": given.seconds,
         "whole": count(whole),
         "parts": [_part(whole, int(every), name, _read(Path(file))) for every, name, file in given.part],
-        "slow": compared(whole, _read(Path(given.slow[1])), int(given.slow[0])),
-        "controls": {name: _controls(Path(file)) for name, file in given.controls},
+        "slow": None if given.slow is None else compared(whole, _read(Path(given.slow[1])), int(given.slow[0])),
+        "growing": [_apart(name, _read(Path(file))) for name, file in given.growing],
     }
     COUNTED.write_text(json.dumps(counted, separators=(",", ":")) + "\n", encoding="utf-8")
     EXAMPLES.parent.mkdir(exist_ok=True)
@@ -401,17 +468,21 @@ def main() -> None:
 
 
 def _part(whole: FlipsResult, every: int, name: str, part: FlipsResult) -> dict[str, Any]:
-    counts = [
-        [row for row in count(result)["rows"] if row["group"] == "all"]
-        for result in (part, same_prompts(whole, part, every))
-    ]
+    return {**_apart(name, part), "same": _rows_of_all(same_prompts(whole, part, every))}
+
+
+def _apart(name: str, part: FlipsResult) -> dict[str, Any]:
     return {
         "name": name,
         "settings": msgspec.to_builtins(part.settings),
         "machine": part.machine,
-        "rows": counts[0],
-        "same": counts[1],
+        "noisy": {search.label: list(search.noisy) for search in part.searches},
+        "rows": _rows_of_all(part),
     }
+
+
+def _rows_of_all(result: FlipsResult) -> list[dict[str, Any]]:
+    return [row for row in count(result)["rows"] if row["group"] == "all" and row["prompts"]]
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.changed import replace
 from tests.measure.planted import planted_result
 from tracediff.errors import TracediffError
 from tracediff.findings.flips_file import read_flips, result_to_json
@@ -81,9 +82,19 @@ def test_a_few_kept_prompts_of_a_search_are_not_passed_off_as_all_of_them():
     from tracediff.report.flips.words import findings, setting_words, warnings
 
     kept = read_flips(PUBLISHED / "smollm2" / "flips.json")
-    assert ", 4 of 508 prompts, " in setting_words(kept)
+    assert ", 3 of 508 prompts, " in setting_words(kept)
     assert "chosen for their ties: the rate here says nothing" in " ".join(warnings(kept))
-    assert any("1 of 258 steps flips, at an exact tie;" in sentence for sentence in findings(kept))
+    assert any("3 of 258 steps flip, every one at an exact tie;" in sentence for sentence in findings(kept))
+
+
+def test_one_flip_is_told_in_the_singular():
+    from tracediff.report.flips.words import findings
+
+    kept = read_flips(PUBLISHED / "smollm2" / "flips.json")
+    float16, bfloat16 = kept.searches
+    prompt = next(prompt for prompt in float16.prompts if [flip.batch for flip in prompt.flips].count(16) == 1)
+    one = replace(kept, searches=(replace(float16, prompts=(prompt,)), bfloat16))
+    assert any("1 of 129 steps flips, at an exact tie;" in sentence for sentence in findings(one))
 
 
 @pytest.mark.parametrize(

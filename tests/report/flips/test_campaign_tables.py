@@ -11,6 +11,7 @@ from tracediff.findings.flips_file import read_flips
 
 ROOT = PROFILES.parent
 COUNTS = PROFILES / "tokens" / "smollm2.json"
+OWN_LENGTH = PROFILES / "tokens" / "smollm2-own-length.json"
 EXAMPLES = PROFILES / "tokens" / "smollm2" / "flips.json"
 
 
@@ -26,12 +27,23 @@ def counted():
     return json.loads(COUNTS.read_text(encoding="utf-8"))
 
 
-def test_the_page_holds_what_the_script_makes(counted):
-    assert campaign().tables(counted) in (ROOT / "docs" / "tokens.md").read_text(encoding="utf-8")
+@pytest.fixture(scope="module")
+def own_length():
+    return json.loads(OWN_LENGTH.read_text(encoding="utf-8"))
 
 
-def test_the_counts_add_up(counted):
+def test_the_page_holds_what_the_script_makes(counted, own_length):
+    assert campaign().tables(counted, own_length) in (ROOT / "docs" / "tokens.md").read_text(encoding="utf-8")
+
+
+def test_every_prompt_was_searched_in_both_precisions(counted):
     whole = counted["whole"]
+    assert {name: found["prompts"] for name, found in whole["sequences"].items()} == {"float16": 508, "bfloat16": 508}
+
+
+@pytest.mark.parametrize("path", [COUNTS, OWN_LENGTH], ids=lambda path: path.stem)
+def test_the_counts_add_up(path):
+    whole = json.loads(path.read_text(encoding="utf-8"))["whole"]
     kinds = {"question", "code", "chat", "text", "arithmetic", "long"}
     for precision, margins in whole["margins"].items():
         flips = whole["flips"][precision]
@@ -46,8 +58,8 @@ def test_the_counts_add_up(counted):
         assert margins["steps"] == 129 * whole["sequences"][precision]["prompts"]
 
 
-def test_the_fast_path_agrees_with_one_prompt_at_a_time_on_the_sample(counted):
-    slow = counted["slow"]
+def test_the_fast_path_agrees_with_one_prompt_at_a_time_on_the_sample(own_length):
+    slow = own_length["slow"]
     assert slow["equal"] == slow["prompts"] > 0
     assert slow["flips"] > 0
 

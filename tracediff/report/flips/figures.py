@@ -39,6 +39,7 @@ def margin_histogram(result: FlipsResult) -> Any:
     searches = [search for search in result.searches if search.prompts]
     figure = rows_of_plots([search.label for search in searches])
     names = ["tie", *(f"≤ {2**exponent}" for exponent in range(_LARGEST_BIN)), f"> {2 ** (_LARGEST_BIN - 1)}"]
+    flipping = sorted({flip.batch for _, flip in result.flips()}, key=result.settings.batches.index)
     for row, search in enumerate(searches, start=1):
         steps = [0] * len(names)
         for margin in (margin for prompt in search.prompts for margin in prompt.margin_ulp):
@@ -53,13 +54,12 @@ def margin_histogram(result: FlipsResult) -> Any:
             row=row,
             col=1,
         )
-        others = result.settings.batches[1:]
-        for place, batch in enumerate(others):
+        for place, batch in enumerate(result.settings.batches[1:]):
             flips = [0] * len(names)
             for flip in search.flips:
                 flips[_margin_bin(flip.margin_ulp)] += flip.batch == batch
-            # Batch sizes are drawn side by side within their bin.
-            offset = (place - (len(others) - 1) / 2) * 0.8 / len(others)
+            # Batch sizes that flip anything are drawn side by side within their bin.
+            offset = (flipping.index(batch) - (len(flipping) - 1) / 2) * 0.9 / len(flipping) if any(flips) else 0
             figure.add_scatter(
                 x=[each + offset for each, count in enumerate(flips) if count],
                 y=[count for count in flips if count],
@@ -75,7 +75,7 @@ def margin_histogram(result: FlipsResult) -> Any:
                 col=1,
             )
         figure.update_yaxes(type="log", title_text="steps", dtick=1, row=row, col=1)
-    figure.update_xaxes(tickvals=list(range(len(names))), ticktext=names)
+    figure.update_xaxes(tickvals=list(range(len(names))), ticktext=names, range=[-0.5, len(names) - 0.5])
     figure.update_xaxes(title_text="margin (top-1 minus top-2 logit) in ULP", row=len(searches), col=1)
     return styled(figure, "Margin of every step, and of the steps that flip", len(searches))
 

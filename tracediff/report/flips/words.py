@@ -89,8 +89,8 @@ def flip_title(flip: Flip, base: int, precision: str) -> str:
 
 
 def token_words(token: int, text: str | None) -> str:
-    """Return a token's id, with its text where a tokenizer knows it."""
-    return str(token) if text is None else f"{token} {printable(text)!r}"
+    """Return a token's id, with its text in quotes where a tokenizer knows it: `198 '\\n'`."""
+    return str(token) if text is None else f"{token} {printable(repr(text))}"
 
 
 def _about_flips(summaries: tuple[Summary, ...]) -> list[str]:
