@@ -112,15 +112,28 @@ def test_every_replay_outside_all_ranges_is_an_execution_of_what_was_captured(ex
     assert {table.keys[code].module for code in table.key[replays].tolist()} == {"layers.0"}
 
 
-def test_what_was_captured_right_under_a_step_is_in_no_module_wherever_it_is_replayed(export, tmp_path):
+def test_what_was_captured_in_a_step_is_an_execution_of_it_in_whatever_range_of_the_programs_it_is_replayed(
+    export, tmp_path
+):
     export.range("Net", 200, 250, domainId=OWN, int64Value=(1 << 32) + 1)
     node = {"start": 220, "end": 221, "eventClass": 1, "globalTid": THREAD, "nameId": 1, "graphNodeId": 71}
     export.add("CUDA_GRAPH_NODE_EVENTS", **node)
-    export.range("execute generation", 490, 550)
-    export.call(50, 500).kernel("replayed", 50, None, start=505, graphNodeId=71)
+    export.range("execute generation", 490, 690)
+    for correlation, launch in ((50, 500), (51, 600)):
+        export.call(correlation, launch).kernel("replayed", correlation, None, start=launch + 5, graphNodeId=71)
     table = read(export, tmp_path)
-    assert [(key.phase, key.module) for key in table.keys] == [("execute generation", "")]
-    assert shapes(table) == ["1x1"]
+    assert [(key.phase, key.module) for key in table.keys] == [("Net", "")]
+    assert table.iteration.tolist() == [0, 1]
+    assert shapes(table) == ["1x1"] * 2
+
+
+def test_what_is_replayed_in_another_step_belongs_to_that_one(export, tmp_path):
+    export.range("Net", 200, 250, domainId=OWN, int64Value=(1 << 32) + 1)
+    node = {"start": 220, "end": 221, "eventClass": 1, "globalTid": THREAD, "nameId": 1, "graphNodeId": 71}
+    export.add("CUDA_GRAPH_NODE_EVENTS", **node)
+    export.range("Other", 490, 690, domainId=OWN, int64Value=(1 << 32) + 1)
+    export.call(50, 500).kernel("replayed", 50, None, start=505, graphNodeId=71)
+    assert [(key.phase, key.module) for key in read(export, tmp_path).keys] == [("Other", "")]
 
 
 def test_two_shapes_of_a_trace_are_two_tables(export, tmp_path):

@@ -80,9 +80,9 @@ def attribute(
         around[replays.kernel] = replays.around
         executed = around.copy()
         executed[replays.outside] = NONE
-        # A step of a recorded program is a phase wherever it is: what was captured right under it is in no module.
-        is_own = (replays.launched_in == NONE) | (ranges.shape[replays.captured_in] != NULL)
-        name = np.where(is_own, module[replays.captured_in], text[replays.captured_in])
+        # The text of a range that is no phase here names a module; that of a step never does.
+        is_phase = (replays.launched_in == NONE) | (ranges.shape[replays.captured_in] != NULL)
+        name = np.where(is_phase, module[replays.captured_in], text[replays.captured_in])
         key[replays.kernel] = keys.of(phase[replays.around], name)
         if len(shape):
             captured = shapes[replays.captured_in]
@@ -132,7 +132,9 @@ class _Replays(Struct, frozen=True, kw_only=True):
     Attributes:
         kernel: Their indices.
         captured_in: The innermost range around the capture of each.
-        launched_in: The innermost range around its launch, -1 for none.
+        launched_in: The innermost range around its launch, -1 for none, and where that does not count: a step of a
+            recorded program is a phase whatever is open around it, so what was captured in one and is replayed in no
+            other step is an execution of that step.
     """
 
     kernel: Int64
@@ -147,7 +149,7 @@ class _Replays(Struct, frozen=True, kw_only=True):
 
     @property
     def outside(self) -> Int64:
-        """Kernels that were replayed outside every range."""
+        """Kernels that were replayed outside every range that counts."""
         outside: Int64 = self.kernel[self.launched_in == NONE]
         return outside
 
@@ -158,7 +160,11 @@ def _replays(ranges: Ranges, capture: Capture, innermost: Int64) -> _Replays:
         codes = Codes()
         inside = ranges.innermost(codes.of(capture.thread), codes.values, capture.moment)
         kernel, captured_in = kernel[inside != NONE], inside[inside != NONE]
-    return _Replays(kernel=kernel, captured_in=captured_in, launched_in=innermost[kernel])
+    launched_in = innermost[kernel]
+    if len(kernel):
+        is_step = np.append(ranges.shape[ranges.phase] != NULL, False)
+        launched_in = np.where(is_step[captured_in] & ~is_step[launched_in], NONE, launched_in)
+    return _Replays(kernel=kernel, captured_in=captured_in, launched_in=launched_in)
 
 
 def _iterations(ranges: Ranges, executed: Int64) -> Int32:
