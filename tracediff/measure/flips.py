@@ -30,7 +30,8 @@ from tracediff.findings.flips import (
 from tracediff.findings.flips_file import result_to_json
 from tracediff.findings.remedies_catalog import DEFAULT, Kind, setting_named
 from tracediff.measure.flips_log import SearchLog
-from tracediff.measure.flips_precision import EncodedPrompt, Models, PrecisionSearch
+from tracediff.measure.flips_models import Models
+from tracediff.measure.flips_precision import EncodedPrompt, PrecisionSearch
 from tracediff.measure.machine import machine_and_workspace
 from tracediff.measure.prompts import Prompt
 from tracediff.model.attention import DEFAULT_ATTENTION

@@ -7,16 +7,14 @@ there, and a step whose two runs choose different tokens is noise and no flip. I
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tracediff.errors import TracediffError
 from tracediff.findings.flips import DYNAMIC, PREFILL, PromptSteps, Search
 from tracediff.findings.remedies_catalog import Kind, setting_named
 from tracediff.measure.flips_log import ControlRecord, SearchLog
+from tracediff.measure.flips_models import Models, memory_in_one_line
 from tracediff.model.attention import attention_failures_in_one_line
-from tracediff.model.spec import ModelSpec
 
 if TYPE_CHECKING:
     from tracediff.measure.compare_steps import TextOf
@@ -253,57 +251,3 @@ def _chunks_of(by_slots: Mapping[int, list[EncodedPrompt]], size: int) -> Iterat
     for slots, prompts in sorted(by_slots.items()):
         for start in range(0, len(prompts), size):
             yield slots, prompts[start : start + size]
-
-
-@dataclass(slots=True, kw_only=True)
-class Models:
-    """Holds one model at a time, and its float32 copy where one is asked for."""
-
-    request: FlipRequest
-    load: Callable[[ModelSpec, str], Any]
-    dtype: str | None = None
-    model: Any = None
-    exact: Any = None
-
-    def get(self, dtype: str) -> Any:
-        """Return the model in a dtype, loaded where another one was held."""
-        if dtype != self.dtype:
-            self.model = self.exact = None
-            _free_memory()
-            self.model = self.load(replace(self.request.spec, dtype=dtype), self.request.device)
-            self.dtype = dtype
-        return self.model
-
-    def reference(self, dtype: str) -> Any:
-        """Return the same weights in float32; None for a float32 model or where no reference is wanted."""
-        import copy  # noqa: PLC0415
-
-        if dtype == "float32" or not self.request.reference:
-            return None
-        if self.exact is None:
-            with memory_in_one_line(self.request, f"{dtype} with its float32 reference"):
-                self.exact = copy.deepcopy(self.get(dtype)).float()
-        return self.exact
-
-
-def _free_memory() -> None:
-    import gc  # noqa: PLC0415
-
-    import torch  # noqa: PLC0415
-
-    gc.collect()
-    torch.cuda.empty_cache()
-
-
-@contextmanager
-def memory_in_one_line(request: FlipRequest, what: str) -> Iterator[None]:
-    """Turn a GPU that is out of memory into one line that says what to do."""
-    import torch  # noqa: PLC0415
-
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise TracediffError(
-            f"out of memory: {request.spec.label} in {what}, batches {', '.join(map(str, request.batches))}",
-            "use --layers, a smaller model or batch, or --no-reference",
-        ) from error
