@@ -19,13 +19,14 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and
 class Launched:
     """A launcher that runs a Python program."""
 
-    def __init__(self, folder, source, **environment):
+    def __init__(self, folder, source, umask=0o022, **environment):
         self._reports = folder / "reports.jsonl"
         self.output = folder / "output"
         with self.output.open("wb") as output:
             job = {
                 "command": [sys.executable, "-c", source],
                 "environment": environment,
+                "umask": umask,
                 **{name: output.fileno() for name in ("stdout", "stderr")},
                 "stdin": os.open(os.devnull, os.O_RDONLY),
                 "reports": str(self._reports),
@@ -50,6 +51,13 @@ def alive(process):
     with contextlib.suppress(OSError):
         return "Z" not in Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[:1]
     return False
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_others_may_write_to_the_programs_files_no_more_than_without_nsys(tmp_path, umask):
+    source = f"import os; os.open({str(tmp_path / 'made')!r}, os.O_CREAT, 0o666)"
+    assert Launched(tmp_path, source, umask=umask).process.wait(30) == 0
+    assert (tmp_path / "made").stat().st_mode & 0o777 == 0o666 & ~umask
 
 
 def test_the_programs_code_is_reported_and_returned(tmp_path):
@@ -80,7 +88,7 @@ def test_output_that_is_no_text_passes_through(tmp_path):
 
 
 def test_a_program_that_does_not_start_is_reported(tmp_path):
-    job = {"command": [str(tmp_path)], "environment": {}, "stdin": 0, "stdout": 1, "stderr": 2}
+    job = {"command": [str(tmp_path)], "environment": {}, "umask": 0o022, "stdin": 0, "stdout": 1, "stderr": 2}
     (tmp_path / "job.json").write_text(json.dumps({**job, "reports": str(tmp_path / "reports")}))
     done = subprocess.run([sys.executable, "-I", launcher.__file__, str(tmp_path / "job.json")], check=False)
     assert done.returncode == 127

@@ -6,6 +6,7 @@
 | --- | --- |
 | `command` | program and arguments |
 | `environment` | variables to set; null removes one |
+| `umask` | the program's umask: nsys starts it with none, so that others could write to its files |
 | `stdin`, `stdout`, `stderr` | open file descriptors, passed on by nsys |
 | `reports` | file to append JSON lines to: `not started`, `started`, `ended`, `all ended` |
 
@@ -52,6 +53,7 @@ def main(job_path: str) -> int:
             stdout=job["stdout"],
             stderr=job["stderr"],
             process_group=0,
+            umask=job["umask"],
         )
     except OSError as error:
         report("not started", reason=error.strerror or str(error))

@@ -142,6 +142,7 @@ def run_recorded(
         job = {
             "command": list(options.command),
             "environment": {"TMPDIR": environment.get("TMPDIR")},
+            "umask": _umask(),
             **dict(zip(("stdin", "stdout", "stderr"), numbers, strict=True)),
             "reports": str(_reports(temporary)),
         }
@@ -317,6 +318,13 @@ class _Listener:
         if self._launcher is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._launcher, number)
+
+
+def _umask() -> int:
+    """Return this process's umask, which can only be read by setting it."""
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return umask
 
 
 def _reports(temporary: Path) -> Path:
