@@ -11,8 +11,18 @@ from hypothesis import strategies as st
 
 from tests.trace.small_exports import PROCESS, SCHEMA, SmallExport
 from tracediff.capture.record.clean import clean_recording
-from tracediff.capture.record.insert_ranges import Clock, insert_ranges
-from tracediff.capture.record.range_files import AFTER_MARK, BEFORE_MARK, CLOCK_MARK, CLOSED, EVENT, RANGES, TEXTS
+from tracediff.capture.record.insert_ranges import Clock, WrittenThread, insert_ranges
+from tracediff.capture.record.range_files import (
+    AFTER_MARK,
+    ALL_CLOSED,
+    BEFORE_MARK,
+    CLOCK_MARK,
+    CLOSED,
+    EVENT,
+    LOST,
+    RANGES,
+    TEXTS,
+)
 from tracediff.errors import TracediffError
 from tracediff.trace import read_trace
 
@@ -141,6 +151,59 @@ def test_a_text_that_a_killed_process_wrote_half_loses_its_ranges_alone(recordin
     path = next(tmp_path.glob(f"*{TEXTS}"))
     path.write_text(path.read_text()[:-6])
     assert [text for text, *_ in recording.inserted()] == ["Net"]
+
+
+def test_a_text_between_two_that_is_half_written_loses_its_ranges_alone(recording, tmp_path):
+    recording.thread(*STEP, marks=(90,))
+    path = next(tmp_path.glob(f"*{TEXTS}"))
+    first, second = path.read_text().splitlines()
+    path.write_text(f"{first[:-6]}\n{second}\n")
+    assert [text for text, *_ in recording.inserted()] == ["layers.0"]
+
+
+@pytest.mark.parametrize("text", ["of mine", "", "1-2-3 4", "1-2-3-4", "1-2-3-4 5 6", "a-b-c-d 5"])
+def test_a_mark_of_the_programs_own_that_begins_as_the_clocks_do_is_none(recording, text):
+    recording.export.add("NVTX_EVENTS", start=5, eventType=34, text=f"{CLOCK_MARK} {text}", globalTid=PROCESS + 42)
+    recording.thread(*STEP, marks=(90,))
+    assert [row[:3] for row in recording.inserted()] == [("Net", 100, 160), ("layers.0", 110, 150)]
+
+
+def test_a_module_whose_name_is_no_text_is_named_without_what_is_none(recording):
+    recording.thread(*STEP, texts=(MODEL, ("a\udc80\nb", None)), marks=(90,))
+    assert [text for text, *_ in recording.inserted()] == ["Net", "a?\nb"]
+
+
+@pytest.mark.parametrize("what", [ALL_CLOSED, LOST])
+def test_what_did_not_close_by_then_ends_where_nothing_is_open(recording, what):
+    recording.thread(*STEP[:2], (150, what), *((moment + 100, number) for moment, number in STEP), marks=(90,))
+    assert [row[:3] for row in recording.inserted()] == [
+        ("Net", 100, 150),
+        ("layers.0", 110, 150),
+        ("Net", 200, 260),
+        ("layers.0", 210, 250),
+    ]
+
+
+def one_by_one(numbers):
+    """Return where ranges open and close, as a stack has it."""
+    opened, found = [], []
+    for place, number in enumerate(numbers):
+        if number > 0:
+            opened.append((place, number))
+        elif number == CLOSED and opened:
+            began, text = opened.pop()
+            found.append((began, place, text))
+        elif number in (ALL_CLOSED, LOST):
+            found += [(began, place, text) for began, text in opened]
+            opened.clear()
+    return sorted([*found, *((began, -1, text) for began, text in opened)])
+
+
+@given(st.lists(st.sampled_from([1, 2, 3, CLOSED, CLOSED, CLOSED, BEFORE_MARK, AFTER_MARK, ALL_CLOSED, LOST])))
+def test_ranges_nest_as_they_opened_and_closed(numbers):
+    moments = np.arange(len(numbers), dtype=np.int64)
+    thread = WrittenThread(name="1-2-3-4", process="1-2", moments=moments, numbers=np.array(numbers, dtype=np.int64))
+    assert sorted(zip(*(column.tolist() for column in thread.ranges()), strict=True)) == one_by_one(numbers)
 
 
 def test_what_is_no_export_is_one_line(tmp_path):

@@ -3,13 +3,16 @@
 import json
 import mmap
 import os
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
 from tracediff.capture.record import range_files
 from tracediff.capture.record.insert_ranges import read_thread
-from tracediff.capture.record.range_files import CLOCK_MARK, RANGES, TEXTS, RangeFiles
+from tracediff.capture.record.range_files import CLOCK_MARK, LOST, RANGES, TEXTS, RangeFiles
 
 
 class Program:
@@ -30,15 +33,24 @@ class Program:
     def ranges(self, thread):
         """Return text, payload and depth of each range, in the order they opened; `open` for one that never closed."""
         texts = self.texts()
-        found = sorted(thread.ranges())
+        found = placed(thread)
         return [
             (
                 *texts[number],
-                sum(began < place and (end is None or end > place) for began, end, _ in found),
-                *(["open"] if ended is None else []),
+                sum(began < place and (end < 0 or end > place) for began, end, _ in found),
+                *(["open"] if ended < 0 else []),
             )
             for place, ended, number in found
         ]
+
+
+def placed(thread):
+    """Return where each range opened and closed and its text's number, in the order they opened."""
+    return sorted(zip(*(column.tolist() for column in thread.ranges()), strict=True))
+
+
+def open_now(thread):
+    return sum(closed < 0 for _, closed, _ in placed(thread))
 
 
 @pytest.fixture
@@ -96,7 +108,7 @@ def test_a_file_grows_by_parts_and_no_range_is_lost_between_them(program):
         part()
         program.files.close()
     (thread,) = program.threads()
-    assert len(list(thread.ranges())) == 20_000
+    assert len(placed(thread)) == 20_000
 
 
 def test_every_thread_has_its_own_file(program):
@@ -126,7 +138,7 @@ def test_a_forked_child_writes_to_files_of_its_own(program):
     by_process = {thread.process_id: thread for thread in program.threads()}
     texts = [json.loads(path.read_text().splitlines()[0]) for path in sorted(program.folder.glob(f"*{TEXTS}"))]
     assert sorted(text for _, text, _ in texts) == ["child", "parent"]
-    assert [len(list(by_process[process].ranges())) for process in (os.getpid(), child)] == [1, 1]
+    assert [len(placed(by_process[process])) for process in (os.getpid(), child)] == [1, 1]
 
 
 def test_a_full_disk_is_told_once_and_the_program_goes_on(program, monkeypatch):
@@ -142,7 +154,9 @@ def test_a_full_disk_is_told_once_and_the_program_goes_on(program, monkeypatch):
         program.files.close()
     assert program.told == ["its ranges end early: [Errno 28] No space left on device"]
     (thread,) = program.threads()
+    assert thread.numbers[-1] == LOST
     assert len(thread.moments) * 16 <= mmap.PAGESIZE * 1024
+    assert not open_now(thread)
 
 
 def test_a_folder_that_is_gone_does_not_reach_the_program(tmp_path):
@@ -150,3 +164,94 @@ def test_a_folder_that_is_gone_does_not_reach_the_program(tmp_path):
     program.files.open_step("Net", 1)
     program.files.close()
     assert len(program.told) == 1
+
+
+def test_a_program_that_closes_every_descriptor_keeps_those_that_it_opens_then(tmp_path):
+    """As a daemon does; its ranges go on."""
+    source = f"""
+import os
+from tracediff.capture.record.range_files import RangeFiles
+files = RangeFiles({str(tmp_path)!r}, lambda text: int, print)
+part = files.opener("part")
+part()
+os.closerange(3, 256)
+mine = [os.open(os.devnull, os.O_RDONLY) for _ in range(8)]
+files.close()
+for _ in range(40_000):
+    part()
+    files.close()
+for each in mine:
+    os.fstat(each)
+"""
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    (thread,) = [read_thread(path) for path in tmp_path.glob(f"*{RANGES}")]
+    assert len(placed(thread)) == 40_001
+
+
+def test_threads_and_children_that_write_little_take_little_room(program):
+    program.files.opener("part")()
+    (path,) = program.folder.glob(f"*{RANGES}")
+    assert path.stat().st_size == mmap.ALLOCATIONGRANULARITY
+
+
+def test_a_thread_that_ended_takes_no_memory(program):
+    def mapped():
+        return sum(RANGES in line for line in Path("/proc/self/maps").read_text().splitlines())
+
+    before = mapped()
+    for _ in range(5):
+        thread = threading.Thread(target=program.files.opener("part"))
+        thread.start()
+        thread.join()
+    assert mapped() <= before + 1
+
+
+def test_a_step_closes_what_an_exception_between_two_lines_left_open(program):
+    program.files.open_step("Net", 1)
+    program.files.opener("left open")()
+    program.files.close()  # of the step, which closes the other's
+    program.files.open_step("Net", 1)
+    program.files.close()
+    (thread,) = program.threads()
+    assert [(text, depth) for text, _, depth in program.ranges(thread)] == [("Net", 0), ("left open", 1), ("Net", 0)]
+
+
+def test_an_exception_of_a_signal_handler_while_a_file_grows_loses_nothing_written(program, monkeypatch):
+    part = program.files.opener("part")
+    fallocate, due = os.posix_fallocate, []
+
+    def interrupt(*arguments):
+        fallocate(*arguments)
+        due.append(arguments)
+        if len(due) == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "posix_fallocate", interrupt)
+    for _ in range(2000):
+        try:
+            part()
+        except KeyboardInterrupt:
+            continue
+        program.files.close()
+    (thread,) = program.threads()
+    assert len(placed(thread)) == 1999
+
+
+def test_frozen_time_does_not_stop_the_clock(tmp_path):
+    """As freezegun does: it replaces time's functions in every module that holds one."""
+    source = f"""
+import sys, time
+from tracediff.capture.record import range_files
+held = {{id(getattr(time, name)) for name in ("time_ns", "monotonic_ns", "perf_counter_ns", "perf_counter")}}
+for module in list(sys.modules.values()):
+    for name, value in list(vars(module).items()):
+        if id(value) in held:
+            setattr(module, name, lambda: 5)
+files = range_files.RangeFiles({str(tmp_path)!r}, lambda text: int, print)
+files.opener("part")()
+files.close()
+"""
+    subprocess.run([sys.executable, "-c", source], timeout=60, check=True)
+    (thread,) = [read_thread(path) for path in tmp_path.glob(f"*{RANGES}")]
+    assert thread.moments[1] > thread.moments[0] > 5

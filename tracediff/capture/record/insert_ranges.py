@@ -7,21 +7,36 @@ an API call and the beginning or end of the module that makes it lies more.
 
 import contextlib
 import json
+import re
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from tracediff.capture.kept import API_CALLS, DOMAIN_CREATED, MARK, NVTX, PUSH_POP
-from tracediff.capture.record.range_files import AFTER_MARK, BEFORE_MARK, CLOCK_MARK, CLOSED, EVENT, RANGES, TEXTS
+from tracediff.capture.record.range_files import (
+    AFTER_MARK,
+    ALL_CLOSED,
+    BEFORE_MARK,
+    CLOCK_MARK,
+    CLOSED,
+    EVENT,
+    LOST,
+    RANGES,
+    TEXTS,
+)
 from tracediff.errors import TracediffError
 from tracediff.model.ranges import DOMAIN
 
 _NS_PER_SECOND = 1_000_000_000
 _THREAD_BITS = 24
+_AT_ONCE = 100_000
+# A program may leave marks that begin the same way.
+_CLOCK_MARK = re.compile(rf"{CLOCK_MARK} (\d+-\d+-\d+-\d+) (\d+)", re.ASCII)
 Int64 = npt.NDArray[np.int64]
 
 
@@ -73,20 +88,41 @@ class WrittenThread:
         before = before[self.numbers[before + 1] == AFTER_MARK]
         return np.stack([self.moments[before], self.moments[before + 1]], axis=1)
 
-    def ranges(self) -> Iterator[tuple[int, int | None, int]]:
-        """Yield where each range opened and closed, as places in `moments`, and the number of its text.
+    def ranges(self) -> "PlacedRanges":
+        """Return where ranges opened and closed.
 
-        One that never closed has None. What closes that this thread did not open, since it was forked, is left out.
+        What closes that this thread did not open, since it was forked, is left out.
         """
-        opened: list[tuple[int, int]] = []
-        for place, number in enumerate(self.numbers.tolist()):
-            if number > 0:
-                opened.append((place, number))
-            elif number == CLOSED and opened:
-                began, text = opened.pop()
-                yield began, place, text
-        for began, text in opened:
-            yield began, None, text
+        opens, closes = self.numbers > 0, self.numbers == CLOSED
+        all_closed = (self.numbers == ALL_CLOSED) | (self.numbers == LOST)
+        # Between two moments at which nothing is open, what opens and closes at one depth takes turns.
+        depth = np.cumsum(opens.astype(np.int32) - closes) + closes
+        before = np.cumsum(all_closed, dtype=np.int32)
+        places = np.flatnonzero(opens | closes)
+        places = places[np.lexsort((depth[places], before[places]))]
+        following = np.full_like(places, -1)
+        following[:-1] = places[1:]
+        is_opened = opens[places]
+        opened, following = places[is_opened], following[is_opened]
+        is_closed = closes[following] & (depth[opened] == depth[following]) & (before[opened] == before[following])
+        is_closed &= following >= 0
+        ends = np.append(np.flatnonzero(all_closed), -1)
+        closed = np.where(is_closed, following, ends[before[opened]])
+        return PlacedRanges(opened=opened, closed=closed, texts=self.numbers[opened])
+
+
+class PlacedRanges(NamedTuple):
+    """Ranges of a thread, those of one depth in the order of time.
+
+    Attributes:
+        opened: Places among the thread's moments.
+        closed: The same; -1 where one never closed.
+        texts: The number of each text.
+    """
+
+    opened: Int64
+    closed: Int64
+    texts: Int64
 
 
 def read_thread(path: Path) -> WrittenThread:
@@ -201,25 +237,51 @@ def _global_thread(thread: WrittenThread, marks: dict[tuple[str, int], Mark]) ->
     return machines.pop() << above | ids if len(machines) == 1 else None
 
 
-Row = tuple[int, int | None, int]
+class _Rows(NamedTuple):
+    """Ranges in nsys's time, in ns.
+
+    Attributes:
+        starts: When each opened.
+        ends: When it closed.
+        is_closed: Whether it did.
+        texts: The number of its text.
+    """
+
+    starts: Int64
+    ends: Int64
+    is_closed: npt.NDArray[np.bool_]
+    texts: Int64
+
+    def where(self, wanted: npt.NDArray[np.bool_]) -> "_Rows":
+        """Return some of them."""
+        return _Rows(self.starts[wanted], self.ends[wanted], self.is_closed[wanted], self.texts[wanted])
+
+    def blocks(self) -> Iterator[Iterator[tuple[int, int | None, int]]]:
+        """Yield the start, the end or None, and the text's number of each, many at a time."""
+        for first in range(0, len(self.starts), _AT_ONCE):
+            starts, ends, is_closed, texts = (column[first : first + _AT_ONCE].tolist() for column in self)
+            known = (end if has_end else None for end, has_end in zip(ends, is_closed, strict=True))
+            yield zip(starts, known, texts, strict=True)
 
 
-def _rows(thread: WrittenThread, clock: Clock, span: tuple[int, int] | None) -> list[Row]:
-    moments = clock(thread.moments).tolist() if len(thread.moments) else []
-    rows = [(moments[began], None if ended is None else moments[ended], text) for began, ended, text in thread.ranges()]
+def _rows(thread: WrittenThread, clock: Clock, span: tuple[int, int] | None) -> _Rows:
+    moments, placed = clock(thread.moments), thread.ranges()
+    is_closed = placed.closed >= 0
+    rows = _Rows(moments[placed.opened], moments[placed.closed], is_closed, placed.texts)
     if span is None:
         return rows
     first, last = span
-    return [(start, end, text) for start, end, text in rows if start <= last and (end is None or end >= first)]
+    return rows.where((rows.starts <= last) & (~is_closed | (rows.ends >= first)))
 
 
 def _texts(path: Path) -> dict[int, tuple[str, int | None]]:
     """Return the text and payload of each number; a line that a killed process left half is none."""
     texts: dict[int, tuple[str, int | None]] = {}
-    with contextlib.suppress(FileNotFoundError, json.JSONDecodeError), path.open(encoding="utf-8") as lines:
-        for line in lines:
-            number, text, payload = json.loads(line)
-            texts[number] = text, payload
+    with contextlib.suppress(FileNotFoundError):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            with contextlib.suppress(json.JSONDecodeError):
+                number, text, payload = json.loads(line)
+                texts[number] = text, payload
     return texts
 
 
@@ -247,8 +309,10 @@ class _Export:
         )
         marks = {}
         for text, moment, thread, domain in rows:
-            name, number = text.removeprefix(f"{CLOCK_MARK} ").split(" ")
-            marks[name, int(number)] = Mark(moment=moment, thread=thread, domain=domain)
+            found = _CLOCK_MARK.fullmatch(text)
+            if found is None:
+                continue
+            marks[found[1], int(found[2])] = Mark(moment=moment, thread=thread, domain=domain)
             if domain:
                 self._domains[thread >> _THREAD_BITS] = domain
         return marks
@@ -264,19 +328,18 @@ class _Export:
         known = [each for each in times if each[0] is not None]
         return min(first for first, _ in known), max(last for _, last in known)
 
-    def add(self, rows: list[Row], texts: dict[int, tuple[str, int | None]], thread: int) -> int:
+    def add(self, rows: _Rows, texts: dict[int, tuple[str, int | None]], thread: int) -> int:
         """Add ranges of one thread; return how many: those whose text is known."""
         domain = self._domain(thread)
-        known = [(start, end, *texts[number]) for start, end, number in rows if number in texts]
-        self._connection.executemany(
-            f"INSERT INTO {NVTX} (start, end, eventType, globalTid, domainId, textId, int64Value) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (
-                (start, end, PUSH_POP, thread, domain, self._string(text), payload)
-                for start, end, text, payload in known
-            ),
-        )
-        return len(known)
+        known = rows.where(np.isin(rows.texts, list(texts)))
+        strings = {number: (self._string(texts[number][0]), texts[number][1]) for number in set(known.texts.tolist())}
+        for block in known.blocks():
+            self._connection.executemany(
+                f"INSERT INTO {NVTX} (start, end, eventType, globalTid, domainId, textId, int64Value) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                ((start, end, PUSH_POP, thread, domain, *strings[number]) for start, end, number in block),
+            )
+        return len(known.starts)
 
     def _domain(self, thread: int) -> int:
         """Return the id of the domain `tracediff` in a thread's process, made where nsys has none."""
@@ -297,6 +360,8 @@ class _Export:
     def _string(self, text: str) -> int:
         if text not in self._strings:
             (largest,) = self._connection.execute("SELECT COALESCE(MAX(id), 0) FROM StringIds").fetchone()
-            self._connection.execute("INSERT INTO StringIds (id, value) VALUES (?, ?)", (largest + 1, text))
+            # A module's name may hold what is no text (a lone surrogate).
+            value = text.encode(errors="replace").decode()
+            self._connection.execute("INSERT INTO StringIds (id, value) VALUES (?, ?)", (largest + 1, value))
             self._strings[text] = largest + 1
         return self._strings[text]

@@ -8,8 +8,9 @@ A folder holds
 
 - `PROCESS-STARTED.texts` of each process: JSON lines `[number, text, payload]`;
 - `PROCESS-STARTED-THREAD-N.ranges` of each thread: pairs of 64-bit numbers, a moment (CLOCK_MONOTONIC, ns) and what
-  happened then: the number of the text of a range that opened, or one of `CLOSED`, `BEFORE_MARK`, `AFTER_MARK`. Zeros
-  follow the last pair.
+  happened then: the number of the text of a range that opened, or one of `CLOSED`, `BEFORE_MARK`, `AFTER_MARK`,
+  `ALL_CLOSED` (what was open is no longer, whether it said so or not), `LOST` (the same, and nothing is written from
+  then on). Zeros follow the last pair.
 
 nsys has a clock of its own, so now and then a mark is left between two moments: where nsys says that the mark
 `tracediff clock PROCESS-STARTED-THREAD-N 3` was, is between the fourth pair of BEFORE_MARK and AFTER_MARK.
@@ -18,6 +19,7 @@ Runs in the program's own Python: the standard library and nothing else.
 """
 
 import contextlib
+import ctypes
 import itertools
 import json
 import mmap
@@ -29,21 +31,49 @@ from functools import partial
 from struct import Struct
 
 #: What happened at a moment, where no range opened.
-CLOSED, BEFORE_MARK, AFTER_MARK = -1, -2, -3
+CLOSED, BEFORE_MARK, AFTER_MARK, ALL_CLOSED, LOST = -1, -2, -3, -4, -5
 #: How the texts of the marks begin that are left for the clock's sake.
 CLOCK_MARK = "tracediff clock"
 TEXTS, RANGES = ".texts", ".ranges"
 EVENT = Struct("=qq")
 
-_CHUNK = 1 << 18  # bytes; a multiple of every page size that mmap may ask for
+# Bytes of a file's first part, and at most of a later one: many threads and forked children write little.
+_FIRST_CHUNK, _CHUNK = mmap.ALLOCATIONGRANULARITY, 1 << 18
 # nsys and the package nvtx keep the text of every mark.
 _NS_BETWEEN_MARKS = 100_000_000
 # The first takes longest, and a process that ends soon has no later ones.
 _FIRST_MARKS = 4
-_moment = time.perf_counter_ns
+# Not `perf_counter_ns`, the same clock: what freezes time for tests (freezegun) replaces that, even here.
+_moment = partial(time.clock_gettime_ns, time.CLOCK_MONOTONIC)
 _write = EVENT.pack_into
 
 PrepareMark = Callable[[str], Callable[[], object]]
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mmap.restype = ctypes.c_void_p
+_libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long)
+_libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
+_MAP_FAILED = ctypes.c_void_p(-1).value
+
+
+def _nothing() -> None:
+    pass
+
+
+def _mapped(file: int, length: int, offset: int) -> int:
+    """Return the address at which a part of a file is in memory from now on, without a descriptor of its own.
+
+    Python's `mmap` keeps one (before 3.13) and closes it in the end. By then a program that closed every descriptor, as
+    a daemon does, may have opened a file of its own under that number.
+
+    Raises:
+        OSError: There is no room for it.
+    """
+    address: int = _libc.mmap(None, length, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_SHARED, file, offset)
+    if address == _MAP_FAILED:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return address
 
 
 class _RangeFile:
@@ -53,11 +83,12 @@ class _RangeFile:
         name: Its name without suffix.
         memory: The part.
         at: Where in the part the next pair goes.
+        end: The length of the part.
         marks: How many marks were left on this thread.
         marked_at: The moment of the last one.
     """
 
-    __slots__ = ("_is_lost", "_path", "_size", "_tell", "at", "marked_at", "marks", "memory", "name")
+    __slots__ = ("_is_lost", "_path", "_size", "_tell", "_unmap", "at", "end", "marked_at", "marks", "memory", "name")
 
     def __init__(self, folder: str, name: str, tell: Callable[[str], None]) -> None:
         self.name = name
@@ -67,26 +98,47 @@ class _RangeFile:
         self._path = os.path.join(folder, name + RANGES)  # noqa: PTH118
         self._size = 0
         self._is_lost = False
+        self._unmap: Callable[[], object] = _nothing
+        self.memory = memoryview(b"")
+        self.at = self.end = 0
         self.grow()
 
     def grow(self) -> None:
-        """Go on with the next part. Where the disk is full the same memory is written to again: the program goes on."""
-        self.at = 0
+        """Go on with the next part. Where the disk is full the same memory is written to again: the program goes on.
+
+        A signal handler's exception may end this anywhere; then it is made again.
+        """
         if self._is_lost:
+            self.at = 0
             return
         try:
-            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                # Not truncated to size: a page that finds no room when it is written to would kill the program.
-                os.posix_fallocate(file, self._size, _CHUNK)
-                self.memory = mmap.mmap(file, _CHUNK, offset=self._size)
-            finally:
-                os.close(file)
-            self._size += _CHUNK
+            self._map_next()
         except OSError as error:
+            if self._size:
+                _write(self.memory, self.end - EVENT.size, _moment(), LOST)
             self._is_lost = True
-            self.memory = mmap.mmap(-1, _CHUNK)
+            self._use(memoryview(bytearray(_FIRST_CHUNK)), self._size, _nothing)
             self._tell(f"its ranges end early: {error}")
+
+    def _map_next(self) -> None:
+        length = min(max(self._size, _FIRST_CHUNK), _CHUNK)
+        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            # Not truncated to size: a page that finds no room when it is written to would kill the program.
+            os.posix_fallocate(file, self._size, length)
+            address = _mapped(file, length, self._size)
+        finally:
+            os.close(file)
+        memory = memoryview((ctypes.c_char * length).from_address(address)).cast("B")
+        self._use(memory, self._size + length, partial(_libc.munmap, address, length))
+
+    def _use(self, memory: memoryview, size: int, unmap: Callable[[], object]) -> None:
+        end, unmap_last = len(memory), self._unmap
+        self.memory, self.at, self.end, self._size, self._unmap = memory, 0, end, size, unmap
+        unmap_last()
+
+    def __del__(self) -> None:
+        self._unmap()
 
 
 class _Threads(threading.local):
@@ -127,11 +179,15 @@ class RangeFiles:
         return partial(self._add, self._number(text, None))
 
     def open_step(self, text: str, payload: int | None) -> None:
-        """Open a range with a payload, and leave a mark for the clock where the last one is some time ago."""
+        """Open an outermost range, with a payload; leave a mark for the clock where the last one is some time ago.
+
+        What is open by now lost its end to an exception that came between two lines, as signal handlers raise.
+        """
         number = self._number(text, payload)
         file = self._threads.file
         while file.marks < _FIRST_MARKS or _moment() - file.marked_at > _NS_BETWEEN_MARKS:
             self.mark_clock()
+        self._add(ALL_CLOSED)
         self._add(number)
 
     def mark_clock(self) -> None:
@@ -147,7 +203,7 @@ class RangeFiles:
     def _add(self, number: int) -> None:
         file = self._threads.file
         at = file.at
-        if at == _CHUNK:
+        if at == file.end:
             file.grow()
             at = 0
         _write(file.memory, at, _moment(), number)
