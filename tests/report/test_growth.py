@@ -1,6 +1,8 @@
 """What a report takes does not grow with steps that are equal: they are one phase, and the time of each is a number."""
 
 import io
+import json
+import re
 
 import pytest
 from rich.console import Console
@@ -60,6 +62,33 @@ def test_a_database_does_not_grow_with_equal_steps(diffs, tmp_path):
         save_diffs([diff], tmp_path / "saved.sqlite", force=True)
         sizes.append((tmp_path / "saved.sqlite").stat().st_size)
     assert sizes[0] == sizes[1]
+
+
+def unlike_phases(count):
+    """A diff of phases that each have another name, of ten modules each."""
+    kernels = [
+        (f"request {word:c}", f"layers.{layer}.q", "xy"[layer % 2])
+        for word in range(ord("a"), ord("a") + count)
+        for layer in range(10)
+    ]
+    return diff_tables(table(kernels), table(kernels))
+
+
+def listed(page):
+    return json.loads(re.search(r'id="payload">(.*?)</script>', page)[1])["modules"]["path"]
+
+
+def test_a_page_lists_so_many_modules_and_counts_the_rest(monkeypatch):
+    monkeypatch.setattr("tracediff.report.diff.html.build._MOST_LISTED", 45)
+    few, many = render_html(unlike_phases(4)), render_html(unlike_phases(20))
+    assert "not listed below" not in few
+    assert len(listed(few)) == 40
+    assert "155 of these modules are counted here and not listed below" in many
+    assert len(listed(many)) == 45
+    assert all(f"request {word}" in many for word in "abcdefghijklmnopqrst")
+    targets = set(re.findall(r'href="#([^"]+)"', many))
+    assert targets <= set(re.findall(r'id="([^"]+)"', many))
+    assert diff_to_json(unlike_phases(20)).count('"module":') == 200
 
 
 def shown(kernels, unfold=False):

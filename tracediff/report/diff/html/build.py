@@ -27,6 +27,8 @@ from tracediff.text import printable
 from tracediff.version import __version__
 
 _SHOWN_CONTRADICTIONS = 20
+#: Modules that the page lists, about a kilobyte each; traces whose executions all differ have hundreds of thousands.
+_MOST_LISTED = 20_000
 
 
 def build_report(diff: TraceDiff) -> PageView:
@@ -36,10 +38,12 @@ def build_report(diff: TraceDiff) -> PageView:
     row_phases = _by_phase(diff.rows)
     phases: list[Phase] = []
     signatures: dict[Any, str] = {}
+    left = _MOST_LISTED
     for rows in sorted(row_phases.values(), key=_comes_late):
-        phase = _phase(rows, labels, signatures, spread)
+        phase = _phase(rows, rows[:left], labels, signatures, spread)
         signatures.setdefault(_signature(phase.groups), phase.name)
         phases.append(phase)
+        left -= min(left, len(rows))
     sides = side_words(diff.a, diff.b)
     total = totals(diff.rows)
     found = answer(diff)
@@ -52,7 +56,7 @@ def build_report(diff: TraceDiff) -> PageView:
         lead=_lead(found),
         facts=facts(found),
         warnings=tuple(map(printable, diff.warnings)),
-        contradictions=_contradictions(phases),
+        contradictions=_contradictions(phases, sum(row.contradicted for row in diff.rows)),
         chain=chain(found, diff),
         phases=tuple(phases),
         totals=total,
@@ -65,7 +69,7 @@ def build_report(diff: TraceDiff) -> PageView:
         notes=(tuple(map(printable, diff.a.notes)), tuple(map(printable, diff.b.notes))),
         coverage=(coverage_words(diff.a), coverage_words(diff.b)),
         run=view_run(diff.evidence),
-        measured=any(module.measured for phase in phases for group in phase.groups for module in group.modules),
+        measured=any(row.evidence for row in diff.rows),
         version=__version__,
     )
 
@@ -75,11 +79,14 @@ def _legend(rows: Sequence[Row]) -> tuple[tuple[Sign, int], ...]:
     return tuple((sign(each), counted[each]) for each in Standing if counted[each])
 
 
-def _phase(rows: Sequence[Row], labels: dict[str, str], earlier: dict[Any, str], spread: Spread) -> Phase:
+def _phase(
+    rows: Sequence[Row], listed: Sequence[Row], labels: dict[str, str], earlier: dict[Any, str], spread: Spread
+) -> Phase:
+    """Return a phase: all its rows added up, and those that the page lists."""
     name = phase_name(rows[0].phase)
-    layers = tuple(sorted({row.layer for row in rows if row.layer is not None}))
-    groups = group_rows(rows, labels, spread)
-    heat, outside = heat_rows(rows, labels, layers)
+    layers = tuple(sorted({row.layer for row in listed if row.layer is not None}))
+    groups = group_rows(listed, labels, spread)
+    heat, outside = heat_rows(listed, labels, layers)
     total = totals(rows)
     verdicts = dict.fromkeys((verdict.value for verdict in Verdict), 0)
     for row in rows:
@@ -139,7 +146,7 @@ def _by_phase(rows: Iterable[Row]) -> dict[str | None, list[Row]]:
     return phases
 
 
-def _contradictions(phases: Sequence[Phase]) -> tuple[str, ...]:
+def _contradictions(phases: Sequence[Phase], number: int) -> tuple[str, ...]:
     found = [
         f"{phase.name} {module.module}: {module.contradiction}"
         for phase in phases
@@ -147,8 +154,9 @@ def _contradictions(phases: Sequence[Phase]) -> tuple[str, ...]:
         for module in group.modules
         if module.contradiction
     ]
-    rest = len(found) - _SHOWN_CONTRADICTIONS
-    return (*found[:_SHOWN_CONTRADICTIONS], *([f"… and {rest:,} more, marked below"] if rest > 0 else []))
+    shown = found[:_SHOWN_CONTRADICTIONS]
+    rest = number - len(shown)
+    return (*shown, *([f"… and {rest:,} more, marked below"] if rest > 0 else []))
 
 
 _SOURCES = (

@@ -216,7 +216,7 @@ class Phase:
         layers: Block indices, the heatmap's columns.
         heat: The heatmap's rows inside the blocks.
         outside: Its rows outside the blocks, one cell each.
-        groups: The folded modules in the order of the run.
+        groups: The folded modules in the order of the run; of a very large diff, those that the page lists.
         totals: Over the phase.
         summary: The phase in words.
         verdicts: Rows per verdict, every verdict present.
@@ -235,6 +235,11 @@ class Phase:
     verdicts: dict[str, int]
     time_change: str
     same_as: str
+
+    @property
+    def listed(self) -> int:
+        """How many modules its groups hold."""
+        return sum(len(group.modules) for group in self.groups)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -348,6 +353,16 @@ class PageView:
     run: RunView | None
     measured: bool
     version: str
+
+    @property
+    def listed(self) -> tuple[Phase, ...]:
+        """The phases of which the page lists modules."""
+        return tuple(phase for phase in self.phases if phase.groups)
+
+    @property
+    def not_listed(self) -> int:
+        """How many modules are only counted."""
+        return self.totals.modules - sum(phase.listed for phase in self.phases)
 
     @property
     def kinds(self) -> tuple[str, ...]:
