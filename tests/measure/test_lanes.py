@@ -137,6 +137,16 @@ def test_copies_that_do_not_agree_are_noticed():
     assert not way_found(model, 4).way.mixed
 
 
+def test_copies_that_do_not_agree_are_noticed_where_both_witnesses_stand_in_a_first_row():
+    model = trained_model()
+    model.lm_head.register_forward_hook(
+        lambda _module, _arguments, output: output + torch.arange(len(output))[:, None, None] / 8
+    )
+    control, _ = first_run(Decoder(model, 4, graphs=False), tasks(PROMPTS[:5]), 4, mix=True, sharing_holds=False)
+    assert not control.way.mixed
+    assert control.repeats
+
+
 def test_a_model_that_does_not_repeat_itself_is_noticed_and_its_rows_are_not_mixed():
     model = trained_model()
     model.lm_head.register_forward_hook(lambda _module, _arguments, output: output + torch.rand(output.shape) / 64)
