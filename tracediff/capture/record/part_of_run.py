@@ -3,11 +3,12 @@
 It is counted up whenever a part begins that may be kept: SIGUSR1 came, or a process started the CUDA profiler. What was
 logged before is not kept, so every process then logs its first steps again.
 
-Runs in the program's own Python: the standard library and nothing else.
+Runs in the program's own Python.
 """
 
-import mmap
 import os
+
+from tracediff.capture.record.mapped import mapped
 
 
 class PartOfRun:
@@ -23,7 +24,7 @@ class PartOfRun:
     def __init__(self, path: str) -> None:
         file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
-            self._memory = mmap.mmap(file, 1)
+            self._memory, _ = mapped(file, 1)
         finally:
             os.close(file)
 

@@ -15,11 +15,10 @@ A folder holds
 nsys has a clock of its own, so now and then a mark is left between two moments: where nsys says that the mark
 `tracediff clock PROCESS-STARTED-THREAD-N 3` was, is between the fourth pair of BEFORE_MARK and AFTER_MARK.
 
-Runs in the program's own Python: the standard library and nothing else.
+Runs in the program's own Python.
 """
 
 import contextlib
-import ctypes
 import itertools
 import json
 import mmap
@@ -29,6 +28,8 @@ import time
 from collections.abc import Callable
 from functools import partial
 from struct import Struct
+
+from tracediff.capture.record.mapped import mapped
 
 #: What happened at a moment, where no range opened.
 CLOSED, BEFORE_MARK, AFTER_MARK, ALL_CLOSED, LOST = -1, -2, -3, -4, -5
@@ -49,31 +50,9 @@ _write = EVENT.pack_into
 
 PrepareMark = Callable[[str], Callable[[], object]]
 
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.mmap.restype = ctypes.c_void_p
-_libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long)
-_libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
-_MAP_FAILED = ctypes.c_void_p(-1).value
-
 
 def _nothing() -> None:
     pass
-
-
-def _mapped(file: int, length: int, offset: int) -> int:
-    """Return the address at which a part of a file is in memory from now on, without a descriptor of its own.
-
-    Python's `mmap` keeps one (before 3.13) and closes it in the end. By then a program that closed every descriptor, as
-    a daemon does, may have opened a file of its own under that number.
-
-    Raises:
-        OSError: There is no room for it.
-    """
-    address: int = _libc.mmap(None, length, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_SHARED, file, offset)
-    if address == _MAP_FAILED:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
-    return address
 
 
 class _RangeFile:
@@ -126,11 +105,10 @@ class _RangeFile:
         try:
             # Not truncated to size: a page that finds no room when it is written to would kill the program.
             os.posix_fallocate(file, self._size, length)
-            address = _mapped(file, length, self._size)
+            memory, unmap = mapped(file, length, self._size)
         finally:
             os.close(file)
-        memory = memoryview((ctypes.c_char * length).from_address(address)).cast("B")
-        self._use(memory, self._size + length, partial(_libc.munmap, address, length))
+        self._use(memory, self._size + length, unmap)
 
     def _use(self, memory: memoryview, size: int, unmap: Callable[[], object]) -> None:
         end, unmap_last = len(memory), self._unmap
