@@ -226,7 +226,7 @@ def _warnings(
         warnings.append(f"the program ended with {recorded.code}; what it recorded until then is kept")
     if not kernels and not lost:
         warnings.append("no kernels were recorded: the program ran nothing on a GPU")
-    warnings += [f"a process of the program has no module ranges: {failure}" for failure in recorded.failures[:3]]
+    warnings += [f"a process of the program lacks module ranges: {failure}" for failure in recorded.failures[:3]]
     if options.ranges != NONE and not recorded.torch and not recorded.failures:
         warnings.append("no process of the program imported torch: there are no module ranges")
     elif any(report["ranges"] == "nvtx" for report in recorded.torch) and not own:
