@@ -1,5 +1,6 @@
 """The library as a program uses it."""
 
+import multiprocessing
 import subprocess
 import sys
 
@@ -74,6 +75,16 @@ def test_large_exports_are_read_side_by_side_and_handed_out_in_order(monkeypatch
     monkeypatch.setattr("tracediff.api._LARGE_EXPORT", 0)
     paths = [A, B, FLOAT16 / "b8.sqlite"]
     assert [table.info.batch for table in open_all(paths)] == [1, 2, 8]
+
+
+def test_a_pools_worker_which_may_have_no_children_reads_large_exports_too(monkeypatch):
+    monkeypatch.setattr("tracediff.api._LARGE_EXPORT", 0)
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        assert pool.apply(kernels_of_two) == [4385, 4385]
+
+
+def kernels_of_two():
+    return [len(table) for table in open_all([A, A])]
 
 
 def test_what_is_wrong_with_a_large_export_is_said_in_its_turn(monkeypatch, tmp_path):

@@ -28,8 +28,12 @@ _ALIGNMENT = 64
 
 
 def can_share() -> bool:
-    """Whether this system has what `apart` needs: forks, and memory without a name (Linux)."""
-    return hasattr(os, "fork") and hasattr(os, "memfd_create")
+    """Whether `apart` can work here: it needs forks, and memory without a name (Linux).
+
+    A daemonic process of multiprocessing, as a pool's workers are, may have no children.
+    """
+    on_this_system = hasattr(os, "fork") and hasattr(os, "memfd_create")
+    return on_this_system and not multiprocessing.current_process().daemon
 
 
 def apart(work: Callable[[Item], Result], items: Sequence[Item], processes: int) -> Iterator[Result]:
