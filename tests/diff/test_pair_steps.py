@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from tests.diff.tables import table
 from tracediff.diff import Verdict, diff_tables
-from tracediff.diff.pair_steps import pair_steps
+from tracediff.diff.pair_steps import between_traces, pair_steps
 from tracediff.trace import read_trace
 
 PROFILES = Path(__file__).parents[2] / "profiles" / "record"
@@ -134,3 +134,89 @@ def test_a_servers_steps_of_several_shapes_are_not_taken_for_a_prefill():
     captured_one, server = read_trace(PROFILES / "capture-b1.sqlite"), read_trace(PROFILES / "serve-graphs.sqlite")
     _, named = pair_steps(captured_one, server)
     assert named.notes[-1].startswith("LlamaForCausalLM is not compared with prefill and decode: it has steps of")
+
+
+def test_a_smaller_model_of_the_family_is_not_taken():
+    larger = (*MODULES, "layers.2.q")
+    b = recorded((1, 20), (1, 1), modules=larger)
+    assert pair_steps(captured(1), b)[1] is b
+    more_in_a_layer = recorded((1, 20), (1, 1), modules=(*MODULES, "layers.1.o"))
+    assert pair_steps(captured(1), more_in_a_layer)[1].notes
+
+
+@pytest.mark.parametrize(
+    ("shapes", "info", "named"),
+    [
+        # A prompt of 712 tokens in two parts: the second is no decode step.
+        (((0, 512), (0, 200)), {}, ["prefill 0", "Net 1"]),
+        (((0, 512), (0, 256)), {"batch": 1, "tokens": 20}, ["prefill 0", "Net 1"]),
+        # The same prompt as the capture's, of more requests.
+        (((0, 160), (0, 8)), {"batch": 1, "tokens": 20}, ["prefill 0", "decode[0] 0"]),
+        (((0, 160), (0, 8)), {"batch": 1, "tokens": 40}, ["prefill 0", "Net 1"]),
+    ],
+)
+def test_a_step_of_tokens_that_lie_end_to_end_is_a_decode_step_where_the_prefill_is_of_as_many_prompts(
+    shapes, info, named
+):
+    assert phases(pair_steps(captured(1, **info), recorded(*shapes))[1]) == named
+
+
+def test_steps_are_counted_in_each_process():
+    b = recorded(*TWICE)
+    half = len(b) // 2
+    two = replace(b, process=np.arange(len(b), dtype=np.int32) // half, iteration=b.iteration % 3)
+    interleaved = replace(two, process=two.process[::-1].copy())
+    for each in (two, interleaved):
+        named = pair_steps(captured(2), each)[1]
+        assert phases(named) == ["prefill 0", "decode[0] 0", "decode[1] 0"] * 2
+
+
+def test_a_prompt_of_another_length_is_told():
+    result = diff_tables(captured(1, batch=1, tokens=20), recorded((2, 33), (2, 1)))
+    assert "The traces are of different prompt lengths: 20 and 33." in result.warnings
+    assert (result.b.info.batch, result.b.info.tokens) == (2, 33)
+
+
+SERVED = ((1, 20), (1, 1), (1, 1), (8, 20), (8, 1), (1, 7), (1, 1))
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize(
+    ("ours", "theirs", "named"),
+    [
+        ("1x1", "1x1", ["decode[0] 0", "decode[1] 0", "decode[0] 1"]),
+        ("1x1", "8x1", ["decode[0] 0"]),
+        ("1x20", "8x20", ["prefill 0"]),
+        ("1x20", "1x7", ["prefill 0"]),
+    ],
+)
+def test_shapes_that_the_user_chose_are_compared_as_phases(ours, theirs, named, turned):
+    traces, shapes = (captured(2, batch=1, tokens=20), recorded(*SERVED)), (ours, theirs)
+    if turned:
+        traces, shapes = traces[::-1], shapes[::-1]
+    chosen = between_traces(*traces, shapes)
+    assert phases(chosen[0 if turned else 1]) == named
+    rows = diff_tables(*chosen).rows
+    both = [row.phase for row in rows if row.a and row.b]
+    assert set(both) == {name.split()[0] for name in named}
+    assert len(both) == len(set(both)) * len(MODULES)
+
+
+def test_a_chosen_number_of_tokens_is_counted_from_a_prefill_of_as_many_prompts():
+    b = recorded((0, 320), (0, 8), (0, 8), (0, 39), (0, 8))
+    _, named = between_traces(captured(2, batch=8, tokens=20), b, ("8x1", "8"))
+    assert phases(named) == ["decode[0] 0", "decode[1] 0", "Net 4"]
+
+
+def test_no_prompt_length_is_told_of_decode_steps():
+    a, b = between_traces(captured(2, batch=1, tokens=20), recorded(*SERVED), ("1x1", "1x1"))
+    assert not [warning for warning in diff_tables(a, b).warnings if "prompt" in warning]
+
+
+def test_the_decode_steps_of_a_recorded_program_are_compared_with_a_captures_by_shape():
+    a, b = read_trace(PROFILES / "capture-b1.sqlite"), read_trace(PROFILES / "generate-b1.sqlite")
+    a = replace(a, info=replace(a.info, batch=1, tokens=20))
+    rows = [row for row in diff_tables(*between_traces(a, b, ("1x1", "1x1"))).rows if row.phase != "generate"]
+    assert {row.phase for row in rows} == {"decode[0]", "decode[1]", "decode[2]"}
+    assert all(row.a and row.b for row in rows)
+    assert len(rows) == 3 * 57

@@ -123,10 +123,9 @@ def diff(
     )
     reference = next(tables)
     if shapes is not None:
-        from tracediff.trace.shapes import steps_of_shape
+        from tracediff.diff.pair_steps import between_traces
 
-        second = steps_of_shape(next(tables, reference), shapes[1])
-        many = side_by_side([diff_tables(steps_of_shape(reference, shapes[0]), second, phase)])
+        many = side_by_side([diff_tables(*between_traces(reference, next(tables, reference), shapes), phase)])
     else:
         many = side_by_side([attach_evidence(diff_tables(reference, table, phase)) for table in tables])
     _write_files(many, (a, *compared), report, save, force)

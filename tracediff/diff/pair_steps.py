@@ -5,6 +5,9 @@ module by the module's class (`LlamaForCausalLM`) and writes its shape, batch ×
 kind and the root runs the modules that the capture ran, its steps of many tokens are the prefill, and those of one
 token per row are the decode steps, counted from the prefill before them. If the capture says its batch and tokens, they
 choose among several shapes. Where more than one shape fits, nothing is renamed, and a note says how to choose.
+
+Servers lay the tokens of all requests end to end: a step's shape is then their number alone. A prefill of as many
+requests as the decode step has tokens is that many times a prompt's.
 """
 
 from __future__ import annotations
@@ -17,52 +20,76 @@ from msgspec.structs import replace
 
 from tracediff.text import shorten
 from tracediff.trace import KernelTable, RangeKey
-from tracediff.trace.ranges import OWN_PHASE
-from tracediff.trace.shapes import shape_text
-from tracediff.trace.table import Int64
+from tracediff.trace.ranges import OWN_PHASE, key_of
+from tracediff.trace.shapes import normal_shape, shape_text, steps_of_shape
+from tracediff.trace.table import Int64, TraceInfo
 
 PREFILL, DECODE = "prefill", "decode"
 _HALF = 32
 _SHOWN = 4
 
 
-def pair_steps(a: KernelTable, b: KernelTable) -> tuple[KernelTable, KernelTable]:
+def pair_steps(
+    a: KernelTable, b: KernelTable, shapes: tuple[str, str] | None = None
+) -> tuple[KernelTable, KernelTable]:
     """Return both traces; the steps of the one that was recorded are named as the phases of the one that was captured.
 
     Args:
-        a, b: The traces. Two of one kind are returned as they are.
+        a, b: The traces. Two of one kind are returned as they are, and so are those that were named before.
+        shapes: The steps that the user compares, of `a` and of `b`; None: the traces say which.
     """
-    if _has_phases(a) and b.shapes:
-        return a, _named_as_phases(b, a)
-    if _has_phases(b) and a.shapes:
-        return _named_as_phases(a, b), b
+    wanted_a, wanted_b = shapes or (None, None)
+    if _is_captured(a) and _is_recorded(b):
+        return a, _named_as_phases(b, a, wanted_b, wanted_a)
+    if _is_captured(b) and _is_recorded(a):
+        return _named_as_phases(a, b, wanted_a, wanted_b), b
     return a, b
 
 
-class _Step(NamedTuple):
-    """A forward of the root: which one it was of its phase, its shape as recorded, and its kernels."""
+def between_traces(a: KernelTable, b: KernelTable, shapes: tuple[str, str]) -> tuple[KernelTable, KernelTable]:
+    """Return the kernels of the steps of one shape of a trace, and those of another shape of another trace.
 
-    iteration: int
+    Raises:
+        TracediffError: One has no such steps.
+    """
+    a, b = pair_steps(a, b, shapes)
+    return steps_of_shape(a, shapes[0]), steps_of_shape(b, shapes[1])
+
+
+class _Step(NamedTuple):
+    """A forward of the root: its process, its shape as recorded, and its kernels."""
+
+    process: int
     shape: int
     kernels: Int64
 
 
 class _Shapes(NamedTuple):
-    """Shapes, as recorded, that a prefill and a decode step may have."""
+    """Shapes, as recorded, that a prefill and a decode step may have, and of what decode steps are counted from."""
 
     prefill: list[int]
     decode: list[int]
+    before: list[int]
+
+
+def _is_captured(table: KernelTable) -> bool:
+    return not table.shapes and _has_phases(table)
+
+
+def _is_recorded(table: KernelTable) -> bool:
+    return bool(table.shapes) and not _has_phases(table)
 
 
 def _has_phases(table: KernelTable) -> bool:
-    return not table.shapes and any(_is_prefill_or_decode(key.phase) for key in table.keys)
+    return any(_is_prefill_or_decode(key.phase) for key in table.keys)
 
 
 def _is_prefill_or_decode(phase: str | None) -> bool:
     return phase is not None and OWN_PHASE.fullmatch(phase) is not None
 
 
-def _named_as_phases(recorded: KernelTable, captured: KernelTable) -> KernelTable:
+def _named_as_phases(recorded: KernelTable, captured: KernelTable, wanted: str | None, like: str | None) -> KernelTable:
+    """Return the recorded trace with phases; of the shape `wanted`, if any, where it is compared with `like`."""
     modules = _products(captured, {key.phase for key in captured.keys if _is_prefill_or_decode(key.phase)})
     roots = [
         phase
@@ -76,7 +103,10 @@ def _named_as_phases(recorded: KernelTable, captured: KernelTable) -> KernelTabl
         names = ", ".join(shorten(root, 40) for root in list(steps)[:_SHOWN])
         return _with_note(recorded, f"not compared with {PREFILL} and {DECODE}: {names} run the same modules")
     (root, of_root), *_ = steps.items()
-    shapes = _choose(Counter(step.shape for step in of_root), captured)
+    there = Counter(step.shape for step in of_root)
+    if wanted is not None and like is not None:
+        return _renamed(recorded, root, of_root, _wanted(there, normal_shape(wanted), normal_shape(like)))
+    shapes = _choose(there, captured)
     if len(shapes.prefill) > 1 or len(shapes.decode) > 1:
         several = shapes.prefill if len(shapes.prefill) > 1 else shapes.decode
         texts = [shape_text(shape) for shape in several[:_SHOWN]]
@@ -96,25 +126,27 @@ def _products(table: KernelTable, phases: set[str | None]) -> frozenset[str]:
 
 
 def _alike(one: frozenset[str], other: frozenset[str]) -> bool:
-    """Return whether modules are the same, or most of them with none besides."""
+    """Return whether modules are the same, or most of them with none besides, in the same layers."""
     fewer, more = sorted((one, other), key=len)
-    return fewer <= more and len(fewer) > 1 and 2 * len(fewer) > len(more)
+    most = fewer <= more and len(fewer) > 1 and 2 * len(fewer) > len(more)
+    # A smaller model of the same family has all its modules in a larger one.
+    return most and {key_of(None, name).layer for name in fewer} == {key_of(None, name).layer for name in more}
 
 
 def _steps(table: KernelTable, root: str) -> list[_Step]:
-    """Return the steps of a root in the order of the run; none where the shape of one is not known."""
+    """Return the steps of a root, of each process in the order of the run; none where the shape of one is not known."""
     in_root = np.array([key.phase == root for key in table.keys], dtype=np.bool_)[table.key]
     kernels = np.flatnonzero(in_root)
-    iteration = table.iteration[kernels]
-    order = np.argsort(iteration, kind="stable")
-    kernels, iteration = kernels[order], iteration[order]
-    parts = np.split(kernels, np.flatnonzero(np.diff(iteration)) + 1)
+    process, iteration = table.process[kernels], table.iteration[kernels]
+    order = np.lexsort((iteration, process))
+    kernels, process, iteration = kernels[order], process[order], iteration[order]
+    parts = np.split(kernels, np.flatnonzero(np.diff(iteration) | np.diff(process)) + 1)
     steps = []
     for part in parts:
         codes = np.unique(table.shape[part]).tolist()
         if len(codes) != 1 or codes[0] < 0:
             return []
-        steps.append(_Step(int(table.iteration[part[0]]), table.shapes[codes[0]], part))
+        steps.append(_Step(int(table.process[part[0]]), table.shapes[codes[0]], part))
     return steps
 
 
@@ -122,21 +154,42 @@ def _choose(there: Counter[int], captured: KernelTable) -> _Shapes:
     """Return which shapes of a root's steps may be the prefill and the decode steps; of each kind one at best."""
     batch, tokens = captured.info.batch, captured.info.tokens
     laid_end_to_end = all(shape >> _HALF == 0 for shape in there)
+    if batch and tokens and tokens > 1:
+        exact, step = (batch * tokens, batch) if laid_end_to_end else (batch << _HALF | tokens, batch << _HALF | 1)
+        if exact in there:
+            return _counted_from_prefill([exact], [step] if step in there else [])
     if laid_end_to_end:
         largest = max(there)
-        found = _Shapes([largest], [shape for shape in there if shape != largest])
-        exact = _Shapes([batch * tokens], [batch]) if batch and tokens else None
-    else:
-        found = _Shapes(
-            [shape for shape in there if _tokens(shape) > 1], [shape for shape in there if _tokens(shape) == 1]
-        )
-        exact = _Shapes([batch << _HALF | tokens], [batch << _HALF | 1]) if batch and tokens else None
-    if exact is not None and exact.prefill != exact.decode and exact.prefill[0] in there:
-        return _Shapes(exact.prefill, [shape for shape in exact.decode if shape in there])
-    if len(found.prefill) == 1 and not laid_end_to_end:
-        of_batch = [shape for shape in found.decode if shape >> _HALF == found.prefill[0] >> _HALF]
-        return _Shapes(found.prefill, of_batch)
-    return found
+        return _counted_from_prefill([largest], [shape for shape in there if _may_follow(shape, largest, tokens)])
+    prefill = [shape for shape in there if _tokens(shape) > 1]
+    decode = [shape for shape in there if _tokens(shape) == 1]
+    if len(prefill) == 1:
+        decode = [shape for shape in decode if shape >> _HALF == prefill[0] >> _HALF]
+    return _counted_from_prefill(prefill, decode)
+
+
+def _counted_from_prefill(prefill: list[int], decode: list[int]) -> _Shapes:
+    return _Shapes(prefill, decode, prefill)
+
+
+def _may_follow(rows: int, prefill: int, tokens: int | None) -> bool:
+    """Return whether a prefill of so many tokens may be that of so many rows, each of `tokens` where that is known."""
+    return prefill == rows * tokens if tokens else prefill > rows and prefill % rows == 0
+
+
+def _wanted(there: Counter[int], wanted: str, like: str) -> _Shapes:
+    """Return the shapes of a root's steps where the user said which are compared, and with which of the capture."""
+    shapes = [shape for shape in there if shape_text(shape) == wanted]
+    if not like.endswith("x1"):
+        return _Shapes(shapes, [], [])
+    before = [
+        other
+        for other in there
+        for shape in shapes
+        if other >> _HALF == shape >> _HALF and _tokens(other) > _tokens(shape)
+        if shape >> _HALF or _may_follow(shape, other, None)
+    ]
+    return _Shapes([], shapes, before)
 
 
 def _tokens(shape: int) -> int:
@@ -148,17 +201,26 @@ def _renamed(table: KernelTable, root: str, steps: list[_Step], shapes: _Shapes)
     keys, key, iteration = list(table.keys), table.key.copy(), table.iteration.copy()
     codes: dict[RangeKey, int] = {}
     times = Counter[str]()
-    since_prefill: int | None = None
+    named: set[int] = set()
+    since: int | None = None
+    process = -1
     for step in steps:
+        if step.process != process:
+            process, since = step.process, None
+            times.clear()
+        phase = None
         if step.shape in shapes.prefill:
-            phase, since_prefill = PREFILL, 0
-        elif step.shape in shapes.decode and since_prefill is not None:
-            phase, since_prefill = f"{DECODE}[{since_prefill}]", since_prefill + 1
-        else:
-            since_prefill = None
+            phase = PREFILL
+        elif step.shape in shapes.decode and since is not None:
+            phase = f"{DECODE}[{since}]"
+            since += 1
+        if phase is None or phase == PREFILL:
+            since = 0 if step.shape in shapes.before else None
+        if phase is None:
             continue
         iteration[step.kernels] = times[phase]
         times[phase] += 1
+        named.add(step.shape)
         for code in np.unique(table.key[step.kernels]).tolist():
             renamed = replace(table.keys[code], phase=phase)
             if renamed not in codes:
@@ -166,13 +228,20 @@ def _renamed(table: KernelTable, root: str, steps: list[_Step], shapes: _Shapes)
                 keys.append(renamed)
             mine = step.kernels[table.key[step.kernels] == code]
             key[mine] = codes[renamed]
-    if not times:
+    if not named:
         return table
-    told = [f"{shape_text(shape)} as {PREFILL}" for shape in shapes.prefill]
-    if len(times) > 1:
-        told += [f"{shape_text(shape)} as {DECODE}" for shape in shapes.decode]
+    told = [f"{shape_text(shape)} as {PREFILL}" for shape in shapes.prefill if shape in named]
+    told += [f"{shape_text(shape)} as {DECODE}" for shape in shapes.decode if shape in named]
     note = f"steps compared as phases of the other trace: {shorten(root, 40)} of {', of '.join(told)}"
-    return _with_note(_in_launch_order(replace(table, keys=tuple(keys), key=key, iteration=iteration)), note)
+    info = _info_of(table.info, shapes.prefill)
+    return _with_note(_in_launch_order(replace(table, info=info, keys=tuple(keys), key=key, iteration=iteration)), note)
+
+
+def _info_of(info: TraceInfo, prefill: list[int]) -> TraceInfo:
+    """Return what is known of a trace, with the batch and the prompt's length that its prefill's shape says."""
+    if len(prefill) != 1 or prefill[0] >> _HALF == 0 or info.tokens is not None:
+        return info
+    return replace(info, batch=prefill[0] >> _HALF, tokens=_tokens(prefill[0]))
 
 
 def _in_launch_order(table: KernelTable) -> KernelTable:
@@ -185,4 +254,4 @@ def _in_launch_order(table: KernelTable) -> KernelTable:
 
 
 def _with_note(table: KernelTable, note: str) -> KernelTable:
-    return replace(table, notes=(*table.notes, note))
+    return table if note in table.notes else replace(table, notes=(*table.notes, note))

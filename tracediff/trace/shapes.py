@@ -55,7 +55,7 @@ def steps_of_shape(table: KernelTable, shape: str) -> KernelTable:
     Raises:
         TracediffError: The trace has no step of such a shape.
     """
-    shape = _normal(shape)
+    shape = normal_shape(shape)
     if not table.shapes:
         return _phases_of_shape(table, shape)
     codes = [code for code, payload in enumerate(table.shapes) if shape_text(payload) == shape]
@@ -64,7 +64,10 @@ def steps_of_shape(table: KernelTable, shape: str) -> KernelTable:
         kernels = Counter(table.shape[table.shape >= 0].tolist())
         there = ", ".join(shape_text(table.shapes[code]) for code, _ in kernels.most_common(_SHOWN))
         raise TracediffError(f"{table.info.path} has no step of shape {shape}", f"it has {there}")
-    keep &= ~_beside_earlier_steps(table, keep)
+    return _of_shape(table, keep & ~_beside_earlier_steps(table, keep), shape)
+
+
+def _of_shape(table: KernelTable, keep: Bool, shape: str) -> KernelTable:
     batch, _, tokens = shape.rpartition("x")
     info = replace(
         table.info,
@@ -92,7 +95,7 @@ def _phases_of_shape(table: KernelTable, shape: str) -> KernelTable:
         raise TracediffError(
             f"{table.info.path} has no step of shape {shape}", f"it has {', '.join(sorted(set(shapes.values())))}"
         )
-    return take(table, keep)
+    return _of_shape(table, keep, shape)
 
 
 def _beside_earlier_steps(table: KernelTable, wanted: Bool) -> Bool:
@@ -100,19 +103,28 @@ def _beside_earlier_steps(table: KernelTable, wanted: Bool) -> Bool:
     phases = list(dict.fromkeys(key.phase for key in table.keys))
     phase = np.array([phases.index(key.phase) for key in table.keys], dtype=np.int64)[table.key]
     kernels = Counter(phase[wanted].tolist())
-    steps = max(kernels, key=lambda code: (phases[code] is not None, kernels[code]))
+    most = max(kernels, key=lambda code: (phases[code] is not None, kernels[code]))
+    # Steps that were named as a capture's phases are of several.
+    own = {code for code, text in enumerate(phases) if text is not None and OWN_PHASE.fullmatch(text)}
+    steps = list(own if most in own else {most})
     beside = np.zeros(len(table), dtype=np.bool_)
     for process in np.unique(table.process[wanted]).tolist():
         mine = np.flatnonzero(wanted & (table.process == process))
-        in_step = phase[mine] == steps
+        in_step = np.isin(phase[mine], steps)
         if in_step.any():
-            iteration = table.iteration[mine]
-            last_step = np.flatnonzero(in_step & (iteration == iteration[in_step][-1]))[0]
+            last = mine[in_step][-1]
+            of_last = in_step & (table.iteration[mine] == table.iteration[last]) & (phase[mine] == phase[last])
+            last_step = np.flatnonzero(of_last)[0]
             beside[mine[:last_step]] = ~in_step[:last_step]
     return beside
 
 
-def _normal(shape: str) -> str:
+def normal_shape(shape: str) -> str:
+    """Return a shape that a user wrote (`8×1`, `08x1`) as `shape_text` writes it.
+
+    Raises:
+        TracediffError: It is none.
+    """
     found = _SHAPE.fullmatch(shape.strip())
     if found is None:
         raise TracediffError(f"{shape!r} is not a shape", "give batch and tokens, as in --between 1x1 8x1")
