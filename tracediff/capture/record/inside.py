@@ -1,25 +1,24 @@
-"""What happens in a process of the recorded program once it has imported torch: ranges, algorithm marks, a report.
+"""What happens in a process of the recorded program once it has imported torch: ranges, algorithm marks, reports.
 
 Runs in the program's own Python, so it needs torch and the standard library, and nvtx where the program or tracediff
 has one that this Python can load.
 """
 
 import contextlib
-import importlib
 import json
 import os
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from tracediff.capture.algorithm_log import AlgorithmLog, loaded_libraries
 from tracediff.capture.machine import library_versions, package_version
+from tracediff.capture.record.log_of_first_steps import LogOfFirstSteps
+from tracediff.capture.record.marks import DomainMarks, TorchMarks, find_marks
 from tracediff.capture.record.part_of_run import PartOfRun
 from tracediff.capture.record.range_files import RangeFiles
-from tracediff.model.ranges import DOMAIN
 
 #: Text of the marks that the CUDA profiler's start and stop leave.
 PROFILER_STARTED, PROFILER_STOPPED = "cudaProfilerStart", "cudaProfilerStop"
@@ -27,95 +26,6 @@ _SERVERS = ("vllm", "sglang", "tensorrt_llm", "accelerate", "deepspeed")
 # nsys collects a process's last ranges with a delay, which a forked child's abrupt end does not leave it (0.1 s is
 # enough with nsys 2023.4).
 _SECONDS_FOR_NSYS = 0.5
-_LOGGED_STEPS = 2
-
-
-class DomainMarks:
-    """The package nvtx: marks in the domain `tracediff`.
-
-    Its public functions hold on to domains and registered texts for good. nsys begins anew in a forked child, where
-    they mean nothing, or another text (seen with nsys 2023.4); so here a child gets a new domain.
-
-    Raises:
-        ImportError: Another release of nvtx, without what this uses, or no profiler around this process.
-    """
-
-    name = "nvtx"
-
-    def __init__(self, nvtx: Any) -> None:
-        library = importlib.import_module(f"{nvtx.__name__}._lib")
-        try:
-            self._make, self._mark = library.Domain, library.mark
-            self._renew()
-        except AttributeError as error:
-            raise ImportError(f"nvtx cannot be used: {error}") from error
-        os.register_at_fork(after_in_child=self._renew)
-
-    def prepare(self, text: str) -> Callable[[], object]:
-        """Make what leaves a mark."""
-        attributes = self._domain.get_event_attributes(text, None, None, None)
-        return partial(self._mark, attributes, self._domain.handle)  # a domain no profiler listens to has no handle
-
-    def mark(self, text: str) -> None:
-        """Leave a mark."""
-        self.prepare(text)()
-
-    def _renew(self) -> None:
-        self._domain = self._make(DOMAIN)
-
-
-class TorchMarks:
-    """torch's own function, which knows no domains."""
-
-    name = "torch.cuda.nvtx"
-
-    def __init__(self, nvtx: Any) -> None:
-        self.mark: Callable[[str], None] = nvtx.mark
-
-    def prepare(self, text: str) -> Callable[[], object]:
-        """Make what leaves a mark."""
-        return partial(self.mark, text)
-
-
-class LogOfFirstSteps:
-    """cuBLASLt's log, on in the first steps of each shape: it is slow, and what it says of a shape stays the same.
-
-    Where the recording keeps a part of the run, its first steps are the first of that part.
-
-    Args:
-        log: The log, switched on.
-        is_capturing: Whether a CUDA graph is being captured now.
-        part: Which part of the run it is.
-        kept_from: How many steps of a root are not kept.
-    """
-
-    def __init__(
-        self, log: AlgorithmLog, is_capturing: Callable[[], bool], part: Callable[[], int], kept_from: int = 0
-    ) -> None:
-        self._log = log
-        self._is_capturing = is_capturing
-        self._part = part
-        self._counted_in = part()
-        self._kept_from = kept_from
-        self._made: Counter[str] = Counter()
-        self._of_shape: Counter[tuple[str, int | None]] = Counter()
-        self._is_on = True
-
-    def before_step(self, root: str, shape: int | None) -> None:
-        """Switch the log on or off for a step."""
-        if self._part() != self._counted_in:
-            self._counted_in = self._part()
-            self._of_shape.clear()
-        if self._kept_from:
-            if self._made[root] == self._kept_from:
-                self._of_shape = Counter({key: count for key, count in self._of_shape.items() if key[0] != root})
-            self._made[root] += 1
-        self._of_shape[root, shape] += 1
-        # Steps of unknown shape may be of any; what is captured into a graph is called once and replayed often.
-        wanted = shape is None or self._of_shape[root, shape] <= _LOGGED_STEPS or self._is_capturing()
-        if wanted != self._is_on:
-            self._is_on = wanted
-            (self._log.resume if wanted else self._log.pause)()
 
 
 def install(settings: Mapping[str, Any]) -> None:
@@ -128,7 +38,7 @@ def install(settings: Mapping[str, Any]) -> None:
     """
     import torch  # noqa: PLC0415 -- the program has just imported it
 
-    marks = _marks(settings["nvtx"], torch)
+    marks = find_marks(settings["nvtx"], torch)
     log_state = "off"
     if marks is not None:
         log = AlgorithmLog(marks.mark, loaded_libraries())
@@ -164,21 +74,6 @@ def _is_capturing(torch: Any) -> bool:
 
 def _do_nothing(*_: object) -> None:
     pass
-
-
-def _marks(folder: str | None, torch: Any) -> DomainMarks | TorchMarks | None:
-    """Return the program's own nvtx, else tracediff's where this Python loads it, else torch's."""
-    for path in (None, folder):
-        try:
-            if path is not None:
-                sys.path.append(path)
-            return DomainMarks(importlib.import_module("nvtx"))
-        except ImportError:
-            continue
-        finally:
-            if path is not None:
-                sys.path.remove(path)
-    return TorchMarks(torch.cuda.nvtx) if torch.version.cuda else None
 
 
 def _mark_profiler_calls(

@@ -1,9 +1,6 @@
-"""What a recorded process does once torch is there, as far as it needs neither torch nor nsys."""
+"""In which steps cuBLASLt's log is on."""
 
-import pytest
-
-from tracediff.capture.record.inside import DomainMarks, LogOfFirstSteps
-from tracediff.capture.record.part_of_run import PartOfRun
+from tracediff.capture.record.log_of_first_steps import LogOfFirstSteps
 
 
 class Log:
@@ -51,18 +48,3 @@ def test_where_a_part_of_the_run_is_kept_its_first_steps_are_logged():
     assert states([("Net", 1)] * 6, begins_again_at=3)[0] == [True, True, False, True, True, False]
     steps = [("Net", 1), ("Sampler", 9), ("Net", 1), ("Sampler", 9), ("Net", 1), ("Sampler", 9), ("Net", 1), ("Net", 1)]
     assert states(steps, kept_from=3)[0] == [True, True, True, True, False, False, True, True]
-
-
-def test_an_nvtx_that_cannot_be_used_is_told_as_one_that_is_not_there():
-    with pytest.raises(ImportError):
-        DomainMarks(pytest)
-
-
-def test_processes_share_which_part_of_the_run_it_is(tmp_path):
-    (tmp_path / "part").write_bytes(bytes(1))
-    one, other = PartOfRun(str(tmp_path / "part")), PartOfRun(str(tmp_path / "part"))
-    one.begin()
-    assert other.number == 1
-    for _ in range(255):
-        other.begin()
-    assert one.number == 0
