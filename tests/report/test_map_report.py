@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -76,6 +77,40 @@ def test_names_of_settings_are_broken_behind_a_plus_alone(width):
     names = {part for cell in cells[:8] for part in cell.strip("+ ").split("+")}
     assert {"fixed-chunk", "no-workspace", "fused-products", "fused-norm", "fixed-tile"} <= names
     assert not {"-norm", "fused", "norm", "no-works", "products"} & names
+
+
+@pytest.mark.parametrize("width", [20, 30, 40, 60, 300])
+def test_a_narrow_terminal_has_fewer_columns_not_empty_or_broken_ones(width):
+    text = printed(print_remedies, read_remedies(PROFILES / "remedies/llama-3-8b-bfloat16-h100-every.json"), width)
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= width
+    (header,) = [number for number, line in enumerate(lines) if line.split()[:2] == ["setting", "decode"]]
+    assert "equal" in lines[header + 1].split()
+    assert ("1.01" in lines[header + 1]) == ("× fastest" in lines[header]) == (width >= 40)
+
+
+def remedies_without(**parts):
+    found = read_remedies(PROFILES / "remedies/llama-3-8b-bfloat16-h100.json")
+    return replace(found, **{"bits": (), "times": (), "notes": (), **parts})
+
+
+@pytest.mark.parametrize("width", [20, 80])
+def test_a_result_of_which_every_setting_failed_says_why_and_has_no_table(width):
+    failed = {"fused-norm": "out of memory", "default": "out of memory"}
+    words = " ".join(printed(print_remedies, remedies_without(failed=failed), width).split())
+    assert "no setting's bits were compared · fused-norm was not measured: out of memory · default was" in words
+    assert "decode" not in words
+    assert "CPU" not in words
+
+
+def test_times_of_the_cpu_are_told_whatever_was_timed():
+    found = read_remedies(PROFILES / "remedies/llama-3-8b-bfloat16-h100.json")
+    told = "times are of the CPU, without CUDA graphs"
+    one = {name: rounds for name, rounds in found.times[0].rounds.items() if name != "default"}
+    on_the_cpu = remedies_without(times=(replace(found.times[0], rounds=one, replayed=False),))
+    assert told in printed(print_remedies, on_the_cpu, 120)
+    assert told not in printed(print_remedies, found, 120)
+    assert told not in printed(print_remedies, remedies_without(bits=found.bits), 120)
 
 
 def test_the_answer_stands_above_the_table_and_the_default_follows_what_is_bit_equal():

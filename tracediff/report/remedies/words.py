@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tracediff.findings.maps_classes import ranges_in_words
 from tracediff.findings.remedies import GOAL, Price, RemediesResult, SettingBits, cheapest_invariant, equal_classes
-from tracediff.findings.remedies_catalog import DEFAULT, setting_named
+from tracediff.findings.remedies_catalog import setting_named
 from tracediff.report.measured_on import machine_words, model_words
 
 NOT_COMPARED = "–"
@@ -81,7 +81,9 @@ def findings(result: RemediesResult, priced: tuple[Price, ...]) -> list[str]:
     best = cheapest_invariant(result)
     invariant = [price.setting for price in priced if price.invariant]
     measured = f"batch {_in_words(result.batches)} and the prompt at {_in_words(result.prefill_batches)}"
-    if best is None:
+    if not result.bits:
+        sentences.append("no setting's bits were compared")
+    elif best is None:
         sentences.append(f"no setting that was measured and timed is bit-equal over {measured}")
         left = sorted({kind for bits in result.bits for kind in bits.left})
         if left:
@@ -97,7 +99,7 @@ def findings(result: RemediesResult, priced: tuple[Price, ...]) -> list[str]:
     varying = [bits.setting for bits in result.bits if not bits.repeats]
     if varying:
         sentences.append(f"gives other bits when run again: {', '.join(varying)}")
-    if any(price.setting == DEFAULT for price in priced) and not any(point.replayed for point in result.times):
+    if result.times and not any(point.replayed for point in result.times):
         sentences.append("times are of the CPU, without CUDA graphs")
     sentences += [f"{bits.setting}: {each}" for bits in result.bits for each in bits.left_out]
     sentences += [f"{name} was not measured: {why}" for name, why in result.failed.items()]
