@@ -49,7 +49,7 @@ class Recording:
         written = [(moment + AHEAD, number) for moment, number in events]
         brackets = []
         for count, moment in enumerate(marks):
-            brackets += [(moment - 1 + AHEAD, BEFORE_MARK), (moment + 1 + AHEAD, AFTER_MARK)]
+            brackets += [(moment - 1 + AHEAD, BEFORE_MARK), (moment + 1 + AHEAD, AFTER_MARK - count)]
             self.export.add(
                 "NVTX_EVENTS",
                 **{"start": moment, "eventType": 34, "text": f"{CLOCK_MARK} {name} {count}", "domainId": domain},
@@ -199,7 +199,11 @@ def one_by_one(numbers):
     return sorted([*found, *((began, -1, text) for began, text in opened)])
 
 
-@given(st.lists(st.sampled_from([1, 2, 3, CLOSED, CLOSED, CLOSED, BEFORE_MARK, AFTER_MARK, ALL_CLOSED, LOST])))
+@given(
+    st.lists(
+        st.sampled_from([1, 2, 3, CLOSED, CLOSED, CLOSED, BEFORE_MARK, AFTER_MARK, AFTER_MARK - 7, ALL_CLOSED, LOST])
+    )
+)
 def test_ranges_nest_as_they_opened_and_closed(numbers):
     moments = np.arange(len(numbers), dtype=np.int64)
     thread = WrittenThread(name="1-2-3-4", process="1-2", moments=moments, numbers=np.array(numbers, dtype=np.int64))

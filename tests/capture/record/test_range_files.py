@@ -1,5 +1,6 @@
 """What a process writes when ranges open and close, and how it is read back."""
 
+import contextlib
 import json
 import mmap
 import os
@@ -86,7 +87,7 @@ def test_each_mark_lies_between_two_moments_and_bears_the_name_of_its_thread(pro
     program.files.mark_clock()
     (thread,) = program.threads()
     brackets = thread.brackets()
-    assert program.marks == [f"{CLOCK_MARK} {thread.name} {number}" for number in range(len(brackets))]
+    assert program.marks == [f"{CLOCK_MARK} {thread.name} {number}" for number in brackets[:, 2].tolist()]
     assert len(brackets) >= 2
     assert (brackets[:, 0] <= brackets[:, 1]).all()
 
@@ -236,6 +237,36 @@ def test_an_exception_of_a_signal_handler_while_a_file_grows_loses_nothing_writt
         program.files.close()
     (thread,) = program.threads()
     assert len(placed(thread)) == 1999
+
+
+@pytest.mark.parametrize("where", ["prepared", "left", "noted"])
+def test_a_mark_that_an_exception_interrupts_does_not_shift_the_others(tmp_path, where):
+    """Whose numbers would then be those of other moments: all ranges would be off by the time between two marks."""
+    left, due = {}, [where]
+
+    def interrupt(now):
+        if len(left) == 4 and now in due:
+            due.clear()
+            raise KeyboardInterrupt
+
+    def prepare(text):
+        def leave():
+            interrupt("left")
+            left[int(text.split()[-1])] = range_files._moment()
+            interrupt("noted")
+
+        interrupt("prepared")
+        return leave
+
+    files = RangeFiles(str(tmp_path), prepare, print)
+    for _ in range(4):
+        with contextlib.suppress(KeyboardInterrupt):
+            files.mark_clock()
+    (thread,) = [read_thread(path) for path in tmp_path.glob(f"*{RANGES}")]
+    brackets = thread.brackets().tolist()
+    assert not due
+    assert len(brackets) >= 9
+    assert all(before <= left[number] <= after for before, after, number in brackets)
 
 
 def test_frozen_time_does_not_stop_the_clock(tmp_path):

@@ -83,11 +83,13 @@ class WrittenThread:
         return int(self.name.split("-")[0])
 
     def brackets(self) -> Int64:
-        """Return the moments before and after each mark, one row for each."""
-        before = np.flatnonzero(self.numbers == BEFORE_MARK)
-        before = before[before + 1 < len(self.numbers)]
-        before = before[self.numbers[before + 1] == AFTER_MARK]
-        return np.stack([self.moments[before], self.moments[before + 1]], axis=1)
+        """Return the moments before and after each mark and its number, one row for each mark.
+
+        One that an exception kept from being left, or from being noted, has none.
+        """
+        before = np.flatnonzero((self.numbers[:-1] == BEFORE_MARK) & (self.numbers[1:] <= AFTER_MARK))
+        after = before + 1
+        return np.stack([self.moments[before], self.moments[after], AFTER_MARK - self.numbers[after]], axis=1)
 
     def ranges(self) -> "PlacedRanges":
         """Return where ranges opened and closed.
@@ -210,7 +212,7 @@ def _measured(
     """Return the clock that all processes' marks make, and each process's own."""
     found: dict[str, list[tuple[int, int, int]]] = {}
     for thread in threads:
-        for number, (before, after) in enumerate(thread.brackets().tolist()):
+        for before, after, number in thread.brackets().tolist():
             mark = marks.get((thread.name, number))
             if mark is not None:
                 found.setdefault(thread.process, []).append((before, after, mark.moment))

@@ -8,12 +8,12 @@ A folder holds
 
 - `PROCESS-STARTED.texts` of each process: JSON lines `[number, text, payload]`;
 - `PROCESS-STARTED-THREAD-N.ranges` of each thread: pairs of 64-bit numbers, a moment (CLOCK_MONOTONIC, ns) and what
-  happened then: the number of the text of a range that opened, or one of `CLOSED`, `BEFORE_MARK`, `AFTER_MARK`,
-  `ALL_CLOSED` (what was open is no longer, whether it said so or not), `LOST` (the same, and nothing is written from
-  then on). Zeros follow the last pair.
+  happened then: the number of the text of a range that opened, or one of `CLOSED`, `ALL_CLOSED` (what was open is no
+  longer, whether it said so or not), `LOST` (the same, and nothing is written from then on), `BEFORE_MARK`, and
+  `AFTER_MARK` less the mark's number. Zeros follow the last pair.
 
 nsys has a clock of its own, so now and then a mark is left between two moments: where nsys says that the mark
-`tracediff clock PROCESS-STARTED-THREAD-N 3` was, is between the fourth pair of BEFORE_MARK and AFTER_MARK.
+`tracediff clock PROCESS-STARTED-THREAD-N 3` was, is between the moments of BEFORE_MARK and of AFTER_MARK - 3.
 
 Runs in the program's own Python.
 """
@@ -32,7 +32,9 @@ from struct import Struct
 from tracediff.capture.record.mapped import mapped
 
 #: What happened at a moment, where no range opened.
-CLOSED, BEFORE_MARK, AFTER_MARK, ALL_CLOSED, LOST = -1, -2, -3, -4, -5
+CLOSED, ALL_CLOSED, LOST, BEFORE_MARK = -1, -2, -3, -4
+#: After mark 0; after mark 1 it is one less, and so on.
+AFTER_MARK = -5
 #: How the texts of the marks begin that are left for the clock's sake.
 CLOCK_MARK = "tracediff clock"
 TEXTS, RANGES = ".texts", ".ranges"
@@ -172,11 +174,12 @@ class RangeFiles:
         """Leave marks, each between two moments."""
         file = self._threads.file
         for _ in range(_MARKS_AT_ONCE):
-            leave = self._prepare_mark(f"{CLOCK_MARK} {file.name} {file.marks}")
-            file.marks += 1
+            number = file.marks
+            leave = self._prepare_mark(f"{CLOCK_MARK} {file.name} {number}")
+            file.marks = number + 1
             self._add(BEFORE_MARK)
             leave()
-            self._add(AFTER_MARK)
+            self._add(AFTER_MARK - number)
         file.marked_at = _moment()
 
     def _add(self, number: int) -> None:
