@@ -4,14 +4,11 @@ import contextlib
 import json
 import sqlite3
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tests.trace.small_exports import PROCESS, SCHEMA, SmallExport
 from tracediff.capture.record.clean import clean_recording
-from tracediff.capture.record.insert_ranges import Clock, WrittenThread, insert_ranges
+from tracediff.capture.record.insert_ranges import insert_ranges
 from tracediff.capture.record.range_files import (
     AFTER_MARK,
     ALL_CLOSED,
@@ -184,62 +181,7 @@ def test_what_did_not_close_by_then_ends_where_nothing_is_open(recording, what):
     ]
 
 
-def one_by_one(numbers):
-    """Return where ranges open and close, as a stack has it."""
-    opened, found = [], []
-    for place, number in enumerate(numbers):
-        if number > 0:
-            opened.append((place, number))
-        elif number == CLOSED and opened:
-            began, text = opened.pop()
-            found.append((began, place, text))
-        elif number in (ALL_CLOSED, LOST):
-            found += [(began, place, text) for began, text in opened]
-            opened.clear()
-    return sorted([*found, *((began, -1, text) for began, text in opened)])
-
-
-@given(
-    st.lists(
-        st.sampled_from([1, 2, 3, CLOSED, CLOSED, CLOSED, BEFORE_MARK, AFTER_MARK, AFTER_MARK - 7, ALL_CLOSED, LOST])
-    )
-)
-def test_ranges_nest_as_they_opened_and_closed(numbers):
-    moments = np.arange(len(numbers), dtype=np.int64)
-    thread = WrittenThread(name="1-2-3-4", process="1-2", moments=moments, numbers=np.array(numbers, dtype=np.int64))
-    assert sorted(zip(*(column.tolist() for column in thread.ranges()), strict=True)) == one_by_one(numbers)
-
-
 def test_what_is_no_export_is_one_line(tmp_path):
     (tmp_path / "raw.sqlite").write_bytes(b"no database at all, only text of some length" * 30)
     with pytest.raises(TracediffError, match="cannot add module ranges"):
         insert_ranges(tmp_path / "raw.sqlite", tmp_path)
-
-
-@given(
-    st.lists(st.tuples(st.integers(0, 200_000_000), st.integers(0, 20_000)), min_size=1, max_size=200),
-    st.integers(-(2**50), 2**50),
-    st.integers(-100, 100),
-    st.lists(st.integers(-(10**9), 10**10), max_size=20),
-)
-def test_a_moment_is_off_by_no_more_than_its_marks_and_the_clocks_drift(marks, apart, per_million, moments):
-    """nsys's clock runs evenly, up to 100 ns per ms faster or slower, and a mark is anywhere between its moments."""
-
-    def nsys(moment):
-        return moment + apart + moment * per_million // 1_000_000
-
-    before = np.cumsum([gap for gap, _ in marks])
-    after = before + np.array([width for _, width in marks])
-    clock = Clock(np.stack([before, after], axis=1), nsys(before + (after - before) // 3))
-    inside = np.array([moment for moment in [*before.tolist(), *moments] if before[0] <= moment <= after[-1]])
-    # The marks that count may be two seconds apart at the ends; a mark's own error is a part of its width.
-    allowed = 20_000 + 2_000_000_000 * abs(per_million) // 1_000_000
-    assert (abs(clock(inside) - nsys(inside)) <= allowed).all()
-
-
-def test_the_tightest_mark_of_a_second_counts_and_between_seconds_the_clocks_drift_evenly():
-    second = 10**9
-    brackets = np.array([[0, 10], [400, 100_400], [second, second + 10], [2 * second, 2 * second + 4]])
-    marked = np.array([5, 90_000, second + 1_005, 2 * second + 2 + 2_000])
-    clock = Clock(brackets, marked)
-    assert clock(np.array([5, second // 2, 3 * second])).tolist() == [5, second // 2 + 500, 3 * second + 2_000]

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tracediff.capture.record import range_files
-from tracediff.capture.record.insert_ranges import read_thread
 from tracediff.capture.record.range_files import CLOCK_MARK, LOST, RANGES, TEXTS, RangeFiles
+from tracediff.capture.record.written_threads import read_thread
 
 
 class Program:

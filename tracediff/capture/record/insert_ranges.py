@@ -1,10 +1,4 @@
-"""Puts the ranges that a program's processes wrote (`range_files`) into nsys's export of the same run.
-
-Moments are turned into nsys's by the marks that were left between two moments: of each second the mark with the least
-time between them counts, so a moment is off by half of that at most. It was 0.6 to 0.9 µs in each of 12 s of a busy
-machine (nsys 2023.4), and the clocks did not drift apart. Between an API call and the beginning or end of the module
-that makes it lie several.
-"""
+"""Puts the ranges that a program's processes wrote (`range_files`) into nsys's export of the same run."""
 
 import contextlib
 import json
@@ -16,29 +10,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from tracediff.capture.kept import API_CALLS, DOMAIN_CREATED, MARK, NVTX, PUSH_POP
-from tracediff.capture.record.range_files import (
-    AFTER_MARK,
-    ALL_CLOSED,
-    BEFORE_MARK,
-    CLOCK_MARK,
-    CLOSED,
-    EVENT,
-    LOST,
-    RANGES,
-    TEXTS,
-)
+from tracediff.capture.record.clock import Clock
+from tracediff.capture.record.range_files import CLOCK_MARK, RANGES, TEXTS
+from tracediff.capture.record.written_threads import WrittenThread, read_thread
 from tracediff.errors import TracediffError
 from tracediff.model.ranges import DOMAIN
+from tracediff.trace.table import Bool, Int64
 
-_NS_PER_SECOND = 1_000_000_000
 _THREAD_BITS = 24
 _AT_ONCE = 100_000
 # A program may leave marks that begin the same way.
 _CLOCK_MARK = re.compile(rf"{CLOCK_MARK} (\d+-\d+-\d+-\d+) (\d+)", re.ASCII)
-Int64 = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,118 +38,6 @@ class Mark:
     moment: int
     thread: int
     domain: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WrittenThread:
-    """What one thread wrote.
-
-    Attributes:
-        name: The file's, which its marks have too.
-        process: The part of the name that the process's files share.
-        moments: When something happened, in ns.
-        numbers: What happened.
-    """
-
-    name: str
-    process: str
-    moments: Int64
-    numbers: Int64
-
-    @property
-    def thread_id(self) -> int:
-        """The thread's id, as the system counts."""
-        return int(self.name.split("-")[2])
-
-    @property
-    def process_id(self) -> int:
-        """The process's id."""
-        return int(self.name.split("-")[0])
-
-    def brackets(self) -> Int64:
-        """Return the moments before and after each mark and its number, one row for each mark.
-
-        One that an exception kept from being left, or from being noted, has none.
-        """
-        before = np.flatnonzero((self.numbers[:-1] == BEFORE_MARK) & (self.numbers[1:] <= AFTER_MARK))
-        after = before + 1
-        return np.stack([self.moments[before], self.moments[after], AFTER_MARK - self.numbers[after]], axis=1)
-
-    def ranges(self) -> "PlacedRanges":
-        """Return where ranges opened and closed.
-
-        What closes that this thread did not open, since it was forked, is left out.
-        """
-        opens, closes = self.numbers > 0, self.numbers == CLOSED
-        all_closed = (self.numbers == ALL_CLOSED) | (self.numbers == LOST)
-        # Between two moments at which nothing is open, what opens and closes at one depth takes turns.
-        depth = np.cumsum(opens.astype(np.int32) - closes) + closes
-        before = np.cumsum(all_closed, dtype=np.int32)
-        places = np.flatnonzero(opens | closes)
-        places = places[np.lexsort((depth[places], before[places]))]
-        following = np.full_like(places, -1)
-        following[:-1] = places[1:]
-        is_opened = opens[places]
-        opened, following = places[is_opened], following[is_opened]
-        is_closed = closes[following] & (depth[opened] == depth[following]) & (before[opened] == before[following])
-        is_closed &= following >= 0
-        ends = np.append(np.flatnonzero(all_closed), -1)
-        closed = np.where(is_closed, following, ends[before[opened]])
-        return PlacedRanges(opened=opened, closed=closed, texts=self.numbers[opened])
-
-
-class PlacedRanges(NamedTuple):
-    """Ranges of a thread, those of one depth in the order of time.
-
-    Attributes:
-        opened: Places among the thread's moments.
-        closed: The same; -1 where one never closed.
-        texts: The number of each text.
-    """
-
-    opened: Int64
-    closed: Int64
-    texts: Int64
-
-
-def read_thread(path: Path) -> WrittenThread:
-    """Read the file of a thread, up to where it stopped writing."""
-    content = path.read_bytes()
-    pairs = np.frombuffer(content[: len(content) // EVENT.size * EVENT.size], dtype=np.int64).reshape(-1, 2)
-    written = int(np.argmax(pairs[:, 1] == 0)) if (pairs[:, 1] == 0).any() else len(pairs)
-    return WrittenThread(
-        name=path.stem,
-        process="-".join(path.stem.split("-")[:2]),
-        moments=pairs[:written, 0],
-        numbers=pairs[:written, 1],
-    )
-
-
-class Clock:
-    """Turns moments of the program into those of nsys.
-
-    Args:
-        brackets: The moments before and after each mark, at least one.
-        marked: Where nsys has each mark.
-    """
-
-    def __init__(self, brackets: Int64, marked: Int64) -> None:
-        tightest: dict[int, int] = {}
-        width = brackets[:, 1] - brackets[:, 0]
-        for row in np.argsort(-width, kind="stable").tolist():
-            tightest[int(brackets[row, 0]) // _NS_PER_SECOND] = row
-        rows = np.array(sorted(tightest.values(), key=lambda row: int(brackets[row, 0])))
-        self._moments = brackets[rows, 0] + width[rows] // 2
-        offsets = marked[rows] - self._moments
-        self._first = offsets[0]
-        self._further = offsets - self._first
-
-    def __call__(self, moments: Int64) -> Int64:
-        """Return moments in nsys's time; the clocks' difference changes evenly between two marks."""
-        since = (moments - self._moments[0]).astype(np.float64)
-        further = np.interp(since, (self._moments - self._moments[0]).astype(np.float64), self._further)
-        turned: Int64 = moments + self._first + np.rint(further).astype(np.int64)
-        return turned
 
 
 def insert_ranges(export: Path, folder: Path, bounded: bool = False) -> int:
@@ -252,10 +124,10 @@ class _Rows(NamedTuple):
 
     starts: Int64
     ends: Int64
-    is_closed: npt.NDArray[np.bool_]
+    is_closed: Bool
     texts: Int64
 
-    def where(self, wanted: npt.NDArray[np.bool_]) -> "_Rows":
+    def where(self, wanted: Bool) -> "_Rows":
         """Return some of them."""
         return _Rows(self.starts[wanted], self.ends[wanted], self.is_closed[wanted], self.texts[wanted])
 
