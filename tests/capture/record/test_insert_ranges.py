@@ -3,6 +3,7 @@
 import contextlib
 import json
 import sqlite3
+from pathlib import Path
 
 import pytest
 
@@ -185,3 +186,13 @@ def test_what_is_no_export_is_one_line(tmp_path):
     (tmp_path / "raw.sqlite").write_bytes(b"no database at all, only text of some length" * 30)
     with pytest.raises(TracediffError, match="cannot add module ranges"):
         insert_ranges(tmp_path / "raw.sqlite", tmp_path)
+
+
+def test_texts_and_domains_are_looked_up_once_for_a_process_of_many_threads(recording, monkeypatch):
+    reads = []
+    read_text = Path.read_text
+    monkeypatch.setattr(Path, "read_text", lambda path, **how: reads.append(path) or read_text(path, **how))
+    for thread in range(50):
+        recording.thread(*STEP, tid=thread + 1, marks=(90,) if thread % 2 else ())
+    assert len(recording.inserted()) == 100
+    assert len(reads) == 1

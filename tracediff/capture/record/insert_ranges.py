@@ -68,13 +68,14 @@ def _inserted(export: Path, folder: Path, threads: list[WrittenThread], bounded:
             return 0
         every, own = _measured(threads, marks)
         span = target.span() if bounded else None
+        numbers = _global_threads(threads, marks)
+        texts = {process: _texts(folder / f"{process}{TEXTS}") for process in {thread.process for thread in threads}}
         inserted = 0
         for thread in threads:
             clock = own.get(thread.process, every)
-            number = _global_thread(thread, marks)
+            number = numbers.get(thread.name)
             if clock is not None and number is not None:
-                rows = _rows(thread, clock, span)
-                inserted += target.add(rows, _texts(folder / f"{thread.process}{TEXTS}"), number)
+                inserted += target.add(_rows(thread, clock, span), texts[thread.process], number)
         return inserted
 
 
@@ -98,18 +99,16 @@ def _clock(rows: list[tuple[int, int, int]]) -> Clock:
     return Clock(table[:, :2], table[:, 2])
 
 
-def _global_thread(thread: WrittenThread, marks: dict[tuple[str, int], Mark]) -> int | None:
-    """Return how the export numbers a thread: as its marks do, or made from ids where those of other threads are."""
-    ids = thread.process_id << _THREAD_BITS | thread.thread_id
+def _global_threads(threads: list[WrittenThread], marks: dict[tuple[str, int], Mark]) -> dict[str, int]:
+    """Return how the export numbers threads: as their marks do, or made from ids where those of all others are."""
     above = 2 * _THREAD_BITS
-    machines = set()
-    for (name, _), mark in marks.items():
-        if name == thread.name:
-            return mark.thread
-        process, _, other, _ = name.split("-")
-        if mark.thread & ((1 << above) - 1) == int(process) << _THREAD_BITS | int(other):
-            machines.add(mark.thread >> above)
-    return machines.pop() << above | ids if len(machines) == 1 else None
+    known = {name: mark.thread for (name, _), mark in marks.items()}
+    ids = {thread.name: thread.process_id << _THREAD_BITS | thread.thread_id for thread in threads}
+    machines = {
+        known[name] >> above for name, own in ids.items() if name in known and known[name] & ((1 << above) - 1) == own
+    }
+    made = {name: machine << above | own for machine in machines for name, own in ids.items()}
+    return {**(made if len(machines) == 1 else {}), **known}
 
 
 class _Rows(NamedTuple):
@@ -172,6 +171,7 @@ class _Export:
         if self._has_events and "int64Value" not in {name for (name,) in columns}:
             connection.execute(f"ALTER TABLE {NVTX} ADD COLUMN int64Value INTEGER")
         self._domains: dict[int, int] = {}
+        self._named: set[int] = set()  # processes whose domain has its name
         self._strings: dict[str, int] = {}
 
     def clock_marks(self) -> dict[tuple[str, int], Mark]:
@@ -219,6 +219,8 @@ class _Export:
     def _domain(self, thread: int) -> int:
         """Return the id of the domain `tracediff` in a thread's process, made where nsys has none."""
         process = thread >> _THREAD_BITS
+        if process in self._named:
+            return self._domains[process]
         of_process = f"FROM {NVTX} WHERE globalTid >> {_THREAD_BITS} = {process}"
         if process not in self._domains:
             (largest,) = self._connection.execute(f"SELECT COALESCE(MAX(domainId), 0) {of_process}").fetchone()
@@ -230,6 +232,7 @@ class _Export:
                 f"INSERT INTO {NVTX} (start, eventType, globalTid, domainId, text) VALUES (0, ?, ?, ?, ?)",
                 (DOMAIN_CREATED, thread, domain, DOMAIN),
             )
+        self._named.add(process)
         return domain
 
     def _string(self, text: str) -> int:
