@@ -93,6 +93,11 @@ def test_tokens_that_lie_end_to_end_are_counted_over_all_rows():
     assert phases(named) == ["prefill 0", "decode[0] 0"]
 
 
+def test_decode_steps_beyond_those_that_were_captured_stay_executions_of_the_root():
+    _, named = pair_steps(captured(1), recorded((1, 20), (1, 1), (1, 1), (1, 1), (1, 20), (1, 1)))
+    assert phases(named) == ["prefill 0", "decode[0] 0", "Net 2", "Net 3", "prefill 1", "decode[0] 1"]
+
+
 def test_decode_steps_before_any_prefill_are_not_counted():
     _, named = pair_steps(captured(1), recorded((1, 1), (1, 20), (1, 1)))
     assert phases(named) == ["Net 0", "prefill 0", "decode[0] 0"]

@@ -104,8 +104,9 @@ def _named_as_phases(recorded: KernelTable, captured: KernelTable, wanted: str |
         return _with_note(recorded, f"not compared with {PREFILL} and {DECODE}: {names} run the same modules")
     (root, of_root), *_ = steps.items()
     there = Counter(step.shape for step in of_root)
+    known = {key.phase for key in captured.keys}
     if wanted is not None and like is not None:
-        return _renamed(recorded, root, of_root, _wanted(there, normal_shape(wanted), normal_shape(like)))
+        return _renamed(recorded, root, of_root, _wanted(there, normal_shape(wanted), normal_shape(like)), known)
     shapes = _choose(there, captured)
     if len(shapes.prefill) > 1 or len(shapes.decode) > 1:
         several = shapes.prefill if len(shapes.prefill) > 1 else shapes.decode
@@ -115,7 +116,7 @@ def _named_as_phases(recorded: KernelTable, captured: KernelTable, wanted: str |
             f"{shorten(root, 40)} is not compared with {PREFILL} and {DECODE}: it has steps of {', '.join(texts)}; "
             f"--between SHAPE SHAPE chooses (in the first trace and in the second)",
         )
-    return _renamed(recorded, root, of_root, shapes)
+    return _renamed(recorded, root, of_root, shapes, known)
 
 
 def _products(table: KernelTable, phases: set[str | None]) -> frozenset[str]:
@@ -196,8 +197,11 @@ def _tokens(shape: int) -> int:
     return shape & (1 << _HALF) - 1
 
 
-def _renamed(table: KernelTable, root: str, steps: list[_Step], shapes: _Shapes) -> KernelTable:
-    """Return the table with the steps of the chosen shapes as phases of their own, counted from each prefill."""
+def _renamed(table: KernelTable, root: str, steps: list[_Step], shapes: _Shapes, known: set[str | None]) -> KernelTable:
+    """Return the table with the steps of the chosen shapes as phases of their own, counted from each prefill.
+
+    Steps that would be no phase of the other trace (`known`) stay executions of the root: one phase, however many.
+    """
     keys, key, iteration = list(table.keys), table.key.copy(), table.iteration.copy()
     codes: dict[RangeKey, int] = {}
     times = Counter[str]()
@@ -216,7 +220,7 @@ def _renamed(table: KernelTable, root: str, steps: list[_Step], shapes: _Shapes)
             since += 1
         if phase is None or phase == PREFILL:
             since = 0 if step.shape in shapes.before else None
-        if phase is None:
+        if phase not in known or phase is None:
             continue
         iteration[step.kernels] = times[phase]
         times[phase] += 1
