@@ -22,7 +22,13 @@ class Program:
     def __init__(self, folder):
         self.folder = folder
         self.marks, self.told = [], []
-        self.files = RangeFiles(str(folder), lambda text: lambda: self.marks.append(text), self.told.append)
+        self.files = RangeFiles(str(folder), lambda text: lambda: self.marks.append(text), self.take)
+
+    def take(self, told):
+        self.told.append(told)
+        return self.can_take
+
+    can_take = True
 
     def threads(self):
         return [read_thread(path) for path in sorted(self.folder.glob(f"*{RANGES}"))]
@@ -158,6 +164,28 @@ def test_a_full_disk_is_told_once_and_the_program_goes_on(program, monkeypatch):
     assert thread.numbers[-1] == LOST
     assert len(thread.moments) * 16 <= mmap.PAGESIZE * 1024
     assert not open_now(thread)
+
+
+def test_what_cannot_be_told_is_told_again(program, monkeypatch):
+    """Whoever has no descriptor left for a file has none to tell that either."""
+
+    def none_left(*_):
+        raise OSError(24, "Too many open files")
+
+    part = program.files.opener("part")
+    program.can_take = False
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", none_left)
+        for _ in range(1000):
+            part()
+            program.files.close()
+    before = len(program.told)
+    program.can_take = True
+    for _ in range(1000):
+        part()
+        program.files.close()
+    assert before > 1
+    assert len(program.told) == before + 1
 
 
 def test_a_folder_that_is_gone_does_not_reach_the_program(tmp_path):

@@ -4,7 +4,6 @@ Runs in the program's own Python, so it needs torch and the standard library, an
 has one that this Python can load.
 """
 
-import contextlib
 import json
 import os
 import sys
@@ -146,8 +145,8 @@ def _report(path: str, marks: DomainMarks | TorchMarks | None, log_state: str) -
         reports.write(json.dumps(report) + "\n")
 
 
-def _report_failure(path: str, message: str) -> None:
-    _append(path, {"event": "failed", "process": os.getpid(), "message": message})
+def _report_failure(path: str, message: str) -> bool:
+    return _append(path, {"event": "failed", "process": os.getpid(), "message": message})
 
 
 def report_use_of_cuda(torch: Any, path: str) -> None:
@@ -169,10 +168,14 @@ def report_use_of_cuda(torch: Any, path: str) -> None:
     torch._C._cuda_init = call
 
 
-def _append(path: str, report: Mapping[str, object]) -> None:
-    """Tell tracediff; where that fails the program goes on."""
-    with contextlib.suppress(OSError), open(path, "a", encoding="utf-8") as reports:  # noqa: PTH123
-        reports.write(json.dumps(report) + "\n")
+def _append(path: str, report: Mapping[str, object]) -> bool:
+    """Tell tracediff, and return whether that went well; the program goes on in any case."""
+    try:
+        with open(path, "a", encoding="utf-8") as reports:  # noqa: PTH123
+            reports.write(json.dumps(report) + "\n")
+    except OSError:
+        return False
+    return True
 
 
 def _installed(name: str) -> bool:

@@ -69,16 +69,30 @@ class _RangeFile:
         marked_at: The moment of the last one.
     """
 
-    __slots__ = ("_is_lost", "_path", "_size", "_tell", "_unmap", "at", "end", "marked_at", "marks", "memory", "name")
+    __slots__ = (
+        "_is_told",
+        "_path",
+        "_size",
+        "_tell",
+        "_unmap",
+        "_why_lost",
+        "at",
+        "end",
+        "marked_at",
+        "marks",
+        "memory",
+        "name",
+    )
 
-    def __init__(self, folder: str, name: str, tell: Callable[[str], None]) -> None:
+    def __init__(self, folder: str, name: str, tell: Callable[[str], bool]) -> None:
         self.name = name
         self._tell = tell
         self.marks = 0
         self.marked_at = -_NS_BETWEEN_MARKS
         self._path = os.path.join(folder, name + RANGES)  # noqa: PTH118
         self._size = 0
-        self._is_lost = False
+        self._why_lost = ""
+        self._is_told = False
         self._unmap: Callable[[], object] = _nothing
         self.memory = memoryview(b"")
         self.at = self.end = 0
@@ -89,17 +103,19 @@ class _RangeFile:
 
         A signal handler's exception may end this anywhere; then it is made again.
         """
-        if self._is_lost:
+        if self._why_lost:
             self.at = 0
+            # Where no file can be opened, this cannot be told either until one can.
+            self._is_told = self._is_told or self._tell(self._why_lost)
             return
         try:
             self._map_next()
         except OSError as error:
             if self._size:
                 _write(self.memory, self.end - EVENT.size, _moment(), LOST)
-            self._is_lost = True
+            self._why_lost = f"its ranges end early: {error}"
             self._use(memoryview(bytearray(_FIRST_CHUNK)), self._size, _nothing)
-            self._tell(f"its ranges end early: {error}")
+            self._is_told = self._tell(self._why_lost)
 
     def _map_next(self) -> None:
         length = min(max(self._size, _FIRST_CHUNK), _CHUNK)
@@ -134,10 +150,10 @@ class RangeFiles:
     Args:
         folder: Where the files go.
         prepare_mark: Makes what leaves an NVTX mark of a text.
-        tell: Told why ranges are lost from now on.
+        tell: Told why ranges are lost from now on; returns whether it could take that, else it is told again.
     """
 
-    def __init__(self, folder: str, prepare_mark: PrepareMark, tell: Callable[[str], None]) -> None:
+    def __init__(self, folder: str, prepare_mark: PrepareMark, tell: Callable[[str], bool]) -> None:
         self._folder = folder
         self._prepare_mark = prepare_mark
         self._tell = tell
