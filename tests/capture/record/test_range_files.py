@@ -34,7 +34,7 @@ class Program:
         return [read_thread(path) for path in sorted(self.folder.glob(f"*{RANGES}"))]
 
     def texts(self):
-        lines = [line for path in self.folder.glob(f"*{TEXTS}") for line in path.read_text().splitlines()]
+        lines = [line for path in self.folder.glob(f"*{TEXTS}") for line in path.read_text().splitlines() if line]
         return {number: (text, payload) for number, text, payload in map(json.loads, lines)}
 
     def ranges(self, thread):
@@ -186,6 +186,18 @@ def test_what_cannot_be_told_is_told_again(program, monkeypatch):
         program.files.close()
     assert before > 1
     assert len(program.told) == before + 1
+
+
+def test_a_text_that_could_not_be_written_is_written_later(program, monkeypatch):
+    program.files.open_step("Net", 1)
+    with monkeypatch.context() as patched:
+        patched.setattr("builtins.open", lambda *_, **__: (_ for _ in ()).throw(OSError(24, "Too many open files")))
+        part = program.files.opener("part")
+    assert "part" not in {text for text, _ in program.texts().values()}
+    program.files.mark_clock()
+    part()
+    (thread,) = program.threads()
+    assert [text for text, *_ in program.ranges(thread)] == ["Net", "part"]
 
 
 def test_a_folder_that_is_gone_does_not_reach_the_program(tmp_path):

@@ -18,7 +18,6 @@ nsys has a clock of its own, so now and then a mark is left between two moments:
 Runs in the program's own Python.
 """
 
-import contextlib
 import itertools
 import json
 import mmap
@@ -164,6 +163,7 @@ class RangeFiles:
     def _begin(self) -> None:
         self._process = f"{os.getpid()}-{_moment()}"
         self._numbers: dict[tuple[str, int | None], int] = {}
+        self._unwritten: list[str] = []
         self._lock = threading.Lock()
         count = itertools.count()
         self._threads = _Threads(
@@ -188,6 +188,8 @@ class RangeFiles:
 
     def mark_clock(self) -> None:
         """Leave marks, each between two moments."""
+        if self._unwritten:
+            self._write_texts()
         file = self._threads.file
         for _ in range(_MARKS_AT_ONCE):
             number = file.marks
@@ -213,7 +215,18 @@ class RangeFiles:
         if number is None:
             with self._lock:
                 number = self._numbers.setdefault((text, payload), len(self._numbers) + 1)
-                path = os.path.join(self._folder, self._process + TEXTS)  # noqa: PTH118
-                with contextlib.suppress(OSError), open(path, "a", encoding="utf-8") as texts:  # noqa: PTH123
-                    texts.write(json.dumps([number, text, payload]) + "\n")
+                self._unwritten.append(json.dumps([number, text, payload]))
+            self._write_texts()
         return number
+
+    def _write_texts(self) -> None:
+        """Write the texts that are not written yet; they stay where the disk is full or no file can be opened."""
+        path = os.path.join(self._folder, self._process + TEXTS)  # noqa: PTH118
+        with self._lock:
+            try:
+                with open(path, "a", encoding="utf-8") as texts:  # noqa: PTH123
+                    texts.writelines(f"{line}\n" for line in self._unwritten)
+            except OSError:
+                self._unwritten.insert(0, "")  # ends a line of which a part was written
+            else:
+                self._unwritten.clear()
