@@ -5,6 +5,8 @@ import subprocess
 import sys
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tracediff.errors import TracediffError
 from tracediff.streams import lines_within, read_within
@@ -21,6 +23,19 @@ def test_text_is_read_to_its_end():
 def test_lines_end_as_on_any_system():
     content = "a\nb\r\nc\rd\n\n\u2028e".encode() + b"\xff"
     assert list(lines_within(io.BytesIO(content), MB)) == ["a", "b", "c", "d", "", "\u2028e\ufffd"]
+
+
+@given(st.lists(st.sampled_from([b"a", b"\n", b"\r", b"\xc3\xa9", b"\xff", b" "])), st.integers(1, 4))
+def test_lines_are_the_same_however_much_is_taken_at_once(pieces, block):
+    content = b"".join(pieces)
+    one_by_one = [
+        part
+        for line in io.BytesIO(content)
+        for part in line.decode("utf-8", errors="replace").rstrip("\r\n").split("\r")
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tracediff.streams._BLOCK", block)
+        assert list(lines_within(io.BytesIO(content), MB)) == one_by_one
 
 
 def test_a_line_without_an_end_is_not_kept_whole():
