@@ -148,7 +148,9 @@ from pathlib import Path
 from tracediff import __main__ as program
 from tracediff.files import replaced_when_complete
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored
+# A shell may have the first ignored, nohup the second.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 def app(prog_name):
     with replaced_when_complete(Path(sys.argv[1])) as temporary:
