@@ -1,6 +1,7 @@
-"""The nsys of this machine, for tests marked `nsys`; torch on one thread; which tests are slow."""
+"""The nsys of this machine, for tests marked `nsys`; torch on one thread; signals as a terminal has them; slow tests."""
 
 import os
+import signal
 
 import pytest
 
@@ -10,6 +11,10 @@ from tracediff.errors import TracediffError
 # Tiny models gain nothing from more threads, and several test processes on few cores lose. Read when torch is imported,
 # which most tests never do.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+# A program started in the background (`&`, nohup) has them ignored, and so would every program that a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

@@ -143,14 +143,10 @@ def test_a_replaced_file_keeps_its_mode(tmp_path):
 
 
 WRITER = """
-import signal, sys, time
+import sys, time
 from pathlib import Path
 from tracediff import __main__ as program
 from tracediff.files import replaced_when_complete
-
-# A shell may have the first ignored, nohup the second.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 def app(prog_name):
     with replaced_when_complete(Path(sys.argv[1])) as temporary:
