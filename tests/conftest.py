@@ -1,4 +1,4 @@
-"""The nsys of this machine, for tests marked `nsys`; torch on one thread; signals as a terminal has them; slow tests."""
+"""The nsys of this machine, for tests marked `nsys`; torch on one thread; the signals of a terminal; which are slow."""
 
 import os
 import signal
