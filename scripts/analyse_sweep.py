@@ -1,8 +1,8 @@
 """Compare what was measured by sweep_reduction_order.py with what three predictors say; needs no GPU and no torch.
 
-    python scripts/analyse_sweep.py sweep.jsonl.gz
-    python scripts/analyse_sweep.py sweep.jsonl.gz --no-log            as for a trace without cuBLASLt's log
-    python scripts/analyse_sweep.py sweep.jsonl.gz --wrong 10          examples of wrong and unknown answers
+    python scripts/analyse_sweep.py sweep.jsonl
+    python scripts/analyse_sweep.py sweep.jsonl --no-log            as for a trace without cuBLASLt's log
+    python scripts/analyse_sweep.py sweep.jsonl --wrong 10          examples of wrong and unknown answers
 
 Every two row counts of one group are a pair: the rows that both have (of the first sweep, an H200's: row 0) have equal
 bits or not. The predictors: *name* (equal names mean equal bits), *name + launch* (equal names, grids and blocks), and
@@ -15,8 +15,8 @@ differ* the opposite.
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
+import lzma
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -91,14 +91,15 @@ def read_sweep(path: Path, use_log: bool = True) -> Sweep:
     """Read a sweep.
 
     Args:
-        path: What sweep_reduction_order.py wrote.
+        path: What sweep_reduction_order.py wrote, or that compressed by `xz`.
         use_log: False forgets cuBLASLt's log.
     """
     names: list[KernelName] = []
     logs: list[Algorithm] = []
     groups: dict[tuple[str, str], list[Case]] = defaultdict(list)
     failed: Counter[str] = Counter()
-    with gzip.open(path, "rt", encoding="utf-8") as stream:
+    opened = lzma.open if path.suffix == ".xz" else open
+    with opened(path, "rt", encoding="utf-8") as stream:
         header = json.loads(next(stream))
         for text in stream:
             line = json.loads(text)

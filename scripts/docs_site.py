@@ -29,7 +29,7 @@ PATTERNS = (
     "docs/images/*",
     "profiles/**/*.md",
     "profiles/**/*.svg",
-    "profiles/**/*.gz",
+    "profiles/**/*.xz",
     "profiles/tokens/prompts.jsonl",
     "profiles/tokens/smollm2*.json",
 )

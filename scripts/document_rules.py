@@ -37,7 +37,7 @@ DOCUMENT = ROOT / "docs" / "reduction-order.md"
 PROFILES = ROOT / "profiles"
 SWEEPS = PROFILES / "reduction-order"
 #: The first sweep: few products, norms and reductions, attention.
-H200 = SWEEPS / "h200.jsonl.gz"
+H200 = SWEEPS / "h200.jsonl.xz"
 CARDS = ("h100", "h200")
 TYPES = ("fp16", "bf16", "fp32", "TF32")
 OPERATIONS = (
@@ -48,7 +48,7 @@ OPERATIONS = (
 
 def stored(card: str, table: str) -> list[Path]:
     """Return the files of a card's wide sweep: `products` or `reductions`, all parts of it."""
-    return sorted(SWEEPS.glob(f"{card}-{table}*.jsonl.gz"))
+    return sorted(SWEEPS.glob(f"{card}-{table}*.jsonl.xz"))
 
 
 def groups_by_part(paths: Iterable[Path], use_log: bool = True) -> dict[tuple[str, str], list[list[Case]]]:

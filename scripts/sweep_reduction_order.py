@@ -1,24 +1,24 @@
 """Measure which kernel changes change bits: one row's output at many row counts, with the kernels that made it.
 
-    python scripts/sweep_reduction_order.py --out sweep.jsonl.gz            on a GPU
-    python scripts/sweep_reduction_order.py --out toy.jsonl.gz --toy --device cpu     tries the script out
+    python scripts/sweep_reduction_order.py --out sweep.jsonl                        on a GPU
+    python scripts/sweep_reduction_order.py --out toy.jsonl --toy --device cpu     tries the script out
 
 Every row has the same input at every row count, so its output should have the same bits; where it has not, a kernel
 summed in another order. Three tables: matrix products (`scripts/sweep_geometries.py`, in a tuning, a held-out and a
 blind part), norms and reductions, attention. For every pair of row counts, `scripts/analyse_sweep.py` compares the
 bits with what kernel names, launches and tracediff's rules predict.
 
-The output is one JSON object per line: a header; `{"name": …}` and `{"log": …}`, which later lines refer to by index in
-order of appearance; and one line per case: table, part, group (cases of one group are comparable), rows, the kernels as
-[name, grid, block, registers, shared memory], and the bits. Of a matrix product they are `prefixes`: [[rows, number],
-…], where cases of one group with the same number at a row count have the same bits in all rows up to there; a number
-holds until the next row count that is listed. Of the others they are `bits`, a hash (BLAKE2b, 8 bytes) of row 0 alone.
+The output, which analyse_sweep.py also reads compressed by `xz`, is one JSON object per line: a header; `{"name": …}`
+and `{"log": …}`, which later lines refer to by index in order of appearance; and one line per case: table, part, group
+(cases of one group are comparable), rows, the kernels as [name, grid, block, registers, shared memory], and the bits.
+Of a matrix product they are `prefixes`: [[rows, number], …], where cases of one group with the same number at a row
+count have the same bits in all rows up to there; a number holds until the next row count that is listed. Of the
+others they are `bits`, a hash (BLAKE2b, 8 bytes) of row 0 alone.
 """
 
 from __future__ import annotations
 
 import argparse
-import gzip
 import hashlib
 import json
 import sys
@@ -101,7 +101,7 @@ def main() -> int:
     torch.manual_seed(0)
     deadline = time.monotonic() + arguments.minutes * 60
     done = failed = 0
-    with gzip.open(arguments.out, "wt", encoding="utf-8") as stream, torch.inference_mode():
+    with arguments.out.open("w", encoding="utf-8") as stream, torch.inference_mode():
         output = Output(stream)
         output.line(_header(arguments.device))
         for group in _groups(arguments.device, arguments.toy, arguments.table, arguments.part):
