@@ -19,6 +19,7 @@ from tracediff.findings.maps_classes import (
     forbidding,
     prediction_table,
     ranges_in_words,
+    rows_to_pad,
 )
 from tracediff.findings.maps_compare import Gate, compare_maps, gates_named
 
@@ -45,8 +46,29 @@ def test_counts_that_vary_from_run_to_run_are_in_no_class_and_not_invariant():
     assert classes_of(module("aaa")).invariant
 
 
-def test_ranges_run_over_the_counts_that_were_measured():
-    assert ranges_in_words((1, 2, 8, 64), (1, 2, 8, 16, 64)) == "1–8, 64"
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([], ""),
+        ([7], "7"),
+        ([1, 2, 8, 64], "1–2, 8, 64"),
+        ([*range(1, 33), *range(40, 65, 8), 80, 96, 112, 128], "1–32, 40–64 by 8, 80–128 by 16"),
+        ([9, 11, 13, 14, 24, 32], "9, 11, 13–14, 24, 32"),
+        ([8, 1, 4, 2], "1–2, 4, 8"),
+    ],
+)
+def test_row_counts_are_written_as_ranges_with_their_step(rows, words):
+    assert ranges_in_words(rows) == words
+
+
+@given(st.sets(st.integers(1, 300)))
+def test_the_words_of_row_counts_name_these_counts_and_no_other(rows):
+    named = []
+    for part in filter(None, ranges_in_words(rows).split(", ")):
+        ends, _, step = part.partition(" by ")
+        first, _, last = ends.partition("–")
+        named += range(int(first), int(last or first) + 1, int(step or 1))
+    assert named == sorted(rows)
 
 
 @given(letters, st.lists(st.integers(1, 12), min_size=1), st.lists(st.integers(1, 100), min_size=12, max_size=12))
@@ -59,7 +81,7 @@ def test_padding_gives_every_wanted_count_the_same_bits_and_never_fewer_rows(bit
         assert set(padding.to) == set(wanted)
         assert len({bits[target - 1] for target in padding.to.values()}) == 1
         assert all(target >= rows for rows, target in padding.to.items())
-        assert padding.more_rows >= 0
+        assert padding.more_rows == pytest.approx(sum(padding.to.values()) / sum(set(wanted)) - 1)
 
 
 def test_the_cheapest_class_is_chosen_by_time_not_by_rows():
@@ -71,7 +93,7 @@ def test_the_cheapest_class_is_chosen_by_time_not_by_rows():
 
 def test_padding_is_told_in_stretches():
     found = cheapest_padding(module("abbaca"), [1, 2, 3, 4, 5, 6])
-    assert found.steps == ((2, 3, 4), (5, 5, 6))
+    assert found.steps == (((2, 3), 4), ((5,), 6))
 
 
 def test_buckets_are_the_only_counts_that_are_run():
@@ -79,10 +101,18 @@ def test_buckets_are_the_only_counts_that_are_run():
     assert cheapest_padding(module("aaaa"), [1, 2, 3], buckets=[2, 4]).to == {1: 2, 2: 2, 3: 4}
 
 
-def test_padding_to_a_count_nobody_measured_costs_an_unknown_time():
-    found = cheapest_padding(module("aa", rows=[1, 4], ns=[10, 20]), [1, 2, 4])
-    assert found.to == {1: 1, 2: 4, 4: 4}
-    assert found.more_time is None
+def test_what_padding_costs_is_told_of_the_counts_that_were_timed():
+    found = cheapest_padding(module("aba", rows=[1, 3, 4], ns=[10, 15, 20]), [1, 2, 3, 4])
+    assert found.to == {1: 1, 2: 4, 3: 4, 4: 4}
+    assert found.unmeasured == (2,)
+    assert found.more_time == pytest.approx(50 / 45 - 1)
+    assert found.timed == 3
+
+
+def test_a_range_is_padded_at_every_count_measured_or_not():
+    assert rows_to_pad(module("aab", rows=[1, 2, 40]), None, None) == list(range(1, 41))
+    assert rows_to_pad(module("ab", rows=[1, 512]), None, None) == list(range(1, 65))
+    assert rows_to_pad(module("ab", rows=[1, 512]), None, [4, 8]) == list(range(1, 9))
 
 
 def test_a_break_is_put_down_to_the_modules_that_change_there():

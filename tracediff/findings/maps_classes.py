@@ -44,16 +44,46 @@ def classes_of(module: ModuleMap) -> Classes:
     )
 
 
-def ranges_in_words(rows: Sequence[int], measured: Sequence[int]) -> str:
-    """Write row counts as `1–8, 16`: a range runs over neighbours among the measured counts."""
-    place = {each: index for index, each in enumerate(measured)}
+def ranges_in_words(rows: Iterable[int]) -> str:
+    """Write row counts as `1–32, 40–64 by 8, 70`: what lies between two of them is never implied.
+
+    Three counts or more at an equal distance, none of them with a neighbour, are written as a range with its step.
+    """
+    words = []
+    alone: list[int] = []
+    for run in _consecutive(rows):
+        if len(run) == 1:
+            alone += run
+            continue
+        words += [*_in_steps(alone), f"{run[0]}–{run[-1]}"]
+        alone = []
+    return ", ".join([*words, *_in_steps(alone)])
+
+
+def _consecutive(rows: Iterable[int]) -> list[list[int]]:
     runs: list[list[int]] = []
-    for each in rows:
-        if runs and place[each] == place[runs[-1][-1]] + 1:
+    for each in sorted(rows):
+        if runs and each == runs[-1][-1] + 1:
             runs[-1].append(each)
         else:
             runs.append([each])
-    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}–{run[-1]}" for run in runs)
+    return runs
+
+
+def _in_steps(rows: Sequence[int]) -> list[str]:
+    words = []
+    start = 0
+    while start < len(rows):
+        end = start + 2
+        while end < len(rows) and rows[end] - rows[end - 1] == rows[start + 1] - rows[start]:
+            end += 1
+        if end - start > 2:
+            words.append(f"{rows[start]}–{rows[end - 1]} by {rows[start + 1] - rows[start]}")
+            start = end
+        else:
+            words.append(str(rows[start]))
+            start += 1
+    return words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,26 +92,26 @@ class Padding:
 
     Attributes:
         to: By row count, the count that is run instead.
+        unmeasured: Those of the row counts whose own bits nobody measured; they run as the next count of the class.
         more_rows: Padding rows over real ones, every count of the range as likely as the others.
-        more_time: Share of GPU time that this costs; None where a time is unknown.
+        more_time: Share of GPU time that this costs, over the row counts that were timed; None where none was.
+        timed: How many row counts `more_time` is of.
     """
 
     to: dict[int, int]
+    unmeasured: tuple[int, ...]
     more_rows: float
     more_time: float | None
+    timed: int
 
     @property
-    def steps(self) -> tuple[tuple[int, int, int], ...]:
-        """(first, last, run as) of each stretch of counts that is padded to the same one, unpadded counts left out."""
-        found: list[tuple[int, int, int]] = []
+    def steps(self) -> tuple[tuple[tuple[int, ...], int], ...]:
+        """(row counts, run as) of each count that others are padded to, in ascending order."""
+        found: dict[int, list[int]] = {}
         for rows, target in self.to.items():
-            if rows == target:
-                continue
-            if found and found[-1][2] == target:
-                found[-1] = (found[-1][0], rows, target)
-            else:
-                found.append((rows, rows, target))
-        return tuple(found)
+            if rows != target:
+                found.setdefault(target, []).append(rows)
+        return tuple((tuple(rows), target) for target, rows in found.items())
 
 
 def cheapest_padding(module: ModuleMap, wanted: Iterable[int], buckets: Iterable[int] | None = None) -> Padding | None:
@@ -116,7 +146,7 @@ def rows_to_pad(module: ModuleMap, wanted: Sequence[int] | None, buckets: Sequen
 
     Args:
         module: The forward.
-        wanted: What the user names; None takes every measured count up to 64, with buckets every count up to the
+        wanted: What the user names; None takes every count up to 64 or the end of the map, with buckets up to the
             largest bucket.
         buckets: Counts that a server can run.
     """
@@ -124,17 +154,20 @@ def rows_to_pad(module: ModuleMap, wanted: Sequence[int] | None, buckets: Sequen
         return list(wanted)
     if buckets:
         return list(range(1, max(buckets) + 1))
-    return [count.rows for count in module.counts if count.rows <= _PADDED_UP_TO]
+    return list(range(1, min(_PADDED_UP_TO, module.counts[-1].rows) + 1))
 
 
 def _padding(to: dict[int, int], times: dict[int, int | None]) -> Padding:
-    before = [times.get(rows) for rows in to]
-    after = [times.get(target) for target in to.values()]
-    known = [each for each in (*before, *after) if each is not None]
-    more_time = None
-    if len(known) == 2 * len(to):
-        more_time = sum(each or 0 for each in after) / sum(each or 0 for each in before) - 1
-    return Padding(to=to, more_rows=sum(to.values()) / sum(to) - 1, more_time=more_time)
+    pairs = [(times.get(rows), times.get(target)) for rows, target in to.items()]
+    timed = [(before, after) for before, after in pairs if before is not None and after is not None]
+    more_time = sum(after for _, after in timed) / sum(before for before, _ in timed) - 1 if timed else None
+    return Padding(
+        to=to,
+        unmeasured=tuple(rows for rows in to if rows not in times),
+        more_rows=sum(to.values()) / sum(to) - 1,
+        more_time=more_time,
+        timed=len(timed),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

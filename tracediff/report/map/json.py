@@ -40,4 +40,6 @@ def _padding(module: ModuleMap, wanted: Sequence[int] | None, buckets: Sequence[
         "to": None if padding is None else [padding.to[each] for each in sorted(set(rows))],
         "more_rows": None if padding is None else padding.more_rows,
         "more_time": None if padding is None else padding.more_time,
+        "timed": None if padding is None else padding.timed,
+        "unmeasured": None if padding is None else list(padding.unmeasured),
     }

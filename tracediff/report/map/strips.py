@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tracediff.findings.maps import Count, ModuleMap
-from tracediff.findings.maps_classes import classes_of
+from tracediff.findings.maps_classes import classes_of, ranges_in_words
 from tracediff.report.map.words import classes_in_words, glyph, verdict
 
 _COLOURS = 12
@@ -102,7 +102,7 @@ def _place(rows: int, largest: int) -> float:
 
 
 def _words(module: ModuleMap, run: Sequence[Count], index: int | None) -> str:
-    rows = f"{run[0].rows} rows" if len(run) == 1 else f"{run[0].rows}–{run[-1].rows} rows"
+    rows = f"{ranges_in_words(count.rows for count in run)} rows"
     what = "vary from run to run" if index is None else f"class {glyph(index)}"
     orders = list(dict.fromkeys(count.order for count in run if count.order is not None))
     times = [count.nanoseconds for count in run if count.nanoseconds is not None]

@@ -70,7 +70,7 @@ def _head(found: BatchMap, width: int) -> list[Text]:
     ]
     strips = [strip for module in found.forwards[:2] if (strip := _strip(module, width))]
     if strips:
-        legend = f"one letter per row count: same letter, same bits; {VARYING} varies from run to run"
+        legend = f"one letter per measured row count: same letter, same bits; {VARYING} varies by run"
         lines += [*map(Text, strips), Text(legend, style="dim")]
     return lines
 

@@ -45,13 +45,12 @@ def classes_in_words(module: ModuleMap, most: int = 8, ranges: int | None = None
         most: Classes that are written.
         ranges: Ranges of each class that are written; None all.
     """
-    rows = [each.rows for each in module.counts]
     classes = classes_of(module)
-    shown = [_shortened(ranges_in_words(members, rows), ranges) for members in classes.equal[:most]]
+    shown = [_shortened(ranges_in_words(members), ranges) for members in classes.equal[:most]]
     if len(classes.equal) > most:
         shown.append(f"… {len(classes.equal) - most} more")
     if classes.varying:
-        shown.append(f"varies from run to run: {_shortened(ranges_in_words(classes.varying, rows), ranges)}")
+        shown.append(f"varies from run to run: {_shortened(ranges_in_words(classes.varying), ranges)}")
     return " · ".join(shown) or "nothing measured"
 
 
@@ -115,11 +114,10 @@ def _padding(found: BatchMap, module: ModuleMap, wanted: list[int], buckets: Seq
         blocking = list(dict.fromkeys(each.name for each in forbidding(found, wanted, module.keys)))
         by = f"; no padding makes {', '.join(blocking)} equal there" if blocking else ""
         return f"{what}: no padding gives them the same bits{by}"
-    if not padding.steps:
-        return f"{what} have the same bits as they are"
-    steps = ", ".join(
-        f"{first}–{last} → {to}" if first != last else f"{first} → {to}" for first, last, to in padding.steps[:4]
-    )
+    if all(rows == target or rows in padding.unmeasured for rows, target in padding.to.items()):
+        missing = f" at every count measured; {_some(padding.unmeasured)} not measured" if padding.unmeasured else ""
+        return f"{what} have the same bits as they are{missing}"
+    steps = ", ".join(f"{ranges_in_words(rows)} → {to}" for rows, to in padding.steps[:4])
     more = "" if len(padding.steps) <= 4 else f", … {len(padding.steps) - 4} more"
     return f"{what} are one class when padded {steps}{more}: {_cost(padding)}{_unsteady(module)}"
 
@@ -132,9 +130,17 @@ def _unsteady(module: ModuleMap) -> str:
     return f"; but {count(varying, 'count varies', 'counts vary')} from run to run, so this promises little"
 
 
+def _some(rows: Sequence[int]) -> str:
+    words = _shortened(ranges_in_words(rows), 4)
+    return f"{words} was" if len(rows) == 1 else f"{words} were"
+
+
 def _cost(padding: Padding) -> str:
     rows = f"{padding.more_rows:.0%} more rows"
-    return rows if padding.more_time is None else f"{rows}, {padding.more_time:+.1%} GPU time"
+    if padding.more_time is None:
+        return rows
+    of = f" ({padding.timed} of {len(padding.to)} counts timed)" if padding.timed < len(padding.to) else ""
+    return f"{rows}, {padding.more_time:+.1%} GPU time{of}"
 
 
 def break_sentences(found: BatchMap, most: int) -> list[str]:

@@ -67,7 +67,7 @@ def _count(row: tuple[tuple[int, str | None], ...]) -> str:
 
 
 def _in_words(batches: Sequence[int]) -> str:
-    return ranges_in_words(sorted(batches), range(1, max(batches, default=0) + 1))
+    return ranges_in_words(batches)
 
 
 def ratio(value: float | None) -> str:
