@@ -11,7 +11,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from tests.profiles import FLOAT16
+from tests.profiles import BFLOAT16, FLOAT16
 from tracediff.cli import app
 
 B1, B2, B8 = (str(FLOAT16 / f"b{batch}.sqlite") for batch in (1, 2, 8))
@@ -79,6 +79,17 @@ def test_a_gate_on_no_verdict_is_trouble_not_a_pass():
     result = run("diff", B1, B2, "--fail-on", "order_changed")
     assert result.exit_code == 2
     assert "is not a verdict" in result.stderr
+
+
+def test_measured_bits_are_a_gate_of_their_own():
+    """The traces of bfloat16 predict that orders changed, and not a bit differs."""
+    bf16 = [str(BFLOAT16 / f"b{batch}.sqlite") for batch in (1, 2)]
+    assert run("diff", *bf16, "--fail-on", "order-changed").exit_code == 1
+    assert run("diff", *bf16, "--fail-on", "bits").exit_code == 0
+    failed = run("diff", B1, B2, "--fail-on", "bits")
+    assert failed.exit_code == 1
+    assert "logits differ in bits in 3 phases, 68 modules with different bits on equal inputs" in failed.stderr
+    assert run("diff", B2, B8, "--fail-on", "bits").exit_code == 2  # batch 2 was never compared with batch 8
 
 
 @pytest.mark.parametrize("option", ["--html", "--save"])

@@ -6,9 +6,10 @@ from tests.changed import replace
 from tests.diff.rules.make import kernel
 from tests.diff.test_attached_evidence import diff, row
 from tracediff.diff.compared import LeftOut, NotCompared
-from tracediff.diff.gate import failures, verdicts_named
+from tracediff.diff.gate import failures, gates_named
 from tracediff.diff.result import Verdict
 from tracediff.errors import TracediffError
+from tracediff.measured import Bits, ModuleBits, RunEvidence, Unstable
 
 SAME = row("m", kernel("k"), kernel("k"))
 
@@ -26,12 +27,13 @@ def left_out(side, why, kernels=38):
 @pytest.mark.parametrize("words", ["", " ", "order-changed,", "order_changed"])
 def test_a_word_that_is_no_verdict_is_trouble(words):
     with pytest.raises(TracediffError, match="is not a verdict") as raised:
-        verdicts_named([words])
-    assert raised.value.hint == "choose from same-kernels, same-order, unknown, order-changed"
+        gates_named([words])
+    assert raised.value.hint == "choose from same-kernels, same-order, unknown, order-changed, bits"
 
 
 def test_verdicts_are_separated_by_commas_and_each_counts_once():
-    assert verdicts_named(["unknown, order-changed", "unknown"]) == (Verdict.UNKNOWN, Verdict.ORDER_CHANGED)
+    named = gates_named(["unknown, order-changed", "unknown,bits"])
+    assert named == (Verdict.UNKNOWN, Verdict.ORDER_CHANGED, "bits")
 
 
 def test_each_verdict_asked_for_is_counted_over_all_comparisons(changed):
@@ -59,3 +61,46 @@ def test_kernels_that_were_not_compared_are_as_good_as_unknown(changed, why):
 def test_set_up_and_what_the_user_left_out_fail_no_gate(changed, why):
     same = replace(changed, rows=(SAME,), a=left_out(changed.a, why))
     assert failures([same], [Verdict.UNKNOWN], True) == ()
+
+
+# -- measured bits ----------------------------------------------------------------------------------------------------
+
+EQUAL, OTHER = Bits(equal=True), Bits(equal=False, share=0.5, max_ulp=3)
+
+
+def measured(changed, logits, *isolated):
+    """The comparison with measured logits, and with measured outputs of its modules on equal inputs."""
+    bits = [ModuleBits(isolated=each, propagated=None) for each in isolated]
+    rows = [replace(row, evidence=each) for row, each in zip(changed.rows[: len(bits)], bits, strict=True)]
+    return replace(
+        changed, rows=(*rows, *changed.rows[len(bits) :]), evidence=RunEvidence(batches=(1, 2), logits=logits)
+    )
+
+
+def test_bits_are_those_that_were_measured_whatever_the_traces_predict(changed):
+    assert failures([measured(changed, {"prefill": EQUAL}, EQUAL, EQUAL)], ["bits"], False) == ()
+    assert failures([measured(changed, {"prefill": OTHER}, OTHER, EQUAL)], ["bits"], False) == (
+        "logits differ in bits in 1 phase",
+        "1 module with different bits on equal inputs",
+    )
+
+
+def test_a_module_that_varies_from_run_to_run_fails_the_gate_of_bits(changed):
+    noise = Unstable(phase="prefill", module="m", batch=2, outcomes=2, repeats=5)
+    varies = replace(changed.rows[0], evidence=ModuleBits(isolated=None, propagated=None, unstable=noise))
+    assert failures([replace(changed, rows=(varies,))], ["bits"], False) == (
+        "1 module whose bits vary from run to run",
+    )
+
+
+def test_logits_of_phases_that_were_not_asked_for_fail_no_gate(changed):
+    assert failures([measured(changed, {"prefill": EQUAL, "decode[0]": OTHER})], ["bits"], False) == ()
+    assert failures([measured(changed, {"prefill": OTHER, "decode[0]": EQUAL})], ["bits"], False) != ()
+
+
+@pytest.mark.parametrize("logits", [{}, {"prefill": None}, {"decode[0]": OTHER}])
+def test_bits_of_which_none_were_measured_are_trouble(changed, logits):
+    with pytest.raises(TracediffError, match="no bits were measured of"):
+        failures([measured(changed, {"prefill": OTHER}), measured(changed, logits)], ["bits"], False)
+    with pytest.raises(TracediffError, match="no bits were measured of"):
+        failures([changed], ["bits"], False)

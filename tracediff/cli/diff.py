@@ -67,10 +67,12 @@ def diff(
     kernels: bool = typer.Option(False, "--kernels", help="Print full kernel names."),
     no_color: bool = typer.Option(False, "--no-color", help="No colours, as with NO_COLOR set."),
     exit_code: bool = typer.Option(
-        False, "--exit-code", help="Exit 1 when any kernel or launch differs or was not compared."
+        False, "--exit-code", help="Exit 1 when any kernel or launch differs or was not compared, whatever the bits."
     ),
     fail_on: list[str] = typer.Option(
-        [], help="Exit 1 when a module has one of these verdicts: order-changed,unknown."
+        [],
+        help="Exit 1 when a module has one of these verdicts, as predicted from the traces: order-changed,unknown; "
+        "or `bits`: when logits or a module were measured to differ in bits.",
     ),
     force: bool = typer.Option(False, "--force", help="Replace files that exist."),
 ) -> None:
@@ -88,13 +90,13 @@ def diff(
     from tracediff import api
     from tracediff.diff import diff_tables, side_by_side
     from tracediff.diff.evidence import attach_evidence
-    from tracediff.diff.gate import failures, verdicts_named
+    from tracediff.diff.gate import failures, gates_named
     from tracediff.report.diff.lines import Sort
     from tracediff.report.diff.view import View
 
     shapes = _two_shapes(between, others)
     compared = others or [a]
-    gates = verdicts_named(fail_on)
+    gates = gates_named(fail_on)
     view = View(
         everything=everything,
         unfold=unfold,
