@@ -78,3 +78,41 @@ def test_a_model_of_which_some_weights_always_stay_in_float32_is_loaded_for_each
     models = Models(request=request(spec=ModelSpec(name=weights), dtypes=DTYPES[:2]), load=load)
     assert models.get("float16").dtype is torch.float16
     assert loads[-1] == ("float16", "cpu")
+
+
+def test_a_search_parses_a_gguf_file_once(weights, monkeypatch):
+    import gguf
+
+    from tracediff.measure.flips import search_flips
+
+    parsed, maps = [], []
+    reader, name_map = gguf.GGUFReader, gguf.get_tensor_name_map
+    monkeypatch.setattr(gguf, "GGUFReader", lambda *given: parsed.append(given) or reader(*given))
+    monkeypatch.setattr(gguf, "get_tensor_name_map", lambda *given: maps.append(given) or name_map(*given))
+    spec = ModelSpec(name=weights)
+    search_flips(request(spec=spec, dtypes=DTYPES[:2], random=1, decode=1), load=load_model)
+    assert (len(parsed), len(maps)) == (1, 1)
+    search_flips(request(spec=spec, dtypes=DTYPES[:1], random=1, decode=1), load=load_model)
+    assert len(parsed) == 2  # nothing is kept: the file may be another by then
+
+
+def test_the_reference_of_one_dtype_of_a_gguf_file_is_in_float32(weights):
+    models = Models(
+        request=request(spec=ModelSpec(name=weights), dtypes=("bfloat16",), reference=True), load=load_model
+    )
+    exact = models.reference("bfloat16")
+    assert {value.dtype for value in (*exact.parameters(), *exact.buffers())} == {torch.float32}
+    prompt = torch.tensor([[70, 71, 72]])
+    assert exact(input_ids=prompt).logits.dtype is torch.float32
+
+
+def test_gguf_is_as_it_was_after_a_file_that_cannot_be_loaded(tmp_path):
+    import gguf
+
+    from tracediff.errors import TracediffError
+
+    before = gguf.GGUFReader, gguf.get_tensor_name_map
+    (tmp_path / "broken.gguf").write_bytes(b"GGUF")
+    with pytest.raises(TracediffError):
+        load_model(ModelSpec(name=str(tmp_path / "broken.gguf")), "cpu")
+    assert (gguf.GGUFReader, gguf.get_tensor_name_map) == before

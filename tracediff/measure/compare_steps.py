@@ -127,13 +127,16 @@ def _noise(once: Steps, again: Steps | None) -> tuple[int, ...] | None:
 def _batch_steps(
     batch: int, base: torch.Tensor, other: Steps, chosen: torch.Tensor, reference: torch.Tensor | None
 ) -> BatchSteps:
-    changed = (bits_of(base) != bits_of(other.logits)).float().mean(dim=-1)
-    change = (base.float() - other.logits.float()).abs().amax(dim=-1)
+    if torch.equal(bits_of(base), bits_of(other.logits)):
+        change = changed = (0.0,) * len(base)
+    else:
+        change = _rounded((base.float() - other.logits.float()).abs().amax(dim=-1), 7)
+        changed = _rounded((bits_of(base) != bits_of(other.logits)).float().mean(dim=-1), 4)
     divergence, ratio = distributions(base, other.logits, chosen)
     return BatchSteps(
         batch=batch,
-        largest_change=_rounded(change, 7),
-        changed_share=_rounded(changed, 4),
+        largest_change=change,
+        changed_share=changed,
         to_reference=_distance(other.logits, reference),
         rows_agree=other.rows_agree,
         divergence=divergence,

@@ -35,6 +35,7 @@ from tracediff.measure.flips_precision import EncodedPrompt, PrecisionSearch
 from tracediff.measure.machine import machine_and_workspace
 from tracediff.measure.prompts import Prompt
 from tracediff.model.attention import DEFAULT_ATTENTION
+from tracediff.model.gguf_reading import gguf_read_once
 from tracediff.model.load import load_model, load_tokenizer, prompt_tokens
 from tracediff.model.spec import ModelSpec
 from tracediff.text import json_text
@@ -146,8 +147,9 @@ def search_flips(
         refuse_to_overwrite(out, force)
     precisions, notes = _precisions(request)
     models = Models(request=request, load=load)
-    tokenizer = load_tokenizer(request.spec) if request.prompts is not None or not request.spec.is_preset else None
-    prompts = _prompts(request, models.get(precisions[0][0]), tokenizer)
+    with gguf_read_once(request.spec):
+        model, tokenizer = models.get(precisions[0][0]), load_tokenizer(request.spec)
+    prompts = _prompts(request, model, tokenizer)
     settings = _settings(request, prompts, precisions)
     log = SearchLog.open(
         None if out is None else out.with_name(f"{out.name}.part"),

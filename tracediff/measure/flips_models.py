@@ -56,18 +56,17 @@ class Models:
 
     def reference(self, dtype: str) -> Any:
         """Return the same weights in float32; None for a float32 model or where no reference is wanted."""
-        import copy  # noqa: PLC0415
-
         if dtype == "float32" or not self.request.reference:
             return None
         if self.exact is None:
             with memory_in_one_line(self.request, f"{dtype} with its float32 reference"):
-                self.exact = copy.deepcopy(self.get(dtype)).float()
+                # `.float()` is refused by what was loaded from a GGUF file.
+                self.exact = in_dtype(self.get(dtype), "float32")
         return self.exact
 
 
 def in_dtype(model: Any, dtype: str) -> Any:
-    """Return a copy of a float32 model as it is when loaded in another dtype: its buffers stay in float32."""
+    """Return a copy of a model as it is when loaded in another dtype: its buffers are in float32."""
     import copy  # noqa: PLC0415
 
     import torch  # noqa: PLC0415
@@ -75,6 +74,9 @@ def in_dtype(model: Any, dtype: str) -> Any:
     cast = copy.deepcopy(model)
     for parameter in cast.parameters():
         parameter.data = parameter.data.to(getattr(torch, dtype))
+    for buffer in cast.buffers():
+        if buffer.is_floating_point():
+            buffer.data = buffer.data.float()
     return cast
 
 

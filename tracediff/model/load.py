@@ -16,6 +16,7 @@ from typing import Any
 from tracediff.errors import TracediffError
 from tracediff.model.attention import attention_implementation
 from tracediff.model.gguf_header import read_gguf_header
+from tracediff.model.gguf_reading import gguf_read_once
 from tracediff.model.presets import PRESETS
 from tracediff.model.spec import ModelSpec
 from tracediff.text import count, printable, shorten
@@ -52,7 +53,7 @@ def load_model(spec: ModelSpec, device: str) -> Any:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     dtype = getattr(torch, spec.dtype)
-    with _load_failures_in_one_line(spec):
+    with _load_failures_in_one_line(spec), gguf_read_once(spec):
         if spec.is_preset:
             config = transformers.LlamaConfig(**_preset_geometry(spec))
             torch.manual_seed(spec.seed)
