@@ -58,7 +58,7 @@ def browser() -> Iterator[Any]:
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
-        missing("Playwright is not installed: pip install 'nsys-tracediff[dev]'")
+        missing("Playwright is not installed: pip install '.[dev]'")
     path = next(filter(None, map(shutil.which, CHROMIUM)), None)
     if path is None:
         missing(f"no browser on PATH: none of {', '.join(CHROMIUM)}")

@@ -63,7 +63,7 @@ def write_parquet(found: BatchMap, path: Path, force: bool = False) -> None:
         import pyarrow  # noqa: PLC0415
         import pyarrow.parquet  # noqa: PLC0415
     except ImportError as error:
-        raise TracediffError("Parquet needs pyarrow", "pip install 'nsys-tracediff[fleet]', or write CSV") from error
+        raise TracediffError("Parquet needs pyarrow", "pip install pyarrow, or write CSV") from error
     integers = ("keys", "rows", "class", "ns")
     schema = pyarrow.schema([(name, pyarrow.int64() if name in integers else pyarrow.string()) for name in COLUMNS])
     refuse_to_overwrite(path, force)
