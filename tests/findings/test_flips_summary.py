@@ -73,7 +73,7 @@ def test_findings_name_the_rate_the_reference_and_what_random_weights_do_not_sho
     from tracediff.report.flips.words import findings, warnings
 
     text = "\n".join(findings(planted_result()))
-    assert "steps flip, every one with a margin of at most" in text
+    assert "steps flip, with margins of at most" in text
     assert "neither batch size the right one" in text
     assert "random weights" in "\n".join(warnings(planted_result()))
 

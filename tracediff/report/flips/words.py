@@ -108,9 +108,9 @@ def _about_flips(summaries: tuple[Summary, ...]) -> list[str]:
             )
         else:
             sentences.append(
-                f"{_pair(summary)}: {summary.flips:,} of {summary.steps:,} steps {_flip_margins(summary)}; the largest "
-                f"change of any logit is {number(summary.largest_change)} ({number(summary.largest_change_ulp)} ULP at "
-                "the top logit)"
+                f"{_pair(summary)}: {summary.flips:,} of {summary.steps:,} steps {_flip_margins(summary)}; no "
+                f"logit moved by more than {number(summary.largest_change)}, nor by more than "
+                f"{number(summary.largest_change_ulp)} ULP of its step's top logit"
             )
     for precision, same in equal.items():
         batches = ", ".join(str(summary.batch) for summary in same)
@@ -122,12 +122,17 @@ def _about_flips(summaries: tuple[Summary, ...]) -> list[str]:
 
 
 def _flip_margins(summary: Summary) -> str:
-    """Say that steps flip and how near their ties were: `flip, every one with a margin of at most 0.0117 (3 ULP)`."""
+    """Say that steps flip and how near their ties were: `flip, with margins of at most 0.0117 and at most 3 ULP`.
+
+    The two maxima can be of two flips: a ULP is as large as its step's top logit makes it.
+    """
     one = summary.flips == 1
     if not summary.largest_flip_margin:
         return "flips, at an exact tie" if one else "flip, every one at an exact tie"
-    margin = f"{number(summary.largest_flip_margin)} ({number(summary.largest_flip_margin_ulp or 0)} ULP)"
-    return f"flips, with a margin of {margin}" if one else f"flip, every one with a margin of at most {margin}"
+    margin, ulp = number(summary.largest_flip_margin), number(summary.largest_flip_margin_ulp or 0)
+    if one:
+        return f"flips, with a margin of {margin} ({ulp} ULP)"
+    return f"flip, with margins of at most {margin} and at most {ulp} ULP"
 
 
 def _pair(summary: Summary) -> str:
