@@ -16,6 +16,7 @@ SCREENS: dict[str, tuple[str | Path, ...]] = {
     "explain-expected": ("explain", FLOAT16),
     "explain-varies": ("explain", PROFILES / "llama-3.2-1b-float16-700-tokens"),
     "explain-flips": ("explain", TOKENS / "smollm2"),
+    "explain-captured-flip": ("explain", TOKENS / "smollm2-capture"),
     "flips-trained": ("flips", TOKENS / "smollm2" / "flips.json"),
     "flips-random": ("flips", TOKENS / "flips_prefill.json"),
     "determinism": ("determinism", TOKENS / "determinism.json"),

@@ -262,7 +262,11 @@ def flips_are_near_ties(facts: Facts) -> Question:
     if None in near:
         because = "a token flipped, and how far its logits moved was not measured"
         return Question(text=question, reply=Reply.CANNOT_TELL, because=because)
-    because = f"of {count(flips, 'flip')} none had a margin larger than what the two logits moved"
+    because = (
+        "the flip's margin is no larger than what the two logits moved"
+        if flips == 1
+        else f"of {count(flips, 'flip')} none had a margin larger than what the two logits moved"
+    )
     return Question(text=question, reply=Reply.YES, because=because)
 
 

@@ -82,9 +82,10 @@ def flip_title(flip: Flip, base: int, precision: str) -> str:
     """Return one line that names a flip, with its margin beside what moved."""
     margin = "an exact tie" if flip.margin == 0 else f"margin {number(flip.margin)} ({number(flip.margin_ulp)} ULP)"
     moved = "" if flip.moved is None else f", the two logits moved by {' and '.join(map(number, flip.moved))}"
+    before, after = (token_words(choice.token, choice.top[0].text) for choice in (flip.base, flip.other))
     return (
-        f"{precision}, prompt {flip.prompt}, step {flip.step}: token {flip.base.token} at batch {base}, "
-        f"{flip.other.token} at batch {flip.batch}; {margin}{moved}"
+        f"{precision}, prompt {flip.prompt}, step {flip.step}: token {before} at batch {base}, "
+        f"{after} at batch {flip.batch}; {margin}{moved}"
     )
 
 
