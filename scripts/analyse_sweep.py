@@ -7,9 +7,9 @@
 Every two row counts of one group are a pair: the rows that both have (of the first sweep, an H200's: row 0) have equal
 bits or not. The predictors: *name* (equal names mean equal bits), *name + launch* (equal names, grids and blocks), and
 *order*: `tracediff.diff.verdict.judge_row` itself, as `tracediff diff` uses it (`same-kernels` and `same-order` mean
-equal bits, `order-changed` other bits). The parts of a sweep are counted apart: the rules were written from *tuning*,
-none from *held-out* or *blind*. In the tables, *wrong: equal* counts pairs said to be equal whose bits differ, *wrong:
-differ* the opposite.
+equal bits, `order-changed` different bits). The parts of a sweep are counted apart: the rules were written from
+*tuning*, none from *held-out* or *blind*. In the tables, *wrong: equal* counts pairs said to be equal whose bits
+differ, *wrong: differ* the opposite.
 """
 
 from __future__ import annotations

@@ -142,8 +142,8 @@ def splits(maps: dict[str, BatchMap]) -> str:
                 key = found.dtype, str(found.machine.get("gpu")), found.setting
                 counted.setdefault(key, Counter()).update(_split_steps(module))
     lines = [
-        "| precision, card, setting | same algorithm and split: equal bits | other bits "
-        "| other split or algorithm: equal bits | other bits |",
+        "| precision, card, setting | same algorithm and split: equal bits | different bits "
+        "| other split or algorithm: equal bits | different bits |",
         "|---|---:|---:|---:|---:|",
     ]
     for (dtype, gpu, setting), counts in counted.items():
@@ -161,7 +161,7 @@ def _split_steps(module: ModuleMap) -> Counter[tuple[bool, bool]]:
 
 
 def float32_changes(maps: dict[str, BatchMap]) -> str:
-    """Count which change of a float32 product's kernels came with other bits, by card."""
+    """Count which change of a float32 product's kernels came with different bits, by card."""
     counted: dict[str, Counter[str]] = {}
     for found in maps.values():
         if found.dtype == "float32":
@@ -187,8 +187,8 @@ def _change(a: Count, b: Count) -> str:
 def cards(maps: dict[str, BatchMap]) -> str:
     """Count over the products of two cards whether algorithm and split, and whether bits differ at one row count."""
     lines = [
-        "| model, precision, setting | same algorithm and split: equal bits | other bits "
-        "| other split or algorithm: equal bits | other bits |",
+        "| model, precision, setting | same algorithm and split: equal bits | different bits "
+        "| other split or algorithm: equal bits | different bits |",
         "|---|---:|---:|---:|---:|",
     ]
     for a, b in combinations(maps.values(), 2):

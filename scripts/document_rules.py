@@ -83,7 +83,7 @@ def rules_in_markdown() -> str:
         lines += [
             f"### {title}",
             "",
-            "| when | verdict | source | tuning: equal | other bits | held out, blind: equal | other bits |",
+            "| when | verdict | source | tuning: equal | different bits | held out, blind: equal | different bits |",
             "|---|---|---|---:|---:|---:|---:|",
         ]
         for rule in rules:
@@ -160,8 +160,8 @@ def _is_norm(what: str) -> bool:
 def evidence_in_markdown() -> str:
     """Return predictions against measured bits in the captures of profiles/, one line per pair of batch sizes."""
     lines = [
-        "| capture | batch | predicted equal: equal | not | order changed: other bits | equal | unknown: equal | not "
-        "| first origin | repair |",
+        "| capture | batch | predicted equal: equal | not | order changed: different bits | equal "
+        "| unknown: equal | not | first origin | repair |",
         "|---|---|---:|---:|---:|---:|---:|---:|---|---|",
     ]
     for folder in sorted(path.parent for path in PROFILES.glob("*/evidence.json")):

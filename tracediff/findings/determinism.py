@@ -61,7 +61,7 @@ class Repeats:
 
     @property
     def varies(self) -> bool:
-        """Whether any run gave other bits than the first."""
+        """Whether any run gave different bits than the first."""
         return self.first_different is not None
 
 

@@ -33,7 +33,7 @@ class Count:
 
     Attributes:
         rows: How many rows were computed together.
-        bits: Hash of row 0's output; None where a second run gave other bits.
+        bits: Hash of row 0's output; None where a second run gave different bits.
         order: How the sum was taken, in words (`nvjet GEMM, split-K 3, k-step 64`); None on the CPU.
         kernels: Names of the kernels, as short as their parser makes them; empty on the CPU.
         nanoseconds: GPU time of its kernels, median of a few runs; on the CPU the call itself. None unknown.

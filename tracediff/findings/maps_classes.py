@@ -16,7 +16,7 @@ class Classes:
 
     Attributes:
         equal: Row counts with equal bits, each in ascending order, by their smallest.
-        varying: Row counts at which a second run gave other bits; in no class.
+        varying: Row counts at which a second run gave different bits; in no class.
     """
 
     equal: tuple[tuple[int, ...], ...]
@@ -221,7 +221,7 @@ def _why(a: Count, b: Count) -> str | None:
 
 
 Table = dict[str, tuple[int, int]]
-"""Verdict → (steps with equal bits, steps with other bits)."""
+"""Verdict → (steps with equal bits, steps with different bits)."""
 
 
 def prediction_table(found: BatchMap) -> Table:

@@ -28,7 +28,7 @@ BatchSize = Annotated[int, msgspec.Meta(ge=1, le=1 << 20)]
 Milliseconds = Annotated[float, msgspec.Meta(gt=0, le=1e12)]
 Rounds = Annotated[tuple[Milliseconds, ...], msgspec.Meta(min_length=1)]
 Bits = tuple[tuple[BatchSize, str | None], ...]
-"""(batch, hash of row 0's logits); None where two runs gave other bits."""
+"""(batch, hash of row 0's logits); None where two runs gave different bits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -119,7 +119,7 @@ def _other_copy(copies: int, number: int) -> int:
 
 
 def _varies(running: RunningPart, runs: _Runs, more: int) -> bool:
-    """Whether one of `more` runs gives other bits than the first; one look at the device for all of them."""
+    """Whether one of `more` runs gives different bits than the first; one look at the device for all of them."""
     if more == 0:
         return False
     bits = _integers(runs.first)
@@ -128,7 +128,7 @@ def _varies(running: RunningPart, runs: _Runs, more: int) -> bool:
 
 
 def _hashes(runs: Sequence[_Runs], varying: Sequence[bool]) -> list[str | None]:
-    """Return the hash of each count's row, None where a run gave other bits.
+    """Return the hash of each count's row, None where a run gave different bits.
 
     Most counts agree with the one before: one comparison on the device for all of them, then a hash per change.
     """
@@ -145,7 +145,7 @@ def _hashes(runs: Sequence[_Runs], varying: Sequence[bool]) -> list[str | None]:
 
 
 def _integers(row: torch.Tensor) -> torch.Tensor:
-    """Return a row's bits: equal numbers may have other bits, and a NaN is not equal to itself."""
+    """Return a row's bits: equal numbers may have different bits, and a NaN is not equal to itself."""
     return row.contiguous().flatten().view(torch.int16 if row.element_size() == 2 else torch.int32)
 
 

@@ -154,7 +154,7 @@ def _decode_against_prefill(run: _Run) -> tuple[bool | None, torch.Tensor | None
 
 
 def _differing_kinds(run: _Run, decode: dict[int, Bits]) -> tuple[str, ...]:
-    """Return the kinds of modules that make other bits of equal inputs, at one batch of each class."""
+    """Return the kinds of modules that make different bits of equal inputs, at one batch of each class."""
     kinds: dict[str, None] = {}
     for keys, row in decode.items():
         others = [members[0] for members in equal_classes(row)[1 : 1 + _REPLAYED_CLASSES]]

@@ -154,7 +154,7 @@ def break_sentences(found: BatchMap, most: int) -> list[str]:
             by_why: dict[str, list[str]] = {}
             for cause in causes:
                 if "(fused)" not in cause.module.name:
-                    by_why.setdefault(cause.why or "other bits", []).append(cause.module.name)
+                    by_why.setdefault(cause.why or "different bits", []).append(cause.module.name)
             words = [f"{', '.join(names)} ({why})" for why, names in list(by_why.items())[:_SHOWN_CAUSES]]
             sentences.append(
                 f"{module.label}, {a.rows} → {b.rows} rows: {'; '.join(words) or 'no mapped module differs'}"

@@ -36,7 +36,7 @@ def prefill_words(bits: SettingBits | None) -> str:
 
 
 def left_words(bits: SettingBits | None) -> str:
-    """Name the kinds of modules that make other bits."""
+    """Name the kinds of modules that make different bits."""
     return ("" if bits is None else ", ".join(bits.left)) or NOT_COMPARED
 
 
@@ -98,7 +98,7 @@ def findings(result: RemediesResult, priced: tuple[Price, ...]) -> list[str]:
         sentences.append(f"also bit-equal: {', '.join(others)}")
     varying = [bits.setting for bits in result.bits if not bits.repeats]
     if varying:
-        sentences.append(f"gives other bits when run again: {', '.join(varying)}")
+        sentences.append(f"gives different bits when run again: {', '.join(varying)}")
     if result.times and not any(point.replayed for point in result.times):
         sentences.append("times are of the CPU, without CUDA graphs")
     sentences += [f"{bits.setting}: {each}" for bits in result.bits for each in bits.left_out]
