@@ -82,7 +82,7 @@ class Diff(Struct, frozen=True, dict=True):
         ).convert_dtypes()
 
     def to_json(self) -> str:
-        """Return the whole result as JSON text (docs/json.md)."""
+        """Return the whole result as JSON text (docs/library.md)."""
         from tracediff.report.diff.json import diff_to_json  # noqa: PLC0415
 
         return diff_to_json(self.result)

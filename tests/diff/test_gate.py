@@ -43,9 +43,9 @@ def test_each_verdict_asked_for_is_counted_over_all_comparisons(changed):
 
 
 def test_any_difference_counts_modules_with_another_kernel_or_launch(changed):
-    assert failures([changed], [], True) == ("2 modules with another kernel or launch",)
+    assert failures([changed], [], True) == ("2 modules with a different kernel or launch",)
     one = replace(changed, rows=(next(row for row in changed.rows if row.changed),))
-    assert failures([one], [], True) == ("1 module with another kernel or launch",)
+    assert failures([one], [], True) == ("1 module with a different kernel or launch",)
     assert failures([replace(changed, rows=(SAME,))], [], True) == ()
 
 

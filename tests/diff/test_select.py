@@ -365,3 +365,22 @@ def test_the_same_kernels_are_compared_before_ones_that_are_only_alike():
     both = table([*alike, *same], iteration=[0] * 200 + [1] * 200)
     for a, b in ((once, both), (both, once)):
         assert not any(row.changed for row in diff_tables(a, b).rows)
+
+
+def test_every_phase_is_asked_for_by_the_name_that_a_report_prints():
+    steps = repeated("long", "short", "short")
+    assert [part.phase for part in select([steps], ["step"])[0].excerpts] == ["step[0]", "step[2]"]
+    (chosen,) = select([steps], ["step[2]"])
+    assert compared(chosen, steps) == [("step[2]", ["z"])]
+    assert chosen.not_compared == (NotCompared(why=LeftOut.NOT_ASKED_FOR, phase="step[0]", executions=1, kernels=2),)
+    few = table([("decode[0]", "q", "x"), ("decode[1]", "q", "x"), ("prefill", "q", "x"), (None, "", "x")])
+    assert [part.phase for part in select([few], ["decode"])[0].excerpts] == ["decode[0]", "decode[1]"]
+    assert [part.phase for part in select([few], ["outside every range"])[0].excerpts] == [None]
+    many = table([(f"decode[{number}]", "q", "x") for number in range(100)])
+    assert [part.phase for part in select([many], ["decode[0–99]"])[0].excerpts] == ["decode[0–99]"]
+
+
+def test_of_very_many_phases_those_that_are_called_alike_are_named():
+    many = table([(f"phase {chr(97 + number % 26)}{number}x", "q", "x") for number in range(60)])
+    with pytest.raises(TracediffError, match="phase c28x"):
+        select([many], ["phase c28"])

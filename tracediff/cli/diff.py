@@ -1,30 +1,27 @@
 """`tracediff diff`: two traces compared, or several with the first."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tracediff.cli.application import GATE_FAILED, ManyValues
+from tracediff.cli.diff_outputs import Outputs, form_of, refuse_what_does_not_fit, write_outputs
 from tracediff.cli.load import Device, Iteration, LayerPattern, PhasePattern, RangePattern, Rank
 from tracediff.cli.options import (
     FORMAT_OPTION,
     Format,
     Order,
     command_line,
-    console_for,
-    emit,
+    free_name,
     open_in_browser,
-    regex,
     say,
-    say_written,
-    stdout_is_free,
 )
 from tracediff.cli.short_lived import start_quickly
 
 if TYPE_CHECKING:
     from tracediff.diff import ManyDiff
-    from tracediff.report.diff.view import View
+    from tracediff.diff.chosen_modules import ChosenModules
 
 app = typer.Typer(add_completion=False)
 
@@ -53,8 +50,14 @@ def diff(
     open_report: bool = typer.Option(False, "--open", help="Open the HTML report in the browser."),
     save: Path | None = typer.Option(None, help="Also store kernels and diff as tables in this SQLite file."),
     summary: bool = typer.Option(False, "--summary", help="Print the answer alone, in one line."),
-    phase: list[str] = typer.Option([], help="Compare only this phase (prefill, decode[0], …); may be repeated."),
-    module: str | None = typer.Option(None, help="Show only modules whose path matches this regex."),
+    phase: list[str] = typer.Option(
+        [], help="Compare only this phase, called as on the screen (decode, decode[0]); may be repeated."
+    ),
+    module: str | None = typer.Option(
+        None,
+        help="Show and gate only modules whose path matches this regex, or that are called so on the screen; "
+        "the answer and --save are of all.",
+    ),
     sort: Annotated[Order, typer.Option(help="Order of the modules within a phase.")] = Order.SEVERITY,
     rank: Rank = None,
     device: Device = None,
@@ -82,14 +85,12 @@ def diff(
     """
     from tracediff.findings.map_head import is_map
 
+    others = others or []
     if is_map(a):
         from tracediff.cli.map import diff_maps
 
-        return diff_maps(context, a, others or [], output_format, fail_on)
+        return diff_maps(context, a, others, output_format, fail_on)
     start_quickly()
-    from tracediff import api
-    from tracediff.diff import diff_tables, side_by_side
-    from tracediff.diff.evidence import attach_evidence
     from tracediff.diff.gate import failures, gates_named
     from tracediff.report.diff.lines import Sort
     from tracediff.report.diff.view import View
@@ -97,60 +98,67 @@ def diff(
     shapes = _two_shapes(between, others)
     compared = others or [a]
     gates = gates_named(fail_on)
-    view = View(
-        everything=everything,
-        unfold=unfold,
-        kernels=kernels,
-        sort=Sort(sort.value),
-        modules=None if module is None else regex(module, "--module"),
+    outputs = Outputs(
+        form=form_of(context, output_format, summary),
+        output=output,
+        report=html or (Path(f"{a.stem}-{compared[0].stem}.html") if open_report else None),
+        save=save,
+        no_color=no_color,
+        force=force,
     )
-    report = html or (Path(f"{a.stem}-{compared[0].stem}.html") if open_report else None)
-    written = [path for path in (report, save, output) if path is not None]
-    _refuse_one_file_twice(written)
-    if written:
-        from tracediff.files import refuse_to_overwrite
-
-        for path in written:
-            refuse_to_overwrite(path, force, inputs=(a, *compared))
-
-    tables = api.open_all(
-        [a, *(others or [])],
+    refuse_what_does_not_fit(context, outputs, (a, *compared))
+    many = _compare(
+        [a, *others],
+        shapes,
+        phase,
         rank=rank,
         device=device,
         iteration=iteration,
         range_pattern=range_pattern,
         phase_pattern=phase_pattern,
         layer_pattern=layer_pattern,
-        say=say,
     )
-    reference = next(tables)
-    if shapes is not None:
-        from tracediff.diff.pair_steps import between_traces
-
-        many = side_by_side([diff_tables(*between_traces(reference, next(tables, reference), shapes), phase)])
-    else:
-        many = side_by_side([attach_evidence(diff_tables(reference, table, phase)) for table in tables])
-    _write_files(many, (a, *compared), report, save, force)
-    if not stdout_is_free(report, save):
-        pass
-    elif summary:
-        from tracediff.report.diff.answer_words import summary_line
-
-        emit("".join(f"{summary_line(each)}\n" for each in many.diffs))
-    else:
-        _print(many, output_format, view, output, no_color, force)
-        if output_format is Format.TABLE and len(compared) == 1 and report is None and output is None:
-            traces: list[str | Path] = [a, *(others or []), *(["--between", *between] if between else [])]
-            say(f"Next: {command_line('tracediff', 'diff', *traces, '--html', 'report.html', '--open')}")
-    if open_report and report is not None:
-        open_in_browser(report)
-    failed = failures(many.diffs, gates, exit_code)
+    modules = None if module is None else _chosen(many, module)
+    view = View(everything=everything, unfold=unfold, kernels=kernels, sort=Sort(sort.value), modules=modules)
+    write_outputs(many, (a, *compared), outputs, view)
+    if outputs.on_screen_alone and len(compared) == 1:
+        _suggest_report([a, *others], between)
+    if open_report and outputs.report is not None:
+        open_in_browser(outputs.report)
+    failed = failures(many.diffs, gates, exit_code, modules)
     if failed:
         say(f"Failed: {', '.join(failed)}")
         raise typer.Exit(GATE_FAILED)
 
 
-def _two_shapes(between: list[str], others: list[Path] | None) -> tuple[str, str] | None:
+def _compare(traces: list[Path], shapes: tuple[str, str] | None, phases: list[str], **options: Any) -> "ManyDiff":
+    """Read the traces and compare the first with each other one, or two shapes of steps."""
+    from tracediff import api
+    from tracediff.diff import diff_tables, side_by_side
+    from tracediff.diff.evidence import attach_evidence
+
+    tables = api.open_all(traces, say=say, **options)
+    reference = next(tables)
+    if shapes is not None:
+        from tracediff.diff.pair_steps import between_traces
+
+        return side_by_side([diff_tables(*between_traces(reference, next(tables, reference), shapes), phases)])
+    return side_by_side([attach_evidence(diff_tables(reference, table, phases)) for table in tables])
+
+
+def _chosen(many: "ManyDiff", module: str) -> "ChosenModules":
+    from tracediff.diff.chosen_modules import choose_modules
+
+    return choose_modules([row for diff in many.diffs for row in diff.rows], module)
+
+
+def _suggest_report(traces: list[Path], between: list[str]) -> None:
+    words: list[str | Path] = [*traces, *(["--between", *between] if between else [])]
+    page = free_name(Path("report.html"))
+    say(f"Next: {command_line('tracediff', 'diff', *words, '--html', page, '--open')}")
+
+
+def _two_shapes(between: list[str], others: list[Path]) -> tuple[str, str] | None:
     """Return the shapes to compare, within one trace or of two; None where two traces are compared as a whole."""
     from tracediff.errors import TracediffError
 
@@ -160,67 +168,8 @@ def _two_shapes(between: list[str], others: list[Path] | None) -> tuple[str, str
         )
     if not between:
         return None
-    if others and len(others) > 1:
+    if len(others) > 1:
         raise TracediffError("--between compares steps within one trace or of two", "name one trace or two")
     if len(between) != 2:
         raise TracediffError(f"--between takes two shapes, not {len(between)}", "give --between 1x1 8x1")
     return between[0], between[1]
-
-
-def _refuse_one_file_twice(paths: list[Path]) -> None:
-    from tracediff.errors import TracediffError
-    from tracediff.files import is_stdout, resolved
-
-    if len({"-" if is_stdout(path) else resolved(path) for path in paths}) < len(paths):
-        raise TracediffError(f"{paths[0]} cannot hold two outputs", "name another file for each")
-
-
-def _write_files(
-    many: "ManyDiff", traces: tuple[Path, ...], report: Path | None, save: Path | None, force: bool
-) -> None:
-    if report is not None:
-        from tracediff.files import write_text
-        from tracediff.findings.captured_flips import flips_beside
-        from tracediff.report.diff.html import render_html
-        from tracediff.report.diff.html.many import render_many
-
-        only = len(many.diffs) == 1
-        page = render_html(many.diffs[0], flips_beside(*traces)) if only else render_many(many)
-        write_text(report, page, force)
-        say_written(report)
-    if save is not None:
-        from tracediff.report.diff.sqlite import save_diffs
-
-        save_diffs(many.diffs, save, force)
-        say_written(save)
-
-
-def _print(
-    many: "ManyDiff", output_format: Format, view: "View", output: Path | None, no_color: bool, force: bool
-) -> None:
-    from tracediff.report.diff import many_renderer, renderer
-
-    only = many.diffs[0] if len(many.diffs) == 1 else None
-    if output_format is Format.TABLE:
-        with console_for(output, no_color, force) as console:
-            if only is not None:
-                from tracediff.report.diff.terminal import print_diff
-
-                print_diff(only, console, view)
-            else:
-                from tracediff.report.diff.many_terminal import print_many
-
-                print_many(many, console, view)
-        return
-    if output_format is not Format.MARKDOWN:
-        for each in many.diffs:
-            for warning in each.warnings:
-                say(f"Warning: {warning}")
-    text = renderer(output_format)(only, view) if only is not None else many_renderer(output_format)(many, view)
-    if output is None:
-        emit(text)
-    else:
-        from tracediff.files import write_text
-
-        write_text(output, text, force)
-        say_written(output)

@@ -140,6 +140,12 @@ def say_written(path: Path) -> None:
 OF_A_MEASUREMENT = "is an option of the measurement, and this result is measured already"
 
 
+def given(context: typer.Context, name: str) -> bool:
+    """Whether an option stands on the command line; `name` is the parameter's in Python."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
 def refuse_ignored_options(context: typer.Context, heeded: Collection[str], why: str) -> None:
     """Refuse an option that was given and would be ignored.
 
@@ -152,8 +158,7 @@ def refuse_ignored_options(context: typer.Context, heeded: Collection[str], why:
         TracediffError: Such an option was given.
     """
     for parameter in context.command.params:
-        source = context.get_parameter_source(parameter.name or "")
-        if source is not None and source.name == "COMMANDLINE" and parameter.name not in heeded:
+        if parameter.name not in heeded and given(context, parameter.name or ""):
             raise TracediffError(f"{parameter.opts[0]} {why}", "leave it out")
 
 
@@ -185,6 +190,14 @@ def stdout_is_free(*files: Path | None) -> bool:
 def command_line(*words: str | Path) -> str:
     """Write a command so that a shell reads it as it is meant, whatever a file is called."""
     return shlex.join(str(word) for word in words)
+
+
+def free_name(path: Path) -> Path:
+    """Return a file's name that is not taken yet, for a suggestion: `report.html`, `report-2.html`, …"""
+    from itertools import chain, count
+
+    numbered = (path.with_stem(f"{path.stem}-{number}") for number in count(2))
+    return next(each for each in chain([path], numbered) if not each.exists() and not each.is_symlink())
 
 
 def open_in_browser(path: Path) -> None:

@@ -6,9 +6,11 @@ A verdict looks at what the traces predict, `bits` at what was measured. The two
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
+from tracediff.diff.chosen_modules import ChosenModules
 from tracediff.diff.result import TraceDiff, Verdict
 from tracediff.errors import TracediffError
 from tracediff.measured import State
@@ -32,7 +34,9 @@ def gates_named(texts: Iterable[str]) -> tuple[Gate, ...]:
     return tuple(dict.fromkeys(BITS if word == BITS else Verdict(word) for word in words))
 
 
-def failures(diffs: Sequence[TraceDiff], gates: Iterable[Gate], any_difference: bool) -> tuple[str, ...]:
+def failures(
+    diffs: Sequence[TraceDiff], gates: Iterable[Gate], any_difference: bool, modules: ChosenModules | None = None
+) -> tuple[str, ...]:
     """Return why a gate fails, one phrase each; empty where it holds.
 
     What was left out of the comparison is as good as unknown: a gate never passes on what it has not seen.
@@ -40,34 +44,39 @@ def failures(diffs: Sequence[TraceDiff], gates: Iterable[Gate], any_difference: 
     Args:
         diffs: The comparisons.
         gates: A module with one of these verdicts fails; with `bits`, whatever was measured to differ in bits.
-        any_difference: Any other kernel or launch fails.
+        any_difference: Any different kernel or launch fails.
+        modules: Only these count, and not the logits; None counts all. Kernels that were not compared always count.
 
     Raises:
         TracediffError: The gate is `bits`, and of a comparison no bits were measured.
     """
     gates = tuple(gates)
     verdicts = [gate for gate in gates if isinstance(gate, Verdict)]
-    counts = {verdict: sum(diff.verdicts[verdict] for diff in diffs) for verdict in verdicts}
-    found = [f"{modules:,} × {verdict}" for verdict, modules in counts.items() if modules]
+    rows = [row for diff in diffs for row in diff.rows]
+    chosen = rows if modules is None else modules.rows(rows)
+    among = "" if modules is None else f" (of {modules.words(rows)})"
+    counts = Counter(row.verdict for row in chosen)
+    found = [f"{counts[verdict]:,} × {verdict}{among}" for verdict in verdicts if counts[verdict]]
     if BITS in gates:
-        found += _different_bits(diffs)
-    changed = sum(row.changed for diff in diffs for row in diff.rows)
+        found += [f"{words}{among}" for words in _different_bits(diffs, modules)]
+    changed = sum(row.changed for row in chosen)
     if any_difference and changed:
-        found.append(f"{count(changed, 'module')} with another kernel or launch")
+        found.append(f"{count(changed, 'module')} with a different kernel or launch{among}")
     left_out = sum(each.kernels for diff in diffs for each in diff.not_compared if each.weighs)
     if left_out and (any_difference or Verdict.UNKNOWN in verdicts):
         found.append(f"{count(left_out, 'kernel')} not compared")
     return tuple(found)
 
 
-def _different_bits(diffs: Sequence[TraceDiff]) -> list[str]:
+def _different_bits(diffs: Sequence[TraceDiff], chosen: ChosenModules | None) -> list[str]:
     """Say what was measured to differ in bits, or to vary from run to run, in the phases that are compared."""
     logits = modules = varying = 0
     for diff in diffs:
         phases = _phases(diff)
-        evidence = {} if diff.evidence is None else diff.evidence.logits
+        evidence = {} if diff.evidence is None or chosen is not None else diff.evidence.logits
         measured = [bits for phase, bits in evidence.items() if bits is not None and phase in phases]
-        states = [row.state for row in diff.rows if row.state is not None]
+        rows = diff.rows if chosen is None else chosen.rows(diff.rows)
+        states = [row.state for row in rows if row.state is not None]
         if not measured and not states:
             raise TracediffError(
                 f"--fail-on {BITS}: no bits were measured of {diff.a.info.path} and {diff.b.info.path}",

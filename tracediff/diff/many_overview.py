@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from tracediff.diff.many import ManyRow
-from tracediff.diff.overview import section_name
-from tracediff.diff.places import short_names
+from tracediff.diff.places import section_name, short_names
 from tracediff.diff.result import Row
 from tracediff.diff.standing import RANK, Standing, standing
 

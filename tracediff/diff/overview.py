@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from msgspec import Struct
 
-from tracediff.diff.places import short_names
+from tracediff.diff.places import section_name, short_names
 from tracediff.diff.result import Pair, Row
 from tracediff.diff.standing import RANK, Standing, standing
-
-_STEP = re.compile(r"\[\d+\]$")
 
 
 class Group(Struct, frozen=True, kw_only=True):
@@ -106,11 +103,6 @@ def overview(rows: Sequence[Row]) -> tuple[Section, ...]:
         Section(name=name, rows=tuple(members), groups=_groups(members, names)) for name, members in by_section.items()
     ]
     return tuple(sorted(sections, key=_comes_late))
-
-
-def section_name(phase: str | None) -> str | None:
-    """Return the name that steps of one phase share: `decode` for `decode[3]`; None outside every range."""
-    return None if phase is None else _STEP.sub("", phase)
 
 
 def sums_products(row: Row) -> bool:

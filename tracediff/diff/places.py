@@ -7,10 +7,31 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from tracediff.text import printable
 from tracediff.trace.ranges import block_number
 
 if TYPE_CHECKING:
     from tracediff.diff.result import Row
+
+#: What kernels in no phase, and those directly under one, are called.
+OUTSIDE = "outside every range"
+NO_MODULE = "(no module)"
+_STEP = re.compile(r"\[\d+\]$")
+
+
+def phase_name(phase: str | None) -> str:
+    """Return a phase's name for people; the trace's own, so that it can be given to `--phase`."""
+    return OUTSIDE if phase is None else printable(phase) or "(unnamed phase)"
+
+
+def section_name(phase: str | None) -> str | None:
+    """Return the name that steps of one phase share: `decode` for `decode[3]`; None outside every range."""
+    return None if phase is None else _STEP.sub("", phase)
+
+
+def module_name(name: str) -> str:
+    """Return a module's name for people."""
+    return printable(name) or NO_MODULE
 
 
 def around_layer(module: str, layer: int) -> tuple[str, str]:

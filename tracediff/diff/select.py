@@ -8,6 +8,7 @@ only what was compared may be called the same.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from difflib import get_close_matches
 
 import numpy as np
 
@@ -15,12 +16,15 @@ from tracediff.diff.compared import Executions, LeftOut
 from tracediff.diff.executions import Executed, Numbered, executed, numbered, phases_of, repeated_steps
 from tracediff.diff.other_launches import other_launches
 from tracediff.diff.pair_kinds import pair_kinds
+from tracediff.diff.places import phase_name, section_name
 from tracediff.diff.selection import MOST_UNNAMED, Collected, Excerpt, Selection
 from tracediff.errors import TracediffError
 from tracediff.text import shorten
 from tracediff.trace import KernelTable
 from tracediff.trace.table import Int64
 
+#: Phases that are named where one is asked for that there is not.
+_MOST_NAMED = 20
 #: More kinds than this of one phase are not compared: the phase never settles.
 _MOST_KINDS = 32
 #: Texts that count up and are compared together are named by at most so many stretches of numbers.
@@ -32,7 +36,8 @@ def select(tables: Sequence[KernelTable], phases: Collection[str] = ()) -> tuple
 
     Args:
         tables: One trace or two.
-        phases: Only these phases (`decode` means every `decode[…]`); all when empty.
+        phases: Only these phases, as the trace or a report names them (`decode` means every `decode[…]`); all when
+            empty.
 
     Raises:
         TracediffError: A named phase is in none of the traces.
@@ -41,14 +46,14 @@ def select(tables: Sequence[KernelTable], phases: Collection[str] = ()) -> tuple
     found = [phases_of(table) for table in tables]
     known = list(dict.fromkeys(phase for each in found for phase in each))
     named = [phase for phase in known if phase is not None]
+    wanted = _Wanted(phases, named)
     may_be_measured = any(table.info.batch is not None for table in tables)
     steps = repeated_steps([phase for phase in named if phase not in phases], may_be_measured)
     names = {phase: steps[phase][0] if phase in steps else phase for phase in named}
-    _check_wanted(phases, names.values(), tables)
     collected = [Collected(table=table) for table in tables]
     for name in dict.fromkeys(names.values()):
         members = [phase for phase in named if names[phase] == name]
-        if phases and name not in phases:
+        if not wanted.may_hold(name):
             for each, of_trace in zip(collected, found, strict=True):
                 left = [of_trace[phase] for phase in members if phase in of_trace]
                 if left:
@@ -60,20 +65,53 @@ def select(tables: Sequence[KernelTable], phases: Collection[str] = ()) -> tuple
         ]
         texts = {steps[phase][1]: phase for phase in members if phase in steps}
         _add_phase(name, texts, runs, traces, collected)
+        if not wanted.holds(name):
+            for each in collected:
+                each.keep_only(name, wanted.holds)
     for each, of_trace in zip(collected, found, strict=True):
-        if None in of_trace and not phases:
+        if None in of_trace and wanted.holds(None):
             _add_outside(of_trace[None], each)
         elif None in of_trace:
             each.leave_out(LeftOut.NOT_ASKED_FOR, None, 0, len(of_trace[None]))
+    wanted.check([*names.values(), *([None] if any(None in of_trace for of_trace in found) else [])], tables)
     return tuple(each.done() for each in collected)
 
 
-def _check_wanted(phases: Collection[str], names: Collection[str], tables: Sequence[KernelTable]) -> None:
-    for wanted in phases:
-        if wanted not in names:
-            there = ", ".join(shorten(each, 40) for each in list(dict.fromkeys(names))[:20]) or "none"
-            paths = " and ".join(dict.fromkeys(table.info.path for table in tables))
-            raise TracediffError(f"{paths}: no phase {wanted!r}", f"there is {there}")
+class _Wanted:
+    """The phases that the user asks for; those that were found are remembered.
+
+    Args:
+        phases: What the user wrote.
+        named: The phases of the traces. What is none of them may name a kind of executions: `step[17]` of `step`.
+    """
+
+    def __init__(self, phases: Collection[str], named: Collection[str]) -> None:
+        self._phases = phases
+        self._kinds = [phase for phase in phases if phase not in named]
+        self._found: set[str] = set()
+
+    def may_hold(self, name: str) -> bool:
+        """Whether a phase, or a kind of its executions, is asked for."""
+        return self.holds(name) or any(phase.startswith(f"{phase_name(name)}[") for phase in self._kinds)
+
+    def holds(self, name: str | None) -> bool:
+        """Whether a phase is asked for: by its name, or by that of its section."""
+        if not self._phases:
+            return True
+        of_section = section_name(name)
+        asked = {name or "", phase_name(name), of_section or "", phase_name(of_section)} & set(self._phases)
+        self._found |= asked
+        return bool(asked)
+
+    def check(self, names: Sequence[str | None], tables: Sequence[KernelTable]) -> None:
+        """Raise TracediffError where a phase was asked for that there is not."""
+        for phase in self._phases:
+            if phase not in self._found:
+                known = list(dict.fromkeys(map(phase_name, names)))
+                near = known if len(known) <= _MOST_NAMED else get_close_matches(phase, known, _MOST_NAMED, 0)
+                there = ", ".join(shorten(each, 40) for each in near) or "none"
+                paths = " and ".join(dict.fromkeys(table.info.path for table in tables))
+                raise TracediffError(f"{paths}: no phase {phase!r}", f"there is {there}")
 
 
 def _add_phase(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
@@ -97,6 +98,17 @@ class Collected(Struct, kw_only=True, dict=True):
             left += max(len(mine) - MOST_UNNAMED, 0)
         if left:
             self.leave_out(LeftOut.OUTSIDE, phase, 0, left)
+
+    def keep_only(self, phase: str, wanted: Callable[[str | None], bool]) -> None:
+        """Leave out those kinds of a phase's executions whose name is not wanted."""
+        kept, self.excerpts = self.excerpts, []
+        for excerpt in kept:
+            if excerpt.phase is None or wanted(excerpt.phase) or not excerpt.phase.startswith(f"{phase}["):
+                self.excerpts.append(excerpt)
+            else:
+                self.leave_out(LeftOut.NOT_ASKED_FOR, excerpt.phase, 1, len(excerpt.kernels))
+        left = {excerpt.phase for excerpt in kept} - {excerpt.phase for excerpt in self.excerpts}
+        self.executions = [each for each in self.executions if each.phase not in left]
 
     def done(self) -> Selection:
         """Return the selection; of many notes the first, and how many more there are."""

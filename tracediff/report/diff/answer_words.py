@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from tracediff.diff.answer import Answer, ControlAnswer, Link, Margin, answer
 from tracediff.diff.overview import Section
+from tracediff.diff.places import phase_name
 from tracediff.diff.result import TraceDiff
 from tracediff.diff.words import listing
 from tracediff.measured import ControlResult
@@ -46,9 +47,10 @@ def answer_line(found: Answer) -> tuple[str, str]:
 
 
 def summary_line(diff: TraceDiff) -> str:
-    """Return one line for a chat: `batch 1 → batch 2: expected: logits differ, …`."""
+    """Return one line for a chat: `batch 1 → batch 2: expected: logits differ, …`; with how many warnings there are."""
     a, b = side_words(diff.a, diff.b)
-    return printable(f"{a} → {b}: {answer(diff).sentence}")
+    marker = f" [{count(len(diff.warnings), 'warning')}]" if diff.warnings else ""
+    return printable(f"{a} → {b}: {answer(diff).sentence}{marker}")
 
 
 def facts(found: Answer) -> tuple[Fact, ...]:
@@ -98,7 +100,7 @@ def controls_line(controls: Sequence[ControlAnswer]) -> str:
 
 def section_words(section: Section) -> tuple[str, str]:
     """Return a section's name and its numbers: kernels, split-K reduces, GPU time on both sides."""
-    name = "outside every range" if section.name is None else printable(section.name)
+    name = phase_name(section.name)
     if len(section.phases) > 1:
         name += f" ×{len(section.phases)}"
     a, b = section.kernels

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from tracediff.diff.chosen_modules import ChosenModules
 from tracediff.diff.many import ManyDiff
 from tracediff.diff.result import Kernel, Row, TraceDiff
 from tracediff.text import csv_table
 
 _ROW = ("phase", "layer", "module", "position")
-_PAIR = ("verdict", "reason")
+_PAIR = ("verdict", "reason", "bits_equal", "state")
 _KERNEL = (
     "name",
     "family",
@@ -28,12 +29,20 @@ _KERNEL = (
 _DIFF_HEADER = (*_ROW, *_PAIR, *(f"{field}_{side}" for field in _KERNEL for side in "ab"))
 
 
-def diff_to_csv(diff: TraceDiff) -> str:
-    """Return the diff as CSV text; the side without a counterpart is empty."""
-    return csv_table(_DIFF_HEADER, (line for row in diff.rows for line in _diff_lines(row)))
+def diff_to_csv(diff: TraceDiff, modules: ChosenModules | None = None) -> str:
+    """Return the diff as CSV text; the side without a counterpart is empty.
+
+    `bits_equal` and `state` are of the module, on equal inputs, and empty where they were not measured.
+
+    Args:
+        diff: The result.
+        modules: Only these.
+    """
+    rows = diff.rows if modules is None else modules.rows(diff.rows)
+    return csv_table(_DIFF_HEADER, (line for row in rows for line in _diff_lines(row)))
 
 
-def many_to_csv(many: ManyDiff) -> str:
+def many_to_csv(many: ManyDiff, modules: ChosenModules | None = None) -> str:
     """Return several comparisons with the first trace as CSV text; `trace` counts the others from 1."""
     header = ["trace", *_DIFF_HEADER]
     return csv_table(
@@ -41,7 +50,7 @@ def many_to_csv(many: ManyDiff) -> str:
         (
             [number, *line]
             for number, diff in enumerate(many.diffs, start=1)
-            for row in diff.rows
+            for row in (diff.rows if modules is None else modules.rows(diff.rows))
             for line in _diff_lines(row)
         ),
     )
@@ -56,7 +65,9 @@ def show_to_csv(rows: Iterable[Row]) -> str:
 def _diff_lines(row: Row) -> Iterable[list[object]]:
     for position, pair in enumerate(row.pairs):
         sides = zip(_cells(pair.a), _cells(pair.b), strict=True)
-        yield [*_place(row, position), str(pair.verdict), pair.reason, *(cell for both in sides for cell in both)]
+        measured = row.bits_equal, None if row.state is None else str(row.state)
+        cells = (cell for both in sides for cell in both)
+        yield [*_place(row, position), str(pair.verdict), pair.reason, *measured, *cells]
 
 
 def _place(row: Row, position: int) -> list[object]:

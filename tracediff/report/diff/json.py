@@ -14,6 +14,7 @@ from typing import Any
 from msgspec.structs import asdict
 
 from tracediff.diff.answer import answer
+from tracediff.diff.chosen_modules import ChosenModules
 from tracediff.diff.result import Kernel, Row, Side, TraceDiff
 from tracediff.kernels import KernelName
 from tracediff.measured import Bits, ModuleBits, State
@@ -23,15 +24,20 @@ from tracediff.trace.table import Coverage, KernelTable, TraceInfo
 SCHEMA = 2
 
 
-def diff_to_json(diff: TraceDiff) -> str:
-    """Return the diff as JSON text, one row per line."""
-    return lines_of(diff_to_dict(diff))
+def diff_to_json(diff: TraceDiff, modules: ChosenModules | None = None) -> str:
+    """Return the diff as JSON text, one row per line; the rows of some modules alone where these are named."""
+    return lines_of(diff_to_dict(diff, modules))
 
 
-def diff_to_dict(diff: TraceDiff) -> dict[str, Any]:
-    """Return the diff as JSON values, as docs/json.md documents them."""
+def diff_to_dict(diff: TraceDiff, modules: ChosenModules | None = None) -> dict[str, Any]:
+    """Return the diff as JSON values, as docs/library.md documents them.
+
+    Args:
+        diff: The result.
+        modules: Only their rows; everything else is of the whole comparison.
+    """
     kernels = DistinctKernels()
-    rows = [row_to_dict(row, kernels) for row in diff.rows]
+    rows = [row_to_dict(row, kernels) for row in (diff.rows if modules is None else modules.rows(diff.rows))]
     return {
         "schema": SCHEMA,
         "a": side_to_dict(diff.a),
@@ -46,6 +52,7 @@ def diff_to_dict(diff: TraceDiff) -> dict[str, Any]:
         },
         "answer": answer(diff).to_dict(),
         "evidence": run_evidence_to_dict(diff),
+        "selected": None if modules is None else {"module": modules.pattern, "rows": len(rows)},
         "kernels": kernels.stated,
         "rows": rows,
     }

@@ -8,7 +8,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 from tracediff.diff.overview import Group, Section, sums_products
-from tracediff.diff.places import layer_span
+from tracediff.diff.places import layer_span, module_name
 from tracediff.diff.result import Row, Verdict
 from tracediff.diff.standing import RANK, Standing
 from tracediff.diff.words import listing
@@ -125,7 +125,7 @@ def folds(section: Section) -> tuple[Fold, ...]:
     found = []
     for words, groups in sorted(alike.items(), key=lambda each: each[0] == _UNCHANGED):
         rows = tuple(row for group in groups for row in group.rows)
-        names = " ".join(dict.fromkeys(printable(group.name) or "(no module)" for group in groups))
+        names = " ".join(dict.fromkeys(module_name(group.name) for group in groups))
         found.append(Fold(modules=names, text=f"{count(len(rows), 'module')}: {words}", rows=rows))
     return tuple(found)
 
@@ -144,7 +144,7 @@ def _line(groups: Sequence[Group], section: Section) -> Line:
     times = [group.mean_duration_ns for group in groups]
     return Line(
         standing=first.standing,
-        modules=" ".join(dict.fromkeys(printable(group.name) or "(no module)" for group in groups)),
+        modules=" ".join(dict.fromkeys(module_name(group.name) for group in groups)),
         where=_where(groups, section),
         change=_change(first),
         split_k=split_k_change(first.rows[0]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tracediff.diff.answer import answer
+from tracediff.diff.chosen_modules import ChosenModules
 from tracediff.diff.many import ManyDiff, ManyRow
 from tracediff.report.diff.json import (
     SCHEMA,
@@ -16,10 +17,10 @@ from tracediff.report.diff.json import (
 )
 
 
-def many_to_json(many: ManyDiff) -> str:
-    """Return the comparison as JSON text."""
+def many_to_json(many: ManyDiff, modules: ChosenModules | None = None) -> str:
+    """Return the comparison as JSON text; the rows of some modules alone where these are named."""
     kernels = DistinctKernels()
-    rows = [_row_to_dict(row, kernels) for row in many.rows]
+    rows = [_row_to_dict(row, kernels) for row in (many.rows if modules is None else modules.rows(many.rows))]
     return lines_of(
         {
             "schema": SCHEMA,
@@ -34,6 +35,7 @@ def many_to_json(many: ManyDiff) -> str:
             },
             "answers": [answer(diff).to_dict() for diff in many.diffs],
             "evidence": [run_evidence_to_dict(diff) for diff in many.diffs],
+            "selected": None if modules is None else {"module": modules.pattern, "rows": len(rows)},
             "kernels": kernels.stated,
             "rows": rows,
         }

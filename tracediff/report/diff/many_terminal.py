@@ -13,6 +13,7 @@ from rich.text import Text
 from tracediff.diff.answer import answer
 from tracediff.diff.many import ManyDiff
 from tracediff.diff.many_overview import ManyGroup, ManySection, many_overview
+from tracediff.diff.places import module_name, phase_name
 from tracediff.diff.result import Side, Verdict
 from tracediff.report.diff.answer_words import answer_line
 from tracediff.report.diff.hanging import print_hanging
@@ -42,14 +43,15 @@ def print_many(many: ManyDiff, console: Console, view: View | None = None) -> No
     _print_traces(many, console)
     _print_answers(many, console)
     console.print(_totals(many))
-    rows = [row for row in many.rows if view.modules is None or view.modules.search(row.module)]
+    rows = many.rows if view.modules is None else view.modules.rows(many.rows)
+    if view.modules is not None:
+        console.print(Text(f"\nshown: {printable(view.modules.words(many.rows))}", style="dim"))
     hidden = 0
     for section in many_overview(rows, view.unfold):
         shown = [group for group in _sorted(section, view.sort) if view.everything or group.standing.open]
         hidden += sum(len(group.reference) for group in section.groups) - sum(len(group.reference) for group in shown)
         if shown:
-            title = "outside every range" if section.name is None else printable(section.name)
-            _print_groups(title.upper(), shown, many, console, view)
+            _print_groups(phase_name(section.name), shown, many, console, view)
     if hidden:
         words = f"=  {count(hidden, 'module')} equal in every trace, or predicted to be (--all)"
         console.print(Text(words, style="dim"))
@@ -123,7 +125,7 @@ def _table(title: str, sides: Sequence[Side]) -> Table:
 
 def _name(group: ManyGroup) -> str:
     modules = len(group.reference)
-    return f"{printable(group.name) or '(no module)'}{f' ×{modules:,}' if modules > 1 else ''}"
+    return f"{module_name(group.name)}{f' ×{modules:,}' if modules > 1 else ''}"
 
 
 def _lines(cell: Cell) -> list[Text]:

@@ -34,6 +34,8 @@ def diff_to_markdown(diff: TraceDiff, view: View | None = None) -> str:
     text += [
         f"- {label}: {markdown_text(note)}" for label, side in (("a", diff.a), ("b", diff.b)) for note in side.notes
     ]
+    if view.modules is not None:
+        text.append(f"- shown: {markdown_text(view.modules.words(diff.rows))}")
     for section in sections(diff, found, view):
         name, numbers = section_words(section)
         text += ["", f"### {markdown_text(name)}", "", markdown_text(numbers), ""]

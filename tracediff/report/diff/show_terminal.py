@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tracediff.diff.fold import FoldedRow, fold
-from tracediff.diff.places import kind_names, layer_span
+from tracediff.diff.places import kind_names, layer_span, phase_name
 from tracediff.diff.result import Kernel, Row, Side
 from tracediff.diff.words import listing
 from tracediff.kernels import describe
@@ -52,14 +52,14 @@ def print_show(side: Side, rows: tuple[Row, ...], console: Console, unfold: bool
             left += members
             continue
         folded = [each for row in members for each in fold([row])] if unfold else list(fold(members))
-        name = "outside every range" if phase is None else printable(phase)
+        name = phase_name(phase)
         ran = tuple(
             (names[each.row.kind], each.layers, tuple((kernel.parsed.name, kernel.split_k) for kernel in each.row.a))
             for each in folded
         )
         if not unfold and ran in printed:
             time = duration(sum(row.duration_ns[0] for row in members))
-            print_hanging(Text(f"\n{name.upper()}   the same kernels as {printed[ran]}, {time}", style="bold"), console)
+            print_hanging(Text(f"\n{name}   the same kernels as {printed[ran]}, {time}", style="bold"), console)
             hidden = True
             room -= 1
             continue
@@ -71,7 +71,7 @@ def print_show(side: Side, rows: tuple[Row, ...], console: Console, unfold: bool
             else:
                 hidden = _show_module(table, names[each.row.kind], each, unfold) or hidden
         room -= table.row_count
-        console.print(Text(f"\n{name.upper()}", style="bold"))
+        console.print(Text(f"\n{name}", style="bold"))
         console.print(table)
     _print_left(left, console)
     if hidden or left:

@@ -69,6 +69,8 @@ def print_diff(diff: TraceDiff, console: Console, view: View | None = None) -> N
     console.print()
     _print_answer(found, console)
     _print_notes(diff, console)
+    if view.modules is not None:
+        _print_fact("shown", Text(printable(view.modules.words(diff.rows)), style="dim"), console)
     for section in sections(diff, found, view):
         console.print()
         _print_section(section, console, view)
@@ -119,9 +121,7 @@ def _print_fact(label: str, text: Text, console: Console) -> None:
 def _print_section(section: Section, console: Console, view: View) -> None:
     name, numbers = section_words(section)
     unchanged = all(group.standing is Standing.SAME for group in section.groups) and not view.everything
-    heading = Text.assemble(
-        (name.upper(), "bold"), (f"   {numbers}", "dim"), ("   unchanged" if unchanged else "", "green")
-    )
+    heading = Text.assemble((name, "bold"), (f"   {numbers}", "dim"), ("   unchanged" if unchanged else "", "green"))
     print_hanging(heading, console)
     if unchanged:
         return

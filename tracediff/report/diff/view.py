@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from msgspec import Struct
 
 from tracediff.diff.answer import Answer
+from tracediff.diff.chosen_modules import ChosenModules
 from tracediff.diff.overview import Section, overview
 from tracediff.diff.result import TraceDiff
 from tracediff.report.diff.lines import Sort, unfolded
@@ -21,19 +21,19 @@ class View(Struct, frozen=True, kw_only=True):
         unfold: One line per layer.
         kernels: Full kernel names under each line.
         sort: The order of the lines within a phase.
-        modules: Only modules whose path matches; None shows all. The answer is always that of the whole diff.
+        modules: Only these; None shows all. The answer is always that of the whole diff.
     """
 
     everything: bool = False
     unfold: bool = False
     kernels: bool = False
     sort: Sort = Sort.SEVERITY
-    modules: re.Pattern[str] | None = None
+    modules: ChosenModules | None = None
 
 
 def sections(diff: TraceDiff, found: Answer, view: View) -> Sequence[Section]:
     """Return the sections to show."""
     chosen: Sequence[Section] = found.sections
     if view.modules is not None:
-        chosen = overview([row for row in diff.rows if view.modules.search(row.module)])
+        chosen = overview(view.modules.rows(diff.rows))
     return [unfolded(section) for section in chosen] if view.unfold else chosen

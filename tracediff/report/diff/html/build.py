@@ -8,20 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from tracediff.diff.answer import Answer, answer
-from tracediff.diff.overview import Section
-from tracediff.diff.places import kind_names
+from tracediff.diff.chosen_modules import ChosenModules
+from tracediff.diff.overview import Section, overview
+from tracediff.diff.places import kind_names, module_name, phase_name
 from tracediff.diff.result import Row, Side, TraceDiff, Verdict
 from tracediff.diff.standing import Standing, standing
 from tracediff.report.diff.answer_words import facts, section_words
 from tracediff.report.diff.html.chain import chain, splitk_sentence
 from tracediff.report.diff.html.figure import figure
 from tracediff.report.diff.html.groups import group_rows, heat_rows, sign, totals
-from tracediff.report.diff.html.places import anchor, phase_name
+from tracediff.report.diff.html.places import anchor
 from tracediff.report.diff.html.run_evidence import view_run
 from tracediff.report.diff.html.view import GroupView, PageView, Phase, Sign, SourceView
 from tracediff.report.diff.markdown import diff_to_markdown
 from tracediff.report.diff.spread import Spread, equal_parts
 from tracediff.report.diff.subject import side_words, subject_words
+from tracediff.report.diff.view import View
 from tracediff.report.words import coverage_words
 from tracediff.text import printable
 from tracediff.version import __version__
@@ -31,11 +33,12 @@ _SHOWN_CONTRADICTIONS = 20
 _MOST_LISTED = 20_000
 
 
-def build_report(diff: TraceDiff) -> PageView:
-    """Return what the page shows of `diff`."""
+def build_report(diff: TraceDiff, modules: ChosenModules | None = None) -> PageView:
+    """Return what the page shows of `diff`; where modules are named, lists and totals of these alone."""
+    shown = diff.rows if modules is None else modules.rows(diff.rows)
     spread = Spread.of(diff.rows)
-    labels = {kind: printable(name) or "(directly in the phase)" for kind, name in kind_names(diff.rows).items()}
-    row_phases = _by_phase(diff.rows)
+    labels = {kind: module_name(name) for kind, name in kind_names(diff.rows).items()}
+    row_phases = _by_phase(shown)
     phases: list[Phase] = []
     signatures: dict[Any, str] = {}
     left = _MOST_LISTED
@@ -45,7 +48,6 @@ def build_report(diff: TraceDiff) -> PageView:
         phases.append(phase)
         left -= min(left, len(rows))
     sides = side_words(diff.a, diff.b)
-    total = totals(diff.rows)
     found = answer(diff)
     return PageView(
         title=f"tracediff: {sides[0]} → {sides[1]}",
@@ -59,12 +61,13 @@ def build_report(diff: TraceDiff) -> PageView:
         contradictions=_contradictions(phases, sum(row.contradicted for row in diff.rows)),
         chain=chain(found, diff),
         phases=tuple(phases),
-        totals=total,
-        time_change=_time_change(diff.rows, spread),
-        verdicts={verdict.value: number for verdict, number in diff.verdicts.items()},
-        legend=_legend(diff.rows),
-        figure=figure(found.sections, spread),
-        markdown=diff_to_markdown(diff),
+        selection="" if modules is None else printable(modules.words(diff.rows)),
+        totals=totals(shown),
+        time_change=_time_change(shown, spread),
+        verdicts=_verdicts(shown),
+        legend=_legend(shown),
+        figure=figure(found.sections if modules is None else overview(shown), spread),
+        markdown=diff_to_markdown(diff, View(modules=modules)),
         sources=_sources(diff.a, diff.b),
         notes=(tuple(map(printable, diff.a.notes)), tuple(map(printable, diff.b.notes))),
         coverage=(coverage_words(diff.a), coverage_words(diff.b)),
@@ -87,10 +90,6 @@ def _phase(
     layers = tuple(sorted({row.layer for row in listed if row.layer is not None}))
     groups = group_rows(listed, labels, spread)
     heat, outside = heat_rows(listed, labels, layers)
-    total = totals(rows)
-    verdicts = dict.fromkeys((verdict.value for verdict in Verdict), 0)
-    for row in rows:
-        verdicts[row.verdict.value] += 1
     return Phase(
         anchor=anchor("phase", name),
         name=name,
@@ -98,12 +97,17 @@ def _phase(
         heat=heat,
         outside=outside,
         groups=groups,
-        totals=total,
+        totals=totals(rows),
         summary=section_words(Section(name=rows[0].phase, rows=tuple(rows), groups=()))[1],
-        verdicts=verdicts,
+        verdicts=_verdicts(rows),
         time_change=_time_change(rows, spread),
         same_as=earlier.get(_signature(groups), ""),
     )
+
+
+def _verdicts(rows: Sequence[Row]) -> dict[str, int]:
+    counted = Counter(row.verdict for row in rows)
+    return {verdict.value: counted[verdict] for verdict in Verdict}
 
 
 def _time_change(rows: Sequence[Row], spread: Spread) -> str:

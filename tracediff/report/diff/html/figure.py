@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tracediff.diff.overview import Section
-from tracediff.diff.places import layer_span
+from tracediff.diff.places import NO_MODULE, layer_span
 from tracediff.diff.result import Row
 from tracediff.report.diff.answer_words import section_words
 from tracediff.report.diff.html.view import Bar, FigureSection
@@ -43,7 +43,7 @@ def _bars(section: Section, spread: Spread) -> tuple[Bar, ...]:
 def _bar(name: str, rows: Sequence[Row], time: tuple[int, int], longest: int, spread: Spread) -> Bar:
     a, b = time
     return Bar(
-        name=name or "(no module)",
+        name=name or NO_MODULE,
         modules=len(rows),
         split_k=_factors(rows),
         split_k_changed=any(None not in row.split_k and row.split_k[0] != row.split_k[1] for row in rows),

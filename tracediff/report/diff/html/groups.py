@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tracediff.diff.fold import FoldedRow, fold
+from tracediff.diff.places import phase_name
 from tracediff.diff.result import Row
 from tracediff.diff.standing import Standing, standing
 from tracediff.diff.words import layers_in_words
 from tracediff.report.diff.html.kernels import pair_view
 from tracediff.report.diff.html.measured import bits_in_words, contradiction, together
-from tracediff.report.diff.html.places import anchor, phase_name
+from tracediff.report.diff.html.places import anchor
 from tracediff.report.diff.html.view import GroupView, HeatCell, HeatRow, ModuleView, Sign, Totals
 from tracediff.report.diff.lines import GLYPHS
 from tracediff.report.diff.names import leading, short_name

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from tracediff.diff.answer import answer
+from tracediff.diff.chosen_modules import ChosenModules
 from tracediff.diff.many import ManyDiff
 from tracediff.diff.many_overview import ManySection, many_overview
+from tracediff.diff.places import module_name, phase_name
 from tracediff.diff.result import Side, TraceDiff
 from tracediff.report.diff.answer_words import Fact, answer_line, facts
 from tracediff.report.diff.html.render import asset, environment, unindented
@@ -46,8 +48,9 @@ class PhaseTable:
     equal: str
 
 
-def render_many(many: ManyDiff) -> str:
-    """Return the page; it needs no network and no script."""
+def render_many(many: ManyDiff, modules: ChosenModules | None = None) -> str:
+    """Return the page; it needs no network and no script. Of `modules` alone where they are named."""
+    rows = many.rows if modules is None else modules.rows(many.rows)
     names = [_side_name(number, side) for number, side in enumerate(many.sides)]
     page = (
         environment()
@@ -61,7 +64,8 @@ def render_many(many: ManyDiff) -> str:
                 for name, diff in zip(names[1:], many.diffs, strict=True)
                 for warning in diff.warnings
             ],
-            parts=[_phase_table(section) for section in many_overview(many.rows)],
+            parts=[_phase_table(section) for section in many_overview(rows)],
+            selection="" if modules is None else printable(modules.words(many.rows)),
             style=Markup(asset("report.css")),
             version=__version__,
         )
@@ -82,13 +86,13 @@ def _answer(name: str, diff: TraceDiff) -> AnswerView:
 
 def _phase_table(section: ManySection) -> PhaseTable:
     rows = [
-        GroupRow(name=printable(group.name) or "(no module)", modules=len(group.reference), cells=cells(group))
+        GroupRow(name=module_name(group.name), modules=len(group.reference), cells=cells(group))
         for group in section.worst_first
         if group.standing.open
     ]
     hidden = sum(len(group.reference) for group in section.groups if not group.standing.open)
     return PhaseTable(
-        name="outside every range" if section.name is None else printable(section.name),
+        name=phase_name(section.name),
         rows=tuple(rows),
         equal=f"{count(hidden, 'module')} equal in every trace, or predicted to be" if hidden else "",
     )

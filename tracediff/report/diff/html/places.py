@@ -1,20 +1,12 @@
-"""Ids of places in a model, for links, and what phases are called."""
+"""Ids of places in a model, for links."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 
-from tracediff.text import printable
-
-OUTSIDE = "outside every range"
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.]+")
 _LONGEST = 96
-
-
-def phase_name(phase: str | None) -> str:
-    """Return a phase's name for people."""
-    return OUTSIDE if phase is None else printable(phase) or "(unnamed phase)"
 
 
 def anchor(prefix: str, *words: str) -> str:

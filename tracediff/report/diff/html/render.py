@@ -8,6 +8,7 @@ from functools import cache
 from jinja2 import Environment
 from markupsafe import Markup
 
+from tracediff.diff.chosen_modules import ChosenModules
 from tracediff.diff.result import TraceDiff
 from tracediff.findings.flips import FlipsResult
 from tracediff.report.diff.html.build import build_report
@@ -22,7 +23,7 @@ _PACKAGE = "tracediff.report.diff.html"
 _SCRIPTS = ("state.js", "filter.js", "heatmap.js", "save.js", "page.js")
 
 
-def render_html(diff: TraceDiff, flips: FlipsResult | None = None) -> str:
+def render_html(diff: TraceDiff, flips: FlipsResult | None = None, modules: ChosenModules | None = None) -> str:
     """Return the report of `diff` as one HTML page.
 
     The page is complete without its script: the result, the heatmaps and every module are there as HTML.
@@ -30,8 +31,9 @@ def render_html(diff: TraceDiff, flips: FlipsResult | None = None) -> str:
     Args:
         diff: What to show.
         flips: The tokens that flipped in the captured run of both traces (`flips_beside`).
+        modules: List only these; the answer is of all.
     """
-    return render_report(build_report(diff), () if flips is None else _flips(diff, flips))
+    return render_report(build_report(diff, modules), () if flips is None else _flips(diff, flips))
 
 
 def _flips(diff: TraceDiff, result: FlipsResult) -> tuple[Markup, ...]:

@@ -110,7 +110,6 @@ class ModuleView:
         module: Dotted path.
         duration_ns: GPU time (a, b).
         time: That in words: a, b, change.
-        legend: The map's signs, worst first, each with how many modules bear it.
         measured: Its bits, None without a measurement.
         isolated, propagated: The same in words, empty where not measured.
         contradiction: What the evidence says against the verdict, empty where nothing.
@@ -316,7 +315,8 @@ class PageView:
         contradictions: Predictions that the evidence contradicts, one sentence each.
         chain: The links from kernel to token.
         phases: In the order of the run.
-        totals: Over everything.
+        selection: Which modules are listed, in words; empty where it is all.
+        totals: Over everything that is listed.
         time_change: Change of the GPU time in words.
         verdicts: Rows per verdict, every verdict present.
         legend: The map's signs, worst first, each with how many modules bear it.
@@ -341,6 +341,7 @@ class PageView:
     contradictions: tuple[str, ...]
     chain: tuple[Step, ...]
     phases: tuple[Phase, ...]
+    selection: str
     totals: Totals
     time_change: str
     verdicts: dict[str, int]
