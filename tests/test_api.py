@@ -9,6 +9,7 @@ import pytest
 import tracediff
 from tests.profiles import FLOAT16
 from tracediff.api import open_all
+from tracediff.diff import side_by_side
 from tracediff.diff.judgement import Judgement
 from tracediff.errors import TracediffError
 
@@ -95,3 +96,15 @@ def test_what_is_wrong_with_a_large_export_is_said_in_its_turn(monkeypatch, tmp_
     assert len(next(tables)) == 4385
     with pytest.raises(TracediffError, match="damaged"):
         next(tables)
+
+
+def test_a_result_is_printed_in_one_line(result):
+    many = side_by_side([result.result, result.result])
+    for each in (result, result.result, many, result.answer, tracediff.open(A)):
+        assert str(each) == repr(each)
+        assert len(repr(each)) < 1200
+        assert "\n" not in repr(each)
+        assert repr(each).startswith(f"<{type(each).__name__} ")
+    for each in (result, result.result, many, result.answer):
+        assert result.answer.sentence in repr(each)
+    assert "4,385 kernels" in repr(tracediff.open(A))

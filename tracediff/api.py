@@ -81,6 +81,10 @@ class Diff(Struct, frozen=True, dict=True):
             for position, kernel in enumerate(kernels)
         ).convert_dtypes()
 
+    def __repr__(self) -> str:
+        """Return one line: the result holds every kernel."""
+        return f"<Diff {self.result.in_a_line}>"
+
     def to_json(self) -> str:
         """Return the whole result as JSON text (docs/library.md)."""
         from tracediff.report.diff.json import diff_to_json  # noqa: PLC0415

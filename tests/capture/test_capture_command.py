@@ -187,7 +187,8 @@ def checks():
     result = invoke("doctor", "--format", "json")
     document = json.loads(result.stdout)
     assert document["schema"] == 1
-    assert result.exit_code == (document["can_record"] is None)
+    assert result.exit_code == (document["can_record"] is False)
+    assert document["can_record"] is (document["profiler"] is not None)
     return {check["name"]: check for check in document["checks"]}
 
 

@@ -57,3 +57,9 @@ def line(**stated):
 )
 def test_each_field_has_its_words(stated, says):
     assert line(**stated) == says
+
+
+def test_a_factor_that_is_told_beside_the_line_is_not_missed_in_it():
+    split = KernelName(name="k", family="nvjet", role="gemm", split_k_form="stated")
+    assert describe(split) == "nvjet GEMM, split-K (factor not in the name)"
+    assert describe(split, factor_is_known=True) == "nvjet GEMM, split-K"

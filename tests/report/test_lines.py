@@ -1,14 +1,23 @@
 """The lines that reports for people show."""
 
+from io import StringIO
+
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
+from rich.console import Console
 
 from tests.diff.rules.make import nvjet
+from tests.report.html.samples import side
+from tracediff.diff.answer import answer
+from tracediff.diff.compared import LeftOut, NotCompared
 from tracediff.diff.overview import overview
-from tracediff.diff.result import Row
+from tracediff.diff.result import Row, TraceDiff
 from tracediff.diff.verdict import judge_row
 from tracediff.measured import Bits
+from tracediff.report.diff.answer_words import facts, section_words
 from tracediff.report.diff.lines import Sort, folds, measured_words, open_lines
+from tracediff.report.diff.terminal import lines_table
 from tracediff.report.words import change, duration, share
 
 
@@ -79,3 +88,32 @@ def test_a_change_is_never_rounded_away():
     assert change(1_000_000, 999_999) == "−<0.1 %"
     assert change(0, 5) == "new"
     assert change(200, 230) == "+15 %"
+
+
+def test_what_did_not_run_has_no_time() -> None:
+    pairs, verdict, reason = judge_row([(nvjet(3), None)])
+    gone = Row(phase="prefill", layer=0, module="q", a=(nvjet(3),), b=(), pairs=pairs, verdict=verdict, reason=reason)
+    (section,) = overview([gone])
+    (line,) = open_lines(section)
+    assert line.time_ns[0] is not None and line.time_ns[1] is None
+    assert section_words(section)[1].endswith(" → –")
+    text = StringIO()
+    console = Console(file=text, width=120)
+    console.print(lines_table([line], 120))
+    assert " → –" in text.getvalue() and "0.0" not in text.getvalue()
+
+
+def test_why_kernels_were_left_out_is_said_in_words() -> None:
+    left_out = [("a", NotCompared(why=why, phase="prefill", executions=1, kernels=374)) for why in LeftOut]
+    empty = answer(TraceDiff(a=side(), b=side(), rows=()))
+    found = [fact.text for each in left_out for fact in facts(replace(empty, not_compared=(each,)))]
+    told = [text for text in found if text.startswith("a: 374 kernels in prefill (")]
+    assert len(set(told)) == len(LeftOut)
+    assert not any(f"({why}" in text for why in LeftOut for text in told if why is not LeftOut.SET_UP)
+    assert "a: 374 kernels in prefill (ran a different number of times)" in told
+    assert "a: 374 kernels in prefill (not selected by --phase)" in told
+
+
+def test_one_module_is_no_plural() -> None:
+    found = answer(TraceDiff(a=side(), b=side(), rows=(row(),)))
+    assert "(of 1 module)" in next(fact.text for fact in facts(found) if fact.label == "chain")

@@ -14,8 +14,9 @@ from tests.profiles import BFLOAT16, FLOAT16, FLOAT32, LONG, LONG_8B, LONG_FLASH
 from tracediff.diff import diff_tables
 from tracediff.diff.evidence import attach_evidence
 from tracediff.diff.overview import overview
+from tracediff.report.diff.hanging import NARROW
 from tracediff.report.diff.lines import open_lines
-from tracediff.report.diff.terminal import NARROW, lines_table
+from tracediff.report.diff.terminal import lines_table
 from tracediff.report.words import duration
 from tracediff.trace import read_trace
 
@@ -162,3 +163,21 @@ def test_no_word_of_many_traces_is_cut(columns):
         return Counter(word for line in screen.splitlines() for word in line.split() if not set(word) <= set("─"))
 
     assert words(columns) == words(400)
+
+
+@pytest.mark.parametrize("columns", [30, 50, 56, 72, 79])
+def test_one_trace_on_a_narrow_terminal_breaks_no_name(columns):
+    screen = run("show", VLLM / "eager-b1.sqlite", columns=columns)
+    assert max(map(cell_len, screen.splitlines())) <= columns
+    wide = run("show", VLLM / "eager-b1.sqlite", columns=300)
+    words = {word for line in wide.splitlines()[8:] for word in line.split() if len(word) <= columns - 6}
+    assert {"self_attn.qkv_proj", "reduction,"} < words
+    shown = set(screen.split())
+    assert words - shown <= {"layers", "module", "kernel", "time"}
+
+
+@pytest.mark.parametrize("columns", [80, 100])
+def test_a_long_module_is_broken_at_its_joints(columns):
+    screen = run("show", FLOAT16 / "b1.sqlite", columns=columns)
+    assert "post_attention_ " in screen
+    assert "self_attn.q_proj" in screen

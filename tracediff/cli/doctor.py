@@ -41,7 +41,8 @@ def doctor(
     if output_format is TableJson.JSON:
         document = {
             "schema": 1,
-            "can_record": able.profiler,
+            "can_record": able.profiler is not None,
+            "profiler": able.profiler,
             "because": able.because,
             "checks": [dataclasses.asdict(check) for check in checks],
         }

@@ -6,7 +6,7 @@ from types import ModuleType
 from typing import Any
 
 from tracediff.diff.compare import diff_tables
-from tracediff.diff.many import ManyDiff, diff_many, side_by_side
+from tracediff.diff.many import ManyDiff, side_by_side
 from tracediff.diff.result import Kernel, Pair, Row, Side, TraceDiff, Verdict
 
 __all__ = [
@@ -17,7 +17,6 @@ __all__ = [
     "Side",
     "TraceDiff",
     "Verdict",
-    "diff_many",
     "diff_tables",
     "side_by_side",
 ]

@@ -16,6 +16,7 @@ from tracediff.diff.result import Row, TraceDiff, Verdict
 from tracediff.diff.standing import Standing
 from tracediff.diff.words import listing
 from tracediff.measured import CONTROLS, Control, ControlResult, Repair, RunEvidence
+from tracediff.text import printable
 
 _CAUSES = 2
 
@@ -115,6 +116,10 @@ class Answer(Struct, frozen=True, kw_only=True):
     def sentence(self) -> str:
         """The answer in one line."""
         return self.headline + (f". Cause: {self.cause}" if self.cause else "")
+
+    def __repr__(self) -> str:
+        """Return one line: its sections hold every kernel."""
+        return printable(f"<Answer {self.sentence}>")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the answer as JSON values; the groups are the rows' and are left out."""

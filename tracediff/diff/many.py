@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from msgspec import Struct
 
-from tracediff.diff.compare import diff_tables
 from tracediff.diff.result import Row, Side, TraceDiff
-from tracediff.trace import KernelTable, RangeKey
+from tracediff.trace import RangeKey
 
 
 class ManyRow(Struct, frozen=True, kw_only=True):
@@ -41,19 +40,14 @@ class ManyDiff(Struct, frozen=True, kw_only=True):
     diffs: tuple[TraceDiff, ...]
     rows: tuple[ManyRow, ...]
 
+    def __repr__(self) -> str:
+        """Return one line: the rows hold every kernel."""
+        return f"<ManyDiff {'; '.join(diff.in_a_line for diff in self.diffs)}>"
+
     @property
     def sides(self) -> tuple[Side, ...]:
         """All traces, the reference first."""
         return (self.diffs[0].a, *(diff.b for diff in self.diffs))
-
-
-def diff_many(tables: Sequence[KernelTable], phases: Collection[str] = ()) -> ManyDiff:
-    """Compare the first of at least two tables with each of the others.
-
-    Raises:
-        TracediffError: A named phase is not in a trace.
-    """
-    return side_by_side([diff_tables(tables[0], other, phases) for other in tables[1:]])
 
 
 def side_by_side(diffs: Sequence[TraceDiff]) -> ManyDiff:

@@ -14,6 +14,7 @@ from msgspec import Struct
 from tracediff.diff.compared import Executions, NotCompared
 from tracediff.diff.places import kind_of
 from tracediff.kernels import KernelName
+from tracediff.text import printable
 from tracediff.trace.algorithm import Algorithm
 from tracediff.trace.table import Coverage, TraceInfo
 
@@ -232,6 +233,17 @@ class TraceDiff(Struct, frozen=True, kw_only=True):
     rows: tuple[Row, ...]
     warnings: tuple[str, ...] = ()
     evidence: RunEvidence | None = None
+
+    def __repr__(self) -> str:
+        """Return one line: the rows hold every kernel."""
+        return f"<TraceDiff {self.in_a_line}>"
+
+    @property
+    def in_a_line(self) -> str:
+        """The traces, and the answer in a sentence."""
+        from tracediff.diff.answer import answer  # noqa: PLC0415 -- the answer is made of this
+
+        return printable(f"{self.a.info.path} → {self.b.info.path}: {answer(self).sentence}")
 
     @property
     def verdicts(self) -> dict[Verdict, int]:

@@ -13,8 +13,13 @@ _ROLES = {
 }
 
 
-def describe(kernel: KernelName) -> str:
-    """Return one line: `nvjet f16 GEMM, tile 128×8×64, 12 stages, cluster 4×1, split-K (factor not in the name)`."""
+def describe(kernel: KernelName, factor_is_known: bool = False) -> str:
+    """Return one line: `nvjet f16 GEMM, tile 128×8×64, 12 stages, cluster 4×1, split-K (factor not in the name)`.
+
+    Args:
+        kernel: What the name says.
+        factor_is_known: Whether the split-K factor is told beside it, wherever it comes from.
+    """
     # The family of small cuBLAS kernels says less than the function: gemmSN and gemv sum in different orders.
     head = []
     if kernel.family != "other":
@@ -24,7 +29,7 @@ def describe(kernel: KernelName) -> str:
     head.append(_ROLES.get(kernel.role, kernel.kernel or kernel.kind or "unknown kernel"))
     named = kernel.kind or kernel.kernel
     title = [" ".join(head)] + ([named] if named and named not in (*head, "gemm", kernel.unparsed) else [])
-    parts = title + _configuration(kernel) + _split(kernel)
+    parts = title + _configuration(kernel) + _split(kernel, factor_is_known)
     if kernel.unparsed is not None:
         shown = kernel.unparsed if len(kernel.unparsed) <= 60 else f"{kernel.unparsed[:59]}…"
         parts.append(f"not read: {shown}")
@@ -58,12 +63,12 @@ def _configuration(kernel: KernelName) -> list[str]:
     return parts
 
 
-def _split(kernel: KernelName) -> list[str]:
+def _split(kernel: KernelName, factor_is_known: bool) -> list[str]:
     """Return what the name says of split-K, as a list of none or one part."""
     if kernel.split_k_form is None or kernel.role == "splitk_reduce":
         return []
     if kernel.split_k_form == "none":
         return ["unsplit"]
     if kernel.split_k_form == "stated" and kernel.split_k is None:
-        return ["split-K (factor not in the name)"]
+        return ["split-K" if factor_is_known else "split-K (factor not in the name)"]
     return ["split over keys" if kernel.split_k_form == "split-kv" else f"split-K {split_k_words(kernel)}"]

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from tracediff.diff.result import Side
+from collections.abc import Iterable
+
+from tracediff.diff.result import Kernel, Side
 from tracediff.text import count
 from tracediff.trace.table import TraceInfo
 
+#: The time of what did not run.
+NOT_RUN = "–"
 
-def duration(nanoseconds: int) -> str:
-    """Write a duration with three digits that count: `812 ns`, `4.29 µs`, `15.3 ms`."""
+
+def duration(nanoseconds: int | None) -> str:
+    """Write a duration with three digits that count: `812 ns`, `4.29 µs`, `15.3 ms`; None for what did not run."""
+    if nanoseconds is None:
+        return NOT_RUN
     value, unit = float(nanoseconds), "ns"
     for larger in ("µs", "ms", "s"):
         if abs(value) < 1000:
@@ -18,6 +25,12 @@ def duration(nanoseconds: int) -> str:
         return f"{nanoseconds} ns"
     digits = 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0
     return f"{value:.{digits}f} {unit}"
+
+
+def gpu_time(kernels: Iterable[Kernel]) -> str:
+    """Write the GPU time of kernels; a dash where there are none."""
+    times = [kernel.duration_ns for kernel in kernels]
+    return duration(sum(times) if times else None)
 
 
 def change(a: int, b: int) -> str:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from msgspec import Struct, field
 
 from tracediff.kernels import KernelName
+from tracediff.text import count, printable
 
 if TYPE_CHECKING:
     import pandas
@@ -149,6 +150,14 @@ class KernelTable(Struct, frozen=True, kw_only=True):
 
     def __len__(self) -> int:
         return len(self.name)
+
+    def __repr__(self) -> str:
+        """Return one line: the columns hold every kernel."""
+        phases = len({each.phase for each in self.keys if each.phase is not None})
+        return printable(
+            f"<KernelTable {self.info.path}: {count(len(self), 'kernel')}, {count(phases, 'phase')}, "
+            f"{count(len(self.keys), 'module')}>"
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the keys as columns: of many steps there are hundreds of thousands, which take a second one by one."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from tracediff.diff.answer import Answer, ControlAnswer, Link, Margin, answer
+from tracediff.diff.compared import LeftOut
 from tracediff.diff.overview import Section
 from tracediff.diff.places import phase_name
 from tracediff.diff.result import TraceDiff
@@ -20,6 +21,14 @@ _GLYPHS = {
     ControlResult.EQUAL: "=",
     ControlResult.DIFFERS: "≠",
     ControlResult.CANNOT_TELL: "?",
+}
+_WHY_LEFT_OUT = {
+    LeftOut.OTHER_KIND: "executions that ran different kernels",
+    LeftOut.OTHER_COUNT: "ran a different number of times",
+    LeftOut.OTHER_LAUNCH: "executions that launched them differently",
+    LeftOut.SET_UP: "set-up before the first range",
+    LeftOut.OUTSIDE: "in no module, beyond those listed",
+    LeftOut.NOT_ASKED_FOR: "not selected by --phase",
 }
 _NAMED_REPAIRS = 7
 _NAMED_OF_MORE_REPAIRS = 5
@@ -60,7 +69,7 @@ def facts(found: Answer) -> tuple[Fact, ...]:
         grave = any(control.result is ControlResult.DIFFERS for control in found.controls)
         result.append(Fact(label="controls", text=controls_line(found.controls), grave=grave))
     links = " → ".join(map(_link, found.chain))
-    result.append(Fact(label="chain", text=f"{links}   (of {found.chain[0].total:,} modules)"))
+    result.append(Fact(label="chain", text=f"{links}   (of {count(found.chain[0].total, 'module')})"))
     if found.margin is not None and found.margin.max_abs:
         result.append(Fact(label="margin", text=_margin(found.margin)))
     if found.contradicted:
@@ -68,7 +77,8 @@ def facts(found: Answer) -> tuple[Fact, ...]:
         result.append(Fact(label="broken rule", text=f"predicted equal, measured other bits: {named}", grave=True))
     if found.not_compared:
         left_out = [
-            f"{side}: {count(each.kernels, 'kernel')} ({each.why}{f', {printable(each.phase)}' if each.phase else ''})"
+            f"{side}: {count(each.kernels, 'kernel')}{f' in {printable(each.phase)}' if each.phase else ''}"
+            f" ({_WHY_LEFT_OUT[each.why]})"
             for side, each in found.not_compared
         ]
         result.append(Fact(label="left out", text=listing(left_out, limit=4)))
@@ -110,7 +120,8 @@ def section_words(section: Section) -> tuple[str, str]:
         reduces = f"{before:,}" if before == after else f"{before:,} → {after:,}"
         factor = f" (factor changed in {section.factor_changed:,})" if section.factor_changed else ""
         numbers.append(f"split-K reduces {reduces}{factor}")
-    numbers.append(f"{duration(section.duration_ns[0])} → {duration(section.duration_ns[1])}")
+    times = [duration(time if ran else None) for time, ran in zip(section.duration_ns, section.kernels, strict=True)]
+    numbers.append(" → ".join(times))
     return name, "   ".join(numbers)
 
 

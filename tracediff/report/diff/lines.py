@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from tracediff.diff.overview import Group, Section, sums_products
 from tracediff.diff.places import layer_span, module_name
-from tracediff.diff.result import Row, Verdict
+from tracediff.diff.result import Kernel, Row, Verdict
 from tracediff.diff.standing import RANK, Standing
 from tracediff.diff.words import listing
 from tracediff.measured import Bits
@@ -54,7 +54,7 @@ class Line(Struct, frozen=True, kw_only=True):
         change: The kernels' change in the fewest words.
         split_k: `3 → 2`; empty without a GEMM whose factor is known on a side.
         bits: What was measured on equal inputs, or what the trace predicts, in words.
-        time_ns: GPU time of one module on each side, the mean over all.
+        time_ns: GPU time of one module on each side, the mean over all; None where none ran.
         rows: What it tells of.
     """
 
@@ -64,7 +64,7 @@ class Line(Struct, frozen=True, kw_only=True):
     change: str
     split_k: str
     bits: str
-    time_ns: tuple[float, float]
+    time_ns: tuple[float | None, float | None]
     rows: tuple[Row, ...]
 
     @property
@@ -107,7 +107,7 @@ def open_lines(section: Section, sort: Sort = Sort.SEVERITY, everything: bool = 
             alike.setdefault(key, []).append(group)
     lines = [_line(groups, section) for groups in alike.values()]
     if sort is Sort.TIME:
-        lines.sort(key=lambda line: -line.time_ns[1] * len(line.rows))
+        lines.sort(key=lambda line: -(line.time_ns[1] or 0) * len(line.rows))
     elif sort is Sort.SEVERITY:
         lines.sort(key=lambda line: (RANK[line.standing], not sums_products(line.rows[0])))
     else:
@@ -149,7 +149,10 @@ def _line(groups: Sequence[Group], section: Section) -> Line:
         change=_change(first),
         split_k=split_k_change(first.rows[0]),
         bits=_bits_words(groups),
-        time_ns=(sum(a for a, _ in times) / len(times), sum(b for _, b in times) / len(times)),
+        time_ns=(
+            sum(a for a, _ in times) / len(times) if any(row.a for row in rows) else None,
+            sum(b for _, b in times) / len(times) if any(row.b for row in rows) else None,
+        ),
         rows=rows,
     )
 
@@ -183,14 +186,16 @@ def _change(group: Group) -> str:
 
 def split_k_change(row: Row) -> str:
     """Return `3 → 2`, a factor inferred from the launch as `3?`; empty where neither side has one."""
-    sides = []
-    for kernels in (row.a, row.b):
-        gemm = next((kernel for kernel in kernels if kernel.parsed.role == "gemm"), None)
-        if gemm is None or gemm.split_k is None:
-            sides.append("–")
-        else:
-            sides.append(f"{gemm.split_k}{'?' if gemm.split_k_source == 'inferred' else ''}")
-    return "" if sides == ["–", "–"] else " → ".join(sides)
+    gemms = [next((each for each in kernels if each.parsed.role == "gemm"), None) for kernels in (row.a, row.b)]
+    sides = ["" if gemm is None else split_k_factor(gemm) for gemm in gemms]
+    return " → ".join(side or "–" for side in sides) if any(sides) else ""
+
+
+def split_k_factor(kernel: Kernel) -> str:
+    """Return a kernel's split-K factor, `3?` where it is inferred from the launch; empty where it is not known."""
+    if kernel.split_k is None:
+        return ""
+    return f"{kernel.split_k}{'?' if kernel.split_k_source == 'inferred' else ''}"
 
 
 def _bits_key(group: Group) -> object:

@@ -12,7 +12,7 @@ from tracediff.diff.standing import Standing
 from tracediff.kernels import KernelName
 from tracediff.report.diff.lines import GLYPHS, measured_words, split_k_change
 from tracediff.report.diff.names import leading, short_name
-from tracediff.report.words import duration
+from tracediff.report.words import gpu_time
 from tracediff.text import printable
 
 
@@ -38,7 +38,7 @@ def cells(group: ManyGroup, kernel_name: Callable[[KernelName], str] = short_nam
         group: Modules of one kind.
         kernel_name: What to call a kernel.
     """
-    time = duration(sum(row.duration_ns[0] for row in group.reference))
+    time = gpu_time(kernel for row in group.reference for kernel in row.a)
     first = Cell(standing=None, heading="", lines=(_kernel_words(group.reference[0].a, kernel_name), time))
     return (first, *(_cell(trace, kernel_name) for trace in group.traces))
 
@@ -56,7 +56,7 @@ def _cell(trace: InTrace, kernel_name: Callable[[KernelName], str]) -> Cell:
         _kernel_words(row.b, kernel_name) if row.names_differ else "",
         f"split-K {split}" if split else "",
         _bits_words(told) if worst.open else "",
-        duration(sum(row.duration_ns[1] for row in trace.rows)),
+        gpu_time(kernel for row in trace.rows for kernel in row.b),
     )
     return Cell(
         standing=worst, heading=f"{GLYPHS[worst]} {worst}{part}", lines=tuple(dict.fromkeys(filter(None, lines)))

@@ -9,6 +9,7 @@ from tracediff.report.diff.answer_words import answer_line, facts, section_words
 from tracediff.report.diff.lines import Line, folds, open_lines
 from tracediff.report.diff.subject import side_words, subject_words
 from tracediff.report.diff.view import View, sections
+from tracediff.report.words import NOT_RUN
 from tracediff.text import markdown_text
 
 _HEADER = "| | module | layers | kernel | split-K | bits on equal inputs | µs per module |"
@@ -53,7 +54,6 @@ def many_to_markdown(many: ManyDiff, view: View | None = None) -> str:
 
 
 def _row(line: Line) -> str:
-    a, b = line.time_ns
-    time = f"{a / 1000:,.1f} → {b / 1000:,.1f}"
+    time = " → ".join(NOT_RUN if each is None else f"{each / 1000:,.1f}" for each in line.time_ns)
     cells = (line.glyph, line.modules, line.where, line.change, line.split_k, line.bits, time)
     return f"| {' | '.join(map(markdown_text, cells))} |"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
+from typing import NamedTuple
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -14,7 +16,8 @@ from tracediff.diff.places import kind_names, layer_span, phase_name
 from tracediff.diff.result import Kernel, Row, Side
 from tracediff.diff.words import listing
 from tracediff.kernels import describe
-from tracediff.report.diff.hanging import print_hanging
+from tracediff.report.diff.hanging import at_joints, print_hanging, print_stacked
+from tracediff.report.diff.lines import split_k_factor
 from tracediff.report.words import coverage_words, duration, trace_words
 from tracediff.text import count, printable, sizes_in_words
 
@@ -22,6 +25,19 @@ from tracediff.text import count, printable, sizes_in_words
 _MOST_LINES = 1000
 #: Roles of kernels that sum nothing.
 _PLAIN_ROLES = ("elementwise", "copy")
+#: Below this many columns the kernels' column would break words into letters.
+_NARROW = 80
+
+
+class _Line(NamedTuple):
+    """A kernel, or neighbours that sum nothing; layers and module are empty but on a module's first line."""
+
+    layers: str
+    module: str
+    kernel: str
+    split_k: str
+    grid: str
+    time: str
 
 
 def _print_side(label: str, side: Side, console: Console) -> None:
@@ -53,10 +69,7 @@ def print_show(side: Side, rows: tuple[Row, ...], console: Console, unfold: bool
             continue
         folded = [each for row in members for each in fold([row])] if unfold else list(fold(members))
         name = phase_name(phase)
-        ran = tuple(
-            (names[each.row.kind], each.layers, tuple((kernel.parsed.name, kernel.split_k) for kernel in each.row.a))
-            for each in folded
-        )
+        ran = _what_ran(folded, names)
         if not unfold and ran in printed:
             time = duration(sum(row.duration_ns[0] for row in members))
             print_hanging(Text(f"\n{name}   the same kernels as {printed[ran]}, {time}", style="bold"), console)
@@ -64,18 +77,28 @@ def print_show(side: Side, rows: tuple[Row, ...], console: Console, unfold: bool
             room -= 1
             continue
         printed[ran] = name
-        table = _show_table(console.width)
+        lines = list[_Line]()
         for each in folded:
-            if not unfold and table.row_count >= room:
+            if not unfold and len(lines) >= room:
                 left += each.rows
             else:
-                hidden = _show_module(table, names[each.row.kind], each, unfold) or hidden
-        room -= table.row_count
+                of_module, summed = _lines(names[each.row.kind], each, unfold)
+                lines += of_module
+                hidden = hidden or summed
+        room -= len(lines)
         console.print(Text(f"\n{name}", style="bold"))
-        console.print(table)
+        _print_lines(lines, console)
     _print_left(left, console)
     if hidden or left:
         console.print(Text("\nOne line per kernel and layer: --unfold, or --format csv", style="dim"))
+
+
+def _what_ran(folded: Sequence[FoldedRow], names: Mapping[str, str]) -> object:
+    """What must be equal for two phases to be told once."""
+    return tuple(
+        (names[each.row.kind], each.layers, tuple((kernel.parsed.name, kernel.split_k) for kernel in each.row.a))
+        for each in folded
+    )
 
 
 def _print_left(rows: Sequence[Row], console: Console) -> None:
@@ -89,25 +112,27 @@ def _print_left(rows: Sequence[Row], console: Console) -> None:
     print_hanging(Text(f"{count(kernels, 'more kernel')} in {where}: {ways}", style="bold"), console)
 
 
-def _show_module(table: Table, name: str, each: FoldedRow, unfold: bool) -> bool:
-    """Add a module's lines and return whether a line sums up several kernels."""
-    summed = False
-    lines = [[kernel] for kernel in each.row.a] if unfold else _runs_of_plain_kernels(each.row.a)
-    for position, kernels in enumerate(lines):
+def _lines(name: str, each: FoldedRow, unfold: bool) -> tuple[list[_Line], bool]:
+    """Return a module's lines, and whether one of them sums up several kernels."""
+    lines, summed = list[_Line](), False
+    for kernels in [[kernel] for kernel in each.row.a] if unfold else _runs_of_plain_kernels(each.row.a):
         first = kernels[0]
-        words, split, grid = describe(first.parsed), first.split_k, sizes_in_words(first.grid)
+        split, grid = split_k_factor(first), sizes_in_words(first.grid)
+        words = describe(first.parsed, factor_is_known=bool(split))
         if len(kernels) > 1:
             roles = listing(sorted({str(kernel.parsed.role) for kernel in kernels}))
             words, grid, summed = f"{len(kernels)} kernels: {roles}", "", True
-        table.add_row(
-            Text(layer_span(each.layers) if position == 0 else ""),
-            Text(printable(name) if position == 0 else ""),
-            Text(printable(words)),
-            Text("" if split is None else str(split)),
-            Text(grid),
-            Text(duration(sum(kernel.duration_ns for kernel in kernels))),
+        lines.append(
+            _Line(
+                layers="" if lines else layer_span(each.layers),
+                module="" if lines else printable(name),
+                kernel=printable(words),
+                split_k=split,
+                grid=grid,
+                time=duration(sum(kernel.duration_ns for kernel in kernels)),
+            )
         )
-    return summed
+    return lines, summed
 
 
 def _runs_of_plain_kernels(kernels: Sequence[Kernel]) -> list[list[Kernel]]:
@@ -119,12 +144,31 @@ def _runs_of_plain_kernels(kernels: Sequence[Kernel]) -> list[list[Kernel]]:
     ]
 
 
-def _show_table(width: int) -> Table:
+def _print_lines(lines: Sequence[_Line], console: Console) -> None:
+    """Print a table, or where its columns would be a few letters wide, one fact under the other."""
+    if console.width >= _NARROW:
+        console.print(_table(lines, console.width))
+        return
+    for line in lines:
+        title = Text.assemble((line.module, "bold"), (f"  {line.layers}" if line.layers else "", "dim"))
+        split = f"split-K {line.split_k}" if line.split_k else ""
+        numbers = "   ".join(filter(None, (split, line.grid and f"grid {line.grid}", line.time)))
+        print_stacked(title, [Text(line.kernel)], console)
+        print_stacked(Text(), [Text(numbers, style="dim")], console, indent=4)
+
+
+def _table(lines: Sequence[_Line], width: int) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", expand=True)
+    room = width // 5 + 2
+    modules = [at_joints(line.module, room) for line in lines]
+    longest = max((cell_len(part) for module in modules for part in module.split("\n")), default=0)
     table.add_column("layers", no_wrap=True, max_width=10)
-    table.add_column("module", overflow="fold", max_width=max(12, width // 5 + 2))
+    # A fixed width: rich would shrink it and break words.
+    table.add_column("module", overflow="fold", width=max(len("module"), min(longest, room)))
     table.add_column("kernel", overflow="fold", ratio=1)
     table.add_column("split-K", no_wrap=True)
     table.add_column("grid", overflow="fold", max_width=12)
     table.add_column("time", no_wrap=True, justify="right")
+    for line, module in zip(lines, modules, strict=True):
+        table.add_row(*map(Text, line._replace(module=module)))
     return table

@@ -16,14 +16,13 @@ from tracediff.diff.overview import Section
 from tracediff.diff.result import TraceDiff
 from tracediff.diff.standing import Standing
 from tracediff.report.diff.answer_words import answer_line, facts, section_words
-from tracediff.report.diff.hanging import print_hanging
+from tracediff.report.diff.hanging import NARROW, print_hanging, print_stacked
 from tracediff.report.diff.lines import Fold, Line, folds, open_lines
 from tracediff.report.diff.subject import side_words, subject_words
 from tracediff.report.diff.view import View, sections
+from tracediff.report.words import NOT_RUN
 from tracediff.text import count, printable
 
-#: Below this many columns a table would break words into letters.
-NARROW = 72
 _LABEL = 11
 _WIDE = 140
 _MOST_LINES = 12
@@ -176,7 +175,10 @@ def lines_table(lines: Sequence[Line], width: int) -> Table:
 
 
 def _microseconds(line: Line) -> str:
-    return " → ".join(f"{value / 1000:,.{1 if value < _THREE_DIGITS_NS else 0}f}" for value in line.time_ns)
+    return " → ".join(
+        NOT_RUN if value is None else f"{value / 1000:,.{1 if value < _THREE_DIGITS_NS else 0}f}"
+        for value in line.time_ns
+    )
 
 
 def _print_stacked(lines: Sequence[Line], console: Console, view: View) -> None:
@@ -184,11 +186,9 @@ def _print_stacked(lines: Sequence[Line], console: Console, view: View) -> None:
     for line in lines:
         style = STANDING_STYLE[line.standing]
         where = f"  {line.where}" if line.where else ""
-        console.print(Text.assemble((f"{line.glyph} ", style), (line.modules, "bold"), (where, "dim")))
+        title = Text.assemble((f"{line.glyph} ", style), (line.modules, "bold"), (where, "dim"))
         split = f"split-K {line.split_k}" if line.split_k else ""
-        for words, of in ((line.bits, style), (line.change, ""), (split, "")):
-            if words:
-                console.print(Padding(Text(words, style=of), (0, 0, 0, 2)))
+        print_stacked(title, [Text(line.bits, style=style), Text(line.change), Text(split)], console)
     if view.kernels:
         _print_names(lines, console)
 

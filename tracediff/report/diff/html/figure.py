@@ -11,7 +11,7 @@ from tracediff.report.diff.answer_words import section_words
 from tracediff.report.diff.html.view import Bar, FigureSection
 from tracediff.report.diff.lines import split_k_change
 from tracediff.report.diff.spread import Spread
-from tracediff.report.words import duration
+from tracediff.report.words import gpu_time
 from tracediff.text import printable
 
 _NAMED_FACTORS = 3
@@ -49,7 +49,11 @@ def _bar(name: str, rows: Sequence[Row], time: tuple[int, int], longest: int, sp
         split_k_changed=any(None not in row.split_k and row.split_k[0] != row.split_k[1] for row in rows),
         duration_ns=time,
         width=(_share(a, longest), _share(b, longest)),
-        text=(duration(a), duration(b), spread.change(a, b, len(rows))),
+        text=(
+            gpu_time(kernel for row in rows for kernel in row.a),
+            gpu_time(kernel for row in rows for kernel in row.b),
+            spread.change(a, b, len(rows)),
+        ),
     )
 
 

@@ -95,7 +95,7 @@ def _module(row: Row, spread: Spread) -> ModuleView:
 
 def _time(a: float, b: float, spread: Spread, parts: int = 1) -> tuple[str, str, str]:
     before, after = round(a), round(b)
-    return duration(before) if before else "–", duration(after) if after else "–", spread.change(a, b, parts)
+    return duration(before or None), duration(after or None), spread.change(a, b, parts)
 
 
 def _mean_durations(rows: Sequence[Row], position: int) -> tuple[float, float]:
