@@ -105,6 +105,18 @@ def resolved(path: Path) -> Path:
     return found
 
 
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes in hexadecimal digits.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    import hashlib  # noqa: PLC0415 -- few commands need it
+
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def copy_file(source: Path, destination: Path) -> None:
     """Copy a file over `destination` in one step.
 

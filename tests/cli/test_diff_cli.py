@@ -81,6 +81,24 @@ def test_a_gate_on_no_verdict_is_trouble_not_a_pass():
     assert "is not a verdict" in result.stderr
 
 
+@pytest.mark.parametrize("option", ["--range", "--phase-range"])
+def test_a_pattern_that_matches_no_range_is_trouble_and_no_answer_without_phases(option):
+    result = run("diff", B1, B2, option, "zzz")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"no range matches {option} 'zzz'" in result.stderr
+
+
+def test_every_output_says_that_the_answer_is_of_the_whole_run_where_one_phase_is_shown():
+    for options in ([], ["--summary"], ["--format", "markdown"]):
+        shown = " ".join(run("diff", B1, B2, "--phase", "decode[0]", *options).stdout.split())
+        assert "of the whole run" in shown
+    assert "(of the whole run)" in run("diff", B1, B2, B8, "--phase", "decode[0]").stdout
+    found = json.loads(run("diff", B1, B2, "--phase", "decode[0]", "--format", "json").stdout)
+    assert found["answer"]["shown"] == ["decode[0]"]
+    assert found["answer"]["judgement"] == "expected"
+    assert "split-K 3 → 2 in q_proj and o_proj (prefill)" in found["answer"]["cause"]
+
+
 def test_measured_bits_are_a_gate_of_their_own():
     """The traces of bfloat16 predict that orders changed, and not a bit differs."""
     bf16 = [str(BFLOAT16 / f"b{batch}.sqlite") for batch in (1, 2)]

@@ -37,6 +37,7 @@ def measured(tmp_path, modules=(ORIGIN, CLEAN, CLEAN), **changes):
             "tokens": {"prefill": (7, 7)},
             "controls": HELD,
             "repeats": 5,
+            "origins": modules.count(ORIGIN),
             **changes,
         }
     )
@@ -67,6 +68,8 @@ def test_a_confirmed_leak_is_a_bug(tmp_path):
     found = judged(tmp_path, controls=leaks)
     assert found.judgement is Judgement.LEAK
     assert found.judgement.bug
+    # An order of summation is no cause of a leak, whatever else changed.
+    assert found.sentence == "bug: leak: a row's bits depend on what its neighbours hold, first in prefill, mlp"
     assert [control.detail for control in found.controls if control.name == "neighbours"] == ["first in prefill, mlp"]
 
 
@@ -132,9 +135,7 @@ def test_the_traces_alone_say_what_can_differ_and_that_nothing_was_measured(tmp_
     assert found.sentence.startswith(
         "expected (from the traces alone): bits can differ. Cause: split-K 3 → 2 in q_proj"
     )
-    assert found.settle == (
-        "not measured; `tracediff capture` on a GPU replays every module on equal inputs and makes the controls"
-    )
+    assert found.settle.startswith("compare the logits or log-probabilities that the program itself returns")
 
 
 def test_what_was_not_compared_is_never_called_the_same(tmp_path):

@@ -11,7 +11,7 @@ from tracediff.diff.answer import answer
 from tracediff.diff.evidence import attach_evidence
 from tracediff.diff.judgement import Judgement
 from tracediff.measured import State
-from tracediff.trace import read_trace
+from tracediff.trace import Naming, read_trace
 
 PAIRS = [(folder, batch) for folder in (FLOAT16, BFLOAT16, FLOAT32) for batch in (2, 8)]
 every_pair = pytest.mark.parametrize(("folder", "batch"), PAIRS, ids=[f"{f.name}-{b}" for f, b in PAIRS])
@@ -125,3 +125,39 @@ def test_stored_evidence_is_small():
         path = folder / "evidence.json"
         assert path.stat().st_size < 200_000
         assert json.loads(path.read_text())["seconds"] < 120
+
+
+# -- some phases of a run ---------------------------------------------------------------------------------------------
+
+
+def shown(*phases, folder=FLOAT16, measure=attach_evidence):
+    return measure(diff_tables(read_trace(folder / "b1.sqlite"), read_trace(folder / "b2.sqlite"), phases))
+
+
+@pytest.mark.parametrize("phase", ["decode[1]", "decode[0]", "prefill", "run"])
+@pytest.mark.parametrize("measure", [attach_evidence, lambda diff: diff], ids=["measured", "traces"])
+def test_the_answer_is_of_the_whole_run_whichever_phase_is_shown(phase, measure):
+    """Logits, tokens and controls are: an origin of the prefill is the cause of what decode[1] chooses."""
+    whole, found = answer(shown(measure=measure)), answer(shown(phase, measure=measure))
+    for name in ("judgement", "outcome", "cause", "chain", "controls", "margin", "repair", "not_compared", "settle"):
+        assert getattr(found, name) == getattr(whole, name)
+    assert found.shown == (phase,)
+    assert "of the whole run" in found.basis
+    assert "of the whole run" not in whole.sentence
+
+
+def test_the_rows_are_those_of_the_phases_asked_for():
+    diff = shown("decode[0]")
+    assert {row.phase for row in diff.rows} == {"decode[0]"}
+    assert [section.name for section in answer(diff).sections] == ["decode"]
+    assert [row.module for row in diff.rows if row.state is State.ORIGIN] == ["model.norm"]
+
+
+def test_evidence_of_modules_that_no_row_names_is_not_used():
+    naming = Naming(range="(prefill|decode.*|lm_head)")
+    tables = [read_trace(FLOAT16 / f"b{batch}.sqlite", naming) for batch in (1, 2)]
+    diff = attach_evidence(diff_tables(*tables))
+    found = answer(diff)
+    assert found.judgement is Judgement.EXPECTED
+    # The origins are counted in the evidence, not among the rows that could be named.
+    assert diff.evidence is not None and diff.evidence.origins == 68

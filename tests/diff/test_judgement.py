@@ -16,11 +16,16 @@ RUN = RunEvidence(
     batches=(1, 2), logits={"prefill": OTHER}, tokens={"prefill": (7, 7)}, controls=HELD, repeats=5
 )  # fmt: skip
 ATTENTION = Unstable(phase="prefill", module="layers.0.self_attn", batch=2, outcomes=4, repeats=5)
-HOW = "`tracediff capture` on a GPU replays every module on equal inputs and makes the controls"
+HOW = "`tracediff capture` on a GPU replays every module on equal inputs and runs the controls"
+
+BY_THE_PROGRAM = (
+    "compare the logits or log-probabilities that the program itself returns in both cases, each run twice: "
+    "traces hold no values"
+)
 
 
 def told(evidence, origins=1, contradicted=0):
-    found = judge_evidence(evidence, origins, contradicted)
+    found = judge_evidence(replace(evidence, origins=origins), contradicted)
     return found.judgement, found.outcome, found.settle
 
 
@@ -192,12 +197,48 @@ def test_rows_that_cannot_be_judged_are_counted_and_those_of_one_trace_told(tmp_
     alone = replace(SAME, b=(), pairs=(), verdict=Verdict.UNKNOWN)
     assert traces(tmp_path, SAME, unknown) == (
         Judgement.CANNOT_TELL,
-        "1 of 2 modules cannot be judged from the traces",
-        HOW,
+        "1 of 2 modules cannot be judged",
+        BY_THE_PROGRAM,
     )
     assert traces(tmp_path, alone, replace(alone, a=(), b=SAME.b))[1] == (
-        "2 of 2 modules cannot be judged from the traces (2 ran in one trace only)"
+        "2 of 2 modules cannot be judged (2 ran in one trace only)"
     )
+
+
+SPLIT = row("q", nvjet(3), nvjet(2))
+UNKNOWN = replace(SAME, verdict=Verdict.UNKNOWN)
+
+
+def test_modules_that_cannot_be_judged_are_counted_beside_those_that_sum_in_another_order(tmp_path):
+    assert traces(tmp_path, SPLIT, SAME)[:2] == (Judgement.EXPECTED, "bits can differ")
+    assert traces(tmp_path, SPLIT, SAME, UNKNOWN)[:2] == (
+        Judgement.EXPECTED,
+        "bits can differ; 1 of 3 modules cannot be judged",
+    )
+
+
+def test_one_change_of_order_explains_no_comparison_that_is_mostly_unknown(tmp_path):
+    mostly = judge(replace(diff(tmp_path), rows=(SPLIT, UNKNOWN, UNKNOWN)))
+    assert (mostly.judgement, mostly.outcome) == (
+        Judgement.CANNOT_TELL,
+        "bits can differ; 2 of 3 modules cannot be judged",
+    )
+    assert mostly.modules_open
+
+
+def test_a_capture_measures_captures_and_nothing_of_other_programs(tmp_path):
+    recorded = replace(diff(tmp_path), rows=(SPLIT,))
+    assert judge(recorded).settle == BY_THE_PROGRAM
+    entry = {"file": "b1.sqlite", "batch": 1, "repeat_identical": True}
+    sides = [replace(side, info=replace(side.info, manifest=entry)) for side in (recorded.a, recorded.b)]
+    assert judge(replace(recorded, a=sides[0], b=sides[1])).settle == HOW
+    assert judge(replace(recorded, a=sides[0])).settle == BY_THE_PROGRAM
+
+
+def test_a_leak_is_said_with_the_module_where_it_was_first_seen():
+    leak = Control(equal=False, compared="", first="prefill, mlp")
+    found = judge_evidence(replace(RUN, controls={**HELD, "neighbours": leak}))
+    assert found.outcome == "a row's bits depend on what its neighbours hold, first in prefill, mlp"
 
 
 def test_equal_logits_name_the_kernels_that_changed_for_nothing(tmp_path):

@@ -97,7 +97,7 @@ def test_several_comparisons_are_told_apart(tmp_path):
     save_diffs([diff_tables(A, B), diff_tables(A, A)], path)
     assert rows(path, "SELECT label FROM traces ORDER BY label") == [("a",), ("b",), ("c",)]
     assert rows(path, "SELECT comparison, judgement FROM answers ORDER BY comparison") == [
-        (1, "expected"),
+        (1, "cannot tell"),
         (2, "no difference"),
     ]
     assert rows(path, "SELECT count(*) FROM kernels WHERE trace = 'c'") == [(3,)]

@@ -195,3 +195,20 @@ def test_an_operator_inside_a_modules_range_leaves_the_module_its_kernels(tmp_pa
     table = read_trace(export.write(tmp_path / "t.sqlite"))
     assert modules(table) == [("a", "prefill", "model.layers.3.mlp"), ("b", "prefill", "aten::add")]
     assert table.keys[0].layer == 3
+
+
+@pytest.mark.parametrize(
+    ("patterns", "unmatched"),
+    [
+        ({"range": "zzz"}, ("--range 'zzz'",)),
+        ({"phase": "zzz", "range": "y"}, ("--range 'y'", "--phase-range 'zzz'")),
+        ({"range": "mlp"}, ()),
+        ({"phase": "step"}, ()),
+        ({}, ()),
+    ],
+)
+def test_patterns_that_match_no_range_are_told(patterns, unmatched):
+    texts = ("step", "mlp", "a mark zzz")
+    assert name_ranges(texts, [True, True, False], Naming(**patterns)).unmatched == unmatched
+    # Of a trace without ranges no pattern can be wrong.
+    assert name_ranges(texts, [False] * 3, Naming(**patterns)).unmatched == ()

@@ -12,7 +12,7 @@ from tracediff.diff.compared import NotCompared
 from tracediff.diff.judgement import CONTROL_NAMES, Judgement, judge
 from tracediff.diff.noise import noise_in_words
 from tracediff.diff.overview import Group, Section, overview, sums_products
-from tracediff.diff.result import Row, TraceDiff, Verdict
+from tracediff.diff.result import TraceDiff, Verdict
 from tracediff.diff.standing import Standing
 from tracediff.diff.words import listing
 from tracediff.measured import CONTROLS, Control, ControlResult, Repair, RunEvidence
@@ -78,7 +78,8 @@ class Answer(Struct, frozen=True, kw_only=True):
         judgement: What the evidence amounts to.
         measured: Whether bits were measured; else the judgement rests on the traces alone.
         outcome: What came out, in one phrase (`logits differ, no token flipped`).
-        cause: Why, in one phrase; empty where nothing differs.
+        cause: Why, in one phrase; empty where nothing differs, and where no cause is known.
+        not_judged: What keeps the judgement open, in one phrase; empty where it is not open.
         chain: Kernels → order → bits → logits → tokens.
         margin: None where it was not measured.
         controls: Empty where none was made.
@@ -86,6 +87,7 @@ class Answer(Struct, frozen=True, kw_only=True):
         contradicted: Modules that were predicted to keep their bits and did not.
         not_compared: What of either trace was left out, as (trace `a` or `b`, what).
         settle: What would settle the open question; empty where none is open.
+        shown: The phases that `sections` are of, where they are not all; everything else is of the whole run.
         sections: The modules, grouped.
     """
 
@@ -93,6 +95,7 @@ class Answer(Struct, frozen=True, kw_only=True):
     measured: bool
     outcome: str
     cause: str
+    not_judged: str
     chain: tuple[Link, ...]
     margin: Margin | None
     controls: tuple[ControlAnswer, ...]
@@ -100,12 +103,22 @@ class Answer(Struct, frozen=True, kw_only=True):
     contradicted: tuple[str, ...]
     not_compared: tuple[tuple[str, NotCompared], ...]
     settle: str
+    shown: tuple[str, ...]
     sections: tuple[Section, ...]
 
     @property
     def basis(self) -> str:
-        """What the judgement rests on where no bits were measured; empty where they were."""
-        return "" if self.measured else "(from the traces alone)"
+        """What the judgement rests on, where bits were not measured or not all that is judged is shown; else empty."""
+        words = ["of the whole run"] if self.shown else []
+        words += [] if self.measured else ["from the traces alone"]
+        return f"({', '.join(words)})" if words else ""
+
+    @property
+    def because(self) -> str:
+        """The cause, or what was not judged, as a sentence's end; empty where there is neither."""
+        if self.cause:
+            return f"Cause: {self.cause}"
+        return f"Not judged: {self.not_judged}" if self.not_judged else ""
 
     @property
     def headline(self) -> str:
@@ -115,7 +128,7 @@ class Answer(Struct, frozen=True, kw_only=True):
     @property
     def sentence(self) -> str:
         """The answer in one line."""
-        return self.headline + (f". Cause: {self.cause}" if self.cause else "")
+        return ". ".join(filter(None, [self.headline, self.because]))
 
     def __repr__(self) -> str:
         """Return one line: its sections hold every kernel."""
@@ -128,6 +141,7 @@ class Answer(Struct, frozen=True, kw_only=True):
             "measured": self.measured,
             "outcome": self.outcome,
             "cause": self.cause,
+            "not_judged": self.not_judged,
             "chain": [asdict(link) for link in self.chain],
             "margin": None if self.margin is None else asdict(self.margin),
             "controls": [{**asdict(control), "result": str(control.result)} for control in self.controls],
@@ -137,6 +151,7 @@ class Answer(Struct, frozen=True, kw_only=True):
                 {"trace": side, **asdict(left_out), "why": str(left_out.why)} for side, left_out in self.not_compared
             ],
             "settle": self.settle,
+            "shown": list(self.shown),
         }
 
 
@@ -144,17 +159,22 @@ def answer(diff: TraceDiff) -> Answer:
     """Return the answer of a diff.
 
     Args:
-        diff: The diff, with evidence attached where there is some.
+        diff: The diff, with evidence attached where there is some. Where it is of some phases, all but the sections is
+            of the whole run: so are logits, controls and tokens.
     """
-    sections = overview(diff.rows)
+    shown = overview(diff.rows)
+    phases = tuple(dict.fromkeys(row.phase or "" for row in diff.rows)) if diff.whole is not None else ()
+    diff = diff.judged
     controls = () if diff.evidence is None else control_answers(diff.evidence.controls)
     contradicted = [row for row in diff.rows if row.contradicted]
     found = judge(diff)
+    groups = [group for section in overview(diff.rows) for group in section.groups]
     return Answer(
         judgement=found.judgement,
         measured=_measured(diff),
         outcome=found.outcome,
-        cause=_cause_of(found.judgement, diff, sections, contradicted),
+        cause=_cause_of(found.judgement, diff, groups),
+        not_judged=_changes(_first_standing(groups, (Standing.UNKNOWN,))) if found.modules_open else "",
         chain=_chain(diff),
         margin=None if diff.evidence is None else _margin(diff.evidence),
         controls=controls,
@@ -167,7 +187,8 @@ def answer(diff: TraceDiff) -> Answer:
             *(("b", left_out) for left_out in diff.b.not_compared),
         ),
         settle=found.settle,
-        sections=sections,
+        shown=phases,
+        sections=shown,
     )
 
 
@@ -178,37 +199,31 @@ def _measured(diff: TraceDiff) -> bool:
 # -- the cause --------------------------------------------------------------------------------------------------------
 
 
-def _cause_of(judgement: Judgement, diff: TraceDiff, sections: Sequence[Section], contradicted: Sequence[Row]) -> str:
-    if judgement is Judgement.NO_DIFFERENCE:
+def _cause_of(judgement: Judgement, diff: TraceDiff, groups: Sequence[Group]) -> str:
+    if judgement in (Judgement.NO_DIFFERENCE, Judgement.LEAK):
+        # No order of summation makes a row depend on its neighbours.
         return ""
-    noise = None if diff.evidence is None or judgement is Judgement.LEAK else noise_in_words(diff.evidence)
-    if noise is None:
-        return _cause(sections, contradicted)
-    groups = [group for section in sections for group in section.groups]
-    # What varies was held out when these were found: noise is not all there is.
-    besides = any(group.standing in (Standing.DIFFERS, Standing.CONTRADICTED) for group in groups)
-    return f"{noise}; besides, {_cause(sections, contradicted)}" if besides else noise
+    measured = _first_standing(groups, (Standing.CONTRADICTED, Standing.DIFFERS))
+    noise = None if diff.evidence is None else noise_in_words(diff.evidence)
+    if noise is not None:
+        # What varies was held out when these were found: noise is not all there is.
+        return f"{noise}; besides, {_changes(measured)}" if measured else noise
+    if measured:
+        return _changes(measured)
+    return "" if judgement is Judgement.CANNOT_TELL else _changes(_first_standing(groups, (Standing.CAN_DIFFER,)))
 
 
-def _cause(sections: Sequence[Section], contradicted: Sequence[Row]) -> str:
-    """Name what changed where the difference begins: measured origins, else modules that sum in another order."""
-    groups = [group for section in sections for group in section.groups]
-    wanted = (
-        (Standing.CONTRADICTED,)
-        if contradicted
-        else next(
-            (
-                (each,)
-                for each in (Standing.DIFFERS, Standing.CAN_DIFFER, Standing.UNKNOWN)
-                if any(group.standing is each for group in groups)
-            ),
-            (),
-        )
-    )
-    origins = [group for group in groups if group.standing in wanted]
+def _first_standing(groups: Sequence[Group], wanted: Sequence[Standing]) -> list[Group]:
+    """Return the groups of the first of these standings that any group has."""
+    found = ([group for group in groups if group.standing is each] for each in wanted)
+    return next(filter(None, found), [])
+
+
+def _changes(groups: Sequence[Group]) -> str:
+    """Name the commonest changes of some groups and where they are."""
     by_reason: dict[str, list[Group]] = {}
     # The products and attentions first: a norm that differs in one layer is seldom what a reader looks for.
-    for group in sorted(origins, key=lambda group: not sums_products(group.rows[0])):
+    for group in sorted(groups, key=lambda group: not sums_products(group.rows[0])):
         by_reason.setdefault(group.rows[0].reason, []).append(group)
     named = [f"{reason}{_where(members)}{_phases(members)}" for reason, members in list(by_reason.items())[:_CAUSES]]
     told = {group.name for members in list(by_reason.values())[:_CAUSES] for group in members}

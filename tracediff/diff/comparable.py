@@ -12,6 +12,8 @@ _FIELDS = (
     ("sm_count", "numbers of multiprocessors"),
     ("model", "models"),
     ("dtype", "element types"),
+    ("weights", "weights"),
+    ("attention", "attention implementations"),
     ("tokens", "prompt lengths"),
     ("profiler", "profilers"),
     ("profiler_version", "profiler versions"),

@@ -46,13 +46,19 @@ def diff_tables(a: KernelTable, b: KernelTable, phases: Collection[str] = ()) ->
 
     Args:
         a, b: The kernel tables; `a` is the reference.
-        phases: Only these phases; all when empty.
+        phases: Only the rows of these phases; all when empty. The answer is that of the whole run all the same.
 
     Raises:
         TracediffError: A named phase is in neither trace.
     """
     a, b = pair_steps(a, b)
     b = pair_names(a, b)
+    if not phases:
+        return _compared(a, b, ())
+    return replace(_compared(a, b, phases), whole=_compared(a, b, ()))
+
+
+def _compared(a: KernelTable, b: KernelTable, phases: Collection[str]) -> TraceDiff:
     selected_a, selected_b = select([a, b], phases)
     kernels_a, kernels_b = kernels_by_range(a, selected_a), kernels_by_range(b, selected_b, same_kernels(a, b))
     judge = _Judge((a.info.dtype, b.info.dtype))

@@ -6,16 +6,16 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from tracediff.diff.evidence_fits import why_it_does_not_fit
 from tracediff.diff.result import TraceDiff
 from tracediff.errors import TracediffError
 from tracediff.measured import EVIDENCE_FILE, Evidence, MalformedEvidenceError, PairEvidence, read_evidence_of
-from tracediff.text import shorten
 
 
 def attach_evidence(diff: TraceDiff) -> TraceDiff:
     """Return the diff with what was measured of its two batch sizes, where that lies beside both traces.
 
-    A file that cannot be read, or that is of another capture, is a warning and no evidence.
+    A file that cannot be read, or that is not of these traces, is a warning and no evidence.
     """
     a, b = diff.a.info, diff.b.info
     directory = Path(a.path).absolute().parent
@@ -27,10 +27,9 @@ def attach_evidence(diff: TraceDiff) -> TraceDiff:
         return _warned(diff, f"{EVIDENCE_FILE} beside the traces cannot be used: {error}.")
     if evidence is None:
         return diff
-    for word, said, known in (("model", evidence.model, a.model), ("dtype", evidence.dtype, a.dtype)):
-        if known is not None and said != known:
-            of = f"{word} {shorten(said, 60)}, the traces of {known}"
-            return _warned(diff, f"{EVIDENCE_FILE} is of {of}; it is not used.")
+    objection = why_it_does_not_fit(evidence, diff.judged)
+    if objection is not None:
+        return _warned(diff, f"{EVIDENCE_FILE} {objection}; it is not used.")
     pair = evidence.pair(a.batch, b.batch)
     return diff if pair is None else _attached(diff, evidence, pair)
 
@@ -44,6 +43,7 @@ def _attached(diff: TraceDiff, evidence: Evidence, pair: PairEvidence) -> TraceD
             for row in diff.rows
         ),
         evidence=evidence.run(pair, diff.a.info.batch),
+        whole=None if diff.whole is None else _attached(diff.whole, evidence, pair),
     )
 
 

@@ -14,6 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tracediff.diff.result import TraceDiff, Verdict
+from tracediff.diff.same_work import other_machine, other_work
 from tracediff.diff.words import listing
 from tracediff.measured import ControlResult, RunEvidence
 
@@ -25,7 +26,12 @@ CONTROL_NAMES = {
 }
 #: Without these two a difference of bits cannot be called expected.
 _NEEDED = ("run_to_run", "neighbours")
-_HOW_TO_MEASURE = "`tracediff capture` on a GPU replays every module on equal inputs and makes the controls"
+_BY_CAPTURE = "`tracediff capture` on a GPU replays every module on equal inputs and runs the controls"
+#: A capture runs a model in transformers: of other programs, with their own kernels, it measures nothing.
+_BY_THE_PROGRAM = (
+    "compare the logits or log-probabilities that the program itself returns in both cases, each run twice: "
+    "traces hold no values"
+)
 
 
 class Judgement(StrEnum):
@@ -51,41 +57,47 @@ class Assessment(Struct, frozen=True, kw_only=True):
         judgement: What the evidence amounts to.
         outcome: What came out, in one phrase.
         settle: What would settle the open question; empty where none is open.
+        modules_open: Whether it is open because modules cannot be judged from the traces.
     """
 
     judgement: Judgement
     outcome: str
     settle: str = ""
+    modules_open: bool = False
 
 
 def judge(diff: TraceDiff) -> Assessment:
-    """Judge two traces and what was measured of them."""
+    """Judge two traces and what was measured of them.
+
+    Args:
+        diff: Of all phases: evidence is of whole runs.
+    """
     if not diff.rows:
         outcome = "neither trace holds a kernel to compare"
         return Assessment(judgement=Judgement.CANNOT_TELL, outcome=outcome, settle="see `show --explain-coverage`")
     if diff.evidence is None or not diff.evidence.logits:
-        return _judge_traces(diff)
-    origins = sum(row.bits_equal is False for row in diff.rows)
-    found = judge_evidence(diff.evidence, origins, sum(row.contradicted for row in diff.rows))
+        return _judge_comparable(diff)
+    found = judge_evidence(diff.evidence, sum(row.contradicted for row in diff.rows))
     if found.judgement is Judgement.NO_DIFFERENCE:
         return replace(found, outcome=found.outcome + _unmoved(diff))
     return found
 
 
-def judge_evidence(evidence: RunEvidence, origins: int, contradicted: int = 0) -> Assessment:  # noqa: PLR0911 -- one per judgement
+def judge_evidence(evidence: RunEvidence, contradicted: int = 0) -> Assessment:  # noqa: PLR0911 -- one per judgement
     """Judge what was measured of two batch sizes, gravest first.
 
     Args:
         evidence: Of the whole runs.
-        origins: Modules that gave other bits on equal inputs.
-        contradicted: Of these, modules that were predicted to keep their bits.
+        contradicted: Modules that gave different bits on equal inputs and were predicted to keep them.
     """
     outcome = _outcome(evidence)
     controls = {name: control.answer for name, control in evidence.controls.items()}
     # Where noise was not measured, a run that does not repeat itself explains other bits beside other neighbours too.
     confirmed = evidence.repeats is not None or controls.get("run_to_run") is ControlResult.EQUAL
     if controls.get("neighbours") is ControlResult.DIFFERS and confirmed:
-        return Assessment(judgement=Judgement.LEAK, outcome="a row's bits depend on what its neighbours hold")
+        first = evidence.controls["neighbours"].first
+        where = f", first in {first}" if first else ""
+        return Assessment(judgement=Judgement.LEAK, outcome=f"a row's bits depend on what its neighbours hold{where}")
     if evidence.unstable or controls.get("run_to_run") is ControlResult.DIFFERS:
         return Assessment(
             judgement=Judgement.NOT_REPEATABLE,
@@ -100,16 +112,16 @@ def judge_evidence(evidence: RunEvidence, origins: int, contradicted: int = 0) -
         )
     known = [bits for bits in evidence.logits.values() if bits is not None]
     if not known:
-        return Assessment(judgement=Judgement.CANNOT_TELL, outcome=outcome, settle=_HOW_TO_MEASURE)
+        return Assessment(judgement=Judgement.CANNOT_TELL, outcome=outcome, settle=_BY_CAPTURE)
     if all(bits.equal for bits in known):
         return Assessment(judgement=Judgement.NO_DIFFERENCE, outcome=outcome)
-    question = _open_question(evidence, controls, origins)
+    question = _open_question(evidence, controls)
     if question:
-        return Assessment(judgement=Judgement.CANNOT_TELL, outcome=f"{outcome}; {question}", settle=_HOW_TO_MEASURE)
+        return Assessment(judgement=Judgement.CANNOT_TELL, outcome=f"{outcome}; {question}", settle=_BY_CAPTURE)
     return Assessment(judgement=Judgement.EXPECTED, outcome=outcome)
 
 
-def _open_question(evidence: RunEvidence, controls: Mapping[str, ControlResult], origins: int) -> str:
+def _open_question(evidence: RunEvidence, controls: Mapping[str, ControlResult]) -> str:
     """Return why a difference of logits cannot be called expected; empty where it can."""
     for name in ("position", "profiler"):
         if controls.get(name) is ControlResult.DIFFERS:
@@ -117,7 +129,7 @@ def _open_question(evidence: RunEvidence, controls: Mapping[str, ControlResult],
     missing = [CONTROL_NAMES[name] for name in _NEEDED if controls.get(name) is not ControlResult.EQUAL]
     if missing:
         return f"whether a fault could explain it is open: {listing(missing)} not controlled"
-    if not origins:
+    if not evidence.origins:
         return "yet no replayed module gives other bits"
     if evidence.repair is not None and not evidence.repair.logits_equal:
         return "yet computing every module row by row does not make the logits bit-identical"
@@ -143,29 +155,54 @@ def _steadier(evidence: RunEvidence) -> str:
     return "`tracediff determinism` measures which operations vary here"
 
 
-def _judge_traces(diff: TraceDiff) -> Assessment:
-    """Judge by the traces alone: nothing was measured."""
-    verdicts = diff.verdicts
-    left_out = sum(each.kernels for each in diff.not_compared if each.weighs)
-    one_sided = sum(not row.a or not row.b for row in diff.rows)
-    if verdicts[Verdict.ORDER_CHANGED]:
+def _judge_comparable(diff: TraceDiff) -> Assessment:
+    """Judge by the traces alone, where they are of the same work: nothing was measured."""
+    machine = other_machine(diff)
+    work = other_work(diff)
+    if work:
         return Assessment(
-            judgement=Judgement.EXPECTED, outcome="bits can differ", settle=f"not measured; {_HOW_TO_MEASURE}"
+            judgement=Judgement.CANNOT_TELL,
+            outcome=f"the traces differ in more than the batch size: {listing(map(str, (*work, *machine)))}",
+            settle="compare two traces of one model, element type and prompt",
         )
-    if verdicts[Verdict.UNKNOWN]:
-        what = f"{verdicts[Verdict.UNKNOWN]:,} of {len(diff.rows):,} modules cannot be judged from the traces"
+    found = _judge_traces(diff)
+    if machine:
+        return replace(found, outcome=f"{found.outcome}; the traces also differ in {listing(map(str, machine))}")
+    return found
+
+
+def _judge_traces(diff: TraceDiff) -> Assessment:
+    changed, unknown = diff.verdicts[Verdict.ORDER_CHANGED], diff.verdicts[Verdict.UNKNOWN]
+    left_out = sum(each.kernels for each in diff.not_compared if each.weighs)
+    if unknown:
+        not_judged = f"{unknown:,} of {len(diff.rows):,} modules cannot be judged"
+        one_sided = sum(not row.a or not row.b for row in diff.rows)
         if one_sided:
-            what += f" ({one_sided:,} ran in one trace only)"
-        return Assessment(judgement=Judgement.CANNOT_TELL, outcome=what, settle=_HOW_TO_MEASURE)
+            not_judged += f" ({one_sided:,} ran in one trace only)"
+        # One change of order is no account of a comparison that is mostly unknown.
+        mostly = 2 * unknown > len(diff.rows)
+        return Assessment(
+            judgement=Judgement.EXPECTED if changed and not mostly else Judgement.CANNOT_TELL,
+            outcome=f"bits can differ; {not_judged}" if changed else not_judged,
+            settle=_how_to_measure(diff),
+            modules_open=mostly or not changed,
+        )
+    if changed:
+        return Assessment(judgement=Judgement.EXPECTED, outcome="bits can differ", settle=_how_to_measure(diff))
     if left_out:
         return Assessment(
             judgement=Judgement.CANNOT_TELL,
             outcome=f"no difference in what was compared, but {left_out:,} kernels were not compared",
             settle="compare the phases they ran in, or record both runs alike",
         )
-    if verdicts[Verdict.SAME_KERNELS] == len(diff.rows):
+    if diff.verdicts[Verdict.SAME_KERNELS] == len(diff.rows):
         return Assessment(judgement=Judgement.NO_DIFFERENCE, outcome="the same kernels, launched alike")
     return Assessment(judgement=Judgement.NO_DIFFERENCE, outcome="every sum keeps its order" + _unmoved(diff))
+
+
+def _how_to_measure(diff: TraceDiff) -> str:
+    """Return how bits can be measured: by a capture where a capture recorded both, else by the program itself."""
+    return _BY_CAPTURE if all(side.info.captured for side in (diff.a, diff.b)) else _BY_THE_PROGRAM
 
 
 def _outcome(evidence: RunEvidence) -> str:

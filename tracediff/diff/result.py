@@ -226,6 +226,7 @@ class TraceDiff(Struct, frozen=True, kw_only=True):
         rows: Every (phase, module) that launched a kernel in either trace, in the order of the run.
         warnings: Why the comparison may mislead (another GPU, another dtype, …), one sentence each.
         evidence: What was measured of the two batch sizes as whole runs; None without a measurement.
+        whole: The comparison of all phases, where `rows` are of some.
     """
 
     a: Side
@@ -233,6 +234,12 @@ class TraceDiff(Struct, frozen=True, kw_only=True):
     rows: tuple[Row, ...]
     warnings: tuple[str, ...] = ()
     evidence: RunEvidence | None = None
+    whole: TraceDiff | None = None
+
+    @property
+    def judged(self) -> TraceDiff:
+        """What is judged: the whole run, whichever phases are shown. Evidence and tokens are of whole runs."""
+        return self.whole or self
 
     def __repr__(self) -> str:
         """Return one line: the rows hold every kernel."""

@@ -29,7 +29,7 @@ from tracediff.findings.flips import FlipsResult
 from tracediff.findings.flips_file import flip_to_json
 from tracediff.findings.flips_summary import nearest_flips
 from tracediff.findings.sampler import SamplerReport
-from tracediff.measured import CAPTURED_FLIPS_FILE, State
+from tracediff.measured import CAPTURED_FLIPS_FILE
 
 #: Gravest first.
 _GRAVITY = (
@@ -118,12 +118,9 @@ def _pair_judgements(facts: Facts) -> list[tuple[Judgement, str]]:
     found = []
     for pair in pairs_of(facts):
         assert facts.evidence is not None
-        origins = [
-            module for modules in pair.modules.values() for module in modules.values() if module.state is State.ORIGIN
-        ]
         orders = [order for order in facts.orders if order.batch == pair.batches[1]]
         contradicted = sum(order.verdict in KEEPS_BITS for order in orders)
-        assessed = judge_evidence(facts.evidence.run(pair, pair.batches[0]), len(origins), contradicted)
+        assessed = judge_evidence(facts.evidence.run(pair, pair.batches[0]), contradicted)
         where = f"batch {pair.batches[0]} → {pair.batches[1]}: {assessed.outcome}"
         if assessed.judgement is Judgement.EXPECTED and pair.first_origin is not None:
             phase, module = pair.first_origin

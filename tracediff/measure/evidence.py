@@ -86,6 +86,7 @@ class Measured:
         seconds: How long it took.
         activations: What the origins made of equal inputs, row 0, as `activations.safetensors` holds it; None where it
             was not asked for.
+        gpu: What the model ran on; None without a GPU.
     """
 
     model: str
@@ -101,6 +102,7 @@ class Measured:
     logits: dict[str, torch.Tensor]
     seconds: float
     activations: dict[str, torch.Tensor] | None = None
+    gpu: str | None = None
 
     @property
     def leak(self) -> Control | None:
@@ -176,6 +178,7 @@ def measure(
         logits=logits,
         seconds=time.monotonic() - start,
         activations=_activations(pairs, phases) if activations else None,
+        gpu=torch.cuda.get_device_name(prompt.device) if prompt.device.type == "cuda" else None,
     )
 
 

@@ -35,6 +35,7 @@ def to_evidence(measured: Measured) -> Evidence:
         repeats=REPEATS,
         unstable=measured.unstable,
         steady_attentions=measured.steady_attentions,
+        gpu=measured.gpu,
     )
 
 

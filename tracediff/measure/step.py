@@ -14,7 +14,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tracediff.files import copy_file
+from msgspec.structs import replace
+
+from tracediff.files import copy_file, sha256_of
 from tracediff.measure.blame import with_kernels
 from tracediff.measured import (
     ACTIVATIONS_FILE,
@@ -47,7 +49,7 @@ class EvidenceJob:
             are none.
         out: Folder that takes the files.
         activations: Whether what the origins made of equal inputs is kept too.
-        traces: The trace of each batch size, to name the kernels of modules that vary by themselves.
+        traces: The trace of each batch size: the evidence names their hashes, and the kernels of modules that vary.
     """
 
     spec: ModelSpec
@@ -121,7 +123,11 @@ def measure_evidence(job: EvidenceJob) -> StepResult:
         )
         if done.code != 0 or not all((temporary / name).is_file() for name in names):
             return StepResult(findings=(f"no evidence was measured: {_why(temporary, done.output)}",))
-        evidence = with_kernels(read_evidence(temporary / EVIDENCE_FILE), job.traces)
+        evidence = replace(
+            with_kernels(read_evidence(temporary / EVIDENCE_FILE), job.traces),
+            weights=job.spec.weights,
+            traces={batch: sha256_of(trace) for batch, trace in job.traces.items()},
+        )
         (temporary / EVIDENCE_FILE).write_text(encode_evidence(evidence), encoding="utf-8")
         if (temporary / CAPTURED_FLIPS_FILE).is_file():  # a token flipped
             names = (*names, CAPTURED_FLIPS_FILE)

@@ -3,7 +3,8 @@
 docs/reduction-order.md describes the file:
 
     {"schema": 2, "model", "dtype", "attention", "tokens", "batches": [1, 2, …], "phases": ["prefill", "decode[0]", …],
-     "repeats", "steady_attentions": [attention…] | null,
+     "weights", "gpu", "traces": {batch size: SHA-256 of its trace}, "repeats",
+     "steady_attentions": [attention…] | null,
      "unstable": [{"phase", "module", "batch", "outcomes", "repeats", "kernels": [name…]}, …],
      "pairs": [{"batches": [1, 2],
                 "logits": {phase: BITS}, "pinned_logits": {phase: BITS}, "tokens": {phase: [token at a, token at b]},
@@ -154,6 +155,9 @@ class _Document(_Common, frozen=True, kw_only=True, omit_defaults=True):
     repeats: _Whole | None = None
     unstable: tuple[_Unstable, ...] = ()
     steady_attentions: tuple[str, ...] | None = None
+    weights: str | None = None
+    gpu: str | None = None
+    traces: dict[_Whole, str] = {}
 
 
 def read_evidence(path: Path) -> Evidence:
@@ -224,6 +228,9 @@ def encode_evidence(evidence: Evidence) -> str:
         repeats=evidence.repeats,
         unstable=tuple(_Unstable(**asdict(each)) for each in evidence.unstable),
         steady_attentions=evidence.steady_attentions,
+        weights=evidence.weights,
+        gpu=evidence.gpu,
+        traces=dict(evidence.traces),
     )
     return msgspec.json.encode(document).decode() + "\n"
 
@@ -255,6 +262,9 @@ def _evidence(document: _Document) -> Evidence:
         repeats=document.repeats,
         unstable=unstable,
         steady_attentions=document.steady_attentions,
+        weights=document.weights,
+        gpu=document.gpu,
+        traces=document.traces,
     )
 
 

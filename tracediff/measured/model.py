@@ -192,6 +192,12 @@ class PairEvidence(Struct, frozen=True, kw_only=True):
     moves: Mapping[str, LogitsMove] = field(default_factory=dict)
     pinned_logits: Mapping[str, Bits | None] = field(default_factory=dict)
 
+    @property
+    def origins(self) -> int:
+        """How many modules, counted per phase, gave different bits on equal inputs."""
+        found = (each.state for measured in self.modules.values() for each in measured.values())
+        return sum(state is State.ORIGIN for state in found)
+
     def module(self, phases: Sequence[str], module: str) -> ModuleBits | None:
         """Return what was measured of one module: in one phase, or in all of several steps together."""
         measured = [self.modules.get(phase, {}).get(module) for phase in phases]
@@ -212,6 +218,7 @@ class RunEvidence(Struct, frozen=True, kw_only=True):
         batches: The batch sizes, in the order in which they are compared.
         logits, tokens, first_origin, repair, moves, pinned_logits: As in `PairEvidence`, in the order of `batches`.
         notes, controls, attention, repeats, steady_attentions: As in `Evidence`.
+        origins: How many modules, counted per phase, gave different bits on equal inputs.
         unstable: Modules whose own bits vary at one of the two batch sizes.
     """
 
@@ -224,6 +231,7 @@ class RunEvidence(Struct, frozen=True, kw_only=True):
     controls: Mapping[str, Control] = field(default_factory=dict)
     moves: Mapping[str, LogitsMove] = field(default_factory=dict)
     pinned_logits: Mapping[str, Bits | None] = field(default_factory=dict)
+    origins: int = 0
     unstable: tuple[Unstable, ...] = ()
     attention: str | None = None
     repeats: int | None = None
@@ -247,6 +255,9 @@ class Evidence(Struct, frozen=True, kw_only=True):
         unstable: Modules whose own bits vary on equal inputs.
         steady_attentions: The attentions with which the same run gave equal logits in every repeat; None where none was
             tried (nothing is unstable, or the model cannot change its attention).
+        weights: `random`, `real`, …; None in older files.
+        gpu: What it was measured on; None without a GPU and in older files.
+        traces: SHA-256 of the trace of each batch size that it belongs to; empty in older files.
     """
 
     model: str
@@ -262,6 +273,9 @@ class Evidence(Struct, frozen=True, kw_only=True):
     repeats: int | None = None
     unstable: tuple[Unstable, ...] = ()
     steady_attentions: tuple[str, ...] | None = None
+    weights: str | None = None
+    gpu: str | None = None
+    traces: Mapping[int, str] = field(default_factory=dict)
 
     def pair(self, a: int | None, b: int | None) -> PairEvidence | None:
         """Return the comparison of two batch sizes, given in either order."""
@@ -280,6 +294,7 @@ class Evidence(Struct, frozen=True, kw_only=True):
             controls=self.controls,
             moves={phase: move.swapped() if swapped else move for phase, move in pair.moves.items()},
             pinned_logits=pair.pinned_logits,
+            origins=pair.origins,
             unstable=tuple(each for each in self.unstable if each.batch in pair.batches),
             attention=self.attention,
             repeats=self.repeats,

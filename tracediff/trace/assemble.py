@@ -55,12 +55,18 @@ def assemble(
         info: Where the trace comes from.
         notes: What its reader had to say.
         naming: What the user says of the ranges.
+
+    Raises:
+        TracediffError: Times that cannot be, or a pattern of the user's that matches no range.
     """
     columns, thread, launch = kernels.columns, kernels.thread, kernels.launch
     if columns["duration_ns"].sum(dtype=np.float64) > LONGEST_TIME_NS:
         raise TracediffError(f"{info.path}: its kernels last longer than 127 years together", "record it again")
     separated = separate_annotations(events, naming)
     names = name_ranges(separated.events.texts, range_texts(separated.events), naming)
+    if names.unmatched:
+        hint = "`tracediff show` without it names the phases and modules"
+        raise TracediffError(f"{info.path}: no range matches {' or '.join(names.unmatched)}", hint)
     ranges = find_ranges(named(separated.events, names.of_text), names.phases)
     marks = log_lines(separated.events)
     libraries, annotation_notes = separated.libraries, separated.notes

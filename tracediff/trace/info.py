@@ -50,6 +50,11 @@ def described(
         dtype=about.dtype or None,
         model=about.model or None,
         tokens=about.tokens,
+        attention=about.attention or None,
+        weights=about.weights or None,
+        layers=about.layers,
+        seed=about.seed,
+        prompt=about.prompt_tokens,
         versions=versions,
         manifest=whole_entry,
     )

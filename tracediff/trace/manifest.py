@@ -32,6 +32,11 @@ class RecordedManifest(msgspec.Struct, frozen=True):
         dtype: Element type of the model's weights.
         model: Preset, directory or hub id.
         tokens: Prompt tokens per row.
+        attention: How attention was computed (`sdpa`, `flash`, …).
+        weights: `random`, `real`, ….
+        layers: Blocks that ran.
+        seed: Of random weights and prompt.
+        prompt_tokens: Token ids of the prompt, where they were stored.
         versions: Versions of driver, CUDA, cuBLAS, ….
         traces: One entry per trace file.
     """
@@ -41,6 +46,11 @@ class RecordedManifest(msgspec.Struct, frozen=True):
     dtype: str | None = None
     model: str | None = None
     tokens: _Count | None = None
+    attention: str | None = None
+    weights: str | None = None
+    layers: _Count | None = None
+    seed: int | None = None
+    prompt_tokens: tuple[int, ...] | None = None
     versions: dict[str, str] = {}
     traces: list[Entry] = []
 

@@ -91,12 +91,14 @@ class Names(Struct, frozen=True, kw_only=True):
         phases: Names that are phases because the user said so.
         layer: The user's pattern for layers.
         notes: What was changed, in a sentence.
+        unmatched: The user's patterns that match no range, as `--range 'text'`; none where there are no ranges.
     """
 
     of_text: list[str | None]
     phases: frozenset[str]
     layer: re.Pattern[str] | None
     notes: list[str]
+    unmatched: tuple[str, ...] = ()
 
 
 def name_ranges(texts: tuple[str, ...], is_range: list[bool], naming: Naming) -> Names:
@@ -136,7 +138,22 @@ def name_ranges(texts: tuple[str, ...], is_range: list[bool], naming: Naming) ->
             found = range_pattern.search(text)
             chosen = (_group(found) or chosen) if found is not None else None
         names.append(chosen)
-    return Names(of_text=names, phases=frozenset(phases), layer=layer_pattern, notes=_notes(texts, names))
+    patterns = (("--range", range_pattern), ("--phase-range", phase_pattern))
+    return Names(
+        of_text=names,
+        phases=frozenset(phases),
+        layer=layer_pattern,
+        notes=_notes(texts, names),
+        unmatched=tuple(
+            f"{option} {pattern.pattern!r}"
+            for option, pattern in patterns
+            if pattern is not None and any(is_range) and not _matches_any(pattern, texts, is_range)
+        ),
+    )
+
+
+def _matches_any(pattern: re.Pattern[str], texts: tuple[str, ...], is_range: list[bool]) -> bool:
+    return any(used and pattern.search(text) is not None for text, used in zip(texts, is_range, strict=True))
 
 
 def _plain_names(texts: tuple[str, ...], is_range: list[bool]) -> list[str]:

@@ -38,6 +38,11 @@ class TraceInfo(Struct, frozen=True, kw_only=True):
         dtype: Element type of the model's weights (`float16`, …).
         model: Preset, directory or hub id.
         tokens: Prompt tokens per row.
+        attention: How attention was computed (`sdpa`, `flash`, …).
+        weights: `random`, `real`, ….
+        layers: Blocks of the model that ran.
+        seed: Of random weights and prompts.
+        prompt: Token ids of the prompt.
         versions: Versions of driver, CUDA, cuBLAS, torch, … as far as known.
         manifest: The manifest entry of this trace, as captured by tracediff; empty for anyone else's trace.
     """
@@ -52,8 +57,18 @@ class TraceInfo(Struct, frozen=True, kw_only=True):
     dtype: str | None = None
     model: str | None = None
     tokens: int | None = None
+    attention: str | None = None
+    weights: str | None = None
+    layers: int | None = None
+    seed: int | None = None
+    prompt: tuple[int, ...] | None = None
     versions: dict[str, str] = field(default_factory=dict)
     manifest: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def captured(self) -> bool:
+        """Whether `tracediff capture` recorded it: a model that it can run again. Recordings are of any program."""
+        return "repeat_identical" in self.manifest
 
 
 class RangeKey(Struct, frozen=True, kw_only=True):

@@ -51,8 +51,8 @@ class Fact(Struct, frozen=True, kw_only=True):
 
 def answer_line(found: Answer) -> tuple[str, str]:
     """Return the judgement, in capitals, and what follows it."""
-    cause = f". Cause: {found.cause}" if found.cause else ""
-    return str(found.judgement).upper(), printable(f"{found.basis} {found.outcome}{cause}".lstrip())
+    words = ". ".join(filter(None, [f"{found.basis} {found.outcome}".lstrip(), found.because]))
+    return str(found.judgement).upper(), printable(words)
 
 
 def summary_line(diff: TraceDiff) -> str:

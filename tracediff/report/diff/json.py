@@ -131,7 +131,7 @@ def run_evidence_to_dict(diff: TraceDiff) -> dict[str, Any] | None:
     evidence = diff.evidence
     if evidence is None:
         return None
-    states = Counter(row.state for row in diff.rows)
+    states = Counter(row.state for row in diff.judged.rows)
     first, repair = evidence.first_origin, evidence.repair
     return {
         "batches": list(evidence.batches),
@@ -152,7 +152,7 @@ def run_evidence_to_dict(diff: TraceDiff) -> dict[str, Any] | None:
         "steady_attentions": evidence.steady_attentions,
         "contradictions": [
             {"phase": row.phase, "module": row.module, "verdict": str(row.verdict)}
-            for row in diff.rows
+            for row in diff.judged.rows
             if row.contradicted
         ],
     }

@@ -138,7 +138,7 @@ def _signature(groups: Sequence[GroupView]) -> Any:
 
 def _lead(found: Answer) -> tuple[str, ...]:
     """What must be read beside the headline: the cause, and what the count of split-K reduces hides."""
-    cause = f"Cause: {found.cause}." if found.cause else ""
+    cause = f"{found.because}." if found.because else ""
     hidden = splitk_sentence(found.sections[0].rows) if found.sections else ""
     return tuple(printable(sentence) for sentence in (cause, hidden) if sentence)
 

@@ -42,7 +42,7 @@ def chain(found: Answer, diff: TraceDiff) -> tuple[Step, ...]:
     """Return the answer's links from kernel to token, each with what its number means."""
     kernels, order, bits, logits, tokens = found.chain
     changed, reordered = kernels.differing or 0, order.differing or 0
-    renamed = sum(row.names_differ for row in diff.rows)
+    renamed = sum(row.names_differ for row in diff.judged.rows)
     unknown = f"; {order.unknown:,} more cannot be judged" if order.unknown else ""
     return (
         Step(
