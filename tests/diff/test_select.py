@@ -53,7 +53,21 @@ def test_warm_up_of_one_trace_is_left_out_and_said():
     warm, steady = repeated("long", "short", "short"), repeated("short", "short")
     first, second = select([warm, steady])
     assert compared(first, warm) == compared(second, steady) == [("step", ["z"])]
-    assert first.notes == ("step ran 3 times; compared: iteration 2; 1 ran other kernels and were left out",)
+    assert first.notes == ("step ran 3 times; compared: iteration 2; 1 ran other kernels and was left out",)
+
+
+def test_the_shapes_of_what_is_compared_and_left_out_are_told_where_they_differ():
+    shapes = {"shapes": (40, 281, 8 << 32 | 1), "shape": np.array([0, 0, 1, 1, 2], dtype=np.int32)}
+    kinds = [("step", "q", "x"), ("step", "q", "y"), ("step", "q", "x"), ("step", "r", "y"), ("step", "q", "z")]
+    served = replace(table(kinds, iteration=[0, 0, 1, 1, 2]), **shapes)
+    short = repeated("long", "short")
+    _, chosen = select([short, served])
+    assert chosen.notes == (
+        "step ran 3 times, with 2 kernel sequences; compared: iterations 0 (40), 2 (8x1), one of each; "
+        "1 of shape 281 ran other kernels and was left out (--between compares steps of two shapes)",
+    )
+    (alone,) = select([replace(served, shape=np.zeros(5, dtype=np.int32))])
+    assert "(40)" not in alone.notes[0]
 
 
 def test_two_iterations_with_the_same_kernels_in_another_order_are_not_the_same():

@@ -24,6 +24,15 @@ def test_each_module_has_its_kernels_and_nothing_is_compared():
     assert (side.kernels, side.duration_ns) == (3, 1500)
 
 
+def test_modules_stand_in_the_order_in_which_this_execution_launched_them():
+    """The second execution of a step begins with a module that the first one ends with, and has one more."""
+    kernels = [("step", "q", "x"), ("step", "end", "y"), ("step", "end", "y"), ("step", "new", "z"), ("step", "q", "x")]
+    _, rows = show_table(table(kernels, iteration=[0, 0, 1, 1, 1]))
+    assert [(row.phase, row.module) for row in rows] == [
+        ("step[0]", "q"), ("step[0]", "end"), ("step[1]", "end"), ("step[1]", "new"), ("step[1]", "q")
+    ]  # fmt: skip
+
+
 def test_a_phase_can_be_chosen_and_must_be_there():
     side, rows = show_table(table(KERNELS), ["decode[0]"])
     assert [row.module for row in rows] == ["lm_head"]

@@ -17,6 +17,7 @@ from tests.profiles import PROFILES
 from tracediff.diff import Verdict, diff_tables
 from tracediff.kernels import KernelName
 from tracediff.trace import read_trace
+from tracediff.trace.deviating import EXTRA, Anchors, renumbered
 from tracediff.trace.ranges import key_of
 from tracediff.trace.unnamed import Attributed, place_unnamed
 
@@ -245,6 +246,58 @@ def test_compiled_blocks_are_found_though_each_has_kernel_names_of_its_own(block
         first = [None] * 2 + [0] * 19
         others = [block for block in range(1, blocks) for _ in range(16)]
         assert layers == [*first, *others, None, None, None]
+        # The product of the angles moves no other one's name.
+        modules = [key.module for key in found[step * of_step + 2 : (step + 1) * of_step]]
+        products = [f"gemm{number}" for number in range(1, 8)]
+        in_first = [name.removeprefix("blocks.0.") for name in modules[:19] if "before" not in name]
+        assert in_first == [products[0], "extra.gemm1", *products[1:3], "attention", *products[3:]]
+        assert modules[1 + 1] == "blocks.0.before.extra.gemm1"
+        in_second = [name.removeprefix("blocks.1.") for name in modules[19:35] if "before" not in name]
+        assert in_second == [*products[:3], "attention", *products[3:]]
+
+
+def test_a_block_that_lacks_a_product_keeps_the_names_of_the_others(tmp_path):
+    export, clock = SmallExport(), 0
+    for block in range(8):
+        names = ["rms_norm", GEMM, "rope", "flash_fwd_kernel", BMM, "rms_norm", *([OTHER] * (block != 3)), "silu", DOWN]
+        for name in names:
+            clock += 10
+            export.kernel(name, clock, clock)
+    found = places(read_trace(export.write(tmp_path / "t.sqlite")))
+    products = {
+        block: [
+            key.module.split(".", 2)[-1] for key in found if key.layer == block and "gemm" in key.module.split(".")[2]
+        ]
+        for block in (2, 3, 4)
+    }
+    assert products == {2: ["gemm1", "gemm2", "gemm3", "gemm4"], 3: ["gemm1", "gemm2", "gemm4"], 4: products[2]}
+
+
+@given(st.data())
+def test_blocks_that_most_agree_with_count_their_products_through(data):
+    usual = data.draw(st.lists(st.booleans(), min_size=1, max_size=8))
+    blocks = data.draw(st.integers(3, 6))
+    odd = data.draw(st.integers(0, blocks - 1))
+    more = data.draw(st.lists(st.tuples(st.integers(0, len(usual)), st.booleans()), max_size=3))
+    of_odd = list(enumerate(usual))
+    for place, is_product in more:
+        of_odd.insert(place, (100, is_product))
+    rows = [
+        (block, code, kind) for block in range(blocks) for code, kind in (of_odd if block == odd else enumerate(usual))
+    ]
+    block, code, kind = (np.array(column) for column in zip(*rows, strict=True))
+    counted = np.array([
+        sum(k == kind[place] for b, k in zip(block[: place + 1], kind[: place + 1], strict=True) if b == block[place])
+        for place in range(len(rows))
+    ])  # fmt: skip
+    anchors = Anchors(block=block, is_product=kind.astype(np.bool_), name=code, code=code)
+    number = renumbered(anchors, counted, blocks)
+    assert (number[block != odd] == counted[block != odd]).all()
+    known = {
+        place: int(count) for place, count in zip(code[block == (odd == 0)], counted[block == (odd == 0)], strict=True)
+    }
+    for place, count in zip(code[block == odd].tolist(), number[block == odd].tolist(), strict=True):
+        assert count > EXTRA if place == 100 else count == known[place]
 
 
 def test_blocks_that_are_phases_of_their_own_stay_so(tmp_path):
@@ -267,7 +320,7 @@ def attention_places(tmp_path, *names):
     return [key.module.removeprefix("blocks.2.") for key in places(table) if key.layer == 2]
 
 
-GEMM, BMM, OTHER = (f"nvjet_hsh_64x{width}_64x16_4x1_v_bz_TNT" for width in (8, 16, 24))
+GEMM, BMM, OTHER, DOWN = (f"nvjet_hsh_64x{width}_64x16_4x1_v_bz_TNT" for width in (8, 16, 24, 32))
 
 
 def test_attention_may_be_a_product_softmax_and_a_product(tmp_path):

@@ -92,6 +92,46 @@ def test_a_replay_outside_every_range_takes_phase_and_module_of_the_capture(tmp_
     assert modules(read_trace(export.write(tmp_path / "t.sqlite"))) == [("k1", "capture", "mlp")]
 
 
+def test_a_capture_in_the_phase_that_replays_it_names_no_module(tmp_path):
+    export = graph((1, None, 5)).range("capture", 300, 400)
+    export.rows["CUPTI_ACTIVITY_KIND_RUNTIME"][0]["start"] = 350
+    assert modules(read_trace(export.write(tmp_path / "t.sqlite"))) == [("k1", "capture", "")]
+
+
+def replayed_blocks(captured_in):
+    """A model of eight blocks, captured in one range or a range per block, and replayed twice in a range each."""
+    names = ["rms_norm", "nvjet_hsh_64x8_64x16_4x1_v_bz_TNT", "flash_fwd_kernel", "nvjet_hsh_64x16_64x16_4x1_v_bz_TNT"]
+    export, node = SmallExport(), 0
+    for block in range(8):
+        export.range(captured_in.format(block), 100 * block, 100 * block + 99)
+        for _ in names:
+            node += 1
+            export.add("CUDA_GRAPH_NODE_EVENTS", start=100 * block + node % 90, end=0, eventClass=77, globalTid=THREAD,
+                       nameId=1, graphNodeId=node, originalGraphNodeId=None)  # fmt: skip
+    if "{" not in captured_in:
+        export.rows["NVTX_EVENTS"] = []
+        export.range(captured_in, 0, 900)
+    for replay in (1, 2):
+        export.range("decode", 10_000 * replay, 10_000 * replay + 5_000).call(replay, 10_000 * replay + 10)
+        for number in range(node):
+            start = 10_000 * replay + 100 + number
+            export.kernel(names[number % 4], replay, None, start=start, graphNodeId=number + 1)
+    return export
+
+
+def test_a_range_around_a_whole_capture_does_not_hide_the_blocks_inside(tmp_path):
+    table = read_trace(replayed_blocks("capture").write(tmp_path / "t.sqlite"))
+    found = Counter((table.keys[code].phase, table.keys[code].layer) for code in table.key.tolist())
+    assert found == {("decode", layer): 8 for layer in range(8)}
+
+
+def test_ranges_around_the_parts_of_a_capture_name_them(tmp_path):
+    table = read_trace(replayed_blocks("layers.{}").write(tmp_path / "t.sqlite"))
+    assert {key.module for key in table.keys} == {f"layers.{layer}" for layer in range(8)}
+    parts = read_trace(replayed_blocks("block{}").write(tmp_path / "u.sqlite"))
+    assert {key.module.rstrip("01234567") for key in parts.keys} == {"block"}
+
+
 def test_node_ids_of_another_process_are_other_nodes(tmp_path):
     export = graph((1, None, 15))
     other = PROCESS + 0x1000000

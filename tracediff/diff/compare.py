@@ -89,7 +89,9 @@ def kernels_by_range(
     result: KernelsByRange = {}
     kinds: dict[tuple[_Launch, ...], Launched] = {}
     for excerpt in selection.excerpts:
-        order = excerpt.kernels[np.argsort(table.key[excerpt.kernels], kind="stable")]
+        # Codes of keys are in the order of the whole trace; an earlier execution may have run the modules otherwise.
+        _, first, module = np.unique(table.key[excerpt.kernels], return_index=True, return_inverse=True)
+        order = excerpt.kernels[np.argsort(first[module], kind="stable")]
         codes = table.key[order]
         launches = _launches(table, order)
         durations = table.duration_ns[order].tolist()

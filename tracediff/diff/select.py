@@ -18,9 +18,11 @@ from tracediff.diff.other_launches import other_launches
 from tracediff.diff.pair_kinds import pair_kinds
 from tracediff.diff.places import phase_name, section_name
 from tracediff.diff.selection import MOST_UNNAMED, Collected, Excerpt, Selection
+from tracediff.diff.words import listing
 from tracediff.errors import TracediffError
 from tracediff.text import shorten
 from tracediff.trace import KernelTable
+from tracediff.trace.shapes import shape_text
 from tracediff.trace.table import Int64
 
 #: Phases that are named where one is asked for that there is not.
@@ -147,12 +149,13 @@ def _add_phase(
     for position, index in enumerate(there):
         run, places_taken = runs[index], [places[position] for places in compared]
         taken = {place for places in places_taken for place in places}
-        left = [kernels for place, kernels in enumerate(run.kernels) if place not in taken]
+        left = [place for place in range(len(run.kernels)) if place not in taken]
         if left:
-            collected[index].leave_out(LeftOut.OTHER_KIND, name, len(left), sum(map(len, left)))
+            kernels_left = sum(len(run.kernels[place]) for place in left)
+            collected[index].leave_out(LeftOut.OTHER_KIND, name, len(left), kernels_left)
         if len(run.numbers) > 1:
-            shown = [run.numbers[places[-1]] for places in places_taken]
-            collected[index].notes.append(_note(name, len(run.numbers), shown, len(left)))
+            shown = [places[-1] for places in places_taken]
+            collected[index].notes.append(_note(name, run, shown, left, _shapes(traces[index].table, run)))
 
 
 def _count_unlike(
@@ -213,14 +216,37 @@ def _stretches(numbers: Sequence[int]) -> str:
     return ", ".join("–".join(map(str, each)) for each in found) if len(found) <= _MOST_STRETCHES else str(numbers[-1])
 
 
-def _note(phase: str, executions: int, shown: list[int], left: int) -> str:
-    ran = f"{shorten(phase, 40)} ran {executions} times"
+def _shapes(table: KernelTable, run: Executed) -> list[str]:
+    """Return the shape of each execution, none where all have one or the trace says none."""
+    if not table.shapes:
+        return []
+    codes = [int(table.shape[kernels].max()) for kernels in run.kernels]
+    return [shape_text(table.shapes[code]) if code >= 0 else "" for code in codes] if len(set(codes)) > 1 else []
+
+
+def _note(phase: str, run: Executed, shown: list[int], left: list[int], shapes: list[str]) -> str:
+    """Say what of a phase is compared.
+
+    Args:
+        phase: Its name.
+        run: Its executions.
+        shown: The place of one execution of each kind that is compared.
+        left: The places of those that are not compared.
+        shapes: The shape of each execution; none where they do not differ.
+    """
+    ran = f"{shorten(phase, 40)} ran {len(run.numbers)} times"
+    called = [f"{run.numbers[each]}{f' ({shapes[each]})' if shapes and shapes[each] else ''}" for each in shown]
     if len(shown) == 1:
-        note = f"{ran}; compared: iteration {shown[0]}"
+        note = f"{ran}; compared: iteration {called[0]}"
     else:
-        numbers = ", ".join(map(str, shown))
-        note = f"{ran}, with {len(shown)} kernel sequences; compared: iterations {numbers}, one of each"
-    return f"{note}; {left} ran other kernels and were left out" if left else note
+        note = f"{ran}, with {len(shown)} kernel sequences; compared: iterations {', '.join(called)}, one of each"
+    if not left:
+        return note
+    were = "was" if len(left) == 1 else "were"
+    of_shape = list(dict.fromkeys(shapes[each] for each in left if shapes[each])) if shapes else []
+    which = f" of shape {listing(of_shape, limit=4)}" if of_shape else ""
+    note = f"{note}; {len(left)}{which} ran other kernels and {were} left out"
+    return f"{note} (--between compares steps of two shapes)" if of_shape else note
 
 
 def _add_outside(kernels: Int64, collected: Collected) -> None:

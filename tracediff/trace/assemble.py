@@ -89,7 +89,7 @@ def assemble(
         capture = replace(capture, kernel=np.argsort(order)[capture.kernel]) if len(capture.kernel) else capture
 
     parsed = tuple(parse(text) for text in kernels.texts)
-    by_ranges = Attributed(keys=found.keys, key=key, iteration=iteration)
+    by_ranges = Attributed(keys=found.keys, key=key, iteration=iteration, around_captures=found.around_captures)
     placed = place_unnamed(by_ranges, parsed, columns, launch_ns, thread)
     notes += placed.notes
     keys, key = _in_order_of_launch(placed.keys, placed.key)

@@ -13,7 +13,7 @@ from tracediff.trace.launches import THREAD_BITS
 from tracediff.trace.naming import is_operator
 from tracediff.trace.nvtx import Ranges
 from tracediff.trace.ranges import NONE, key_of, last_of_chain, occurrences
-from tracediff.trace.table import Int32, Int64, RangeKey
+from tracediff.trace.table import Bool, Int32, Int64, RangeKey
 
 #: Threads whose ranges are looked at for a launch on another one.
 _MOST_THREADS = 64
@@ -26,6 +26,7 @@ class Attribution(Struct, frozen=True, kw_only=True):
         innermost: Index of the innermost range around the launch, -1 for none.
         key: Code of each kernel's key in `keys`.
         keys: Distinct keys.
+        around_captures: Codes of keys whose module is named by nothing but a range around the capture of a whole graph.
         iteration: Which occurrence of its phase, -1 outside every range.
         shape: Of the step it belongs to, as recorded, `NULL` for none; empty where the trace says no shapes.
         captured: Kernels whose module is that of their graph's capture.
@@ -36,6 +37,7 @@ class Attribution(Struct, frozen=True, kw_only=True):
     innermost: Int64
     key: Int32
     keys: tuple[RangeKey, ...]
+    around_captures: frozenset[int]
     iteration: Int32
     shape: Int64
     captured: int
@@ -82,8 +84,11 @@ def attribute(
         executed[replays.outside] = NONE
         # The text of a range that is no phase here names a module; that of a step never does.
         is_phase = (replays.launched_in == NONE) | (ranges.shape[replays.captured_in] != NULL)
-        name = np.where(is_phase, module[replays.captured_in], text[replays.captured_in])
-        key[replays.kernel] = keys.of(phase[replays.around], name)
+        # One around the whole capture is a phase: that of the replay too, or its text is a name for want of a better.
+        is_around = (replays.captured_in == ranges.phase[replays.captured_in]) & ~is_phase
+        is_same = is_around & (text[replays.captured_in] == phase[replays.around])
+        name = np.where(is_phase | is_same, module[replays.captured_in], text[replays.captured_in])
+        key[replays.kernel] = keys.of(phase[replays.around], name, is_around & replays.is_whole(launch))
         if len(shape):
             captured = shapes[replays.captured_in]
             shape[replays.kernel] = np.where(captured == NULL, shapes[replays.around], captured)
@@ -94,6 +99,7 @@ def attribute(
         innermost=innermost,
         key=key,
         keys=keys.named(layer),
+        around_captures=keys.around_captures(),
         iteration=iteration,
         shape=shape,
         captured=len(replays.kernel),
@@ -107,22 +113,31 @@ class _Keys:
 
     def __init__(self, texts: tuple[str, ...]) -> None:
         self._names = (*texts, None)  # the code after the last text: no module
-        self._outside = len(self._names) ** 2
+        self._width = 2 * len(self._names)  # the second half: named by a range around a capture
+        self._outside = self._width**2
         self._distinct = Codes()
         self._distinct.of(np.array([self._outside]))
 
-    def of(self, phase: Int64, module: Int64) -> Int32:
-        """Return the code of each pair of texts, given by their codes."""
-        return self._distinct.of(phase * len(self._names) + module)
+    def of(self, phase: Int64, module: Int64, is_around_capture: Bool | bool = False) -> Int32:
+        """Return the code of each pair of texts, given by their codes, and of what is named by a range around all."""
+        return self._distinct.of(phase * self._width + module + np.where(is_around_capture, len(self._names), 0))
 
     def named(self, layer: re.Pattern[str] | None) -> tuple[RangeKey, ...]:
         """Return the key of each code."""
-        width = len(self._names)
+        count = len(self._names)
         return tuple(
             key_of(None, None)
             if pair == self._outside
-            else key_of(self._names[pair // width], self._names[pair % width], layer)
+            else key_of(self._names[pair // self._width], self._names[pair % self._width % count], layer)
             for pair in self._distinct.values
+        )
+
+    def around_captures(self) -> frozenset[int]:
+        """Return the codes of what is named by a range around a whole capture."""
+        return frozenset(
+            code
+            for code, pair in enumerate(self._distinct.values)
+            if pair != self._outside and pair % self._width >= len(self._names)
         )
 
 
@@ -152,6 +167,16 @@ class _Replays(Struct, frozen=True, kw_only=True):
         """Kernels that were replayed outside every range that counts."""
         outside: Int64 = self.kernel[self.launched_in == NONE]
         return outside
+
+    def is_whole(self, launch: Int64) -> Bool:
+        """Return which kernels' whole graph was captured in one range, given the launch of every kernel."""
+        _, replay = np.unique(launch[self.kernel], return_inverse=True)
+        first = np.full(replay.max(initial=0) + 1, len(launch), dtype=np.int64)
+        last = np.full_like(first, NONE)
+        np.minimum.at(first, replay, self.captured_in)
+        np.maximum.at(last, replay, self.captured_in)
+        whole: Bool = (first == last)[replay]
+        return whole
 
 
 def _replays(ranges: Ranges, capture: Capture, innermost: Int64) -> _Replays:

@@ -13,6 +13,7 @@ the same name in every block, step and trace, whatever kernels run there:
 | `blocks.5.before.gemm1` | what runs before that product (here the norm) |
 | `blocks.5.end` | what runs after the block's last product |
 | `output.gemm1` | the first product after the last block (the language model's head) |
+| `blocks.0.extra.gemm1` | the first product that this block has and most do not |
 | `gemm17` | the 17th product of a step that repeats as a whole, without blocks inside |
 """
 
@@ -26,6 +27,7 @@ import numpy as np
 from msgspec import Struct
 
 from tracediff.kernels import KernelName
+from tracediff.trace.deviating import EXTRA, Anchors, renumbered
 from tracediff.trace.repeats import KernelSequence, Run, find_runs
 from tracediff.trace.table import Bool, Int32, Int64
 
@@ -39,8 +41,8 @@ _MANY_ATTENTIONS, _MANY_PRODUCTS = 4, 48
 _INPUT, _OUTPUT, _WHOLE = -1, -2, -3
 _KINDS = 5
 _GEMM, _ATTENTION, _BEFORE_GEMM, _BEFORE_ATTENTION, _END = range(_KINDS)
-#: So many products of one block are told apart.
-_MOST_NUMBER = 100_000
+#: So many products of one block are told apart, the extra ones among them.
+_MOST_NUMBER = 2 * EXTRA
 
 
 class Blocks(Struct, frozen=True, kw_only=True):
@@ -230,20 +232,30 @@ def _places(sequence: KernelSequence, run: Run, first: int) -> Int64:
     again = np.zeros(count, dtype=np.bool_)
     again[attentions[1:]] = (np.diff(products[attentions]) == 0) & (np.diff(segment[attentions]) == 0)
     begins = sequence.is_attention & ~again
-    number_gemm = _counted(sequence.is_product, segment)
-    number_attention = _counted(begins, segment)
-    anchor = sequence.is_product | begins
-    follows = _next_anchor(anchor, segment)
+    anchor = np.where(sequence.is_product, _counted(sequence.is_product, segment), _counted(begins, segment))
+    anchor = np.minimum(anchor, EXTRA)
+    is_anchor = sequence.is_product | begins
+    if len(run.starts) > 1:
+        places = np.flatnonzero(is_anchor & (segment >= 0) & (segment < len(run.starts)))
+        anchors = Anchors(
+            block=segment[places],
+            is_product=sequence.is_product[places],
+            name=sequence.name[places],
+            code=sequence.code[places],
+        )
+        anchor[places] = renumbered(anchors, anchor[places], len(run.starts))
     kind = np.full(count, _END, dtype=np.int64)
     number = np.zeros(count, dtype=np.int64)
+    follows = _next(is_anchor, segment)
     ahead = follows >= 0
-    to_gemm = ahead & sequence.is_product[follows]
-    kind[ahead] = np.where(to_gemm[ahead], _BEFORE_GEMM, _BEFORE_ATTENTION)
-    number[ahead] = np.where(to_gemm, number_gemm[follows], number_attention[follows])[ahead]
-    kind[sequence.is_attention], number[sequence.is_attention] = _ATTENTION, number_attention[sequence.is_attention]
-    of_product = sequence.is_product | (sequence.adds_parts & (number_gemm > 0))
-    kind[of_product], number[of_product] = _GEMM, number_gemm[of_product]
-    result: Int64 = ((block - _WHOLE) * _KINDS + kind) * _MOST_NUMBER + np.minimum(number, _MOST_NUMBER - 1)
+    kind[ahead] = np.where(sequence.is_product[follows], _BEFORE_GEMM, _BEFORE_ATTENTION)[ahead]
+    number[ahead] = anchor[follows][ahead]
+    kind[sequence.is_attention] = _ATTENTION
+    number[sequence.is_attention] = anchor[_last(begins, segment)][sequence.is_attention]
+    last_product = _last(sequence.is_product, segment)
+    of_product = sequence.is_product | (sequence.adds_parts & (last_product >= 0))
+    kind[of_product], number[of_product] = _GEMM, anchor[last_product][of_product]
+    result: Int64 = ((block - _WHOLE) * _KINDS + kind) * _MOST_NUMBER + number
     return result
 
 
@@ -255,12 +267,18 @@ def _counted(what: Bool, segment: Int64) -> Int64:
     return total - before
 
 
-def _next_anchor(anchor: Bool, segment: Int64) -> Int64:
-    """Return the place of the next anchor in the same segment, -1 where there is none."""
-    places = np.flatnonzero(anchor)
-    found = np.searchsorted(places, np.arange(len(anchor)), side="left")
+def _next(what: Bool, segment: Int64) -> Int64:
+    """Return the next place in the same segment that is so, from each place on; -1 where there is none."""
+    places = np.flatnonzero(what)
+    found = np.searchsorted(places, np.arange(len(what)), side="left")
     following: Int64 = np.r_[places, -1][found]
     return np.where((following >= 0) & (segment[following] == segment), following, -1)
+
+
+def _last(what: Bool, segment: Int64) -> Int64:
+    """Return the last place in the same segment that is so, up to each place; -1 where there is none."""
+    last: Int64 = np.maximum.accumulate(np.where(what, np.arange(len(what)), -1))
+    return np.where((last >= 0) & (segment[last] == segment), last, -1)
 
 
 def _module(place: int) -> str:
@@ -269,7 +287,8 @@ def _module(place: int) -> str:
     block, kind = divmod(place, _KINDS)
     block += _WHOLE
     where = {_INPUT: "input.", _OUTPUT: "output.", _WHOLE: ""}.get(block, f"blocks.{block}.")
-    gemm, attention = f"gemm{number}", "attention" if number == 1 else f"attention{number}"
+    extra, number = ("extra.", number - EXTRA) if number > EXTRA else ("", number)
+    gemm, attention = f"{extra}gemm{number}", f"{extra}attention{'' if number == 1 else number}"
     what = {
         _GEMM: gemm,
         _ATTENTION: attention,

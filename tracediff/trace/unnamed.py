@@ -38,6 +38,7 @@ class Attributed(Struct, frozen=True, kw_only=True):
         keys: Distinct keys.
         key: Code of each kernel's key.
         iteration: Which occurrence of its phase, -1 outside every range.
+        around_captures: Codes of keys whose module is only the range around the capture of a whole CUDA graph.
         notes: What was found, one sentence each.
         placed: Kernels that were placed by repetition.
     """
@@ -45,6 +46,7 @@ class Attributed(Struct, frozen=True, kw_only=True):
     keys: tuple[RangeKey, ...]
     key: Int32
     iteration: Int32
+    around_captures: frozenset[int] = frozenset()
     notes: tuple[str, ...] = ()
     placed: int = 0
 
@@ -67,7 +69,13 @@ def place_unnamed(
     """
     # A module is in every step's keys, and looked at once.
     unnamed = {module for module in {key.module for key in given.keys} if not module or is_operator(module)}
-    without_module = np.array([key.module in unnamed for key in given.keys], dtype=np.bool_)
+    without_module = np.array(
+        [
+            key.module in unnamed or (code in given.around_captures and key.layer is None)
+            for code, key in enumerate(given.keys)
+        ],
+        dtype=np.bool_,
+    )
     kernels = np.flatnonzero(without_module[given.key])
     if not _compute_enough(parsed, columns["name"], kernels):
         return given
