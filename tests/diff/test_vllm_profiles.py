@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tracediff.diff import Verdict, diff_tables
+from tracediff.diff.pair_steps import between_traces
 from tracediff.trace import read_trace
 from tracediff.trace.shapes import between, shape_text
 
@@ -63,23 +64,41 @@ def test_eager_kernels_stand_in_the_modules_of_the_model():
 
 
 def served(name, one, eight):
-    """Return the verdicts of the blocks' products in `vllm serve`: of steps of one shape against those of another."""
-    found = {}
-    for row in diff_tables(*between(read_trace(PROFILES / f"serve-{name}.sqlite"), (one, eight))).rows:
-        if row.layer is not None and any(kernel.parsed.role == "gemm" for kernel in row.a):
-            found.setdefault(row.phase, Counter())[row.verdict] += 1
-    return found
+    """Compare steps of one shape of `vllm serve` with those of another."""
+    return diff_tables(*between(read_trace(PROFILES / f"serve-{name}.sqlite"), (one, eight)))
+
+
+def of_blocks(diff):
+    """Return (phase, verdict, reason) of the blocks' products, counted."""
+    return Counter(
+        (row.phase, row.verdict, row.reason)
+        for row in diff.rows
+        if row.layer is not None and any(kernel.parsed.role == "gemm" for kernel in row.a)
+    )
+
+
+PREFILL = {
+    ("LlamaForCausalLM", Verdict.SAME_ORDER, "tile only, unsplit, same k-step"): 3 * BLOCKS,
+    ("LlamaForCausalLM", Verdict.ORDER_CHANGED, "split-K 4 → 1"): BLOCKS,
+}
+DECODE = {("LlamaForCausalLM", Verdict.SAME_KERNELS, "same kernel, same launch"): 4 * BLOCKS}
 
 
 @pytest.mark.parametrize("name", ["eager", "graphs"])
 def test_a_server_of_several_processes_has_the_same_products_in_the_same_layers(name):
     # Eight requests at once: vLLM computed the prompt of the first, then those of the others with its first new token.
-    prefill = served(name, "40", "281")
-    assert prefill == {"LlamaForCausalLM": {Verdict.SAME_ORDER: 3 * BLOCKS, Verdict.ORDER_CHANGED: BLOCKS}}
+    assert of_blocks(served(name, "40", "281")) == PREFILL
+
+
+@pytest.mark.parametrize(("one", "eight", "expected"), [("40", "242", PREFILL), ("1", "8", DECODE)])
+def test_an_engine_in_a_process_of_its_own_has_the_verdicts_of_one_process(one, eight, expected):
+    """LLM(…) whose engine is spawned: its eight prompts came as 80 tokens and 242."""
+    alone, several = table("graphs", 1), table("spawn-graphs", 8)
+    assert of_blocks(diff_tables(*between_traces(alone, several, (one, eight)))) == expected
 
 
 def test_a_servers_replayed_decode_steps_have_layers_and_change_no_product():
-    assert served("graphs", "1", "8") == {"LlamaForCausalLM": {Verdict.SAME_KERNELS: 4 * BLOCKS}}
+    assert of_blocks(served("graphs", "1", "8")) == DECODE
 
 
 @pytest.mark.parametrize("name", ["eager", "graphs"])

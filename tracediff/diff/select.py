@@ -217,8 +217,8 @@ def _stretches(numbers: Sequence[int]) -> str:
 
 
 def _shapes(table: KernelTable, run: Executed) -> list[str]:
-    """Return the shape of each execution, none where all have one or the trace says none."""
-    if not table.shapes:
+    """Return the shape of each execution, none where all are of one kind or shape, or the trace says none."""
+    if not table.shapes or len(set(run.kinds)) == 1:
         return []
     codes = [int(table.shape[kernels].max()) for kernels in run.kernels]
     return [shape_text(table.shapes[code]) if code >= 0 else "" for code in codes] if len(set(codes)) > 1 else []
