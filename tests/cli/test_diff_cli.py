@@ -189,7 +189,7 @@ def test_several_traces_stand_side_by_side():
     reference, second, third = (line.split(None, 1) for line in lines[place + 1 : place + 4])
     assert reference[0] == "0" and reference[1].startswith("nvjet 64×8×64, ")
     assert second[0] == "1" and second[1].startswith("= measured equal, nvjet 64×8×64, split-K 3 → 3")
-    assert third[0] == "2" and third[1].startswith("≠ measured other bits, nvjet 64×16×64, split-K 3 → 2")
+    assert third[0] == "2" and third[1].startswith("≠ measured different bits, nvjet 64×16×64, split-K 3 → 2")
 
 
 def test_several_traces_as_json_hold_one_entry_per_trace():

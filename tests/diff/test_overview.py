@@ -65,10 +65,10 @@ def test_kinds_that_share_their_last_name_keep_enough_of_the_path_to_differ():
 
 def test_what_is_known_of_bits_is_said_in_these_words():
     assert [str(each) for each in Standing] == [
-        "predicted equal, measured other bits",
-        "measured other bits",
+        "predicted equal, measured different bits",
+        "measured different bits",
         "bits vary from run to run",
-        "another order of summation",
+        "different order of summation",
         "cannot tell",
         "measured equal",
         "same order of summation",

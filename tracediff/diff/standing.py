@@ -11,10 +11,10 @@ from tracediff.measured import State
 class Standing(StrEnum):
     """What is known of a module's bits, worst first. Measured beats predicted."""
 
-    CONTRADICTED = "predicted equal, measured other bits"
-    DIFFERS = "measured other bits"
+    CONTRADICTED = "predicted equal, measured different bits"
+    DIFFERS = "measured different bits"
     UNSTABLE = "bits vary from run to run"
-    CAN_DIFFER = "another order of summation"
+    CAN_DIFFER = "different order of summation"
     UNKNOWN = "cannot tell"
     MEASURED_EQUAL = "measured equal"
     KEEPS_ORDER = "same order of summation"

@@ -13,14 +13,15 @@ from tracediff.diff.places import phase_name
 from tracediff.diff.result import TraceDiff
 from tracediff.diff.words import listing
 from tracediff.measured import ControlResult
+from tracediff.report.diff.signs import CANNOT_TELL, DIFFERENT, EQUAL
 from tracediff.report.diff.subject import side_words
 from tracediff.report.words import duration
 from tracediff.text import count, printable
 
-_GLYPHS = {
-    ControlResult.EQUAL: "=",
-    ControlResult.DIFFERS: "≠",
-    ControlResult.CANNOT_TELL: "?",
+_SIGNS = {
+    ControlResult.EQUAL: EQUAL,
+    ControlResult.DIFFERS: DIFFERENT,
+    ControlResult.CANNOT_TELL: CANNOT_TELL,
 }
 _WHY_LEFT_OUT = {
     LeftOut.OTHER_KIND: "executions that ran different kernels",
@@ -74,7 +75,7 @@ def facts(found: Answer) -> tuple[Fact, ...]:
         result.append(Fact(label="margin", text=_margin(found.margin)))
     if found.contradicted:
         named = listing(map(printable, found.contradicted), limit=_NAMED_CONTRADICTIONS)
-        result.append(Fact(label="broken rule", text=f"predicted equal, measured other bits: {named}", grave=True))
+        result.append(Fact(label="broken rule", text=f"predicted equal, measured different bits: {named}", grave=True))
     if found.not_compared:
         left_out = [
             f"{side}: {count(each.kernels, 'kernel')}{f' in {printable(each.phase)}' if each.phase else ''}"
@@ -103,7 +104,7 @@ def controls_line(controls: Sequence[ControlAnswer]) -> str:
         alike.setdefault((control.result, control.detail), []).append(control)
     words = []
     for (_, detail), members in alike.items():
-        signs = "   ".join(f"{printable(member.name)}\u00a0{_GLYPHS[member.result]}" for member in members)
+        signs = "   ".join(f"{printable(member.name)}\u00a0{_SIGNS[member.result]}" for member in members)
         words.append(signs + (f" ({printable(detail)})" if detail else ""))
     return "   ".join(words)
 

@@ -14,6 +14,7 @@ from tracediff.diff.standing import RANK, Standing
 from tracediff.diff.words import listing
 from tracediff.measured import Bits
 from tracediff.report.diff.names import change_in_names
+from tracediff.report.diff.signs import sign, sign_of
 from tracediff.report.words import share
 from tracediff.text import count, printable
 
@@ -23,17 +24,6 @@ _TELLING_ULP = 16
 #: A longer list of layers is counted.
 _LONGEST_SPAN = 14
 _UNCHANGED = "same kernels, same launch"
-
-GLYPHS = {
-    Standing.CONTRADICTED: "!",
-    Standing.DIFFERS: "≠",
-    Standing.UNSTABLE: "~",
-    Standing.CAN_DIFFER: "≠",
-    Standing.UNKNOWN: "?",
-    Standing.MEASURED_EQUAL: "=",
-    Standing.KEEPS_ORDER: "=",
-    Standing.SAME: "=",
-}
 
 
 class Sort(StrEnum):
@@ -73,9 +63,9 @@ class Line(Struct, frozen=True, kw_only=True):
         return self.rows[0].evidence is not None
 
     @property
-    def glyph(self) -> str:
+    def sign(self) -> str:
         """One sign for the standing; colour says the same."""
-        return GLYPHS[self.standing]
+        return sign(self.standing, self.measured)
 
 
 class Fold(Struct, frozen=True, kw_only=True):
@@ -83,12 +73,14 @@ class Fold(Struct, frozen=True, kw_only=True):
 
     Attributes:
         modules: Their names.
-        text: `161 modules: other kernel, same order, measured equal`.
+        text: `161 modules: different kernel, same order, measured equal`.
+        sign: One sign for what is known of their bits.
         rows: What it tells of.
     """
 
     modules: str
     text: str
+    sign: str
     rows: tuple[Row, ...]
 
 
@@ -118,15 +110,15 @@ def open_lines(section: Section, sort: Sort = Sort.SEVERITY, everything: bool = 
 
 def folds(section: Section) -> tuple[Fold, ...]:
     """Return the lines of a section whose bits are equal, as measured or predicted."""
-    alike: dict[str, list[Group]] = {}
+    alike: dict[tuple[str, str], list[Group]] = {}
     for group in section.groups:
         if not group.standing.open:
-            alike.setdefault(_equal_words(group), []).append(group)
+            alike.setdefault((_equal_words(group), sign_of(group.rows[0])), []).append(group)
     found = []
-    for words, groups in sorted(alike.items(), key=lambda each: each[0] == _UNCHANGED):
+    for (words, mark), groups in sorted(alike.items(), key=lambda each: each[0][0] == _UNCHANGED):
         rows = tuple(row for group in groups for row in group.rows)
         names = " ".join(dict.fromkeys(module_name(group.name) for group in groups))
-        found.append(Fold(modules=names, text=f"{count(len(rows), 'module')}: {words}", rows=rows))
+        found.append(Fold(modules=names, text=f"{count(len(rows), 'module')}: {words}", sign=mark, rows=rows))
     return tuple(found)
 
 
@@ -238,9 +230,9 @@ def _equal_words(group: Group) -> str:
     renamed = any(row.names_differ for row in group.rows)
     if group.standing is Standing.SAME:
         return _UNCHANGED
-    what = "other kernel" if renamed else "other launch" if group.changed else "same kernels"
+    what = "different kernel" if renamed else "different launch" if group.changed else "same kernels"
     order = {
-        Verdict.ORDER_CHANGED: ", other order",
+        Verdict.ORDER_CHANGED: ", different order",
         Verdict.UNKNOWN: ", order not known",
         Verdict.SAME_ORDER: ", same order",
         Verdict.SAME_KERNELS: "",

@@ -10,8 +10,9 @@ from tracediff.diff.many_overview import InTrace, ManyGroup
 from tracediff.diff.result import Kernel, Row
 from tracediff.diff.standing import Standing
 from tracediff.kernels import KernelName
-from tracediff.report.diff.lines import GLYPHS, measured_words, split_k_change
+from tracediff.report.diff.lines import measured_words, split_k_change
 from tracediff.report.diff.names import leading, short_name
+from tracediff.report.diff.signs import sign_of
 from tracediff.report.words import gpu_time
 from tracediff.text import printable
 
@@ -59,7 +60,7 @@ def _cell(trace: InTrace, kernel_name: Callable[[KernelName], str]) -> Cell:
         gpu_time(kernel for row in trace.rows for kernel in row.b),
     )
     return Cell(
-        standing=worst, heading=f"{GLYPHS[worst]} {worst}{part}", lines=tuple(dict.fromkeys(filter(None, lines)))
+        standing=worst, heading=f"{sign_of(row)} {worst}{part}", lines=tuple(dict.fromkeys(filter(None, lines)))
     )
 
 

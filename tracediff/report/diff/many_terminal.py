@@ -53,7 +53,7 @@ def print_many(many: ManyDiff, console: Console, view: View | None = None) -> No
         if shown:
             _print_groups(phase_name(section.name), shown, many, console, view)
     if hidden:
-        words = f"=  {count(hidden, 'module')} equal in every trace, or predicted to be (--all)"
+        words = f"{count(hidden, 'module')} equal in every trace, or predicted to be (--all)"
         console.print(Text(words, style="dim"))
 
 

@@ -6,7 +6,8 @@ from tracediff.diff.answer import answer
 from tracediff.diff.many import ManyDiff
 from tracediff.diff.result import TraceDiff
 from tracediff.report.diff.answer_words import answer_line, facts, section_words
-from tracediff.report.diff.lines import Line, folds, open_lines
+from tracediff.report.diff.lines import Fold, Line, folds, open_lines
+from tracediff.report.diff.signs import legend
 from tracediff.report.diff.subject import side_words, subject_words
 from tracediff.report.diff.view import View, sections
 from tracediff.report.words import NOT_RUN
@@ -35,6 +36,7 @@ def diff_to_markdown(diff: TraceDiff, view: View | None = None) -> str:
     text += [
         f"- {label}: {markdown_text(note)}" for label, side in (("a", diff.a), ("b", diff.b)) for note in side.notes
     ]
+    text.append(f"- signs: {markdown_text(legend(diff.rows))}")
     if view.modules is not None:
         text.append(f"- shown: {markdown_text(view.modules.words(diff.rows))}")
     for section in sections(diff, found, view):
@@ -44,7 +46,7 @@ def diff_to_markdown(diff: TraceDiff, view: View | None = None) -> str:
         if lines:
             text += [_HEADER, _RULE, *map(_row, lines), ""]
         if not view.everything:
-            text += [f"- = {markdown_text(line.text)} — {markdown_text(line.modules)}" for line in folds(section)]
+            text += map(_fold, folds(section))
     return "\n".join(text) + "\n"
 
 
@@ -55,5 +57,9 @@ def many_to_markdown(many: ManyDiff, view: View | None = None) -> str:
 
 def _row(line: Line) -> str:
     time = " → ".join(NOT_RUN if each is None else f"{each / 1000:,.1f}" for each in line.time_ns)
-    cells = (line.glyph, line.modules, line.where, line.change, line.split_k, line.bits, time)
+    cells = (line.sign, line.modules, line.where, line.change, line.split_k, line.bits, time)
     return f"| {' | '.join(map(markdown_text, cells))} |"
+
+
+def _fold(fold: Fold) -> str:
+    return f"- {fold.sign} {markdown_text(fold.text)} — {markdown_text(fold.modules)}"

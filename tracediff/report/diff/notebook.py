@@ -8,6 +8,7 @@ from tracediff.diff.answer import answer
 from tracediff.diff.result import TraceDiff
 from tracediff.report.diff.answer_words import answer_line, facts, section_words
 from tracediff.report.diff.lines import folds, open_lines
+from tracediff.report.diff.signs import legend
 from tracediff.report.diff.subject import side_words, subject_words
 
 _CELL = Markup('<td style="text-align:left">{}</td>')
@@ -21,7 +22,7 @@ def diff_to_notebook(diff: TraceDiff) -> str:
     parts = [
         Markup("<p>{} — {}</p>").format(subject_words(diff), sides),
         Markup("<p><strong>{}</strong> {}</p>").format(head, rest),
-        _table([(fact.label, fact.text) for fact in facts(found)]),
+        _table([*((fact.label, fact.text) for fact in facts(found)), ("signs", legend(diff.rows))]),
     ]
     for section in found.sections:
         name, numbers = section_words(section)
@@ -29,12 +30,12 @@ def diff_to_notebook(diff: TraceDiff) -> str:
         parts.append(
             _table(
                 [
-                    (line.glyph, line.modules, line.where, line.change, line.split_k, line.bits)
+                    (line.sign, line.modules, line.where, line.change, line.split_k, line.bits)
                     for line in open_lines(section)
                 ]
             )
         )
-        parts += [Markup("<p>= {} ({})</p>").format(line.text, line.modules) for line in folds(section)]
+        parts += [Markup("<p>{} {} ({})</p>").format(line.sign, line.text, line.modules) for line in folds(section)]
     return Markup("<div>{}</div>").format(Markup("").join(parts))
 
 

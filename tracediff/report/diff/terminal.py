@@ -18,6 +18,7 @@ from tracediff.diff.standing import Standing
 from tracediff.report.diff.answer_words import answer_line, facts, section_words
 from tracediff.report.diff.hanging import NARROW, print_hanging, print_stacked
 from tracediff.report.diff.lines import Fold, Line, folds, open_lines
+from tracediff.report.diff.signs import legend
 from tracediff.report.diff.subject import side_words, subject_words
 from tracediff.report.diff.view import View, sections
 from tracediff.report.words import NOT_RUN
@@ -70,7 +71,10 @@ def print_diff(diff: TraceDiff, console: Console, view: View | None = None) -> N
     _print_notes(diff, console)
     if view.modules is not None:
         _print_fact("shown", Text(printable(view.modules.words(diff.rows)), style="dim"), console)
-    for section in sections(diff, found, view):
+    shown = sections(diff, found, view)
+    if signs := legend(row for section in shown if not _is_unchanged(section, view) for row in section.rows):
+        _print_fact("signs", Text(signs, style="dim"), console)
+    for section in shown:
         console.print()
         _print_section(section, console, view)
 
@@ -119,7 +123,7 @@ def _print_fact(label: str, text: Text, console: Console) -> None:
 
 def _print_section(section: Section, console: Console, view: View) -> None:
     name, numbers = section_words(section)
-    unchanged = all(group.standing is Standing.SAME for group in section.groups) and not view.everything
+    unchanged = _is_unchanged(section, view)
     heading = Text.assemble((name, "bold"), (f"   {numbers}", "dim"), ("   unchanged" if unchanged else "", "green"))
     print_hanging(heading, console)
     if unchanged:
@@ -138,6 +142,11 @@ def _print_section(section: Section, console: Console, view: View) -> None:
     if not view.everything:
         for line in folds(section):
             _print_fold(line, console)
+
+
+def _is_unchanged(section: Section, view: View) -> bool:
+    """Whether a section is told by its heading alone."""
+    return all(group.standing is Standing.SAME for group in section.groups) and not view.everything
 
 
 def lines_table(lines: Sequence[Line], width: int) -> Table:
@@ -166,7 +175,7 @@ def lines_table(lines: Sequence[Line], width: int) -> Table:
         table.add_column("µs each", no_wrap=True, justify="right")
     for line in lines:
         style = STANDING_STYLE[line.standing]
-        cells = [Text(line.glyph, style=style), Text(line.modules), Text(line.where), Text(line.change)]
+        cells = [Text(line.sign, style=style), Text(line.modules), Text(line.where), Text(line.change)]
         cells += [Text(line.split_k)] if split_k else []
         cells.append(Text(line.bits, style=style))
         cells += [Text(_microseconds(line))] if timed else []
@@ -186,7 +195,7 @@ def _print_stacked(lines: Sequence[Line], console: Console, view: View) -> None:
     for line in lines:
         style = STANDING_STYLE[line.standing]
         where = f"  {line.where}" if line.where else ""
-        title = Text.assemble((f"{line.glyph} ", style), (line.modules, "bold"), (where, "dim"))
+        title = Text.assemble((f"{line.sign} ", style), (line.modules, "bold"), (where, "dim"))
         split = f"split-K {line.split_k}" if line.split_k else ""
         print_stacked(title, [Text(line.bits, style=style), Text(line.change), Text(split)], console)
     if view.kernels:
@@ -203,7 +212,7 @@ def _print_names(lines: Sequence[Line], console: Console) -> None:
 
 def _print_fold(line: Fold, console: Console) -> None:
     names = Text(line.modules, style="dim")
-    text = Text.assemble(("=  ", "green"), (line.text, "green"), ("   ", ""), names)
+    text = Text.assemble((f"{line.sign}  ", "green"), (line.text, "green"), ("   ", ""), names)
     # The count is the fact; the names are cut where there is no room for all.
     text.truncate(console.width, overflow="ellipsis")
     console.print(text)

@@ -16,7 +16,7 @@ from tracediff.diff.standing import Standing, standing
 from tracediff.report.diff.answer_words import facts, section_words
 from tracediff.report.diff.html.chain import chain, splitk_sentence
 from tracediff.report.diff.html.figure import figure
-from tracediff.report.diff.html.groups import group_rows, heat_rows, sign, totals
+from tracediff.report.diff.html.groups import group_rows, heat_rows, sign_view, totals
 from tracediff.report.diff.html.places import anchor
 from tracediff.report.diff.html.run_evidence import view_run
 from tracediff.report.diff.html.view import GroupView, PageView, Phase, Sign, SourceView
@@ -78,8 +78,13 @@ def build_report(diff: TraceDiff, modules: ChosenModules | None = None) -> PageV
 
 
 def _legend(rows: Sequence[Row]) -> tuple[tuple[Sign, int], ...]:
-    counted = Counter(map(standing, rows))
-    return tuple((sign(each), counted[each]) for each in Standing if counted[each])
+    counted = Counter((standing(row), row.bits_equal is not None) for row in rows)
+    known = [(each, measured) for each in Standing for measured in (True, False) if counted[each, measured]]
+    views: dict[Sign, int] = {}
+    for each in known:
+        view = sign_view(*each)
+        views[view] = views.get(view, 0) + counted[each]
+    return tuple(views.items())
 
 
 def _phase(

@@ -13,8 +13,8 @@ from tracediff.report.diff.html.kernels import pair_view
 from tracediff.report.diff.html.measured import bits_in_words, contradiction, together
 from tracediff.report.diff.html.places import anchor
 from tracediff.report.diff.html.view import GroupView, HeatCell, HeatRow, ModuleView, Sign, Totals
-from tracediff.report.diff.lines import GLYPHS
 from tracediff.report.diff.names import leading, short_name
+from tracediff.report.diff.signs import sign
 from tracediff.report.diff.spread import Spread
 from tracediff.report.words import duration
 from tracediff.text import printable
@@ -132,9 +132,10 @@ def _cell(row: Row, label: str) -> HeatCell:
         words.append(f"bits on equal inputs: {bits_in_words(row.isolated)}")
     if known in (Standing.CONTRADICTED, Standing.UNSTABLE):
         words.append(str(known))
-    return HeatCell(anchor=row_anchor(row), sign=sign(known), label="; ".join(words))
+    return HeatCell(anchor=row_anchor(row), sign=sign_view(known, row.bits_equal is not None), label="; ".join(words))
 
 
-def sign(known: Standing) -> Sign:
-    """Return how the map draws a standing."""
-    return Sign(style=known.name.lower().replace("_", "-"), glyph=GLYPHS[known], words=str(known))
+def sign_view(known: Standing, measured: bool) -> Sign:
+    """Return how the map draws what is known of a module."""
+    words = f"{known}, measured equal" if known is Standing.SAME and measured else str(known)
+    return Sign(style=known.name.lower().replace("_", "-"), glyph=sign(known, measured), words=words)

@@ -14,6 +14,7 @@ from tracediff.findings.flips import FlipsResult
 from tracediff.report.diff.html.build import build_report
 from tracediff.report.diff.html.payload import payload
 from tracediff.report.diff.html.view import PageView
+from tracediff.report.diff.signs import OF_VERDICT
 from tracediff.report.flips.html import top_logits_html, top_logits_style
 from tracediff.report.page import environment as page_environment
 from tracediff.report.page import resource, script_hash
@@ -70,6 +71,7 @@ def environment() -> Environment:
     """Return the templates' environment: everything from a trace is escaped."""
     made = page_environment(_PACKAGE)
     made.filters.update(count="{:,}".format, duration=duration)
+    made.globals["signs"] = {str(verdict): sign for verdict, sign in OF_VERDICT.items()}
     made.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "ensure_ascii": False}
     return made
 
