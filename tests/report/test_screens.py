@@ -108,7 +108,7 @@ def test_every_other_number_of_the_screen_is_found_again_in_the_json(folder, bat
         expected = [margin["max_abs"], margin["scale"], margin["smallest"]]
         shown = re.findall(r"(?:logit\| |up to |tie )([\d.e-]+)", line)
         assert [float(number) for number in shown] == [pytest.approx(number, rel=0.05) for number in expected]
-    # Each section: its kernels, its split-K reduces, its times, and every module in a line or a fold.
+    # Each section: its kernels, its split-K reductions, its times, and every module in a line or a fold.
     for part in re.split(r"\n\n", screen)[2:]:
         heading, *lines = part.splitlines()
         name = re.match(r"[a-z]+", heading)[0]
@@ -120,7 +120,7 @@ def test_every_other_number_of_the_screen_is_found_again_in_the_json(folder, bat
         reduces = [sum(row["splitk_reduce"][side] for row in rows) for side in (0, 1)]
         if any(reduces):
             words = f"{reduces[0]:,}" if reduces[0] == reduces[1] else f"{reduces[0]:,} → {reduces[1]:,}"
-            assert f"split-K reduces {words}" in heading
+            assert f"split-K reductions {words}" in heading
         times = [duration(sum(row["duration_ns"][side] for row in rows)) for side in (0, 1)]
         assert " → ".join(times) in heading
         folded = [line for line in lines if re.match("[=·≈]  ", line)]

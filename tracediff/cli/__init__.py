@@ -10,7 +10,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Why the same prompt gives another text at another batch size: kernel → reduction order → bits → token.",
+    help="Why the same prompt gives a different text in a different batch: kernel → reduction order → bits → token.",
 )
 
 

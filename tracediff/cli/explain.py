@@ -1,4 +1,4 @@
-"""`tracediff explain`: is another text at another batch size a bug?"""
+"""`tracediff explain`: is a different text at a different batch size a bug?"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated

@@ -1,4 +1,4 @@
-"""`tracediff fleet`: which traces of a dataset run other kernels than the rest."""
+"""`tracediff fleet`: which traces of a dataset run different kernels than the rest."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""`tracediff flips`: when does another batch size choose another token, and how near was the tie?"""
+"""`tracediff flips`: when does a different batch size choose a different token, and how near was the tie?"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -84,7 +84,7 @@ def flips(
     everything: bool = typer.Option(False, "--all", help="Show every flip's logits."),
     force: bool = typer.Option(False, "--force", help="Replace files that exist; start an unfinished search over."),
 ) -> None:
-    """Search for the steps where another batch size chooses another token.
+    """Search for the steps where a different batch size chooses a different token.
 
     Every batch size is fed the tokens that the first one chose; the choice is the largest raw logit.
 

@@ -11,7 +11,7 @@ class LeftOut(StrEnum):
     """Why kernels of a trace were not compared."""
 
     OTHER_KIND = "other-kind"
-    """Executions of a phase that ran other kernels than every execution compared."""
+    """Executions of a phase that ran different kernels than every execution compared."""
     OTHER_COUNT = "other-count"
     """Executions beyond the number of times that the other trace ran the same."""
     OTHER_LAUNCH = "other-launch"

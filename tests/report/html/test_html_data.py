@@ -71,7 +71,7 @@ def test_equal_counts_with_other_factors_are_pointed_out() -> None:
     reduce = kernel("splitKreduce_kernel", "splitk_reduce", None)
     rows = [row(reduce, reduce, layer=n, module=f"model.layers.{n}.self_attn.q_proj") for n in range(3)]
     report = build_report(diff(*blocks(3, module="m"), *rows))
-    assert any("1 splitK-reduce kernel per block on both sides: the count shows no change" in s for s in report.lead)
+    assert any("1 split-K reduction per block on both sides: the count shows no change" in s for s in report.lead)
 
 
 def test_a_later_phase_that_runs_the_same_is_folded() -> None:

@@ -52,8 +52,8 @@ def first_screen(page: str) -> str:
 def test_the_first_screen_says_the_result_of_the_real_pair(real_page: str) -> None:
     said = first_screen(real_page)
     assert "Expected (from the traces alone): bits can differ Cause: split-K 3 → 2 in q_proj and o_proj" in said
-    assert "5 splitK-reduce kernels per block on both sides: the count shows no change" in said
-    assert "though 64 modules have another split-K factor" in said
+    assert "5 split-K reductions per block on both sides: the count shows no change" in said
+    assert "though 64 modules have a different split-K factor" in said
 
 
 def test_both_sides_full_kernel_names_are_there_with_their_differing_words_marked(real_page: str) -> None:

@@ -110,7 +110,7 @@ def controls_line(controls: Sequence[ControlAnswer]) -> str:
 
 
 def section_words(section: Section) -> tuple[str, str]:
-    """Return a section's name and its numbers: kernels, split-K reduces, GPU time on both sides."""
+    """Return a section's name and its numbers: kernels, split-K reductions, GPU time on both sides."""
     name = phase_name(section.name)
     if len(section.phases) > 1:
         name += f" ×{len(section.phases)}"
@@ -120,7 +120,7 @@ def section_words(section: Section) -> tuple[str, str]:
     if before or after:
         reduces = f"{before:,}" if before == after else f"{before:,} → {after:,}"
         factor = f" (factor changed in {section.factor_changed:,})" if section.factor_changed else ""
-        numbers.append(f"split-K reduces {reduces}{factor}")
+        numbers.append(f"split-K reductions {reduces}{factor}")
     times = [duration(time if ran else None) for time, ran in zip(section.duration_ns, section.kernels, strict=True)]
     numbers.append(" → ".join(times))
     return name, "   ".join(numbers)

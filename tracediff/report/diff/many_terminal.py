@@ -80,7 +80,7 @@ def _print_answers(many: ManyDiff, console: Console) -> None:
 def _totals(many: ManyDiff) -> Table:
     """Make the table of what can be counted: a line per trace, verdicts against trace 0."""
     table = Table(box=SIMPLE_HEAD, title="against trace 0", title_justify="left", title_style="bold", pad_edge=False)
-    for heading in ("", "kernels", "split-K reduces", "time", *(verdict.replace("-", " ") for verdict in Verdict)):
+    for heading in ("", "kernels", "split-K reductions", "time", *(verdict.replace("-", " ") for verdict in Verdict)):
         table.add_column(heading, justify="right", overflow="fold")
     for number, side in enumerate(many.sides):
         counts = [str(many.diffs[number - 1].verdicts[verdict]) for verdict in Verdict] if number else []

@@ -142,7 +142,7 @@ def _signature(groups: Sequence[GroupView]) -> Any:
 
 
 def _lead(found: Answer) -> tuple[str, ...]:
-    """What must be read beside the headline: the cause, and what the count of split-K reduces hides."""
+    """What must be read beside the headline: the cause, and what the count of split-K reductions hides."""
     cause = f"{found.because}." if found.because else ""
     hidden = splitk_sentence(found.sections[0].rows) if found.sections else ""
     return tuple(printable(sentence) for sentence in (cause, hidden) if sentence)

@@ -1,4 +1,4 @@
-"""The links from kernel to token, and what the count of split-K reduces says and hides."""
+"""The links from kernel to token, and what the count of split-K reductions says and hides."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tracediff.text import count, printable
 
 
 def splitk_sentence(rows: Sequence[Row]) -> str:
-    """Return what the count of splitK-reduce kernels says, and what it hides; empty where there is none."""
+    """Return what the count of split-K reductions says, and what it hides; empty where there is none."""
     before, after = (sum(row.splitk_reduce[side] for row in rows) for side in (0, 1))
     if not before and not after:
         return ""
@@ -23,18 +23,18 @@ def splitk_sentence(rows: Sequence[Row]) -> str:
             in_block[row.layer] = a + row.splitk_reduce[0], b + row.splitk_reduce[1]
     if len(set(in_block.values())) == 1:
         a, b = next(iter(in_block.values()))
-        counted = f"splitK-reduce kernels per block: {a} → {b}"
+        counted = f"split-K reductions per block: {a} → {b}"
         if a == b:
-            counted = f"{count(a, 'splitK-reduce kernel')} per block on both sides"
+            counted = f"{count(a, 'split-K reduction')} per block on both sides"
     elif before == after:
-        counted = f"{count(before, 'splitK-reduce kernel')} on both sides"
+        counted = f"{count(before, 'split-K reduction')} on both sides"
     else:
-        counted = f"splitK-reduce kernels: {before:,} → {after:,}"
+        counted = f"split-K reductions: {before:,} → {after:,}"
     moved = sum(
         row.split_k[0] != row.split_k[1] for row in rows if row.split_k[0] is not None and row.split_k[1] is not None
     )
     if moved and before == after:
-        return f"{counted}: the count shows no change, though {moved:,} modules have another split-K factor."
+        return f"{counted}: the count shows no change, though {moved:,} modules have a different split-K factor."
     return f"{counted}."
 
 
@@ -48,13 +48,13 @@ def chain(found: Answer, diff: TraceDiff) -> tuple[Step, ...]:
         Step(
             title="Kernel",
             value=_of(changed, kernels.total),
-            text=f"modules launch other kernels ({renamed:,}) or the same ones in another way ({changed - renamed:,})",
+            text=f"modules launch different kernels ({renamed:,}) or the same ones differently ({changed - renamed:,})",
             state="changed" if changed else "clear",
         ),
         Step(
             title="Reduction order",
             value=f"{reordered:,}",
-            text=f"modules sum in another order{unknown}",
+            text=f"modules sum in a different order{unknown}",
             state="changed" if reordered else "open" if order.unknown else "clear",
         ),
         _bits_step(bits),
@@ -71,7 +71,7 @@ def _bits_step(link: Link) -> Step:
     return Step(
         title=title,
         value=_of(link.differing, link.total),
-        text="modules give other bits on equal inputs",
+        text="modules give different bits on equal inputs",
         state="changed" if link.differing else "clear",
     )
 

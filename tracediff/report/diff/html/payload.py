@@ -24,7 +24,7 @@ def payload(report: PageView) -> Json:
     """Return the columnar payload.
 
     Keys: `strings`; `groups` (one entry per line of the report: phase, kind, verdict, changed, the codes of the
-    strings that free text is looked for in, and each module's kernels and splitK-reduce kernels on both sides);
+    strings that free text is looked for in, and each module's kernels and split-K reductions on both sides);
     `modules` (one per module: group, layer, path, ns on both sides).
     """
     codes = _Codes()

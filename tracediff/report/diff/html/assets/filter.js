@@ -63,7 +63,7 @@ function totalsInWords(found) {
   const all = data.modules.anchor.length;
   const both = ([a, b], words = count) => `${words(a)} → ${words(b)}`;
   const which = found.length === all ? `All ${count(all)} modules` : `${count(found.length)} of ${count(all)} modules`;
-  return `${which}: kernels ${both(sum.kernels)}, splitK-reduce ${both(sum.reduce)}, GPU time ${both(sum.ns, duration)}`;
+  return `${which}: kernels ${both(sum.kernels)}, split-K reductions ${both(sum.reduce)}, GPU time ${both(sum.ns, duration)}`;
 }
 
 /** Show the admitted modules and hide the others, on every level. */
