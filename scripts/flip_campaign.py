@@ -1,14 +1,16 @@
 """Count flip searches over many prompts, and put the tables into docs/tokens.md.
 
-    python scripts/flip_campaign.py count all.json --seconds 311 --slow 40 slow.json \\
-        --part 4 no-workspace no-workspace.json --growing fixed-chunk fixed-chunk.json
+    python scripts/flip_campaign.py count all.json --seconds 311 --slow 40 slow.json --again 4 h200.json \\
+        --part 8 no-workspace no-workspace.json --growing fixed-chunk fixed-chunk.json
     python scripts/flip_campaign.py document
 
 `count` reads results of `tracediff flips`, finished or not (tens of MB, not kept here), and writes
 profiles/tokens/smollm2.json with all numbers of the page and profiles/tokens/smollm2/flips.json with some whole
 prompts; `document` makes tables and findings from the first file. A part is a search of every n-th prompt, or of the
 first of these, with another attention or remedy: it is set beside the same prompts of the first search. A search with
-the cache that grows runs other kernels and stands by itself. `document` also reads smollm2-own-length.json, the counts
+the cache that grows runs other kernels and stands by itself; one run again,
+on this card or another, is compared number by number.
+`document` also reads smollm2-own-length.json, the counts
 of an earlier search whose prompts were not padded.
 """
 
@@ -38,13 +40,14 @@ OWN_LENGTH = ROOT / "profiles" / "tokens" / "smollm2-own-length.json"
 EXAMPLES = ROOT / "profiles" / "tokens" / "smollm2" / "flips.json"
 PAGE = ROOT / "docs" / "tokens.md"
 BEGIN, END = "<!-- begin: scripts/flip_campaign.py document -->", "<!-- end -->"
-SCHEMA = 3
+SCHEMA = 4
 # Upper ends of prompt lengths in tokens, and of margins in ULP and in logits.
 LENGTHS = (16, 64, 512, 1024, 4096)
 MARGINS_ULP = (0, 1, 2, 4, 8, 16, 64, 1e9)
 MARGINS = (0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 1e9)
 SHOWN_FLIPS = 12
 EXAMPLE_PROMPTS = 2
+_SHOWN_OF_PARTS = ("precision", "base", "batch", "prompts", "steps", "flips", "equal_steps", "noise")
 
 
 def count(result: FlipsResult) -> dict[str, Any]:
@@ -174,6 +177,30 @@ def compared(whole: FlipsResult, slow: FlipsResult, every: int) -> dict[str, Any
     }
 
 
+def searched_again(whole: FlipsResult, other: FlipsResult, every: int) -> dict[str, Any]:
+    """Return, for each precision, what another run gives alike, on this card or another.
+
+    Returns:
+        `prompts`; `same_tokens`: prompts after which both runs choose the same tokens at the first batch size;
+        `same_numbers`: prompts that agree in every number kept; `flips`: how many in each and in both.
+    """
+    by_dtype = {}
+    for search, found in zip(same_prompts(whole, other, every).searches, other.searches, strict=True):
+        pairs = [tuple(map(_as_first, pair)) for pair in zip(search.prompts, found.prompts, strict=True)]
+        flips = [[{(flip.step, flip.batch) for flip in each.flips} for each in pair] for pair in pairs]
+        by_dtype[search.label] = {
+            "prompts": len(pairs),
+            "same_tokens": sum(here.chosen == there.chosen for here, there in pairs),
+            "same_numbers": sum(here == there for here, there in pairs),
+            "flips": [
+                sum(len(here) for here, _ in flips),
+                sum(len(there) for _, there in flips),
+                sum(len(here & there) for here, there in flips),
+            ],
+        }
+    return {"every": every, "machine": other.machine, "by_dtype": by_dtype}
+
+
 def _as_first(prompt: PromptSteps) -> PromptSteps:
     return replace(prompt, prompt=0, flips=tuple(replace(flip, prompt=0) for flip in prompt.flips))
 
@@ -218,7 +245,8 @@ def tables(counted: dict[str, Any], own_length: dict[str, Any]) -> str:
         _by_group(whole["rows"]),
         _by_margin(whole["margins"]),
         _padded_and_not(whole["rows"], own_length["whole"]["rows"]),
-        _by_setting(own_length),
+        _by_setting(counted, "Remedies and attention backends beside the same prompts, every eighth:"),
+        _by_setting(own_length, "Remedies beside the same prompts, every fourth, at their own length:"),
         _growing(counted["growing"]),
         _findings(counted, own_length),
     ]
@@ -329,7 +357,7 @@ def _rate_and_equal(row: dict[str, Any]) -> str:
     return f"{row['flips']:,} ÷ {row['steps']:,} | {row['rate']:.3%} | {equal:.1%}"
 
 
-def _by_setting(counted: dict[str, Any]) -> str:
+def _by_setting(counted: dict[str, Any], before: str) -> str:
     """Set every part beside the same prompts of the whole: what remains of the flips."""
     rows = [
         (precision, name, [row for row in found if row["precision"] == precision])
@@ -337,7 +365,6 @@ def _by_setting(counted: dict[str, Any]) -> str:
         for precision in dict.fromkeys(row["precision"] for row in part["rows"] if row["prompts"])
         for name, found in ((counted["whole_name"], part["same"]), (part["name"], part["rows"]))
     ]
-    before = "Remedies, and the same prompts without (every fourth, at their own length):"
     # Parts of the same prompts share the line that they are compared with.
     lines = dict.fromkeys(_setting(*row) for row in sorted(rows, key=_by_precision_and_prompts))
     return "\n".join([before, "", *_setting_columns(counted["whole"]["settings"]["batches"]), *lines])
@@ -364,15 +391,16 @@ def _growing(searches: Sequence[dict[str, Any]]) -> str:
 def _setting_columns(batches: Sequence[int]) -> list[str]:
     flips = " | ".join(f"flips {batches[0]} → {batch}" for batch in batches[1:])
     return [
-        f"| dtype | setting | prompts | {flips} | steps with equal logits |",
-        f"|---|---|---|{'---|' * len(batches)}",
+        f"| dtype | setting | prompts | {flips} | steps with equal logits | noise |",
+        f"|---|---|---|{'---|' * len(batches)}---|",
     ]
 
 
 def _setting(precision: str, name: str, rows: Sequence[dict[str, Any]]) -> str:
     equal = sum(row["equal_steps"] for row in rows) / sum(row["steps"] for row in rows)
     flips = " | ".join(f"{row['flips']:,}" for row in rows)
-    return f"| {precision} | {name} | {rows[0]['prompts']} | {flips} | {equal:.1%} |"
+    noise = sum(row["noise"] or 0 for row in rows)
+    return f"| {precision} | {name} | {rows[0]['prompts']} | {flips} | {equal:.1%} | {noise:,} |"
 
 
 def _findings(counted: dict[str, Any], own_length: dict[str, Any]) -> str:
@@ -398,27 +426,45 @@ def _findings(counted: dict[str, Any], own_length: dict[str, Any]) -> str:
     moved = [flip[3] <= sum(flip[6]) * (1 + 1e-6) for flips in whole["flips"].values() for flip in flips]
     lines += [
         f"At {sum(moved):,} of {len(moved):,} flips the two logits moved by at least the margin between them.",
-        *(_remaining(part) for part in own_length["parts"]),
-        *_checks(own_length),
+        *(_remaining(part) for part in counted["parts"]),
+        *(f"At their own length, {_remaining(part)}" for part in own_length["parts"]),
+        *_checks(counted),
     ]
     return "\n".join(f"- {line}" for line in lines)
 
 
-def _checks(own_length: dict[str, Any]) -> list[str]:
-    """Say what the slow path and the controls of torch's own choice of attention said at the prompts' own length."""
-    slow = own_length["slow"]
-    lines = [
-        f"Prompts at their own length, one at a time, every row a copy, without shared kernels: {slow['equal']} of "
-        f"{slow['prompts']} prompts agree in every number kept, {slow['flips']} flips among them."
-    ]
-    for name, controls in own_length["controls"].items():
-        noisy = sorted({control["batch"] for control in controls if not control["repeats"]})
-        steady = sorted({control["batch"] for control in controls} - set(noisy))
+def _checks(counted: dict[str, Any]) -> list[str]:
+    """Say what the slow path, the controls of other backends and another run said."""
+    lines = []
+    if slow := counted["slow"]:
         lines.append(
-            f"{name}: the same batch run twice has the same bits at {', '.join(map(str, steady))} and not at "
-            f"{', '.join(map(str, noisy)) or 'none'}."
+            f"One prompt at a time, every row a copy, without shared kernels: {slow['equal']} of {slow['prompts']} "
+            f"searches of a prompt agree in every number kept, {slow['flips']} flips among them."
         )
-    return lines
+    for part in counted["parts"]:
+        for precision, noisy in part["noisy"].items():
+            if noisy:
+                steps, noise = (
+                    sum(row[what] or 0 for row in part["rows"] if row["precision"] == precision)
+                    for what in ("steps", "noise")
+                )
+                lines.append(
+                    f"{part['name']}, {precision}: bits did not repeat at batch {', '.join(map(str, noisy))}; at "
+                    f"{noise:,} of {steps:,} comparisons two runs of one batch size chose different tokens, which is "
+                    "noise and counted as no flip."
+                )
+    return [*lines, *(line for run in counted["again"] for line in _alike(run))]
+
+
+def _alike(run: dict[str, Any]) -> list[str]:
+    """Say what another run gives alike."""
+    prompts = "all prompts" if run["every"] == 1 else f"every {run['every']}th prompt"
+    return [
+        f"Searched again on {run['machine']['gpu']}, {name}, {prompts}: {found['same_numbers']} of {found['prompts']} "
+        f"agree in every number kept, {found['same_tokens']} in the tokens of the first batch size; "
+        f"{found['flips'][0]:,} flips before, {found['flips'][1]:,} now, {found['flips'][2]:,} of them the same."
+        for name, found in run["by_dtype"].items()
+    ]
 
 
 def _remaining(part: dict[str, Any]) -> str:
@@ -442,6 +488,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, help="how long it took")
     parser.add_argument("--slow", nargs=2, metavar=("N", "FILE"), help="every n-th prompt, searched with --no-mix")
     parser.add_argument("--part", nargs=3, action="append", default=[], metavar=("N", "NAME", "FILE"))
+    parser.add_argument("--again", nargs=2, action="append", default=[], metavar=("N", "FILE"), help="another run")
     parser.add_argument("--growing", nargs=2, action="append", default=[], metavar=("NAME", "FILE"))
     given = parser.parse_args()
     if given.command == "document":
@@ -461,6 +508,7 @@ def main() -> None:
         "parts": [_part(whole, int(every), name, _read(Path(file))) for every, name, file in given.part],
         "slow": None if given.slow is None else compared(whole, _read(Path(given.slow[1])), int(given.slow[0])),
         "growing": [_apart(name, _read(Path(file))) for name, file in given.growing],
+        "again": [searched_again(whole, _read(Path(file)), int(every)) for every, file in given.again],
     }
     COUNTED.write_text(json.dumps(counted, separators=(",", ":")) + "\n", encoding="utf-8")
     EXAMPLES.parent.mkdir(exist_ok=True)
@@ -482,7 +530,10 @@ def _apart(name: str, part: FlipsResult) -> dict[str, Any]:
 
 
 def _rows_of_all(result: FlipsResult) -> list[dict[str, Any]]:
-    return [row for row in count(result)["rows"] if row["group"] == "all" and row["prompts"]]
+    """Return what the page shows of a part: all its prompts, by precision and batch size."""
+    base, *others = result.settings.batches
+    rows = [_numbers(summary_of(search, search.prompts, base, batch)) for search in result.searches for batch in others]
+    return [{name: row[name] for name in _SHOWN_OF_PARTS} for row in rows if row["prompts"]]
 
 
 if __name__ == "__main__":

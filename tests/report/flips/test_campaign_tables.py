@@ -58,10 +58,19 @@ def test_the_counts_add_up(path):
         assert margins["steps"] == 129 * whole["sequences"][precision]["prompts"]
 
 
-def test_the_fast_path_agrees_with_one_prompt_at_a_time_on_the_sample(own_length):
-    slow = own_length["slow"]
+@pytest.mark.parametrize("path", [COUNTS, OWN_LENGTH], ids=lambda path: path.stem)
+def test_the_fast_path_agrees_with_one_prompt_at_a_time_on_the_sample(path):
+    slow = json.loads(path.read_text(encoding="utf-8"))["slow"]
     assert slow["equal"] == slow["prompts"] > 0
     assert slow["flips"] > 0
+
+
+def test_the_remedies_were_searched_in_both_precisions_beside_the_same_prompts(counted):
+    assert len(counted["parts"]) == 6
+    for part in counted["parts"]:
+        shape = [(row["precision"], row["batch"], row["steps"]) for row in part["rows"]]
+        assert shape == [(row["precision"], row["batch"], row["steps"]) for row in part["same"]]
+        assert {(precision, steps) for precision, _, steps in shape} == {("float16", 7611), ("bfloat16", 7611)}
 
 
 def test_the_examples_are_whole_prompts_of_the_campaign(counted):
@@ -98,6 +107,34 @@ def test_a_part_is_set_beside_the_same_prompts_and_other_prompts_are_refused():
     assert [prompt.prompt for prompt in found.searches[0].prompts] == [3, 7]
     with pytest.raises(TracediffError, match="not every 4th prompt of the whole"):
         module.same_prompts(whole, part([(3, 12), (7, 13)]), 4)
+
+
+def test_another_run_is_compared_number_by_number():
+    pytest.importorskip("torch")
+    from tests.changed import replace
+    from tests.measure.planted import planted_result
+
+    module, whole = campaign(), planted_result()
+    search, *others = whole.searches
+
+    def again(prompts):
+        there = replace(whole, searches=(replace(search, prompts=prompts), *others))
+        return module.searched_again(whole, there, 1)
+
+    prompts, flips = search.prompts, len(search.flips)
+    same = again(prompts)["by_dtype"][search.label]
+    assert same == {
+        "prompts": len(prompts),
+        "same_tokens": len(prompts),
+        "same_numbers": len(prompts),
+        "flips": [flips] * 3,
+    }
+    flipping = next(place for place, prompt in enumerate(prompts) if prompt.flips)
+    other = [replace(each, flips=()) if place == flipping else each for place, each in enumerate(prompts)]
+    found = again(tuple(other))["by_dtype"][search.label]
+    left = flips - len(prompts[flipping].flips)
+    assert (found["same_tokens"], found["same_numbers"]) == (len(prompts), len(prompts) - 1)
+    assert found["flips"] == [flips, left, left]
 
 
 def test_an_unfinished_search_counts_with_what_it_finished(tmp_path):
