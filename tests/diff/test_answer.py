@@ -120,11 +120,14 @@ def test_logits_that_were_not_measured_are_not_called_different(tmp_path):
 
 
 @pytest.mark.parametrize(("margin", "judgement"), [(0.01, Judgement.EXPECTED), (0.5, Judgement.CANNOT_TELL)])
-def test_a_flip_must_be_a_near_tie_by_what_moved(tmp_path, margin, judgement):
-    move = LogitsMove(max_abs=0.05, scale=10.0, margins=(margin, margin), top_changes=(0.04, 0.04))
-    found = judged(tmp_path, tokens={"prefill": (7, 8)}, moves={"prefill": move})
+def test_a_flip_must_be_a_near_tie_by_what_moves_where_nothing_flips(tmp_path, margin, judgement):
+    """Its own two logits moved by as much as lay between them, as those of every flip do."""
+    flip = LogitsMove(max_abs=margin, scale=10.0, margins=(margin, margin), top_changes=(margin, margin))
+    quiet = LogitsMove(max_abs=0.05, scale=10.0, margins=(3.0, 3.0), top_changes=(0.0, 0.0))
+    tokens = {"prefill": (7, 8), "decode[0]": (7, 7)}
+    found = judged(tmp_path, tokens=tokens, moves={"prefill": flip, "decode[0]": quiet})
     assert found.judgement is judgement
-    assert found.margin.max_abs == 0.05
+    assert found.margin.max_abs == max(margin, 0.05)
     assert "another token is chosen in prefill" in found.outcome
 
 

@@ -109,7 +109,8 @@ def test_flips_alone_are_inconclusive_and_say_what_was_not_measured(tmp_path):
     search_flips(wanted, tmp_path / "flips.json", load=with_logits(depends_on_batch))
     explanation = explain(gather(tmp_path))
     assert explanation.judgement is Judgement.CANNOT_TELL
-    assert "no control made" in explanation.because
+    # The search answers two controls by itself: only the third is missing.
+    assert explanation.because.startswith("no module was replayed, and the control of neighbours was not run:")
 
 
 @pytest.mark.torch
@@ -178,13 +179,13 @@ def test_a_clean_capture_with_another_order_at_its_origin_is_expected():
 @pytest.mark.parametrize(
     ("changes", "judgement", "words"),
     [
-        ({"controls": {"run_to_run": FAILED}}, Judgement.NOT_REPEATABLE, "other bits"),
-        ({"controls": {"neighbours": FAILED}}, Judgement.LEAK, "other bits"),
-        ({"controls": {"position": FAILED}}, Judgement.CANNOT_TELL, "other bits"),
+        ({"controls": {"run_to_run": FAILED}}, Judgement.NOT_REPEATABLE, "different bits"),
+        ({"controls": {"neighbours": FAILED}}, Judgement.LEAK, "different bits"),
+        ({"controls": {"position": FAILED}}, Judgement.CANNOT_TELL, "different bits"),
         (
             {"controls": {"neighbours": Control(equal=None, compared="")}},
             Judgement.CANNOT_TELL,
-            "'neighbours' could not be made",
+            "'neighbours' could not be run",
         ),
         ({"pair": {"first_origin": None, "modules": {}}}, Judgement.CANNOT_TELL, "no replayed module"),
         ({"orders": ()}, Judgement.EXPECTED, "no traces say what changed at the origin"),
@@ -226,16 +227,26 @@ def test_bits_that_change_where_the_trace_promised_the_same_order_are_not_explai
     ("margin", "judgement", "reply"),
     [
         (0.0, Judgement.EXPECTED, Reply.YES),
-        (0.04, Judgement.EXPECTED, Reply.YES),
-        (0.5, Judgement.CANNOT_TELL, Reply.NO),
+        (0.1, Judgement.EXPECTED, Reply.YES),
+        (0.11, Judgement.CANNOT_TELL, Reply.NO),
+        (15.0, Judgement.CANNOT_TELL, Reply.NO),
         (None, Judgement.EXPECTED, Reply.CANNOT_TELL),
     ],
 )
-def test_a_flip_of_the_captured_run_must_be_a_near_tie(margin, judgement, reply):
-    move = LogitsMove(max_abs=0.05, scale=9.0, margins=(margin, margin), top_changes=(0.04, 0.04))
-    explanation = explain(facts(pair={"tokens": {"prefill": (5, 6)}, "moves": {"prefill": move}}))
+def test_a_flip_of_the_captured_run_must_be_a_near_tie_beside_the_phases_that_did_not_flip(margin, judgement, reply):
+    """Its own two logits moved by what lay between them, as they must: that makes no near tie."""
+    flip = LogitsMove(max_abs=margin, scale=20.0, margins=(margin, margin), top_changes=(margin, margin))
+    quiet = LogitsMove(max_abs=0.05, scale=9.0, margins=(3.0, 3.0), top_changes=(0.0, 0.0))
+    tokens = {"prefill": (5, 5), "decode[0]": (5, 6)}
+    explanation = explain(facts(pair={"tokens": tokens, "moves": {"prefill": quiet, "decode[0]": flip}}))
     assert explanation.judgement is judgement
     assert explanation.questions[-1].reply is reply
+
+
+def test_a_run_whose_only_phase_flips_tells_not_how_far_logits_move_elsewhere():
+    flip = LogitsMove(max_abs=15.0, scale=20.0, margins=(15.0, 15.0), top_changes=(15.0, 15.0))
+    explanation = explain(facts(pair={"tokens": {"prefill": (5, 6)}, "moves": {"prefill": flip}}))
+    assert explanation.questions[-1].reply is Reply.CANNOT_TELL
 
 
 def test_what_was_not_found_is_never_answered_with_yes():
@@ -258,15 +269,47 @@ def test_where_no_module_was_computed_on_equal_inputs_nothing_is_said_of_modules
         assert replies["Was the first module that differs on equal inputs found?"].reply is Reply.CANNOT_TELL
 
 
-@pytest.mark.parametrize(("name", "reply"), [(CAPTURED_FLIPS_FILE, Reply.CANNOT_TELL), ("flips.json", Reply.YES)])
-def test_the_flips_of_the_captured_run_answer_no_control_that_its_evidence_left_open(name, reply):
-    """They hold no second run and no copies; a search made both."""
-    open_control = replace(CLEAN, equal=None, why="modules vary by themselves")
-    controls = {"run_to_run": open_control, "position": open_control}
+RUNS, PLACE = "Does the same run give the same bits again?", "Does a row keep its bits at another place in the batch?"
+
+
+def searched(name="flips.json", **changes):
+    """The stored search of SmolLM2, its first precision changed."""
     found = read_flips(PROFILES / "tokens" / "smollm2" / "flips.json")
-    questions = {each.text: each.reply for each in explain(facts(controls=controls, flips=((name, found),))).questions}
-    assert questions["Does the same run give the same bits again?"] is reply
-    assert questions["Does a row keep its bits at another place in the batch?"] is reply
+    first, *others = found.searches
+    return ((name, replace(found, searches=(replace(first, **changes), *others))),)
+
+
+def replies(explanation):
+    return {each.text: each.reply for each in explanation.questions}
+
+
+@pytest.mark.parametrize("equal", [None, False])
+def test_a_search_overrules_no_control_that_the_capture_could_not_tell_or_that_failed(equal):
+    stored = replace(CLEAN, equal=equal, why="modules vary by themselves")
+    found = replies(explain(facts(controls={"run_to_run": stored, "position": stored}, flips=searched())))
+    expected = Reply.CANNOT_TELL if equal is None else Reply.NO
+    assert (found[RUNS], found[PLACE]) == (expected, expected)
+
+
+@pytest.mark.parametrize(("name", "reply"), [(CAPTURED_FLIPS_FILE, Reply.CANNOT_TELL), ("flips.json", Reply.YES)])
+def test_a_search_answers_the_controls_that_the_capture_did_not_run(name, reply):
+    """The flips of the captured run hold no second run and no copies; a search made both."""
+    without = facts(flips=searched(name))
+    without = replace(without, evidence=replace(without.evidence, controls={"neighbours": CLEAN}))
+    found = replies(explain(without))
+    assert (found[RUNS], found[PLACE]) == (reply, reply)
+
+
+@pytest.mark.parametrize(
+    ("changes", "batches"),
+    [({"noisy": (16, 32)}, "16, 32"), ({"repeatable": False}, "1"), ({"repeatable": False, "noisy": (1, 8)}, "1, 8")],
+)
+def test_a_search_that_varies_at_any_batch_size_does_not_repeat_itself(changes, batches):
+    explanation = explain(facts(flips=searched(**changes)))
+    assert explanation.judgement is Judgement.NOT_REPEATABLE
+    assert explanation.questions[0].because == (
+        f"the same float16 run twice at batch {batches} gives different bits (flips.json)"
+    )
 
 
 @pytest.mark.torch
@@ -345,5 +388,116 @@ def test_a_capture_with_its_flips_and_repeats_is_explained_by_all_of_them(tmp_pa
     explanation = explain(gather(tmp_path))
     assert explanation.judgement is Judgement.EXPECTED
     because = {each.text: each.because for each in explanation.questions}
-    assert because["Is every flipped token a near tie?"].startswith("of 92 flips none had a margin larger")
+    assert because["Is every flipped token a near tie?"].startswith("none of the 92 flips had a margin larger")
+    assert {search.label for _, result in explanation.flips for search in result.searches} == {"float16"}
     assert "another order at 274 of 274 origins" in because["Is it the order of summation that changed there?"]
+
+
+# -- results of something else ----------------------------------------------------------------------------------------
+
+
+def test_results_of_another_model_answer_nothing_and_are_named(tmp_path):
+    capture = PROFILES / "llama-3.2-1b-float16-700-tokens"
+    alone = explain(gather(capture))
+    for source in (*capture.iterdir(), PROFILES / "tokens" / "smollm2" / "flips.json"):
+        (tmp_path / source.name).symlink_to(source)
+    (tmp_path / "determinism.json").symlink_to(PROFILES / "tokens" / "determinism.json")
+    together = explain(gather(tmp_path))
+    assert together.questions == alone.questions
+    assert together.flips == ()
+    assert [sentence for sentence in together.cannot_know if "left out" in sentence] == [
+        "flips.json is left out: it is of model SmolLM2-135M-Instruct.Q4_1, not llama-3.2-1b",
+        "determinism.json is left out: it is of model llama-3-8b, not llama-3.2-1b",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "machine", "words"),
+    [
+        ({"random_weights": False}, {}, "it is of weights real, not random"),
+        ({"layers": 2}, {}, "it is of layers 2, not 32"),
+        ({"seed": 1}, {}, "it is of seed 1, not 0"),
+        ({"attention": "flash"}, {}, "it is of attention flash, not sdpa"),
+        ({"remedy": "no-workspace"}, {}, "it is of setting no-workspace, not default"),
+        ({}, {"gpu": "NVIDIA H100"}, "it is of GPU NVIDIA H100, not NVIDIA H200"),
+        ({"precisions": [["bfloat16", False]] * 4}, {}, "other precisions"),
+    ],
+)
+def test_a_search_is_used_only_where_it_ran_what_was_captured(tmp_path, settings, machine, words):
+    for name in ("evidence.json", "manifest.json"):
+        (tmp_path / name).symlink_to(PROFILES / "llama-3-8b-float16" / name)
+    search = json.loads((PROFILES / "tokens" / "flips_generate.json").read_text())
+    search["settings"] |= settings
+    search["machine"] |= machine
+    for each, (dtype, tf32) in zip(search["searches"], search["settings"]["precisions"], strict=True):
+        each |= {"dtype": dtype, "tf32": tf32}
+    (tmp_path / "flips.json").write_text(json.dumps(search))
+    found = gather(tmp_path)
+    assert found.flips == ()
+    assert any("flips.json is left out" in note and words in note for note in found.notes)
+
+
+def test_without_a_capture_the_first_search_says_which_model_is_meant(tmp_path):
+    (tmp_path / "a.json").symlink_to(PROFILES / "tokens" / "smollm2" / "flips.json")
+    (tmp_path / "b.json").symlink_to(PROFILES / "tokens" / "flips_generate.json")
+    found = gather(tmp_path)
+    assert [name for name, _ in found.flips] == ["a.json"]
+    assert any("b.json is left out: it is of model llama-3-8b" in note for note in found.notes)
+
+
+# -- near ties --------------------------------------------------------------------------------------------------------
+
+
+def planted(gap):
+    """The stored search with one flip of bfloat16 whose two logits lie `gap` apart and moved by as much."""
+    found = read_flips(PROFILES / "tokens" / "smollm2" / "flips.json")
+    searches = list(found.searches)
+    place = next(index for index, search in enumerate(searches) if search.dtype == "bfloat16")
+    prompts = list(searches[place].prompts)
+    index = next(index for index, prompt in enumerate(prompts) if prompt.flips)
+    flip = prompts[index].flips[0]
+    top = [replace(each, logit=each.logit - gap) for each in flip.base.top]
+    chosen = replace(flip.base, top=(flip.base.top[0], *top[1:]))
+    far = replace(flip, base=chosen, margin=gap, margin_ulp=gap / 0.25, moved=(gap, gap))
+    prompts[index] = replace(prompts[index], flips=(far, *prompts[index].flips[1:]))
+    searches[place] = replace(searches[place], prompts=tuple(prompts))
+    return (("flips.json", replace(found, searches=tuple(searches))),)
+
+
+@pytest.mark.parametrize(("gap", "reply"), [(0.5, Reply.YES), (1.0, Reply.NO), (15.0, Reply.NO)])
+def test_a_margin_that_logits_do_not_bridge_elsewhere_is_no_near_tie(gap, reply):
+    """Its logits moved by as much, as those of every flip do. Where no token flips they move by 0.375 at most steps."""
+    asked = explain(Facts(flips=planted(gap))).questions[-1]
+    assert asked.reply is reply
+    if reply is Reply.NO:
+        assert asked.because.startswith("1 of 27 flips had a margin larger than logits move where no token flips: ")
+        assert f"{gap:.3g} (" in asked.because
+
+
+def test_every_stored_flip_is_a_near_tie():
+    stored = [
+        path for path in (PROFILES / "tokens").rglob("*.json") if json.loads(path.read_text()).get("kind") == "flips"
+    ]
+    assert len(stored) >= 4
+    for path in stored:
+        asked = explain(Facts(flips=((path.name, read_flips(path)),))).questions[-1]
+        assert asked.reply is Reply.YES, asked
+
+
+def test_where_no_other_step_moved_only_an_exact_tie_is_a_near_one():
+    def stood(gap):
+        ((name, found),) = planted(gap)
+        search = next(each for each in found.searches if each.dtype == "bfloat16")
+        prompts = tuple(
+            replace(
+                prompt,
+                batches=tuple(
+                    replace(batch, largest_change=(0.0,) * len(batch.largest_change)) for batch in prompt.batches
+                ),
+            )
+            for prompt in search.prompts
+        )
+        settings = replace(found.settings, precisions=(("bfloat16", False),))
+        return ((name, replace(found, settings=settings, searches=(replace(search, prompts=prompts),))),)
+
+    assert explain(Facts(flips=stood(0.5))).questions[-1].reply is Reply.CANNOT_TELL

@@ -132,8 +132,8 @@ def test_the_flips_of_older_files_tell_what_moved():
     result = read_flips(PUBLISHED / "flips_prefill.json")
     flips = [flip for _, flip in result.flips()]
     # Without the other token among the largest logits nothing is known.
-    assert {flip.is_near_tie for flip in flips} <= {True, None}
-    assert sum(flip.is_near_tie is True for flip in flips) > 700
+    assert {flip.covered for flip in flips} <= {True, None}
+    assert sum(flip.covered is True for flip in flips) > 700
     first = flips[0]
     assert first.moved == (
         abs(first.base.top[0].logit - first.other.logit_of(first.base.token)),
@@ -150,7 +150,7 @@ def test_a_flip_that_nothing_moved_is_no_near_tie_and_is_said(flips, tmp_path):
     path = tmp_path / "flips.json"
     path.write_text(json.dumps(far))
     result = read_flips(path)
-    assert [flip.is_near_tie for _, flip in result.flips()] == [False]
+    assert [flip.covered for _, flip in result.flips()] == [False]
     assert any("the chosen token was not the largest logit" in sentence for sentence in flip_warnings(result))
 
 

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from tracediff.diff.result import TraceDiff, Verdict
 from tracediff.diff.same_work import other_machine, other_work
 from tracediff.diff.words import listing
-from tracediff.measured import ControlResult, RunEvidence
+from tracediff.measured import ControlResult, RunEvidence, near_ties
 
 CONTROL_NAMES = {
     "run_to_run": "run to run",
@@ -133,13 +133,8 @@ def _open_question(evidence: RunEvidence, controls: Mapping[str, ControlResult])
         return "yet no replayed module gives other bits"
     if evidence.repair is not None and not evidence.repair.logits_equal:
         return "yet computing every module row by row does not make the logits bit-identical"
-    far = [phase for phase, move in evidence.moves.items() if _flipped(evidence, phase) and move.near_tie is False]
+    far = [phase for phase, near in near_ties(evidence.tokens, evidence.moves).items() if near is False]
     return f"the token that flipped in {listing(far)} was no near tie" if far else ""
-
-
-def _flipped(evidence: RunEvidence, phase: str) -> bool:
-    a, b = evidence.tokens.get(phase, (0, 0))
-    return a != b
 
 
 def _steadier(evidence: RunEvidence) -> str:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from tracediff.diff.judgement import Judgement, judge_evidence
+from tracediff.diff.judgement import CONTROL_NAMES, Judgement, judge_evidence
+from tracediff.diff.words import listing
 from tracediff.findings.explain_questions import (
     KEEPS_BITS,
     Question,
@@ -91,13 +92,24 @@ def explain(facts: Facts, sampler: SamplerReport | None = None) -> Explanation:
         facts: What a capture directory holds.
         sampler: What a check of the sampler found; None where none was checked.
     """
-    runs, exact, margin = runs_repeat(facts), sampler_is_exact(sampler), flips_are_near_ties(facts)
-    rows = (rows_keep_bits_among_others(facts), rows_keep_bits_elsewhere(facts))
+    runs = runs_repeat(facts)
+    neighbours = rows_keep_bits_among_others(facts)
+    place = rows_keep_bits_elsewhere(facts)
+    exact = sampler_is_exact(sampler)
+    margin = flips_are_near_ties(facts)
     questions = (
-        *(runs, *rows, exact),
-        *(logits_differ(facts), origin_was_found(facts), order_changed(facts), margin),
+        runs,
+        neighbours,
+        place,
+        exact,
+        logits_differ(facts),
+        origin_was_found(facts),
+        order_changed(facts),
+        margin,
     )
-    found = [*_pair_judgements(facts), *_beyond_the_pairs(facts, runs, exact, margin)]
+    found = [*_pair_judgements(facts), *_beyond_the_pairs(runs, exact, margin)]
+    if not pairs_of(facts):
+        found.append((Judgement.CANNOT_TELL, _not_replayed(runs, neighbours, place)))
     judgement, because = min(found, key=lambda each: _GRAVITY.index(each[0]))
     return Explanation(
         judgement=judgement,
@@ -131,7 +143,7 @@ def _pair_judgements(facts: Facts) -> list[tuple[Judgement, str]]:
     return found
 
 
-def _beyond_the_pairs(facts: Facts, runs: Question, exact: Question, margin: Question) -> list[tuple[Judgement, str]]:
+def _beyond_the_pairs(runs: Question, exact: Question, margin: Question) -> list[tuple[Judgement, str]]:
     """Judge what only flip searches, repeats and the sampler's check can tell."""
     found = []
     if exact.reply is Reply.NO:
@@ -140,10 +152,17 @@ def _beyond_the_pairs(facts: Facts, runs: Question, exact: Question, margin: Que
         found.append((Judgement.NOT_REPEATABLE, runs.because))
     if margin.reply is Reply.NO:
         found.append((Judgement.CANNOT_TELL, margin.because))
-    if not pairs_of(facts):
-        missing = "no module was replayed and no control made: `tracediff capture --evidence` does both"
-        found.append((Judgement.CANNOT_TELL, missing))
     return found
+
+
+def _not_replayed(runs: Question, neighbours: Question, place: Question) -> str:
+    """Say what a capture with evidence would add: the replay, and the controls that nothing here answers."""
+    controls = {"run_to_run": runs, "neighbours": neighbours, "position": place}
+    missing = [CONTROL_NAMES[name] for name, asked in controls.items() if asked.reply is Reply.CANNOT_TELL]
+    if not missing:
+        return "no module was replayed: `tracediff capture --evidence` does it"
+    which = f"the control of {missing[0]} was" if len(missing) == 1 else f"the controls of {listing(missing)} were"
+    return f"no module was replayed, and {which} not run: `tracediff capture --evidence` does both"
 
 
 def _cannot_know(facts: Facts, sampler: SamplerReport | None) -> tuple[str, ...]:
@@ -153,7 +172,7 @@ def _cannot_know(facts: Facts, sampler: SamplerReport | None) -> tuple[str, ...]
     profiler = None if facts.evidence is None else facts.evidence.controls.get("profiler")
     if facts.evidence is not None and (profiler is None or profiler.equal is None):
         why = None if profiler is None else profiler.why
-        sentences.append(f"whether recording changed the outputs: {why or 'that control was not made'}")
+        sentences.append(f"whether recording changed the outputs: {why or 'that control was not run'}")
     if facts.random_weights or any(result.settings.random_weights for _, result in facts.flips):
         sentences.append("how often a trained model flips: these weights are random, and margins are not those of one")
     sentences.append("what a server adds (scheduling, paged caches, its own kernels): this was measured in one process")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
@@ -11,12 +12,14 @@ from typing import TypeVar
 from tracediff.findings.facts import Facts, OriginOrder
 from tracediff.findings.flips_summary import Summary, summarise
 from tracediff.findings.sampler import SamplerReport
-from tracediff.measured import CAPTURED_FLIPS_FILE, PairEvidence
+from tracediff.measured import CAPTURED_FLIPS_FILE, TYPICAL_CHANGES, PairEvidence, near_ties
 from tracediff.text import count
 
 _Found = TypeVar("_Found")
 
 KEEPS_BITS = frozenset({"same-order", "same-kernels"})
+_FORWARD = "model forward"
+_BRIDGED = "logits move where no token flips"
 # Two orders of rounding are about equally far from float32; a batch size this much farther away does more than round.
 _FARTHEST_RATIO = 2.0
 
@@ -53,45 +56,62 @@ def pairs_of(facts: Facts) -> tuple[PairEvidence, ...]:
 def runs_repeat(facts: Facts) -> Question:
     """Ask whether a run repeats its bits: of repeats, flip searches, or the control of the capture."""
     question = "Does the same run give the same bits again?"
-    for name, result in facts.determinism:
-        for row in result.rows:
-            if row.operation == "model forward" and row.setting == "default" and row.varies:
-                because = f"the model's forward ({row.dtype}) gave other bits in run {row.first_different} ({name})"
-                return Question(text=question, reply=Reply.NO, because=because)
-    searches = _own_controls(facts.flips)
-    for name, found in searches:
-        for search in found.searches:
-            if not search.repeatable:
-                because = f"the same {search.label} run twice at batch {found.settings.batches[0]} differs ({name})"
-                return Question(text=question, reply=Reply.NO, because=because)
+    varies = _repeats_that_vary(facts) or _searches_that_vary(facts)
+    if varies is not None:
+        return Question(text=question, reply=Reply.NO, because=varies)
     stored = _control(facts, "run_to_run", question)
-    if stored.reply is not Reply.CANNOT_TELL:
+    if _is_stored(facts, "run_to_run"):
         return stored
-    repeated = [name for name, result in searches if result.searches] + [
-        name for name, result in facts.determinism if any(row.operation == "model forward" for row in result.rows)
+    repeated = [name for name, _ in _own_controls(facts.flips)] + [
+        name for name, result in facts.determinism if any(row.operation == _FORWARD for row in result.rows)
     ]
     if repeated:
         return Question(text=question, reply=Reply.YES, because=f"a forward repeated its bits ({', '.join(repeated)})")
     return stored
 
 
+def _repeats_that_vary(facts: Facts) -> str | None:
+    for name, result in facts.determinism:
+        for row in result.rows:
+            if row.operation == _FORWARD and row.setting == "default" and row.varies:
+                return f"the model's forward ({row.dtype}) gave different bits in run {row.first_different} ({name})"
+    return None
+
+
+def _searches_that_vary(facts: Facts) -> str | None:
+    """Name the batch sizes of a search at which the same run twice gave different bits, the base's or another's."""
+    for name, found in _own_controls(facts.flips):
+        for search in found.searches:
+            base = () if search.repeatable else (found.settings.batches[0],)
+            noisy = dict.fromkeys((*base, *search.noisy))
+            if noisy:
+                batches = ", ".join(map(str, noisy))
+                return f"the same {search.label} run twice at batch {batches} gives different bits ({name})"
+    return None
+
+
 def _own_controls(named: Iterable[tuple[str, _Found]]) -> list[tuple[str, _Found]]:
-    """Leave out the captured run's flips: a search makes controls of its own, they only repeat the evidence's."""
+    """Leave out the captured run's flips: a search runs controls of its own, they only repeat the evidence's."""
     return [(name, found) for name, found in named if name != CAPTURED_FLIPS_FILE]
+
+
+def _is_stored(facts: Facts, name: str) -> bool:
+    """Whether the capture ran a control: a search of flips never overrules what it found, nor that it cannot tell."""
+    return facts.evidence is not None and name in facts.evidence.controls
 
 
 def _control(facts: Facts, name: str, question: str) -> Question:
     control = None if facts.evidence is None else facts.evidence.controls.get(name)
     words = name.replace("_", " ")
     if control is None:
-        return Question(text=question, reply=Reply.CANNOT_TELL, because=f"the control '{words}' was not measured")
+        return Question(text=question, reply=Reply.CANNOT_TELL, because=f"the control '{words}' was not run")
     if control.equal is None:
-        because = control.why or f"the control '{words}' could not be made"
+        because = control.why or f"the control '{words}' could not be run"
         return Question(text=question, reply=Reply.CANNOT_TELL, because=because)
     if control.equal:
         return Question(text=question, reply=Reply.YES, because=f"{control.compared}: equal bits")
     where = f", first in {control.first}" if control.first else ""
-    return Question(text=question, reply=Reply.NO, because=f"{control.compared}: other bits{where}")
+    return Question(text=question, reply=Reply.NO, because=f"{control.compared}: different bits{where}")
 
 
 def rows_keep_bits_among_others(facts: Facts) -> Question:
@@ -102,9 +122,6 @@ def rows_keep_bits_among_others(facts: Facts) -> Question:
 def rows_keep_bits_elsewhere(facts: Facts) -> Question:
     """Ask whether a row's bits depend on its place in the batch."""
     question = "Does a row keep its bits at another place in the batch?"
-    stored = _control(facts, "position", question)
-    if stored.reply is not Reply.CANNOT_TELL:
-        return stored
     summaries = _own_controls(_summaries(facts))
     for name, summary in summaries:
         if not summary.rows_agree:
@@ -113,9 +130,9 @@ def rows_keep_bits_elsewhere(facts: Facts) -> Question:
                 "kernel that treats edge rows otherwise does this, and so does an indexing fault"
             )
             return Question(text=question, reply=Reply.NO, because=because)
-    if summaries:
+    if summaries and not _is_stored(facts, "position"):
         return Question(text=question, reply=Reply.YES, because="all rows of a batch of copies have the same bits")
-    return stored
+    return _control(facts, "position", question)
 
 
 def sampler_is_exact(report: SamplerReport | None) -> Question:
@@ -235,53 +252,80 @@ def _order_words(orders: tuple[OriginOrder, ...], changed: list[OriginOrder]) ->
 
 
 def flips_are_near_ties(facts: Facts) -> Question:
-    """Ask whether each flipped token's margin is within what its logits moved."""
+    """Ask whether each flipped token's margin is one that logits bridge where no token flips."""
     question = "Is every flipped token a near tie?"
     summaries = _summaries(facts)
-    for name, summary in summaries:
-        ratio = _ratio(summary)
-        if ratio is not None and ratio > _FARTHEST_RATIO:
-            because = (
-                f"batch {summary.batch} and batch {summary.base} are not equally far from float32: {ratio:.1f} times "
-                f"({summary.precision}, {name}); another order of rounding does not do that"
-            )
-            return Question(text=question, reply=Reply.NO, because=because)
-    flipping = [summary for _, summary in summaries if summary.flips]
+    unlike = next(filter(None, (_unlike_float32(name, summary) for name, summary in summaries)), None)
+    if unlike is not None:
+        return Question(text=question, reply=Reply.NO, because=unlike)
+    flipping = [(name, summary) for name, summary in summaries if summary.flips]
     # The flips of the captured run stand in the evidence, and where they were kept with their logits, in a file.
     kept = any(name == CAPTURED_FLIPS_FILE for name, _ in facts.flips)
-    near = [] if kept else [near for pair in pairs_of(facts) for near in _flips_of_the_run(pair)]
-    flips = sum(summary.flips for summary in flipping) + len(near)
-    if not flips:
+    captured = [near for pair in pairs_of(facts) for near in _flips_of_the_run(pair)] if not kept else []
+    if not flipping and not captured:
         compared = bool(summaries or any(pair.tokens for pair in pairs_of(facts)))
         because = "no token flipped in what was measured" if compared else "no token was compared"
         return Question(text=question, reply=Reply.NOTHING if compared else Reply.CANNOT_TELL, because=because)
-    far = sum(summary.unexplained for summary in flipping) + near.count(False)
-    if far:
-        because = f"{far:,} of {count(flips, 'flip')} had a margin larger than what the two logits moved"
-        return Question(text=question, reply=Reply.NO, because=because)
-    if None in near:
-        because = "a token flipped, and how far its logits moved was not measured"
-        return Question(text=question, reply=Reply.CANNOT_TELL, because=because)
-    because = (
-        "the flip's margin is no larger than what the two logits moved"
-        if flips == 1
-        else f"of {count(flips, 'flip')} none had a margin larger than what the two logits moved"
+    reply, because = _near_ties(flipping, captured)
+    return Question(text=question, reply=reply, because=because)
+
+
+def _unlike_float32(name: str, summary: Summary) -> str | None:
+    ratio = _ratio(summary)
+    if ratio is None or ratio <= _FARTHEST_RATIO:
+        return None
+    return (
+        f"batch {summary.batch} and batch {summary.base} are not equally far from float32: {ratio:.1f} times "
+        f"({summary.precision}, {name}); a different order of rounding does not do that"
     )
-    return Question(text=question, reply=Reply.YES, because=because)
+
+
+def _near_ties(flipping: Sequence[tuple[str, Summary]], captured: Sequence[bool | None]) -> tuple[Reply, str]:
+    """Judge the flips of searches, and those of the captured run that are known by the evidence alone."""
+    flips = sum(summary.flips for _, summary in flipping) + len(captured)
+    wrong = sum(summary.unexplained for _, summary in flipping)
+    if wrong:
+        return Reply.NO, f"{wrong:,} of {count(flips, 'flip')} chose a token that was not the largest logit"
+    far = sum(summary.far for _, summary in flipping) + list(captured).count(False)
+    widest = max(flipping, key=lambda each: _times_typical(each[1]), default=None)
+    beside = "" if widest is None else _widest_in_words(*widest)
+    if far:
+        return Reply.NO, f"{far:,} of {count(flips, 'flip')} had a margin larger than {_BRIDGED}{beside}"
+    unknown = sum(summary.near_unknown for _, summary in flipping) + list(captured).count(None)
+    if unknown:
+        return Reply.CANNOT_TELL, (
+            f"{unknown:,} of {count(flips, 'flip')} cannot be judged: the margin is not known, or no logit moved "
+            "where no token flipped"
+        )
+    none = "the flip's margin is no" if flips == 1 else f"none of the {flips:,} flips had a margin"
+    return Reply.YES, f"{none} larger than {_BRIDGED}{beside}"
+
+
+def _times_typical(summary: Summary) -> float:
+    gap = summary.largest_gap or 0.0
+    if gap == 0:
+        return 0.0
+    return gap / summary.typical_change if summary.typical_change else math.inf
+
+
+def _widest_in_words(name: str, summary: Summary) -> str:
+    """Name the margin of a search that is widest beside what logits typically move."""
+    if summary.largest_gap is None or summary.largest_gap_ulp is None:
+        return ""
+    widest = f"{summary.largest_gap:.3g} ({summary.largest_gap_ulp:.3g} ULP)"
+    typical = summary.typical_change
+    beside = "" if typical is None else f" beside twice the typical change, {TYPICAL_CHANGES * typical:.3g}"
+    return f": {widest}{beside} ({summary.precision}, batch {summary.batch}, {name})"
 
 
 def _flips_of_the_run(pair: PairEvidence) -> list[bool | None]:
-    """Return for each token that flipped in the captured run whether it was a near tie; None where not measured."""
-    return [
-        pair.moves[phase].near_tie if phase in pair.moves else None for phase, (a, b) in pair.tokens.items() if a != b
-    ]
+    """Return for each token that flipped in the captured run whether it was a near tie; None where not known."""
+    return list(near_ties(pair.tokens, pair.moves).values())
 
 
 def _summaries(facts: Facts) -> list[tuple[str, Summary]]:
-    """Return what the flip searches found in the captured dtype, or in every dtype without a capture."""
-    dtype = None if facts.evidence is None else facts.evidence.dtype
-    summaries = [(name, summary) for name, result in facts.flips for summary in summarise(result)]
-    return [(name, summary) for name, summary in summaries if dtype is None or summary.precision == dtype]
+    """Return what the flip searches found."""
+    return [(name, summary) for name, result in facts.flips for summary in summarise(result)]
 
 
 def _ratio(summary: Summary) -> float | None:

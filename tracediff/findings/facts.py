@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,13 @@ from tracediff.findings.determinism import DeterminismResult, read_determinism
 from tracediff.findings.flips import FlipsResult
 from tracediff.findings.flips_file import KIND as FLIPS_KIND
 from tracediff.findings.flips_file import read_flips
+from tracediff.findings.same_subject import (
+    Subject,
+    of_dtype,
+    subject_of_capture,
+    subject_of_flips,
+    subject_of_repeats,
+)
 from tracediff.json_input import parse_json
 from tracediff.measured import EVIDENCE_FILE, Evidence, MalformedEvidenceError, State, read_evidence_of
 from tracediff.trace import read_trace
@@ -47,10 +54,11 @@ class Facts:
     Attributes:
         evidence: What evidence.json holds, or None.
         orders: What the traces say about each origin; empty without traces.
-        flips: Flip searches by file name.
-        determinism: Run-to-run repeats by file name.
+        flips: Flip searches of the model that was captured, in its precision, by file name; without a capture those of
+            the first search's model.
+        determinism: Run-to-run repeats of that model, by file name.
         random_weights: Whether the capture's model had random weights; None where unknown.
-        notes: What could not be read, one sentence each.
+        notes: What could not be read, or was left out as it is of something else, one sentence each.
     """
 
     evidence: Evidence | None = None
@@ -87,14 +95,53 @@ def gather(directory: Path) -> Facts:
         except TracediffError as error:
             notes.append(f"the traces were not compared: {error}")
     weights = manifest.get("weights")
+    searches = [(name, read_flips(directory / name)) for name in flips]
+    repeated = [(name, read_determinism(directory / name)) for name in repeats]
+    subject = _subject(evidence, directory, searches)
     return Facts(
         evidence=evidence,
         orders=tuple(orders),
-        flips=tuple((name, read_flips(directory / name)) for name in flips),
-        determinism=tuple((name, read_determinism(directory / name)) for name in repeats),
+        flips=tuple(_searches_of(subject, evidence, searches, notes)),
+        determinism=tuple(_repeats_of(subject, evidence, repeated, notes)),
         random_weights=None if weights is None else weights == "random",
         notes=tuple(notes),
     )
+
+
+def _subject(evidence: Evidence | None, directory: Path, searches: list[tuple[str, FlipsResult]]) -> Subject:
+    """Return what the questions are about: what was captured, or without a capture what was searched first."""
+    if evidence is not None:
+        return subject_of_capture(evidence, directory)
+    return subject_of_flips(searches[0][1]) if searches else Subject()
+
+
+def _searches_of(
+    subject: Subject, evidence: Evidence | None, searches: list[tuple[str, FlipsResult]], notes: list[str]
+) -> Iterator[tuple[str, FlipsResult]]:
+    """Yield the searches that are of the subject, as far as they are in its precision, and note the others."""
+    for name, result in searches:
+        unlike = subject.unlike(subject_of_flips(result))
+        kept = result if evidence is None else of_dtype(result, evidence.dtype)
+        if unlike is not None:
+            notes.append(f"{name} is left out: it is of {unlike}")
+        elif kept is None:
+            notes.append(f"{name} is left out: it is of other precisions than the capture's")
+        else:
+            yield name, kept
+
+
+def _repeats_of(
+    subject: Subject, evidence: Evidence | None, repeated: list[tuple[str, DeterminismResult]], notes: list[str]
+) -> Iterator[tuple[str, DeterminismResult]]:
+    """Yield the repeats that are of the subject, forwards in its precision alone, and note the others."""
+    for name, result in repeated:
+        unlike = subject.unlike(subject_of_repeats(result))
+        if unlike is not None:
+            notes.append(f"{name} is left out: it is of {unlike}")
+        elif evidence is None:
+            yield name, result
+        else:
+            yield name, replace(result, rows=tuple(row for row in result.rows if row.dtype == evidence.dtype))
 
 
 def _evidence(directory: Path) -> Evidence | None:

@@ -105,8 +105,16 @@ class Flip:
         return None if second is None else self.base.top[0].logit - second
 
     @property
-    def is_near_tie(self) -> bool | None:
-        """Whether what moved explains the flip: the two logits' changes together cover the gap; None where unknown."""
+    def least_gap(self) -> float:
+        """The gap, or where the other token is not among the base's largest logits, what it is at least."""
+        return self.base.top[0].logit - self.base.top[-1].logit if self.gap is None else self.gap
+
+    @property
+    def covered(self) -> bool | None:
+        """Whether the two logits' changes together cover the gap; None where unknown.
+
+        Of the largest of two logits they always do: a flip that is not covered chose a token that was not the largest.
+        """
         if self.gap is None or self.moved is None:
             return None
         # The changes are stored rounded to a few digits.

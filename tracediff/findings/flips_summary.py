@@ -7,7 +7,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tracediff.findings.flips import BatchSteps, Flip, FlipsResult, PromptSteps, Search
+from tracediff.findings.flips import BatchSteps, Flip, FlipsResult, PromptSteps, Search, margin_unit
+from tracediff.measured import is_near_tie, typical_change
 
 # Upper ends of the margin bins in ULP; 0 is an exact tie.
 MARGIN_BINS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, math.inf)
@@ -51,8 +52,13 @@ class Summary:
         largest_change: Largest absolute change of a logit.
         largest_change_ulp: The same in ULP of the dtype at the step's largest logit.
         largest_flip_margin, largest_flip_margin_ulp: Of the flips, at the base; None without flips.
-        unexplained: Flips whose gap is larger than what the two logits moved (`Flip.is_near_tie`): another batch size
+        unexplained: Flips whose gap is larger than what the two logits moved (`Flip.covered`): another batch size
             cannot do that to an argmax.
+        typical_change: Median of the largest change of a logit, over the steps that moved and did not flip; None
+            without such a step.
+        far: Flips that are no near tie: the gap is more than twice `typical_change`.
+        near_unknown: Flips of which that cannot be told.
+        largest_gap, largest_gap_ulp: Of the flips, at the base; None without flips.
         by_margin: Steps and flips by margin.
         nearer_base, nearer_other, as_near: Steps where the base's logits are nearer to the float32 reference (root mean
             square over the vocabulary), where the other's are, and where both are as near; None without a reference.
@@ -84,6 +90,11 @@ class Summary:
     largest_flip_margin: float | None
     largest_flip_margin_ulp: float | None
     unexplained: int
+    typical_change: float | None
+    far: int
+    near_unknown: int
+    largest_gap: float | None
+    largest_gap_ulp: float | None
     by_margin: tuple[MarginBin, ...]
     nearer_base: int | None
     nearer_other: int | None
@@ -143,6 +154,9 @@ def summary_of(search: Search, prompts: Sequence[PromptSteps], base: int, batch:
         for prompt, other in pairs
         for change, ulp in zip(other.largest_change, prompt.ulp, strict=True)
     ]
+    typical = _typical_change(pairs)
+    near = [_is_near_tie(flip, typical) for flip in flips]
+    widest = max(flips, key=lambda flip: flip.least_gap, default=None)
     divergences = [value for _, other in pairs for value in other.divergence]
     ratios = [value for _, other in pairs for value in other.ratio]
     return Summary(
@@ -162,7 +176,12 @@ def summary_of(search: Search, prompts: Sequence[PromptSteps], base: int, batch:
         largest_change_ulp=max((change for _, change in changes), default=0.0),
         largest_flip_margin=max((flip.margin for flip in flips), default=None),
         largest_flip_margin_ulp=max((flip.margin_ulp for flip in flips), default=None),
-        unexplained=sum(flip.is_near_tie is False for flip in flips),
+        unexplained=sum(flip.covered is False for flip in flips),
+        typical_change=typical,
+        far=near.count(False),
+        near_unknown=near.count(None),
+        largest_gap=None if widest is None else widest.least_gap,
+        largest_gap_ulp=None if widest is None else widest.least_gap / _ulp_of_top(search, widest),
         by_margin=_by_margin(prompts, batch),
         nearer_base=sum(a < b for a, b in distances) if distances else None,
         nearer_other=sum(b < a for a, b in distances) if distances else None,
@@ -177,6 +196,24 @@ def summary_of(search: Search, prompts: Sequence[PromptSteps], base: int, batch:
         ratio_outside=sum(not RATIO_RANGE[0] <= ratio <= RATIO_RANGE[1] for ratio in ratios) if ratios else None,
         noise=_noise(pairs),
     )
+
+
+def _typical_change(pairs: Sequence[tuple[PromptSteps, BatchSteps]]) -> float | None:
+    """Return how far logits typically move at the steps that do not flip."""
+    changes: list[float] = []
+    for prompt, other in pairs:
+        flipped = {flip.step for flip in prompt.flips if flip.batch == other.batch}
+        changes += (change for step, change in enumerate(other.largest_change) if step not in flipped)
+    return typical_change(changes)
+
+
+def _is_near_tie(flip: Flip, typical: float | None) -> bool | None:
+    near = is_near_tie(flip.least_gap, typical)
+    return None if near and flip.gap is None else near
+
+
+def _ulp_of_top(search: Search, flip: Flip) -> float:
+    return margin_unit(search.format, flip.base.top[0].logit, flip.base.top[0].logit - flip.least_gap)
 
 
 def ranked_flips(result: FlipsResult) -> list[tuple[Search, Flip]]:

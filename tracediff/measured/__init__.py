@@ -23,6 +23,7 @@ from tracediff.measured.model import (
     Unstable,
     worst_by_place,
 )
+from tracediff.measured.near_ties import TYPICAL_CHANGES, is_near_tie, near_ties, typical_change
 
 __all__ = [
     "ACTIVATIONS_FILE",
@@ -30,6 +31,7 @@ __all__ = [
     "CONTROLS",
     "EVIDENCE_FILE",
     "LOGITS_FILE",
+    "TYPICAL_CHANGES",
     "Bits",
     "Control",
     "ControlResult",
@@ -44,7 +46,10 @@ __all__ = [
     "Unstable",
     "decode_evidence",
     "encode_evidence",
+    "is_near_tie",
+    "near_ties",
     "read_evidence",
     "read_evidence_of",
+    "typical_change",
     "worst_by_place",
 ]

@@ -8,7 +8,8 @@ from enum import StrEnum
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-#: The controls, gravest first: each repeats the same work and changes only what must not matter.
+#: The controls: each repeats the same work and changes only what must not matter. In the order in which they are read:
+#: what varies from run to run confounds the others. The gravest finding is that of `neighbours` (`diff.judgement`).
 CONTROLS = ("run_to_run", "neighbours", "position", "profiler")
 
 
@@ -155,8 +156,11 @@ class LogitsMove(Struct, frozen=True, kw_only=True):
     top_changes: tuple[float | None, float | None]
 
     @property
-    def near_tie(self) -> bool | None:
-        """Whether the top two moved by no less than what lay between them, on either side; None where not known."""
+    def covers_margins(self) -> bool | None:
+        """Whether the top two moved by no less than what lay between them, on either side; None where not known.
+
+        Where the largest of two logits changed places they did, so this makes no flip a near tie: see `near_ties`.
+        """
         pairs = list(zip(self.margins, self.top_changes, strict=True))
         if any(margin is None or change is None for margin, change in pairs):
             return None
