@@ -5,11 +5,12 @@ import subprocess
 import sys
 
 import pytest
+import typer.main
 from typer.testing import CliRunner
 
 from tests.profiles import FLOAT16
 from tracediff.cli import app
-from tracediff.cli.application import COMMANDS
+from tracediff.cli.application import COMMANDS, OLD_SPELLINGS
 
 WRONG = [
     (["nope"], "tracediff: No such command 'nope' (see tracediff --help)"),
@@ -19,7 +20,7 @@ WRONG = [
     (["ingest", "x"], "tracediff ingest: Missing option '--out' (see tracediff ingest --help)"),
     (
         ["name", "--format", "xml", "x"],
-        "tracediff name: Invalid value for '--format': 'xml' is not one of 'text', 'json' (see tracediff name --help)",
+        "tracediff name: Invalid value for '--format': 'xml' is not one of 'table', 'json' (see tracediff name --help)",
     ),
     (["flips", "--batch"], "tracediff flips: Option '--batch' requires an argument (see tracediff flips --help)"),
 ]
@@ -140,3 +141,39 @@ def test_a_machine_without_enough_memory_is_one_line(monkeypatch, error):
     done = CliRunner().invoke(app, ["name", "-"], input="gemm\n")
     assert done.exit_code == 2
     assert done.stderr == "tracediff: out of memory: use a smaller input, batch, prompt or model\n"
+
+
+@pytest.mark.parametrize(
+    ("old", "today"),
+    [
+        (["map", "--setting", "x", "--range", "1-9"], ["--remedy", "x", "--make-equal", "1-9"]),
+        (["map", "--setting=x"], ["--remedy=x"]),
+        (["remedies", "--settings", "a", "b"], ["--remedy", "a", "b"]),
+        (["remedies", "--apply", "x", "--", "run", "--settings"], ["--apply", "x", "--", "run", "--settings"]),
+        (["diff", "--range", "x"], ["--range", "x"]),
+        (["name", "--format", "text"], ["--format", "table"]),
+        (["fleet", "--format=text"], ["--format=table"]),
+        (["name", "text"], ["text"]),
+        (["record", "run", "--format", "text"], ["run", "--format", "text"]),
+    ],
+)
+def test_what_an_option_was_called_before_is_still_taken(old, today):
+    commands = typer.main.get_command(app)
+    context = commands.make_context("tracediff", list(old))
+    assert commands.resolve_command(context, list(old))[2] == today
+
+
+@pytest.mark.parametrize("command", OLD_SPELLINGS)
+def test_help_names_an_option_once(command):
+    shown = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).stdout
+    for old, today in OLD_SPELLINGS[command].items():
+        assert f"{today} " in shown
+        assert f"{old} " not in shown
+
+
+def test_every_command_prints_for_people_by_the_same_word():
+    for command in COMMANDS:
+        shown = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).stdout
+        assert "--format" not in shown or "<table|json" in shown
+    text, table = (CliRunner().invoke(app, ["name", "gemm", "--format", word]) for word in ("text", "table"))
+    assert (text.exit_code, text.stdout) == (0, table.stdout)

@@ -150,7 +150,7 @@ def test_the_odd_one_out_is_named_with_what_it_does_otherwise(tmp_path):
     assert q_proj.here[0] != q_proj.usual[0]
     assert "model.layers.0.input_layernorm" not in differing
 
-    text = RENDERERS["text"](fleet)
+    text = RENDERERS["table"](fleet)
     assert TWO.name in text
     assert "prefill model.layers.#.self_attn.q_proj (2 times)" in text
     assert json.loads(RENDERERS["json"](fleet))["groups"][1]["traces"] == [trace_name(TWO, out)]
@@ -158,7 +158,7 @@ def test_the_odd_one_out_is_named_with_what_it_does_otherwise(tmp_path):
 
 def test_the_text_shows_of_a_module_what_differs_and_not_what_both_run(tmp_path):
     fleet = group_traces(write_all([*copies(tmp_path / "in", 3), TWO], tmp_path / "out"))
-    lines = RENDERERS["text"](fleet).splitlines()
+    lines = RENDERERS["table"](fleet).splitlines()
     pairs = [
         (usual.removeprefix("    usual  "), here.removeprefix("    here   "))
         for usual, here in pairwise(lines)
@@ -186,11 +186,11 @@ def test_a_difference_in_words(usual, here, shown):
     difference = Difference(phase="prefill", module="m", usual=usual, here=here)
     largest = TraceGroup(traces=("one", "two"), differences=())
     fleet = Fleet(groups=(largest, TraceGroup(traces=("three",), differences=(difference,))), modules=1)
-    assert RENDERERS["text"](fleet).endswith(f"  prefill m\n    usual  {shown[0]}\n    here   {shown[1]}\n")
+    assert RENDERERS["table"](fleet).endswith(f"  prefill m\n    usual  {shown[0]}\n    here   {shown[1]}\n")
 
 
 def test_where_no_group_is_larger_none_is_called_usual(tmp_path):
-    text = RENDERERS["text"](group_traces(write_all([ONE, TWO], tmp_path / "out")))
+    text = RENDERERS["table"](group_traces(write_all([ONE, TWO], tmp_path / "out")))
     assert "none is usual" in text
     assert "\nusual" not in text
 
@@ -198,7 +198,7 @@ def test_where_no_group_is_larger_none_is_called_usual(tmp_path):
 def test_equal_traces_are_one_group(tmp_path):
     fleet = group_traces(write_all(copies(tmp_path / "in", 2), tmp_path / "out"))
     assert len(fleet.groups) == 1
-    assert "2 traces in 1 group by" in RENDERERS["text"](fleet)
+    assert "2 traces in 1 group by" in RENDERERS["table"](fleet)
 
 
 def test_no_dataset(tmp_path):

@@ -33,6 +33,16 @@ COMMANDS = (
     "doctor",
 )
 
+#: What options and formats were called before, by command; still taken, and in no help.
+OLD_SPELLINGS: dict[str, dict[str, str]] = {
+    "map": {"--setting": "--remedy", "--range": "--make-equal"},
+    "remedies": {"--settings": "--remedy"},
+}
+_WITH_FORMAT = frozenset(
+    {"diff", "show", "name", "flips", "lattice", "determinism", "map", "remedies", "fleet", "doctor"}
+)
+_OLD_FORMATS = {"text": "table"}
+
 #: What torch says of memory that the CPU does not have.
 _NO_MEMORY = "DefaultCPUAllocator: can't allocate memory"
 
@@ -64,7 +74,8 @@ class Commands(TyperGroup):
         """Find the command of a command line."""
         if args[0] not in COMMANDS:
             self.commands = {name: self.get_command(ctx, name) for name in COMMANDS}  # typer suggests one of these
-        return super().resolve_command(ctx, args)
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command, _spelled_as_today(name or "", rest)
 
     def make_context(self, info_name: str | None, args: list[str], *rest: Any, **extra: Any) -> Any:
         """Parse the options before the command."""
@@ -126,6 +137,22 @@ def _refused(error: Any, place: str) -> typer.Exit:
     message = " ".join(error.format_message().split()).rstrip(".")
     typer.echo(f"{printable(f'{command}: {message}')} (see {command} --help)", err=True)
     return typer.Exit(TROUBLE)
+
+
+def _spelled_as_today(command: str, args: list[str]) -> list[str]:
+    """Return the arguments of a command with old names of options and formats replaced; what is behind `--` stays."""
+    own = args[: args.index("--")] if "--" in args else args
+    spelled: list[str] = []
+    for argument in own:
+        option, equals, value = argument.partition("=")
+        option = OLD_SPELLINGS.get(command, {}).get(option, option)
+        if command in _WITH_FORMAT:
+            if spelled and spelled[-1] == "--format":
+                option = _OLD_FORMATS.get(option, option)
+            elif option == "--format":
+                value = _OLD_FORMATS.get(value, value)
+        spelled.append(f"{option}{equals}{value}")
+    return [*spelled, *args[len(own) :]]
 
 
 class ManyValues(TyperCommand):

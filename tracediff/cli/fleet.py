@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tracediff.cli.options import FORMAT_OPTION, TextJson, emit
+from tracediff.cli.options import FORMAT_OPTION, TableJson, emit
 
 app = typer.Typer(add_completion=False)
 
@@ -13,7 +13,7 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def fleet(
     dataset: Path = typer.Argument(help="A dataset that `tracediff ingest` wrote."),
-    output_format: Annotated[TextJson, FORMAT_OPTION] = TextJson.TEXT,
+    output_format: Annotated[TableJson, FORMAT_OPTION] = TableJson.TABLE,
 ) -> None:
     """Group the traces of a dataset by the kernels that each module runs, and name the odd ones out.
 

@@ -71,7 +71,7 @@ def flips(
     layers: FirstLayers = None,
     attention: AttentionName = "sdpa",
     remedy: str = typer.Option(
-        "default", help="Search with this setting in force: no-workspace, fused-norm, … (see `tracediff remedies`)."
+        "default", help="Search with this remedy in force: no-workspace, fused-norm, … (see `tracediff remedies`)."
     ),
     seed: int = typer.Option(0, help="Of random weights and prompts."),
     device: TorchDevice = None,

@@ -43,8 +43,8 @@ def map_rows(
     dtype: str = typer.Option("bfloat16", help="float16, bfloat16 or float32."),
     layers: FirstLayers = None,
     device: TorchDevice = None,
-    setting: str = typer.Option(
-        "default", help="Measure with this setting in force: as `tracediff remedies` names it."
+    remedy: str = typer.Option(
+        "default", help="Measure with this remedy in force, as `tracediff remedies` names it; parts joined by +."
     ),
     rows: str = typer.Option("1-512", help="Row counts of each module."),
     forward: str = typer.Option(
@@ -54,7 +54,7 @@ def map_rows(
     seed: int = typer.Option(0, help="Of random weights and inputs."),
     minutes: float | None = typer.Option(None, min=0, help="Stop after this many minutes; the same command goes on."),
     make_equal: str | None = typer.Option(
-        None, "--range", help="Row counts that padding must make equal; default up to 64."
+        None, help="Row counts that padding must make equal, as 1-64, which is the default."
     ),
     buckets: str | None = typer.Option(None, help="A server's CUDA-graph sizes, as 1,2,4,8,16: which are equal?"),
     out: Path | None = typer.Option(None, help="Write the map as JSON; an interrupted map goes on from FILE.part."),
@@ -76,7 +76,7 @@ def map_rows(
     for path in (out, html, csv, parquet):
         if path is not None:
             refuse_to_overwrite(path, force, inputs)
-    wanted = None if make_equal is None else numbers(make_equal, "--range")
+    wanted = None if make_equal is None else numbers(make_equal, "--make-equal")
     sizes = None if buckets is None else numbers(buckets, "--buckets")
     if result_file is not None:
         refuse_ignored_options(context, _OF_A_RESULT, OF_A_MEASUREMENT)
@@ -92,7 +92,7 @@ def map_rows(
         request = MapRequest(
             spec=ModelSpec(name=model, dtype=dtype, layers=layers, seed=seed),
             device=device,
-            setting=setting,
+            setting=remedy,
             rows=numbers(rows, "--rows"),
             forward_rows=() if forward == "none" else numbers(forward, "--forward"),
             keys=numbers(keys, "--keys", least=0),

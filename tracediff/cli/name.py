@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from msgspec.structs import asdict
 
-from tracediff.cli.options import TextJson
+from tracediff.cli.options import TableJson
 from tracediff.errors import TracediffError
 from tracediff.kernels import describe, explain, parse
 from tracediff.kernels.pasted import name_in_row
@@ -28,8 +28,8 @@ def name(
         ),
     ] = None,
     output_format: Annotated[
-        TextJson, typer.Option("--format", help="One line of text, or one JSON object, per name.")
-    ] = TextJson.TEXT,
+        TableJson, typer.Option("--format", help="One line for people, or one JSON object, per name.")
+    ] = TableJson.TABLE,
     explained: Annotated[
         bool, typer.Option("--explain", help="Also explain each token of the name, and say how sure that is.")
     ] = False,
@@ -40,7 +40,7 @@ def name(
     """
     if not names:
         raise TracediffError("no kernel name given", "name one or more, or - to read them from standard input")
-    lines_of = _json_of if output_format is TextJson.JSON else _words_of
+    lines_of = _json_of if output_format is TableJson.JSON else _words_of
     out = standard_output()
     # Unlike `echo`, which flushes every line; on a terminal each is shown at once all the same.
     out.writelines(lines_of(text, explained) for text in _given(names))

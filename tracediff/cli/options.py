@@ -60,13 +60,6 @@ class TableJsonMarkdown(StrEnum):
     MARKDOWN = "markdown"
 
 
-class TextJson(StrEnum):
-    """The formats of a command that prints lines of text or JSON."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
 #: The option `--format` of every command; its type is the enum of the formats that the command has, so that typer
 #: lists them in the help and refuses others.
 FORMAT_OPTION = typer.Option("--format", help="How to print the result.")

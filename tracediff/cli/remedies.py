@@ -30,7 +30,7 @@ app = typer.Typer(add_completion=False)
 
 
 class _RemediesCommand(ManyValues):
-    many = ("--settings", "--beside")
+    many = ("--remedy", "--beside")
 
 
 #: What may be asked of a result that is measured already.
@@ -49,10 +49,8 @@ def remedies(
     dtype: str = typer.Option("bfloat16", help="float16, bfloat16 or float32."),
     layers: FirstLayers = None,
     device: TorchDevice = None,
-    settings: list[str] = typer.Option(
-        [], help="Settings to measure, parts joined by +; default all recommended ones."
-    ),
-    beside: list[str] = typer.Option([], help="Settings to time in the same rounds without comparing their bits."),
+    remedy: list[str] = typer.Option([], help="Remedies to measure, parts joined by +; default all recommended ones."),
+    beside: list[str] = typer.Option([], help="Remedies to time in the same rounds without comparing their bits."),
     keys: str = typer.Option("300,4000", help="Cached keys of the decode steps."),
     batch: str = typer.Option("1-64", help="Batch sizes whose bits are compared."),
     prefill: str = typer.Option("1-16", help="The same for the prompt."),
@@ -65,7 +63,7 @@ def remedies(
     out: Path | None = typer.Option(None, help="Write the result as JSON; interrupted, it goes on from FILE.part."),
     output_format: Annotated[Format, FORMAT_OPTION] = Format.TABLE,
     apply: str | None = typer.Option(
-        None, help="Print what this setting needs; with `-- COMMAND`, run the command with what can be set."
+        None, help="Print what this remedy needs; with `-- COMMAND`, run the command with what can be set."
     ),
     force: bool = typer.Option(
         False, "--force", help="Replace a file that exists; start an unfinished measurement over."
@@ -106,7 +104,7 @@ def remedies(
     request = RemediesRequest(
         spec=ModelSpec(name=model, dtype=dtype, layers=layers, seed=seed),
         device=device,
-        settings=tuple(settings or RECOMMENDED),
+        settings=tuple(remedy or RECOMMENDED),
         beside=tuple(beside),
         keys=numbers(keys, "--keys", least=0),
         batches=numbers(batch, "--batch"),
