@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -59,7 +60,9 @@ class Clock:
         monkeypatch.setattr(program.time, "monotonic", lambda: self.now)
         monkeypatch.setattr(program.os, "kill", lambda process, number: self.sent.append((process, number)))
         self.caught = program._Caught(SimpleNamespace(begin=lambda: None))
-        self.listener = program._Listener(self.caught, self.told.append)
+        self.has_stopped = True
+        stop = SimpleNamespace(has_stopped=lambda: self.has_stopped)
+        self.listener = program._Listener(self.caught, self.told.append, stop)
 
     def reports(self, *events):
         self.listener.take({"event": event, "launcher": 42, "code": 3} for event in events)
@@ -104,6 +107,60 @@ def test_sigterm_is_passed_on_as_sigterm(clock):
     assert clock.signals == [signal.SIGTERM]
 
 
+def test_the_program_is_told_to_end_once_nsys_has_stopped_recording(clock):
+    clock.reports("started")
+    clock.has_stopped = False
+    clock.interrupt()
+    clock.pass_seconds(1)
+    assert clock.signals == []
+    clock.has_stopped = True
+    clock.pass_seconds(1)
+    assert clock.signals == [signal.SIGINT]
+    assert len(clock.told) == 1
+
+
+def test_a_program_that_ends_while_nsys_stops_loses_nothing(clock):
+    clock.reports("started")
+    clock.has_stopped = False
+    clock.interrupt()
+    clock.reports("ended", "all ended")
+    clock.pass_seconds(1)
+    assert clock.signals == []
+
+
+def test_a_second_interrupt_does_not_wait_for_nsys(clock):
+    clock.reports("started")
+    clock.has_stopped = False
+    clock.interrupt()
+    clock.interrupt()
+    clock.pass_seconds(0.1)
+    assert clock.signals == [signal.SIGINT, signal.SIGQUIT]
+
+
+@pytest.mark.parametrize(
+    ("prints", "seconds", "has_stopped"),
+    [("echo Generating; sleep 9", 0, True), ("sleep 9", 0, False), ("sleep 9", 9, True)],
+)
+def test_nsys_has_stopped_once_it_says_what_it_writes_or_takes_too_long(
+    monkeypatch, tmp_path, prints, seconds, has_stopped
+):
+    stop = program._Stop(["sh", "-c", prints], dict(os.environ), tmp_path / "log")
+    assert stop.has_ended()
+    stop.has_stopped()
+    started = time.monotonic()
+    while "echo" in prints and not (tmp_path / "log").stat().st_size:
+        assert time.monotonic() < started + 20
+    now = time.monotonic() + seconds
+    monkeypatch.setattr(program.time, "monotonic", lambda: now)
+    assert stop.has_stopped() is has_stopped
+    assert not stop.has_ended()
+    monkeypatch.undo()
+    stop.kill()
+    stop._process.wait()
+    assert stop.has_ended()
+    assert not stop.has_succeeded
+
+
 def test_a_second_interrupt_kills_at_once(clock):
     clock.reports("started")
     clock.interrupt()
@@ -124,6 +181,18 @@ def test_the_interrupt_that_ended_the_program_does_not_give_up_collecting(clock)
     clock.pass_seconds(60)
     assert clock.signals == [signal.SIGINT]
     assert clock.listener.recorded.interrupted
+
+
+@pytest.mark.parametrize(("name", "seconds", "found"), [("nsys", 1, True), ("nsys-ui", 1, False), ("nsys", 31, False)])
+def test_an_nsys_of_the_programs_own_is_seen_soon_after_its_start(clock, monkeypatch, name, seconds, found):
+    monkeypatch.setattr(program.launcher, "descendants", lambda _: [7, 8])
+    monkeypatch.setattr(program.launcher, "name_of", {7: "python", 8: name}.__getitem__)
+    clock.listener.look_for_nsys()
+    assert not clock.listener.recorded.starts_nsys
+    clock.reports("started")
+    clock.now += seconds
+    clock.listener.look_for_nsys()
+    assert clock.listener.recorded.starts_nsys is found
 
 
 def test_processes_that_are_left_are_told_once_after_a_while(clock, monkeypatch):

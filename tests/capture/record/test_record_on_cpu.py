@@ -250,6 +250,17 @@ def test_a_program_without_torch_and_gpu_is_one_line_and_leaves_nothing(nsys, tm
     assert not (tmp_path / "out").exists()
 
 
+def test_a_program_that_starts_an_nsys_of_its_own_is_told_so(nsys, tmp_path):
+    own = [nsys.path, "profile", "--trace=nvtx", "--sample=none", "--cpuctxsw=none", "-o", tmp_path / "own"]
+    source = f"import subprocess; subprocess.run({[*map(str, own), sys.executable, '-c', ONE_STEP]})"
+    done = record(nsys, tmp_path / "out", sys.executable, "-c", source)
+    assert done.returncode == 2
+    assert done.stderr.decode().splitlines()[-1] == (
+        "tracediff: nothing was recorded: the program starts an nsys of its own, and two cannot record one program: "
+        "record the program itself; options of nsys go into --nsys-args"
+    )
+
+
 def test_a_program_that_is_not_there_is_refused_before_anything_runs(nsys, tmp_path):
     done = record(nsys, tmp_path / "out", "no-such-program-here")
     assert (done.returncode, done.stdout) == (2, b"")

@@ -97,6 +97,14 @@ def descendants(ancestor: int) -> list[int]:
     return found
 
 
+def name_of(process: int) -> str:
+    """Return the name of a process's program, empty where it has ended."""
+    try:
+        return Path(f"/proc/{process}/comm").read_text(errors="replace").strip()
+    except OSError:
+        return ""
+
+
 def _send(number: int, processes: list[int]) -> None:
     for process in processes:
         with contextlib.suppress(OSError):

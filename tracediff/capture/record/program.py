@@ -34,6 +34,10 @@ SETTINGS = "TRACEDIFF_RECORD"
 STARTUP_FOLDER = Path(__file__).resolve().parent / "startup"
 
 _SECONDS_BETWEEN_LOOKS = 0.1
+# How long after its start, and how often, a program is looked at for an nsys of its own. All of /proc is read for that.
+_SECONDS_TO_START_NSYS, _SECONDS_BETWEEN_LOOKS_FOR_NSYS = 30.0, 0.5
+# How long nsys gets to stop recording before the program is told to end.
+_SECONDS_TO_STOP = 5.0
 # How long the program gets to end by itself after an interrupt, and after SIGTERM.
 _SECONDS_TO_END = (20.0, 10.0)
 # Helpers of multiprocessing end a moment after the program does.
@@ -48,15 +52,19 @@ class Recorded:
         code: Its exit code; 128 and the signal's number where a signal ended it.
         interrupted: Whether tracediff was asked to end it.
         torch: What each process said that imported torch.
+        starts_nsys: Whether the program started an nsys of its own.
         cuda: The processes in which torch initialised CUDA, and whether each was forked rather than started anew.
         failures: Why ranges could not be opened in a process, one line each.
+        stopped: Whether nsys stopped recording before the program was told to end.
         switches: Moments in ns since 1970 when SIGUSR1 came: recording on, off, on, …
         log: What nsys printed.
     """
 
     code: int = 0
     interrupted: bool = False
+    stopped: bool = False
     torch: list[dict[str, Any]] = field(default_factory=list)
+    starts_nsys: bool = False
     cuda: dict[int, bool] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
     switches: list[int] = field(default_factory=list)
@@ -148,29 +156,37 @@ def run_recorded(
         }
         (temporary / "job.json").write_text(json.dumps(job), encoding="utf-8")
         start = [sys.executable, "-I", str(Path(launcher.__file__).resolve()), str(temporary / "job.json")]
+        surrounding = surroundings(options, environment, temporary)
         process = subprocess.Popen(
             nsys_command(nsys.path, temporary / "record", session, options.nsys_options, start),
-            env=surroundings(options, environment, temporary),
+            env=surrounding,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             pass_fds=numbers,
             start_new_session=True,
         )
-        listener = _Listener(caught, progress)
+        stop = _Stop([str(nsys.path), "stop", f"--session={session}"], surrounding, temporary / "stop.log")
+        listener = _Listener(caught, progress, stop)
         reader = ReportReader(_reports(temporary))
         try:
             while process.poll() is None:
                 listener.take(reader.news())
+                listener.look_for_nsys()
                 listener.tell_of_processes_left()
                 listener.end_if_asked()
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
             listener.take(reader.news())
+            while not stop.has_ended():
+                listener.end_if_asked()
+                time.sleep(_SECONDS_BETWEEN_LOOKS)
         except BaseException:
             listener.kill()
             kill_session(process)
+            stop.kill()
             raise
     recorded = listener.recorded
+    recorded.stopped = stop.has_succeeded
     recorded.switches = caught.switches
     recorded.log = log.read_text(encoding="utf-8", errors="replace")
     if not listener.program_ended:
@@ -228,15 +244,66 @@ def _passed_on(numbers: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
             os.close(copy)
 
 
+class _Stop:
+    """Tells nsys to stop recording before the program is told to end.
+
+    nsys holds kernels back for a while. A program that a signal kills leaves it no time to collect them.
+
+    Args:
+        command: What tells nsys.
+        environment: As that of nsys.
+        log: Where what it prints goes.
+    """
+
+    def __init__(self, command: list[str], environment: Mapping[str, str], log: Path) -> None:
+        self._command = command
+        self._environment = environment
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+        self._until = 0.0
+
+    def has_stopped(self) -> bool:
+        """Return whether nsys has stopped recording, or takes too long; tell it at the first call."""
+        if self._process is None:
+            with self._log.open("wb") as log:
+                self._process = subprocess.Popen(
+                    self._command,
+                    env=self._environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+            self._until = time.monotonic() + _SECONDS_TO_STOP
+        # It says what it writes once it has collected everything, and goes on writing.
+        return self.has_ended() or self._log.stat().st_size > 0 or time.monotonic() > self._until
+
+    def has_ended(self) -> bool:
+        """Return whether nothing is being written by it."""
+        return self._process is None or self._process.poll() is not None
+
+    @property
+    def has_succeeded(self) -> bool:
+        """Whether nsys was told, and stopped."""
+        return self._process is not None and self._process.returncode == 0
+
+    def kill(self) -> None:
+        """End it."""
+        if self._process is not None:
+            kill_session(self._process)
+
+
 class _Listener:
     """Takes what the launcher and the program's processes report, and ends the program when asked to."""
 
-    def __init__(self, caught: _Caught, progress: Progress) -> None:
+    def __init__(self, caught: _Caught, progress: Progress, stop: _Stop) -> None:
         self.recorded = Recorded()
         self.program_ended = False
         self._caught = caught
+        self._stop = stop
         self._progress = progress
         self._launcher: int | None = None
+        self._started_at = self._looked_at = 0.0
         self._ended_at: float | None = None
         self._sent = 0
         self._sent_for = 0
@@ -253,7 +320,7 @@ class _Listener:
                 case "not started":
                     raise TracediffError(f"the program cannot be started: {report['reason']}", "check COMMAND")
                 case "started":
-                    self._launcher = report["launcher"]
+                    self._launcher, self._started_at = report["launcher"], time.monotonic()
                 case "ended":
                     self.program_ended, self.recorded.code = True, report["code"]
                     self._ended_at = time.monotonic()
@@ -266,6 +333,16 @@ class _Listener:
                     self.recorded.cuda[report["process"]] = report["forked"]
                 case "failed":
                     self.recorded.failures.append(report["message"])
+
+    def look_for_nsys(self) -> None:
+        """See whether the program starts an nsys of its own; it would do so soon, if at all."""
+        now = time.monotonic()
+        if self._launcher is None or now > self._started_at + _SECONDS_TO_START_NSYS or self.recorded.starts_nsys:
+            return
+        if now > self._looked_at + _SECONDS_BETWEEN_LOOKS_FOR_NSYS:
+            self._looked_at = now
+            names = map(launcher.name_of, launcher.descendants(self._launcher))
+            self.recorded.starts_nsys = "nsys" in names
 
     def tell_of_processes_left(self) -> None:
         """Say once that the program ended and left processes that go on."""
@@ -294,16 +371,18 @@ class _Listener:
         if self._launcher is None:
             return  # not started yet
         now = time.monotonic()
+        first = signal.Signals(self._caught.ending[0])
         if not self.recorded.interrupted:
-            self.recorded.interrupted = True
-            first = signal.Signals(self._caught.ending[0])
+            self.recorded.interrupted, self._sent_for = True, 1
             self._progress(f"ending the program ({first.name}); what it recorded is kept")
-            self._send(signal.SIGINT if first == signal.SIGINT else signal.SIGTERM, now + _SECONDS_TO_END[0])
+        if not self._sent:
+            if self._stop.has_stopped() or asked > 1:
+                self._send(signal.SIGINT if first == signal.SIGINT else signal.SIGTERM, now + _SECONDS_TO_END[0])
         elif asked > self._sent_for:
             self._send(signal.SIGQUIT, now + _SECONDS_TO_END[1])
+            self._sent_for = asked
         elif now > self._next_at:
             self._send(signal.SIGTERM if self._sent == 1 else signal.SIGQUIT, now + _SECONDS_TO_END[1])
-        self._sent_for = asked
 
     def kill(self) -> None:
         """Kill the program and everything it started."""

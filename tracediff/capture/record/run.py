@@ -32,6 +32,8 @@ from tracediff.processes import run_program
 from tracediff.temporary import temporary_folder
 
 _SHOWN = 5
+_OWN_NSYS = "the program starts an nsys of its own, and two cannot record one program"
+_WITHOUT_OWN_NSYS = "record the program itself; options of nsys go into --nsys-args"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +137,7 @@ def _deliver(
         clean = report.with_suffix(".clean.sqlite")
         exported = _export(options, nsys, report, surroundings(options, environment, temporary))
         with_kernels |= processes_with_kernels(exported)
-        insert_ranges(exported, temporary, bounded=options.nsys_records_a_part)
+        insert_ranges(exported, temporary, bounded=options.nsys_records_a_part or recorded.stopped)
         cleaned[clean] = _clean(options, recorded, exported, clean, warnings)
         exported.unlink()
     kept = {path: holds for path, holds in cleaned.items() if not holds.is_empty}
@@ -200,6 +202,8 @@ def _nothing(folder: Path, recorded: Recorded, lost: Sequence[str]) -> RecordRes
     Raises:
         TracediffError: It did not fail.
     """
+    if not recorded.code and recorded.starts_nsys:
+        raise TracediffError(f"nothing was recorded: {_OWN_NSYS}", _WITHOUT_OWN_NSYS)
     if not recorded.code and lost:
         raise TracediffError("nothing was recorded", lost[0])
     if not recorded.code:
@@ -210,7 +214,7 @@ def _nothing(folder: Path, recorded: Recorded, lost: Sequence[str]) -> RecordRes
     by_signal = {128 + each: each.name for each in signal.Signals}.get(recorded.code)
     why = (
         "it used no GPU and opened no range until then"
-        if by_signal is None
+        if by_signal is None or recorded.stopped
         else f"{by_signal} leaves nsys no time to collect what was not collected by then"
     )
     warning = f"nothing was recorded: the program ended with {recorded.code}; {why}"
@@ -224,6 +228,8 @@ def _warnings(
     warnings = []
     if recorded.code and not recorded.interrupted:
         warnings.append(f"the program ended with {recorded.code}; what it recorded until then is kept")
+    if recorded.starts_nsys:
+        warnings.append(f"{_OWN_NSYS}: {_WITHOUT_OWN_NSYS}")
     if not kernels and not lost:
         warnings.append("no kernels were recorded: the program ran nothing on a GPU")
     warnings += [f"a process of the program lacks module ranges: {failure}" for failure in recorded.failures[:3]]
