@@ -19,7 +19,8 @@ def explain(
     sampler: str | None = typer.Option(None, help="Check this sampler at temperature 0: module:function."),
     sampler_input: str = typer.Option("torch", help="What the sampler takes: torch or numpy."),
     figures: Path | None = typer.Option(
-        None, help="Also draw how the difference grows, as SVG and PNG in this directory."
+        None,
+        help="Also draw how the difference grows, and the largest logits at flips, as SVG and PNG in this directory.",
     ),
     force: bool = typer.Option(False, "--force", help="Replace figures that exist."),
     output_format: Annotated[TableJsonMarkdown, FORMAT_OPTION] = TableJsonMarkdown.TABLE,
@@ -57,11 +58,15 @@ def explain(
 
 
 def _draw(facts: "Facts", directory: Path, force: bool) -> None:
+    from tracediff.report.flips.figures import top_logits_figures
     from tracediff.report.flips.growth import growth_figures
     from tracediff.report.flips.plots import write_images
 
     drawn = growth_figures(facts.evidence) if facts.evidence is not None else {}
+    for name, flips in facts.flips:
+        of_which = f"{Path(name).stem}_" if len(facts.flips) > 1 else ""
+        drawn |= {of_which + stem: figure for stem, figure in top_logits_figures(flips).items()}
     if not drawn:
-        say("Nothing to draw: no module differs in bits, or evidence.json is missing")
+        say("Nothing to draw: no token flipped, and no module differs in bits or evidence.json is missing")
     for path in write_images(drawn, directory, force=force):
         say_written(path)

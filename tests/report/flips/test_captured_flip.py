@@ -1,6 +1,7 @@
 """A capture of trained weights whose token flips: profiles/tokens/smollm2-capture, from one H100."""
 
 import re
+import shutil
 
 import pytest
 
@@ -50,3 +51,25 @@ def test_the_page_shows_the_largest_logits_of_both_sides_and_outlines_what_was_c
     chosen = re.findall(r'<tr class="chosen"><td class="token">(.*?)</td>.*?>(30\.25)<', article)
     assert chosen == [("3725 &#39;```&#39; (chosen)", "30.25"), ("19 &#39;#&#39; (chosen)", "30.25")]
     assert "exact 3-way tie" in article
+
+
+def test_explain_draws_the_growth_and_the_largest_logits_of_every_result_in_the_directory(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        "tracediff.report.flips.plots.write_images", lambda figures, _directory, force: drawn.append(figures) or ()
+    )
+    run("explain", CAPTURE, "--figures", tmp_path / "figures")
+    for name in ("evidence.json", "captured_flips.json"):
+        shutil.copy(CAPTURE / name, tmp_path)
+    shutil.copy(CAPTURE / "captured_flips.json", tmp_path / "flips.json")
+    run("explain", tmp_path, "--figures", tmp_path / "figures")
+    one, two = drawn
+    assert set(one) == {"growth_b2", "top_logits_bfloat16_p0_s0_b2"}
+    assert set(two) == {
+        "growth_b2",
+        "captured_flips_top_logits_bfloat16_p0_s0_b2",
+        "flips_top_logits_bfloat16_p0_s0_b2",
+    }
+    colours = [list(trace.marker.color) for trace in one["top_logits_bfloat16_p0_s0_b2"].data]
+    assert len(colours) == 2
+    assert all(first not in others for first, *others in colours)

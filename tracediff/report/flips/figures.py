@@ -24,7 +24,16 @@ _LARGEST_BIN = 11
 
 def flip_figures(result: FlipsResult) -> dict[str, Any]:
     """Return the figures of a flip search by file stem: margins, logit changes, the nearest ties' largest logits."""
-    figures = {"margins": margin_histogram(result), "logit_changes": logit_changes(result)}
+    return {
+        "margins": margin_histogram(result),
+        "logit_changes": logit_changes(result),
+        **top_logits_figures(result),
+    }
+
+
+def top_logits_figures(result: FlipsResult) -> dict[str, Any]:
+    """Return a figure of the largest logits at each of the nearest ties that flipped, by file stem."""
+    figures = {}
     for search, flip in nearest_flips(result)[:_DRAWN_FLIPS]:
         stem = f"top_logits_{search.dtype}{'_tf32' if search.tf32 else ''}_p{flip.prompt}_s{flip.step}_b{flip.batch}"
         figures[stem] = top_logits(flip, result.settings.batches[0], search.label)
