@@ -121,7 +121,7 @@ class Scenario:
 LEAK = {"neighbours": (ControlResult.DIFFERS,), "position": tuple(ControlResult), "leak_in": DOWN}
 SCENARIOS = (
     Scenario(name="clean"),
-    Scenario(name="another order of summation", faults=((DOWN, reorders),)),
+    Scenario(name="a different order of summation", faults=((DOWN, reorders),)),
     Scenario(name="leak", faults=((DOWN, leaks),), **LEAK),
     Scenario(name="noise", faults=((DOWN, vibrates),), unstable=frozenset({DOWN})),
     Scenario(name="noise now and then", faults=((DOWN, vibrates_now_and_then),)),

@@ -59,7 +59,7 @@ def test_another_order_at_the_origin_with_clean_controls_is_expected(tmp_path):
 def test_equal_logits_are_no_difference_whatever_kernels_ran(tmp_path):
     found = judged(tmp_path, (CLEAN, CLEAN, CLEAN), logits={"prefill": EQUAL})
     assert found.judgement is Judgement.NO_DIFFERENCE
-    assert found.outcome == "logits are bit-identical, though 1 of 3 modules run other kernels"
+    assert found.outcome == "logits are bit-identical, though 1 of 3 modules run different kernels"
     assert found.cause == ""
 
 
@@ -128,7 +128,7 @@ def test_a_flip_must_be_a_near_tie_by_what_moves_where_nothing_flips(tmp_path, m
     found = judged(tmp_path, tokens=tokens, moves={"prefill": flip, "decode[0]": quiet})
     assert found.judgement is judgement
     assert found.margin.max_abs == max(margin, 0.05)
-    assert "another token is chosen in prefill" in found.outcome
+    assert "a different token is chosen in prefill" in found.outcome
 
 
 def test_the_traces_alone_say_what_can_differ_and_that_nothing_was_measured(tmp_path):

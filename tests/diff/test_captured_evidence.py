@@ -112,7 +112,7 @@ def test_bfloat16_other_kernels_everywhere_and_not_a_bit():
     assert diff.evidence.repair is None
     found = answer(diff)
     assert found.judgement is Judgement.NO_DIFFERENCE
-    assert found.outcome == "logits are bit-identical, though 355 of 1,264 modules run other kernels"
+    assert found.outcome == "logits are bit-identical, though 355 of 1,264 modules run different kernels"
 
 
 def test_float32_nearly_every_product_is_an_origin():

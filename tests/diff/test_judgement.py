@@ -45,7 +45,7 @@ def test_a_difference_with_origins_and_controls_that_hold_is_expected():
         (
             {"prefill": OTHER},
             {"prefill": (1, 2), "decode[0]": (3, 3), "decode[1]": (4, 5)},
-            "logits differ, another token is chosen in prefill and decode[1]",
+            "logits differ, a different token is chosen in prefill and decode[1]",
         ),
         ({"prefill": None, "decode[0]": OTHER}, {}, "logits differ"),
     ],
@@ -100,7 +100,7 @@ def test_a_leak_needs_a_run_that_repeats_itself_or_measured_noise():
 def test_a_run_that_does_not_repeat_itself_is_told_what_would_make_it(steady, unstable, settle):
     assert told(replace(RUN, unstable=(unstable,), steady_attentions=steady)) == (
         Judgement.NOT_REPEATABLE,
-        "the same run gives other bits again; logits differ, no token flipped",
+        "the same run, repeated, gives different bits; logits differ, no token flipped",
         settle,
     )
 
@@ -120,8 +120,8 @@ def test_a_contradicted_prediction_is_reported_before_anything_is_concluded():
 @pytest.mark.parametrize(
     ("changes", "origins", "question"),
     [
-        ({"controls": {**HELD, "position": DIFFERS}}, 1, "the control 'row position' found other bits"),
-        ({"controls": {**HELD, "profiler": DIFFERS}}, 1, "the control 'profiler' found other bits"),
+        ({"controls": {**HELD, "position": DIFFERS}}, 1, "the control 'row position' found different bits"),
+        ({"controls": {**HELD, "profiler": DIFFERS}}, 1, "the control 'profiler' found different bits"),
         (
             {"controls": {}},
             1,
@@ -137,7 +137,7 @@ def test_a_contradicted_prediction_is_reported_before_anything_is_concluded():
             1,
             "whether a fault could explain it is open: neighbours not controlled",
         ),
-        ({}, 0, "yet no replayed module gives other bits"),
+        ({}, 0, "yet no replayed module gives different bits"),
         (
             {"repair": Repair(minimal=(), logits_equal=False, complement_logits_equal=None, tried=9)},
             1,
@@ -158,7 +158,7 @@ def test_a_flip_is_expected_only_where_the_top_two_were_a_near_tie():
     assert told(replace(flipped, moves={"prefill": move(None, 0.1)}))[0] is Judgement.EXPECTED  # not known
     assert told(replace(flipped, moves={"prefill": move(0.5, 0.1)}))[:2] == (
         Judgement.CANNOT_TELL,
-        "logits differ, another token is chosen in prefill; the token that flipped in prefill was no near tie",
+        "logits differ, a different token is chosen in prefill; the token that flipped in prefill was no near tie",
     )
 
 
@@ -187,7 +187,7 @@ def test_the_same_kernels_and_kept_orders_are_no_difference(tmp_path):
     assert TILE.verdict is Verdict.SAME_ORDER
     assert traces(tmp_path, SAME, TILE) == (
         Judgement.NO_DIFFERENCE,
-        "every sum keeps its order, though 1 of 2 modules run other kernels",
+        "every sum keeps its order, though 1 of 2 modules run different kernels",
         "",
     )
 
@@ -243,5 +243,5 @@ def test_a_leak_is_said_with_the_module_where_it_was_first_seen():
 
 def test_equal_logits_name_the_kernels_that_changed_for_nothing(tmp_path):
     plain = replace(diff(tmp_path), rows=(SAME, TILE), evidence=replace(RUN, logits={"prefill": EQUAL}))
-    assert judge(plain).outcome == "logits are bit-identical, though 1 of 2 modules run other kernels"
+    assert judge(plain).outcome == "logits are bit-identical, though 1 of 2 modules run different kernels"
     assert judge(replace(plain, rows=(SAME,))).outcome == "logits are bit-identical"

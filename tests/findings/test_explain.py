@@ -73,7 +73,7 @@ def evidence_needs():
     [
         ("reorders", Judgement.EXPECTED, "batch 2: down_proj"),
         ("leaks", Judgement.LEAK, "model.layers.0.mlp"),
-        ("vibrates", Judgement.NOT_REPEATABLE, "the same run gives other bits again"),
+        ("vibrates", Judgement.NOT_REPEATABLE, "the same run, repeated, gives different bits"),
         (None, Judgement.NO_DIFFERENCE, "bit-identical"),
     ],
 )
@@ -390,7 +390,7 @@ def test_a_capture_with_its_flips_and_repeats_is_explained_by_all_of_them(tmp_pa
     because = {each.text: each.because for each in explanation.questions}
     assert because["Is every flipped token a near tie?"].startswith("none of the 92 flips had a margin larger")
     assert {search.label for _, result in explanation.flips for search in result.searches} == {"float16"}
-    assert "another order at 274 of 274 origins" in because["Is it the order of summation that changed there?"]
+    assert "a different order at 274 of 274 origins" in because["Is it the order of summation that changed there?"]
 
 
 # -- results of something else ----------------------------------------------------------------------------------------
@@ -420,7 +420,7 @@ def test_results_of_another_model_answer_nothing_and_are_named(tmp_path):
         ({"attention": "flash"}, {}, "it is of attention flash, not sdpa"),
         ({"remedy": "no-workspace"}, {}, "it is of setting no-workspace, not default"),
         ({}, {"gpu": "NVIDIA H100"}, "it is of GPU NVIDIA H100, not NVIDIA H200"),
-        ({"precisions": [["bfloat16", False]] * 4}, {}, "other precisions"),
+        ({"precisions": [["bfloat16", False]] * 4}, {}, "precisions other than"),
     ],
 )
 def test_a_search_is_used_only_where_it_ran_what_was_captured(tmp_path, settings, machine, words):

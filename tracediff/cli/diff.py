@@ -51,7 +51,9 @@ def diff(
     save: Path | None = typer.Option(None, help="Also store kernels and diff as tables in this SQLite file."),
     summary: bool = typer.Option(False, "--summary", help="Print the answer alone, in one line."),
     phase: list[str] = typer.Option(
-        [], help="Compare only this phase, called as on the screen (decode, decode[0]); may be repeated."
+        [],
+        help="Show only this phase, called as on the screen (decode, decode[0]); may be repeated. The answer is of "
+        "the whole run.",
     ),
     module: str | None = typer.Option(
         None,

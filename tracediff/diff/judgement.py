@@ -1,6 +1,6 @@
 """The judgement: what the evidence carries, and no more.
 
-A difference is *expected* where sums were taken in another order and nothing that must not change bits did; it is a
+A difference is *expected* where sums were taken in a different order and nothing that must not change bits did; it is a
 *bug* only where a control that nothing can confound found one; where a measurement is missing or contradicts another,
 the judgement is *cannot tell*, and `settle` says what would settle it.
 """
@@ -92,7 +92,7 @@ def judge_evidence(evidence: RunEvidence, contradicted: int = 0) -> Assessment: 
     """
     outcome = _outcome(evidence)
     controls = {name: control.answer for name, control in evidence.controls.items()}
-    # Where noise was not measured, a run that does not repeat itself explains other bits beside other neighbours too.
+    # Where noise was not measured, a run that does not repeat itself explains different bits beside any neighbours.
     confirmed = evidence.repeats is not None or controls.get("run_to_run") is ControlResult.EQUAL
     if controls.get("neighbours") is ControlResult.DIFFERS and confirmed:
         first = evidence.controls["neighbours"].first
@@ -101,7 +101,7 @@ def judge_evidence(evidence: RunEvidence, contradicted: int = 0) -> Assessment: 
     if evidence.unstable or controls.get("run_to_run") is ControlResult.DIFFERS:
         return Assessment(
             judgement=Judgement.NOT_REPEATABLE,
-            outcome=f"the same run gives other bits again; {outcome}",
+            outcome=f"the same run, repeated, gives different bits; {outcome}",
             settle=_steadier(evidence),
         )
     if contradicted:
@@ -125,12 +125,12 @@ def _open_question(evidence: RunEvidence, controls: Mapping[str, ControlResult])
     """Return why a difference of logits cannot be called expected; empty where it can."""
     for name in ("position", "profiler"):
         if controls.get(name) is ControlResult.DIFFERS:
-            return f"the control '{CONTROL_NAMES[name]}' found other bits"
+            return f"the control '{CONTROL_NAMES[name]}' found different bits"
     missing = [CONTROL_NAMES[name] for name in _NEEDED if controls.get(name) is not ControlResult.EQUAL]
     if missing:
         return f"whether a fault could explain it is open: {listing(missing)} not controlled"
     if not evidence.origins:
-        return "yet no replayed module gives other bits"
+        return "yet no replayed module gives different bits"
     if evidence.repair is not None and not evidence.repair.logits_equal:
         return "yet computing every module row by row does not make the logits bit-identical"
     far = [phase for phase, near in near_ties(evidence.tokens, evidence.moves).items() if near is False]
@@ -210,11 +210,11 @@ def _outcome(evidence: RunEvidence) -> str:
         return "logits are bit-identical"
     flipped = [phase for phase, (a, b) in evidence.tokens.items() if a != b]
     if flipped:
-        return f"logits differ, another token is chosen in {listing(flipped)}"
+        return f"logits differ, a different token is chosen in {listing(flipped)}"
     return "logits differ, no token flipped" if evidence.tokens else "logits differ"
 
 
 def _unmoved(diff: TraceDiff) -> str:
     """Say what changed all the same, where nothing came of it."""
     renamed = sum(row.names_differ for row in diff.rows)
-    return f", though {renamed:,} of {len(diff.rows):,} modules run other kernels" if renamed else ""
+    return f", though {renamed:,} of {len(diff.rows):,} modules run different kernels" if renamed else ""

@@ -40,7 +40,7 @@ class Difference(Struct, frozen=True, kw_only=True):
 
 
 def other_work(diff: TraceDiff) -> tuple[Difference, ...]:
-    """Return what makes it different work: another model, element type, weights or prompt."""
+    """Return what makes it different work: a different model, element type, weights or prompt."""
     a, b = diff.a.info, diff.b.info
     model = _between("model", a.model, b.model) or _layers(a, b) or _of_products("model", problem_k, diff.rows, "k ")
     element_type = _between("element type", a.dtype, b.dtype)
@@ -50,7 +50,7 @@ def other_work(diff: TraceDiff) -> tuple[Difference, ...]:
 
 
 def other_machine(diff: TraceDiff) -> tuple[Difference, ...]:
-    """Return what may choose other kernels for the same work: GPU, attention, versions of libraries."""
+    """Return what may choose different kernels for the same work: GPU, attention, versions of libraries."""
     a, b = diff.a.info, diff.b.info
     versions = sorted((a.versions.keys() & b.versions.keys()) - _CHOOSE_NO_KERNEL)
     found = (

@@ -151,7 +151,7 @@ def sampler_is_exact(report: SamplerReport | None) -> Question:
 
 
 def logits_differ(facts: Facts) -> Question:
-    """Ask whether any logits that were compared have other bits."""
+    """Ask whether any logits that were compared differ in bits."""
     question = "Do logits differ between batch sizes?"
     differing = [
         f"batch {pair.batches[1]}, {phase}"
@@ -173,7 +173,7 @@ def logits_differ(facts: Facts) -> Question:
 
 
 def origin_was_found(facts: Facts) -> Question:
-    """Ask for the first module that gives other bits on equal inputs."""
+    """Ask for the first module that gives different bits on equal inputs."""
     question = "Was the first module that differs on equal inputs found?"
     origins = [pair.first_origin for pair in pairs_of(facts) if pair.first_origin is not None]
     if origins:
@@ -214,13 +214,15 @@ def order_changed(facts: Facts) -> Question:
     contradicted = [order for order in facts.orders if order.verdict in KEEPS_BITS]
     if contradicted:
         one = contradicted[0]
-        because = f"{one.module} gives other bits on equal inputs though the trace says {one.verdict} ({one.reason})"
+        because = (
+            f"{one.module} gives different bits on equal inputs though the trace says {one.verdict} ({one.reason})"
+        )
         return Question(text=question, reply=Reply.NO, because=because)
     if not any(map(_replayed, pairs_of(facts))):
         because = "no module was computed on equal inputs (tracediff capture --evidence does it)"
         return Question(text=question, reply=Reply.CANNOT_TELL, because=because)
     if not any(pair.first_origin for pair in pairs_of(facts)):
-        because = "no replayed module gives other bits on equal inputs"
+        because = "no replayed module gives different bits on equal inputs"
         return Question(text=question, reply=Reply.NOTHING, because=because)
     changed = [order for order in facts.orders if order.verdict == "order-changed"]
     seen = _order_words(facts.orders, changed) or "no traces say what changed at the origin"
@@ -239,7 +241,7 @@ def order_changed(facts: Facts) -> Question:
 
 
 def _order_words(orders: tuple[OriginOrder, ...], changed: list[OriginOrder]) -> str:
-    """Say at how many origins the traces show another order, with the commonest changes; empty without traces."""
+    """Say at how many origins the traces show a different order, with the commonest changes; empty without traces."""
     if not orders:
         return ""
     kinds = Counter(f"{order.module.rpartition('.')[2]} {order.reason}" for order in changed)
@@ -248,7 +250,7 @@ def _order_words(orders: tuple[OriginOrder, ...], changed: list[OriginOrder]) ->
     examples = f" ({commonest}{others})" if kinds else ""
     unknown = len(orders) - len(changed)
     rest = f" and cannot tell at {unknown}" if unknown else ""
-    return f"the traces show another order at {len(changed):,} of {count(len(orders), 'origin')}{examples}{rest}"
+    return f"the traces show a different order at {len(changed):,} of {count(len(orders), 'origin')}{examples}{rest}"
 
 
 def flips_are_near_ties(facts: Facts) -> Question:

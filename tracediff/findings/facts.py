@@ -125,7 +125,7 @@ def _searches_of(
         if unlike is not None:
             notes.append(f"{name} is left out: it is of {unlike}")
         elif kept is None:
-            notes.append(f"{name} is left out: it is of other precisions than the capture's")
+            notes.append(f"{name} is left out: it is of precisions other than the capture's")
         else:
             yield name, kept
 

@@ -35,7 +35,7 @@ _ROUTING_CLASSES = ("moe", "expert", "router")
 
 @dataclass(slots=True)
 class Subject:
-    """What the controls are made on.
+    """What the controls are run on.
 
     Attributes:
         model: The model.

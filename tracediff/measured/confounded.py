@@ -1,7 +1,7 @@
 """Controls of older evidence that noise could explain.
 
-Until schema 2 each control was made once, on whole runs, and no module's own noise was known. On an H100, torch's
-default attention (cuDNN) gives other bits from run to run at decode against 129 keys or more
+Until schema 2 each control was run once, on whole runs, and no module's own noise was known. On an H100, torch's
+default attention (cuDNN) gives different bits from run to run at decode against 129 keys or more
 (docs/reduction-order.md), so such a control may have found that, and no leak.
 """
 

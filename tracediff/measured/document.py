@@ -23,7 +23,7 @@ unstable). Fields with an empty value may be missing; keys that are not known he
 
 Schema 1 (tracediff 0.1) has no noise measured: none of "attention", "repeats", "steady_attentions", "unstable",
 "pinned_logits" and "moves", and controls with "equal" (true, false, null) that were made once, on whole runs. Where
-such a control found other bits and noise could explain them, it is read as "cannot tell".
+such a control found different bits and noise could explain them, it is read as "cannot tell".
 """
 
 from __future__ import annotations

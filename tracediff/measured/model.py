@@ -27,7 +27,7 @@ class State(StrEnum):
     CLEAN = "clean"
     """Equal inputs give equal bits, and the run's bits are equal too."""
     ORIGIN = "origin"
-    """Equal inputs give other bits: a difference begins here."""
+    """Equal inputs give different bits: a difference begins here."""
     PROPAGATED = "propagated"
     """Equal inputs give equal bits, or were not replayed; the run's bits differ."""
     UNSTABLE = "unstable"
@@ -113,7 +113,7 @@ class Control(Struct, frozen=True, kw_only=True):
     """One control.
 
     Attributes:
-        equal: Whether bits are equal: False only where other bits came in every repeat and nothing that varies by
+        equal: Whether bits are equal: False only where different bits came in every repeat and nothing that varies by
             itself can explain them; None where that cannot be told.
         compared: What was compared, in words.
         why: Why it cannot be told, in words; None where it can.
