@@ -113,6 +113,20 @@ def test_the_page_that_is_suggested_can_be_written(tmp_path, monkeypatch):
     assert "--html report-3.html --open" in run(B1, B2).stderr
 
 
+@pytest.mark.parametrize(
+    ("command", "result", "page"),
+    [
+        ("map", FLOAT16.parent / "maps" / "llama-3-8b-float16-h100.json", "map"),
+        ("flips", FLOAT16.parent / "tokens" / "flips_generate.json", "flips"),
+    ],
+)
+def test_the_page_of_a_finished_result_that_is_suggested_can_be_written(tmp_path, monkeypatch, command, result, page):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / f"{page}.html").touch()
+    done = CliRunner().invoke(app, [command, str(result)])
+    assert f"--html {page}-2.html" in done.stderr
+
+
 # -- modules ----------------------------------------------------------------------------------------------------------
 
 

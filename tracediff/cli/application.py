@@ -38,9 +38,7 @@ OLD_SPELLINGS: dict[str, dict[str, str]] = {
     "map": {"--setting": "--remedy", "--range": "--make-equal"},
     "remedies": {"--settings": "--remedy"},
 }
-_WITH_FORMAT = frozenset(
-    {"diff", "show", "name", "flips", "lattice", "determinism", "map", "remedies", "fleet", "doctor"}
-)
+_WITHOUT_FORMAT = ("capture", "record", "ingest")
 _OLD_FORMATS = {"text": "table"}
 
 #: What torch says of memory that the CPU does not have.
@@ -146,7 +144,7 @@ def _spelled_as_today(command: str, args: list[str]) -> list[str]:
     for argument in own:
         option, equals, value = argument.partition("=")
         option = OLD_SPELLINGS.get(command, {}).get(option, option)
-        if command in _WITH_FORMAT:
+        if command not in _WITHOUT_FORMAT:
             if spelled and spelled[-1] == "--format":
                 option = _OLD_FORMATS.get(option, option)
             elif option == "--format":

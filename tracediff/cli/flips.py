@@ -13,6 +13,7 @@ from tracediff.cli.options import (
     TableJson,
     command_line,
     emit,
+    free_name,
     refuse_ignored_options,
     say,
     say_written,
@@ -138,7 +139,8 @@ def flips(
         _RENDERERS[output_format](result, everything)
     shown = result_file or out
     if shown is not None and html is None and figures is None and stdout_is_free(shown):
-        say(f"Next: {command_line('tracediff', 'flips', shown, '--html', 'flips.html', '--figures', 'figures')}")
+        page = free_name(Path("flips.html"))
+        say(f"Next: {command_line('tracediff', 'flips', shown, '--html', page, '--figures', 'figures')}")
 
 
 def _write_pages(result: "FlipsResult", html: Path | None, figures: Path | None, force: bool) -> None:

@@ -14,6 +14,7 @@ from tracediff.cli.options import (
     TableJsonCsv,
     command_line,
     emit,
+    free_name,
     refuse_ignored_options,
     say,
     say_written,
@@ -107,7 +108,7 @@ def map_rows(
         _print(result, output_format, wanted, sizes)
     shown = result_file or out
     if shown is not None and html is None and output_format is TableJsonCsv.TABLE and stdout_is_free(shown):
-        say(f"Next: {command_line('tracediff', 'map', shown, '--html', 'map.html')}")
+        say(f"Next: {command_line('tracediff', 'map', shown, '--html', free_name(Path('map.html')))}")
 
 
 def _write_pages(
