@@ -120,3 +120,17 @@ def test_phases_that_run_no_product_say_nothing_of_their_modules():
     a = table([("x", "", "k"), ("sampling", "sort", "k"), ("sampling", "scan", "k")])
     b = table([("y", "sort", "k"), ("y", "scan", "k")])
     assert pair_names(a, b) is b
+
+
+def test_very_many_phases_that_only_one_trace_has_are_not_compared_by_their_modules_and_that_is_said(monkeypatch):
+    def phases(name, count):
+        words = ["".join(chr(97 + int(digit)) for digit in str(number)) for number in range(count)]
+        return table([(f"{name} {word}", f"{word}.{part}", GEMM) for word in words for part in "qk"])
+
+    monkeypatch.setattr("tracediff.diff.pair_names._MOST_COMPARED", 100)
+    few = pair_names(phases("a", 9), phases("b", 11))
+    assert "and 6 more" in few.notes[0]
+    many = phases("b", 12)
+    found = pair_names(phases("a", 9), many)
+    assert names(found) == names(many)
+    assert found.notes == ("12 phases that only this trace has are too many to look for their modules",)

@@ -12,7 +12,7 @@ trace that runs the same modules, and what is a phase of its own there is the mo
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from itertools import groupby
 from operator import attrgetter
@@ -27,9 +27,10 @@ from tracediff.trace import KernelTable, RangeKey
 _TOLD = 3
 #: Roles that tell modules of one sort from others.
 _SORTS = ("gemm", "attention")
-#: Pairs of phases whose modules are compared; that many phases count up, and are no two names of one thing.
-_MOST_COMPARED = 10_000
+#: Pairs of phases whose modules are compared, which takes a few tenths of a second.
+_MOST_COMPARED = 1_000_000
 _KeysOfPhase = dict[str | None, list[RangeKey]]
+_PhasesOfModules = dict[frozenset[str], list[str]]
 
 
 def pair_names(a: KernelTable, b: KernelTable) -> KernelTable:
@@ -45,12 +46,10 @@ def pair_names(a: KernelTable, b: KernelTable) -> KernelTable:
         lambda of_a, of_b: _share_modules(in_phase_a[of_a], in_phase_b[of_b]),
     )
     runs_a, runs_b = _Runs(a), _Runs(b)
-    by_modules = _by_modules(
-        {phase: keys for phase, keys in in_phase_a.items() if phase not in in_phase_b and phase not in phases.values()},
-        {phase: keys for phase, keys in in_phase_b.items() if phase not in in_phase_a and phase not in phases},
-        runs_a,
-        runs_b,
-    )
+    alone_a = _phases_of_modules(in_phase_a, in_phase_b.keys() | phases.values(), runs_a)
+    alone_b = _phases_of_modules(in_phase_b, in_phase_a.keys() | phases.keys(), runs_b)
+    too_many = len(alone_a) * len(alone_b) > _MOST_COMPARED
+    by_modules = {} if too_many else _by_modules(alone_a, alone_b)
     renamed: dict[RangeKey, RangeKey] = {}
     paired = {**phases, **by_modules}
     for of_b, of_a in paired.items():
@@ -77,6 +76,11 @@ def pair_names(a: KernelTable, b: KernelTable) -> KernelTable:
     notes = [
         *_note("names that only this trace has, compared by place", told),
         *_note("phases that only this trace has, compared with those of the same modules", list(by_modules.items())),
+        *(
+            [f"{len(alone_b):,} phases that only this trace has are too many to look for their modules"]
+            if too_many
+            else []
+        ),
     ]
     if not notes:
         return b
@@ -92,15 +96,12 @@ def _note(what: str, told: Sequence[tuple[str, str]]) -> list[str]:
     return [f"{what}: {pairs}{more}"]
 
 
-def _by_modules(a: _KeysOfPhase, b: _KeysOfPhase, runs_a: _Runs, runs_b: _Runs) -> dict[str, str]:
+def _by_modules(a: _PhasesOfModules, b: _PhasesOfModules) -> dict[str, str]:
     """Return phases of a by phases of b that run the same modules as no other phase does."""
-    if not a or not b:
-        return {}
-    of_modules_a, of_modules_b = _phases_of_modules(a, runs_a), _phases_of_modules(b, runs_b)
     alike = [
         (of_a, of_b)
-        for modules, of_a in of_modules_a.items()
-        for others, of_b in of_modules_b.items()
+        for modules, of_a in a.items()
+        for others, of_b in b.items()
         if modules <= others or others <= modules
         if 2 * min(len(modules), len(others)) > max(len(modules), len(others))
     ]
@@ -112,12 +113,20 @@ def _by_modules(a: _KeysOfPhase, b: _KeysOfPhase, runs_a: _Runs, runs_b: _Runs) 
     }
 
 
-def _phases_of_modules(phases: _KeysOfPhase, runs: _Runs) -> dict[frozenset[str], list[str]]:
-    """Return phases by their modules that run a GEMM or attention; those that have several such modules."""
-    result: dict[frozenset[str], list[str]] = {}
+def _phases_of_modules(phases: _KeysOfPhase, known: Collection[str | None], runs: _Runs) -> _PhasesOfModules:
+    """Return phases by their modules that run a GEMM or attention; those that have several such modules.
+
+    Args:
+        phases: The phases of a trace.
+        known: Those that are left out.
+        runs: What runs where.
+    """
+    result: _PhasesOfModules = {}
     for phase, keys in phases.items():
+        if phase is None or phase in known:
+            continue
         modules = frozenset(key.module for key in keys if key.module and any(runs.sorts[key]))
-        if phase is not None and len(modules) > 1:
+        if len(modules) > 1:
             result.setdefault(modules, []).append(phase)
     return result
 
