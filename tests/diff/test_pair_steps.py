@@ -10,6 +10,7 @@ from tests.diff.tables import table
 from tracediff.diff import Verdict, diff_tables
 from tracediff.diff.pair_steps import between_traces, pair_steps
 from tracediff.trace import read_trace
+from tracediff.trace.shape import Shape
 
 PROFILES = Path(__file__).parents[2] / "profiles" / "record"
 GEMM = "nvjet_hsh_64x8_64x16_4x1_v_bz_TNT"
@@ -27,9 +28,8 @@ def recorded(*shapes, root="Net", modules=MODULES, beside=()):
     kernels = [(root, module, GEMM) for _ in shapes for module in modules]
     iteration = [number for number, _ in enumerate(shapes) for _ in modules]
     made = table([*kernels, *beside], iteration=[*iteration, *(0 for _ in beside)])
-    payloads = [batch << 32 | tokens for batch, tokens in shapes]
-    distinct = sorted(set(payloads))
-    codes = [distinct.index(payload) for payload in payloads for _ in modules] + [-1] * len(beside)
+    distinct = sorted({Shape(*shape) for shape in shapes})
+    codes = [distinct.index(shape) for shape in shapes for _ in modules] + [-1] * len(beside)
     return replace(made, shapes=tuple(distinct), shape=np.array(codes, dtype=np.int32))
 
 

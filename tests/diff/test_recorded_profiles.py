@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tracediff.diff import Verdict, diff_tables
+from tracediff.diff.pair_steps import between_traces
 from tracediff.trace import read_trace
-from tracediff.trace.shapes import between, shape_text
 
 PROFILES = Path(__file__).parents[2] / "profiles" / "record"
 BLOCKS = 4
@@ -50,7 +50,7 @@ def test_nearly_all_kernels_of_the_steps_are_in_modules(generated):
 
 def test_one_trace_of_a_server_answers_the_question_of_batch_size():
     table = read_trace(PROFILES / "serve-graphs.sqlite")
-    assert {shape_text(shape) for shape in table.shapes} == {"1x32", "2x32", "4x32", "8x32"}
-    rows = diff_tables(*between(table, ("1x32", "8x32"))).rows
+    assert {str(shape) for shape in table.shapes} == {"1x32", "2x32", "4x32", "8x32"}
+    rows = diff_tables(*between_traces(table, table, ("1x32", "8x32"))).rows
     changed = [row.module for row in rows if row.verdict is Verdict.ORDER_CHANGED]
     assert changed == [f"model.layers.{block}.mlp.down_proj" for block in range(BLOCKS)]

@@ -13,6 +13,7 @@ from tracediff.diff.compared import LeftOut, NotCompared
 from tracediff.diff.select import select
 from tracediff.errors import TracediffError
 from tracediff.trace import read_trace
+from tracediff.trace.shape import Shape
 
 GEMM = "nvjet_hsh_64x8_64x16_4x1_v_bz_TNT"
 STEPS = {"long": [("step", "q", "x"), ("step", "q", "y")], "short": [("step", "q", "z")]}
@@ -57,7 +58,7 @@ def test_warm_up_of_one_trace_is_left_out_and_said():
 
 
 def test_the_shapes_of_what_is_compared_and_left_out_are_told_where_they_differ():
-    shapes = {"shapes": (40, 281, 8 << 32 | 1), "shape": np.array([0, 0, 1, 1, 2], dtype=np.int32)}
+    shapes = {"shapes": (Shape(0, 40), Shape(0, 281), Shape(8, 1)), "shape": np.array([0, 0, 1, 1, 2], dtype=np.int32)}
     kinds = [("step", "q", "x"), ("step", "q", "y"), ("step", "q", "x"), ("step", "r", "y"), ("step", "q", "z")]
     served = replace(table(kinds, iteration=[0, 0, 1, 1, 2]), **shapes)
     short = repeated("long", "short")

@@ -17,12 +17,12 @@ from tests.golden import assert_golden
 from tests.profiles import PROFILES
 from tracediff.api import open as load_trace
 from tracediff.diff import diff_tables
+from tracediff.diff.pair_steps import between_traces
 from tracediff.diff.show import show_table
 from tracediff.errors import TracediffError
 from tracediff.report.diff.sqlite import save_diffs, save_show
 from tracediff.trace import Naming, read_trace
 from tracediff.trace.part import explain_coverage
-from tracediff.trace.shapes import between
 
 LLAMA = DATA / "llama-two-blocks-b1.sqlite"
 
@@ -228,7 +228,7 @@ def test_options_that_cannot_be_met(tmp_path):
         many.kernel("k", device + 1, device, deviceId=device)
     lines["one of many"] = refusal(load_trace, many.write(tmp_path / "many.sqlite"), device=99)
     table = read_trace(path)
-    lines["--between, no shapes"] = refusal(between, table, ("1x1", "8x1"))
+    lines["--between, no shapes"] = refusal(between_traces, table, table, ("1x1", "8x1"))
     assert_lines(lines, "options", tmp_path)
 
 

@@ -6,10 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.trace.small_exports import SCHEMA, THREAD, SmallExport
+from tracediff.diff.pair_steps import between_traces
 from tracediff.errors import TracediffError
 from tracediff.trace import read_trace
 from tracediff.trace.columns import NULL
-from tracediff.trace.shapes import between, shape_text
+from tracediff.trace.shape import Shape
 from tracediff.trace.steps import shapes_of_steps
 
 OWN, THEIRS = 1, 2
@@ -36,22 +37,29 @@ def step(export, start, batch, tokens, *, name="Net", split_k=None, kernel=GEMM)
     return export.kernel(f"after {name}", start + 1, start + 60)
 
 
+def two_shapes(table, shapes):
+    """What `diff --between` compares of one trace."""
+    return between_traces(table, table, shapes)
+
+
 def read(export, tmp_path):
     return read_trace(export.write(tmp_path / "trace.sqlite"))
 
 
 def shapes(table):
-    return [shape_text(table.shapes[code]) if code >= 0 else None for code in table.shape.tolist()]
+    return [str(table.shapes[code]) if code >= 0 else None for code in table.shape.tolist()]
 
 
 @pytest.mark.parametrize(("payload", "text"), [((8 << 32) + 1, "8x1"), (40, "40"), ((1 << 32) + 4096, "1x4096")])
 def test_a_payload_is_written_as_people_write_shapes(payload, text):
-    assert shape_text(payload) == text
+    assert str(Shape.of_payload(payload)) == text
+    assert Shape.parse(text) == Shape.of_payload(payload)
 
 
 @given(st.integers(1, 2**31 - 1), st.integers(0, 2**31 - 1))
 def test_batch_and_tokens_are_read_back(batch, tokens):
-    assert shape_text(batch << 32 | tokens) == f"{batch}x{tokens}"
+    assert Shape.of_payload(batch << 32 | tokens) == Shape(batch, tokens)
+    assert Shape.parse(str(Shape(batch % 10**9, tokens % 10**9))) == (batch % 10**9, tokens % 10**9)
 
 
 def test_a_step_reaches_to_the_next_one(export, tmp_path):
@@ -139,7 +147,7 @@ def test_what_is_replayed_in_another_step_belongs_to_that_one(export, tmp_path):
 def test_two_shapes_of_a_trace_are_two_tables(export, tmp_path):
     for start, batch in ((100, 1), (200, 8), (300, 1)):
         step(export, start, batch, 1)
-    one, eight = between(read(export, tmp_path), ("1x1", "8x1"))
+    one, eight = two_shapes(read(export, tmp_path), ("1x1", "8x1"))
     # What follows a step is kept of the last one alone.
     assert (len(one), len(eight)) == (3, 2)
     assert (one.info.batch, one.info.tokens, eight.info.batch) == (1, 1, 8)
@@ -151,7 +159,7 @@ def test_of_a_range_around_several_steps_the_last_step_of_each_shape_is_compared
     export.range("generate", 90, 900)
     for start, batch in ((100, 1), (200, 1), (300, 8), (400, 1), (500, 8)):
         step(export, start, batch, 1)
-    for table in between(read(export, tmp_path), ("1x1", "8x1")):
+    for table in two_shapes(read(export, tmp_path), ("1x1", "8x1")):
         beside = [table.keys[code].phase == "generate" for code in table.key.tolist()]
         assert table.launch_ns[beside].tolist() == [table.launch_ns.max()]
 
@@ -159,26 +167,26 @@ def test_of_a_range_around_several_steps_the_last_step_of_each_shape_is_compared
 @pytest.mark.parametrize("shape", ["8x1", "8×1", "8*1", " 8x1 ", "08x01"])
 def test_shapes_are_read_as_people_write_them(export, tmp_path, shape):
     table = read(step(step(export, 100, 1, 1), 200, 8, 1), tmp_path)
-    assert len(between(table, ("1x1", shape))[1]) == 2
+    assert len(two_shapes(table, ("1x1", shape))[1]) == 2
 
 
 @pytest.mark.parametrize("shape", ["", "x", "8x", "x1", "8x1x1", "-8x1", "eight", "9" * 40])
 def test_what_is_no_shape_is_one_line(export, tmp_path, shape):
     table = read(step(export, 100, 1, 1), tmp_path)
     with pytest.raises(TracediffError, match="is not a shape"):
-        between(table, ("1x1", shape))
+        two_shapes(table, ("1x1", shape))
 
 
 def test_a_shape_that_is_not_there_is_one_line_with_those_that_are(export, tmp_path):
     table = read(step(step(export, 100, 1, 1), 200, 8, 1), tmp_path)
     with pytest.raises(TracediffError, match=r"no step of shape 4x1: it has (1x1, 8x1|8x1, 1x1)"):
-        between(table, ("1x1", "4x1"))
+        two_shapes(table, ("1x1", "4x1"))
 
 
 def test_a_trace_without_steps_says_how_to_record_them(tmp_path):
     table = read(SmallExport().range("prefill", 0, 100).kernel("first", 1, 20), tmp_path)
     with pytest.raises(TracediffError, match="tracediff record"):
-        between(table, ("1x1", "8x1"))
+        two_shapes(table, ("1x1", "8x1"))
 
 
 def algorithms(table):
@@ -224,7 +232,7 @@ def test_processes_do_not_share_steps():
     shape = np.array([5, NULL, 9, NULL, NULL], dtype=np.int64)
     process = np.array([0, 1, 1, 0, 1], dtype=np.int32)
     distinct, code = shapes_of_steps(shape, process)
-    assert distinct == (5, 9)
+    assert distinct == (Shape(0, 5), Shape(0, 9))
     assert code.tolist() == [0, -1, 1, 0, 1]
 
 
@@ -232,5 +240,5 @@ def test_each_kernel_has_its_steps_shape_in_whatever_order_the_rows_are(export, 
     for start, batch in ((300, 8), (100, 1), (200, 4)):
         step(export, start, batch, 1)
     found = read(export, tmp_path)
-    shapes = [None if code < 0 else shape_text(found.shapes[code]) for code in found.shape]
+    shapes = [None if code < 0 else str(found.shapes[code]) for code in found.shape]
     assert shapes == ["1x1"] * 2 + ["4x1"] * 2 + ["8x1"] * 2

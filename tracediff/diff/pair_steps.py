@@ -21,11 +21,11 @@ from msgspec.structs import replace
 from tracediff.text import shorten
 from tracediff.trace import KernelTable, RangeKey
 from tracediff.trace.ranges import OWN_PHASE, key_of
-from tracediff.trace.shapes import normal_shape, shape_text, steps_of_shape
+from tracediff.trace.shape import Shape
+from tracediff.trace.shapes import steps_of_shape
 from tracediff.trace.table import Int64, TraceInfo
 
 PREFILL, DECODE = "prefill", "decode"
-_HALF = 32
 _SHOWN = 4
 
 
@@ -57,19 +57,19 @@ def between_traces(a: KernelTable, b: KernelTable, shapes: tuple[str, str]) -> t
 
 
 class _Step(NamedTuple):
-    """A forward of the root: its process, its shape as recorded, and its kernels."""
+    """A forward of the root: its process, its shape, and its kernels."""
 
     process: int
-    shape: int
+    shape: Shape
     kernels: Int64
 
 
 class _Shapes(NamedTuple):
-    """Shapes, as recorded, that a prefill and a decode step may have, and of what decode steps are counted from."""
+    """Shapes that a prefill and a decode step may have, and of what decode steps are counted from."""
 
-    prefill: list[int]
-    decode: list[int]
-    before: list[int]
+    prefill: list[Shape]
+    decode: list[Shape]
+    before: list[Shape]
 
 
 def _is_captured(table: KernelTable) -> bool:
@@ -106,11 +106,11 @@ def _named_as_phases(recorded: KernelTable, captured: KernelTable, wanted: str |
     there = Counter(step.shape for step in of_root)
     known = {key.phase for key in captured.keys}
     if wanted is not None and like is not None:
-        return _renamed(recorded, root, of_root, _wanted(there, normal_shape(wanted), normal_shape(like)), known)
+        return _renamed(recorded, root, of_root, _wanted(there, Shape.parse(wanted), Shape.parse(like)), known)
     shapes = _choose(there, captured)
     if len(shapes.prefill) > 1 or len(shapes.decode) > 1:
         several = shapes.prefill if len(shapes.prefill) > 1 else shapes.decode
-        texts = [shape_text(shape) for shape in several[:_SHOWN]]
+        texts = map(str, several[:_SHOWN])
         return _with_note(
             recorded,
             f"{shorten(root, 40)} is not compared with {PREFILL} and {DECODE}: it has steps of {', '.join(texts)}; "
@@ -151,25 +151,27 @@ def _steps(table: KernelTable, root: str) -> list[_Step]:
     return steps
 
 
-def _choose(there: Counter[int], captured: KernelTable) -> _Shapes:
+def _choose(there: Counter[Shape], captured: KernelTable) -> _Shapes:
     """Return which shapes of a root's steps may be the prefill and the decode steps; of each kind one at best."""
     batch, tokens = captured.info.batch, captured.info.tokens
-    laid_end_to_end = all(shape >> _HALF == 0 for shape in there)
+    laid_end_to_end = all(shape.end_to_end for shape in there)
     if batch and tokens and tokens > 1:
-        exact, step = (batch * tokens, batch) if laid_end_to_end else (batch << _HALF | tokens, batch << _HALF | 1)
+        exact = Shape(0, batch * tokens) if laid_end_to_end else Shape(batch, tokens)
+        step = Shape(0, batch) if laid_end_to_end else Shape(batch, 1)
         if exact in there:
             return _counted_from_prefill([exact], [step] if step in there else [])
     if laid_end_to_end:
         largest = max(there)
-        return _counted_from_prefill([largest], [shape for shape in there if _may_follow(shape, largest, tokens)])
-    prefill = [shape for shape in there if _tokens(shape) > 1]
-    decode = [shape for shape in there if _tokens(shape) == 1]
+        decode = [shape for shape in there if _may_follow(shape.tokens, largest.tokens, tokens)]
+        return _counted_from_prefill([largest], decode)
+    prefill = [shape for shape in there if shape.tokens > 1]
+    decode = [shape for shape in there if shape.tokens == 1]
     if len(prefill) == 1:
-        decode = [shape for shape in decode if shape >> _HALF == prefill[0] >> _HALF]
+        decode = [shape for shape in decode if shape.batch == prefill[0].batch]
     return _counted_from_prefill(prefill, decode)
 
 
-def _counted_from_prefill(prefill: list[int], decode: list[int]) -> _Shapes:
+def _counted_from_prefill(prefill: list[Shape], decode: list[Shape]) -> _Shapes:
     return _Shapes(prefill, decode, prefill)
 
 
@@ -178,23 +180,19 @@ def _may_follow(rows: int, prefill: int, tokens: int | None) -> bool:
     return prefill == rows * tokens if tokens else prefill > rows and prefill % rows == 0
 
 
-def _wanted(there: Counter[int], wanted: str, like: str) -> _Shapes:
+def _wanted(there: Counter[Shape], wanted: Shape, like: Shape) -> _Shapes:
     """Return the shapes of a root's steps where the user said which are compared, and with which of the capture."""
-    shapes = [shape for shape in there if shape_text(shape) == wanted]
-    if not like.endswith("x1"):
+    shapes = [shape for shape in there if shape == wanted]
+    if like.end_to_end or like.tokens != 1:
         return _Shapes(shapes, [], [])
     before = [
         other
         for other in there
         for shape in shapes
-        if other >> _HALF == shape >> _HALF and _tokens(other) > _tokens(shape)
-        if shape >> _HALF or _may_follow(shape, other, None)
+        if other.batch == shape.batch and other.tokens > shape.tokens
+        if not shape.end_to_end or _may_follow(shape.tokens, other.tokens, None)
     ]
     return _Shapes([], shapes, before)
-
-
-def _tokens(shape: int) -> int:
-    return shape & (1 << _HALF) - 1
 
 
 def _renamed(table: KernelTable, root: str, steps: list[_Step], shapes: _Shapes, known: set[str | None]) -> KernelTable:
@@ -205,7 +203,7 @@ def _renamed(table: KernelTable, root: str, steps: list[_Step], shapes: _Shapes,
     keys, key, iteration = list(table.keys), table.key.copy(), table.iteration.copy()
     codes: dict[RangeKey, int] = {}
     times = Counter[str]()
-    named: set[int] = set()
+    named: set[Shape] = set()
     since: int | None = None
     process = -1
     for step in steps:
@@ -234,18 +232,18 @@ def _renamed(table: KernelTable, root: str, steps: list[_Step], shapes: _Shapes,
             key[mine] = codes[renamed]
     if not named:
         return table
-    told = [f"{shape_text(shape)} as {PREFILL}" for shape in shapes.prefill if shape in named]
-    told += [f"{shape_text(shape)} as {DECODE}" for shape in shapes.decode if shape in named]
+    told = [f"{shape} as {PREFILL}" for shape in shapes.prefill if shape in named]
+    told += [f"{shape} as {DECODE}" for shape in shapes.decode if shape in named]
     note = f"steps compared as phases of the other trace: {shorten(root, 40)} of {', of '.join(told)}"
     info = _info_of(table.info, shapes.prefill)
     return _with_note(_in_launch_order(replace(table, info=info, keys=tuple(keys), key=key, iteration=iteration)), note)
 
 
-def _info_of(info: TraceInfo, prefill: list[int]) -> TraceInfo:
+def _info_of(info: TraceInfo, prefill: list[Shape]) -> TraceInfo:
     """Return what is known of a trace, with the batch and the prompt's length that its prefill's shape says."""
-    if len(prefill) != 1 or prefill[0] >> _HALF == 0 or info.tokens is not None:
+    if len(prefill) != 1 or prefill[0].end_to_end or info.tokens is not None:
         return info
-    return replace(info, batch=prefill[0] >> _HALF, tokens=_tokens(prefill[0]))
+    return replace(info, batch=prefill[0].batch, tokens=prefill[0].tokens)
 
 
 def _in_launch_order(table: KernelTable) -> KernelTable:

@@ -22,7 +22,6 @@ from tracediff.diff.words import listing
 from tracediff.errors import TracediffError
 from tracediff.text import shorten
 from tracediff.trace import KernelTable
-from tracediff.trace.shapes import shape_text
 from tracediff.trace.table import Int64
 
 #: Phases that are named where one is asked for that there is not.
@@ -221,7 +220,7 @@ def _shapes(table: KernelTable, run: Executed) -> list[str]:
     if not table.shapes or len(set(run.kinds)) == 1:
         return []
     codes = [int(table.shape[kernels].max()) for kernels in run.kernels]
-    return [shape_text(table.shapes[code]) if code >= 0 else "" for code in codes] if len(set(codes)) > 1 else []
+    return [str(table.shapes[code]) if code >= 0 else "" for code in codes] if len(set(codes)) > 1 else []
 
 
 def _note(phase: str, run: Executed, shown: list[int], left: list[int], shapes: list[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 
 import numpy as np
@@ -11,90 +10,63 @@ from msgspec.structs import replace
 from tracediff.errors import TracediffError
 from tracediff.trace.part import take
 from tracediff.trace.ranges import OWN_PHASE
+from tracediff.trace.shape import Shape
 from tracediff.trace.table import Bool, KernelTable
 
-_HALF = 32
-_SHAPE = re.compile(r"(?:(\d{1,9})[x×*])?(\d{1,9})")
 _SHOWN = 12
 
 
-def shape_text(payload: int) -> str:
-    """Return a shape as people write it: `8x1` (batch × tokens), or `8`, where all requests' tokens lie end to end.
-
-    Args:
-        payload: As recorded: batch × 2³² + tokens.
-    """
-    batch, tokens = payload >> _HALF, payload & (1 << _HALF) - 1
-    return f"{batch}x{tokens}" if batch > 0 else str(tokens)
-
-
-def between(table: KernelTable, shapes: tuple[str, str]) -> tuple[KernelTable, KernelTable]:
-    """Return the kernels of the steps of one shape of a trace, and those of another shape.
-
-    What runs beside the steps (sampling, ranges around several steps) is kept of the last step of each shape alone:
-    there may be any number of steps.
-
-    Args:
-        table: The trace's kernel table.
-        shapes: As in `1x1` and `8x1`.
-
-    Raises:
-        TracediffError: The trace has no steps, or none of such a shape.
-    """
-    first, second = (steps_of_shape(table, shape) for shape in shapes)
-    return first, second
-
-
 def steps_of_shape(table: KernelTable, shape: str) -> KernelTable:
-    """Return the kernels of the steps of one shape; see `between`.
+    """Return the kernels of the steps of one shape.
+
+    What runs beside the steps (sampling, ranges around several steps) is kept of the last step alone: there may be any
+    number of steps.
 
     Args:
         table: The trace's kernel table.
         shape: As in `8x1`.
 
     Raises:
-        TracediffError: The trace has no step of such a shape.
+        TracediffError: The trace has no steps, or none of such a shape.
     """
-    shape = normal_shape(shape)
+    wanted = Shape.parse(shape)
     if not table.shapes:
-        return _phases_of_shape(table, shape)
-    codes = [code for code, payload in enumerate(table.shapes) if shape_text(payload) == shape]
+        return _phases_of_shape(table, wanted)
+    codes = [code for code, each in enumerate(table.shapes) if each == wanted]
     keep = np.isin(table.shape, codes)
     if not keep.any():
         kernels = Counter(table.shape[table.shape >= 0].tolist())
-        there = ", ".join(shape_text(table.shapes[code]) for code, _ in kernels.most_common(_SHOWN))
-        raise TracediffError(f"{table.info.path} has no step of shape {shape}", f"it has {there}")
-    return _of_shape(table, keep & ~_beside_earlier_steps(table, keep), shape)
+        there = ", ".join(str(table.shapes[code]) for code, _ in kernels.most_common(_SHOWN))
+        raise TracediffError(f"{table.info.path} has no step of shape {wanted}", f"it has {there}")
+    return _of_shape(table, keep & ~_beside_earlier_steps(table, keep), wanted)
 
 
-def _of_shape(table: KernelTable, keep: Bool, shape: str) -> KernelTable:
-    batch, _, tokens = shape.rpartition("x")
+def _of_shape(table: KernelTable, keep: Bool, shape: Shape) -> KernelTable:
     info = replace(
         table.info,
         path=f"{table.info.path} [{shape}]",
-        batch=int(batch) if batch else None,
-        tokens=int(tokens) if batch else None,
+        batch=None if shape.end_to_end else shape.batch,
+        tokens=None if shape.end_to_end else shape.tokens,
     )
     return replace(take(table, keep), info=info)
 
 
-def _phases_of_shape(table: KernelTable, shape: str) -> KernelTable:
+def _phases_of_shape(table: KernelTable, shape: Shape) -> KernelTable:
     """Return the prefill or the decode steps of a capture, whose manifest says batch and tokens."""
     batch, tokens = table.info.batch, table.info.tokens
     if batch is None or tokens is None:
         raise TracediffError(
             f"{table.info.path} does not say the shapes of its steps", "record it with: tracediff record -- COMMAND"
         )
-    shapes: dict[str | None, str] = {
-        key.phase: f"{batch}x{tokens if key.phase == 'prefill' else 1}"
+    shapes: dict[str | None, Shape] = {
+        key.phase: Shape(batch, tokens if key.phase == "prefill" else 1)
         for key in table.keys
         if key.phase is not None and OWN_PHASE.fullmatch(key.phase)
     }
     keep = np.array([shapes.get(key.phase) == shape for key in table.keys], dtype=np.bool_)[table.key]
     if not keep.any():
-        raise TracediffError(
-            f"{table.info.path} has no step of shape {shape}", f"it has {', '.join(sorted(set(shapes.values())))}"
-        )
+        there = ", ".join(map(str, sorted(set(shapes.values()))))
+        raise TracediffError(f"{table.info.path} has no step of shape {shape}", f"it has {there}")
     return _of_shape(table, keep, shape)
 
 
@@ -117,15 +89,3 @@ def _beside_earlier_steps(table: KernelTable, wanted: Bool) -> Bool:
             last_step = np.flatnonzero(of_last)[0]
             beside[mine[:last_step]] = ~in_step[:last_step]
     return beside
-
-
-def normal_shape(shape: str) -> str:
-    """Return a shape that a user wrote (`8×1`, `08x1`) as `shape_text` writes it.
-
-    Raises:
-        TracediffError: It is none.
-    """
-    found = _SHAPE.fullmatch(shape.strip())
-    if found is None:
-        raise TracediffError(f"{shape!r} is not a shape", "give batch and tokens, as in --between 1x1 8x1")
-    return f"{int(found[1])}x{int(found[2])}" if found[1] else str(int(found[2]))

@@ -13,10 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from tracediff.trace.columns import NULL
+from tracediff.trace.shape import Shape
 from tracediff.trace.table import Int32, Int64
 
 
-def shapes_of_steps(shape: Int64, process: Int32) -> tuple[tuple[int, ...], Int32]:
+def shapes_of_steps(shape: Int64, process: Int32) -> tuple[tuple[Shape, ...], Int32]:
     """Return the distinct shapes, and for each kernel the code of its step's.
 
     Args:
@@ -36,7 +37,7 @@ def shapes_of_steps(shape: Int64, process: Int32) -> tuple[tuple[int, ...], Int3
         mine = np.flatnonzero(process == each)
         last = np.maximum.accumulate(np.where(code[mine] >= 0, np.arange(len(mine)), -1))
         code[mine] = np.where(last >= 0, code[mine][last], -1)
-    return tuple(distinct.tolist()), code
+    return tuple(map(Shape.of_payload, distinct.tolist())), code
 
 
 def shared_by_steps_of_a_shape(

@@ -15,6 +15,7 @@ from msgspec import Struct, field
 
 from tracediff.kernels import KernelName
 from tracediff.text import count, printable
+from tracediff.trace.shape import Shape
 
 if TYPE_CHECKING:
     import pandas
@@ -125,8 +126,8 @@ class KernelTable(Struct, frozen=True, kw_only=True):
         parsed: What each of `names` says, same order.
         keys: Distinct (phase, module) pairs in order of first launch; `key` holds indices into it.
         algorithms: Distinct texts of cuBLASLt's algorithm log; `algorithm` holds indices into it, -1 without one.
-        shapes: Distinct shapes of steps as the recorder wrote them (batch × 2³² + tokens); `shape` holds indices into
-            it, -1 outside every step. Both empty where the trace says no shapes.
+        shapes: Distinct shapes of steps; `shape` holds indices into it, -1 outside every step. Both empty where the
+            trace says no shapes.
         name, key, algorithm: Codes, see above.
         iteration: Which occurrence of its phase a kernel belongs to (0, 1, …); -1 outside every range.
         launch_ns: Start of the launch call in ns; the kernel's own start where the trace has no launch.
@@ -159,7 +160,7 @@ class KernelTable(Struct, frozen=True, kw_only=True):
     device: Int32
     stream: Int32
     process: Int32
-    shapes: tuple[int, ...] = ()
+    shapes: tuple[Shape, ...] = ()
     shape: Int32 = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
     notes: tuple[str, ...] = ()
 

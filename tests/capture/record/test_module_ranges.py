@@ -276,3 +276,13 @@ copy.deepcopy(net)(x); torch.save(net.state_dict(), io.BytesIO())
 """
     told, _ = run(source)
     assert opened(told)[8:] == [["Net", [3, 5]], *NET]
+
+
+@pytest.mark.parametrize(("sizes", "text"), [((8, 1), "8x1"), ((2, 40, 7), "2x40"), ((40,), "40"), ((1, 0), "1x0")])
+def test_the_reader_of_traces_reads_a_shape_as_it_is_written(sizes, text):
+    import torch
+
+    from tracediff.capture.record.module_ranges import step_payload
+    from tracediff.trace.shape import Shape
+
+    assert str(Shape.of_payload(step_payload((torch.zeros(sizes),), {}))) == text

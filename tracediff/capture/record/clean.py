@@ -31,7 +31,7 @@ from tracediff.capture.record.inside import PROFILER_STARTED, PROFILER_STOPPED
 from tracediff.capture.record.options import StepRange
 from tracediff.errors import TracediffError
 from tracediff.model.ranges import DOMAIN
-from tracediff.trace.shapes import shape_text
+from tracediff.trace.shape import Shape
 
 #: What bounds a recording.
 STEPS, SIGNAL, PROFILER_CALLS, PROGRAM = "steps", "SIGUSR1", "cudaProfilerApi", "program"
@@ -311,7 +311,7 @@ class _Recording:
         for name, _, _, ns in rows:
             took[name] += ns
         longest = max(took, key=lambda name: took[name], default=None)
-        return {shape_text(payload): count for name, payload, count, _ in rows if name == longest}
+        return {str(Shape.of_payload(payload)): count for name, payload, count, _ in rows if name == longest}
 
     # --- SQL ----------------------------------------------------------------------------------------------------
 

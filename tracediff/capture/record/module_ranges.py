@@ -196,6 +196,9 @@ def _forget_all() -> None:
 def step_payload(arguments: tuple[Any, ...], keywords: Mapping[str, Any]) -> int | None:
     """Return the shape of a forward's first tensor as one number: batch × 2³² + tokens.
 
+    `tracediff.trace.shape.Shape` reads it. It is not imported here: this runs in a foreign program, into which the
+    readers of traces (numpy, msgspec) must not come.
+
     A tensor of one dimension holds the tokens of all requests: batch 0. None where there is no tensor of known size.
 
     Args:
