@@ -73,6 +73,15 @@ def test_the_screen_and_the_markdown_of_other_traces(name):
     assert_golden(run("diff", *OTHER_PAIRS[name], "--format", "markdown"), f"diff/{name}.md")
 
 
+def test_a_servers_model_comes_before_what_runs_beside_it():
+    screen = run("show", VLLM / "serve-graphs.sqlite", columns=120)
+    tables = [
+        line for line in screen.splitlines() if line.startswith(("LlamaForCausalLM", "execute_context", "outside"))
+    ]
+    assert tables[0].startswith("LlamaForCausalLM")
+    assert any(line.startswith("execute_context") for line in tables)
+
+
 @pytest.mark.parametrize("trace", [FLOAT16 / "b1.sqlite", VLLM / "graphs-b1.sqlite"], ids=["llama", "vllm"])
 def test_one_trace(trace):
     assert_golden(run("show", trace, columns=120), f"show/{trace.parent.name}-{trace.stem}-120.txt")

@@ -53,6 +53,7 @@ def _print_side(label: str, side: Side, console: Console) -> None:
 def print_show(side: Side, rows: tuple[Row, ...], console: Console, unfold: bool = False) -> None:
     """Print one trace's kernel table: per (phase, module) its kernels in launch order.
 
+    Phases that run blocks of a model come first: those beside it (sampling, set-up of a step) are many in a server.
     Unless `unfold`, layers that ran alike share lines, as do neighbouring elementwise and copy kernels; a phase that
     ran what an earlier one did is only named; and after a thousand lines the rest is counted.
     """
@@ -63,7 +64,7 @@ def print_show(side: Side, rows: tuple[Row, ...], console: Console, unfold: bool
         by_phase.setdefault(row.phase, []).append(row)
     printed: dict[object, str] = {}
     room, hidden, left = _MOST_LINES, False, list[Row]()
-    for phase, members in by_phase.items():
+    for phase, members in sorted(by_phase.items(), key=_comes_late):
         if room <= 0 and not unfold:
             left += members
             continue
@@ -91,6 +92,11 @@ def print_show(side: Side, rows: tuple[Row, ...], console: Console, unfold: bool
     _print_left(left, console)
     if hidden or left:
         console.print(Text("\nOne line per kernel and layer: --unfold, or --format csv", style="dim"))
+
+
+def _comes_late(phase: tuple[str | None, list[Row]]) -> tuple[bool, bool]:
+    name, rows = phase
+    return name is None, all(row.layer is None for row in rows)
 
 
 def _what_ran(folded: Sequence[FoldedRow], names: Mapping[str, str]) -> object:
