@@ -15,8 +15,8 @@ OWN_LENGTH = PROFILES / "tokens" / "smollm2-own-length.json"
 EXAMPLES = PROFILES / "tokens" / "smollm2" / "flips.json"
 
 
-def campaign():
-    spec = importlib.util.spec_from_file_location("flip_campaign", ROOT / "scripts" / "flip_campaign.py")
+def script(name):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -33,7 +33,9 @@ def own_length():
 
 
 def test_the_page_holds_what_the_script_makes(counted, own_length):
-    assert campaign().tables(counted, own_length) in (ROOT / "docs" / "tokens.md").read_text(encoding="utf-8")
+    assert script("document_flips").tables(counted, own_length) in (ROOT / "docs" / "tokens.md").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_every_prompt_was_searched_in_both_precisions(counted):
@@ -87,7 +89,7 @@ def test_a_part_is_set_beside_the_same_prompts_and_other_prompts_are_refused():
     pytest.importorskip("torch")
     from tests.measure.planted import planted_result
 
-    module, whole = campaign(), planted_result()
+    module, whole = script("flip_campaign"), planted_result()
     from tests.changed import replace
 
     def part(numbers):
@@ -114,7 +116,7 @@ def test_another_run_is_compared_number_by_number():
     from tests.changed import replace
     from tests.measure.planted import planted_result
 
-    module, whole = campaign(), planted_result()
+    module, whole = script("flip_campaign"), planted_result()
     search, *others = whole.searches
 
     def again(prompts):
@@ -148,6 +150,6 @@ def test_an_unfinished_search_counts_with_what_it_finished(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         search_flips(request(), tmp_path / "f.json", progress=kill, load=with_logits(depends_on_batch))
-    result = campaign()._read(tmp_path / "f.json.part")
+    result = script("flip_campaign")._read(tmp_path / "f.json.part")
     assert [len(search.prompts) for search in result.searches] == [2]
     assert "ended before all prompts" in result.notes[0]
