@@ -10,6 +10,7 @@ from tracediff.diff import diff_tables
 from tracediff.diff.answer import answer
 from tracediff.diff.evidence import attach_evidence
 from tracediff.files import sha256_of
+from tracediff.measured import read_evidence
 from tracediff.trace import read_trace
 
 
@@ -44,7 +45,7 @@ def test_evidence_of_these_traces_is_used(folder, source):
 
 
 def test_evidence_of_another_prompt_is_not_used(folder):
-    assert warning(folder(FLOAT16, evidence=LONG_8B)) == (
+    assert warning(folder(FLOAT16, {"gpu": None}, evidence=LONG_8B)) == (
         "evidence.json is of a prompt of 700 tokens, the traces of one of 6; it is not used."
     )
 
@@ -65,21 +66,30 @@ def test_evidence_of_another_attention_is_not_used(folder):
             "is of a run with decode[2], which a trace does not have",
         ),
         ({"phases": ["prefill", "decode[0]"]}, "is of a run without decode[1], which a trace has"),
-        ({"traces": {"1": "0" * 64}}, "is of another recording than b1.sqlite"),
-        ({"traces": {"2": "0" * 64}}, "is of another recording than b2.sqlite"),
+        ({"traces": {"1": "0" * 64}}, "is of a different recording than b1.sqlite"),
+        ({"traces": {"2": "0" * 64}}, "is of a different recording than b2.sqlite"),
     ],
 )
 def test_what_evidence_says_of_its_run_is_compared_with_the_traces(folder, changes, words):
     assert warning(folder(FLOAT16, changes)) == f"evidence.json {words}; it is not used."
 
 
-def test_the_hashes_of_the_traces_that_it_belongs_to_are_enough_to_know_them(folder):
-    hashes = {str(batch): sha256_of(FLOAT16 / f"b{batch}.sqlite") for batch in (1, 2)}
-    assert warning(folder(FLOAT16, {"traces": hashes})) == ""
+def test_stored_evidence_names_the_hashes_of_its_traces():
+    for source in (FLOAT16, BFLOAT16, LONG, LONG_FLASH, LONG_8B):
+        evidence = read_evidence(source / "evidence.json")
+        assert evidence.traces == {batch: sha256_of(source / f"b{batch}.sqlite") for batch in evidence.batches}
+        assert evidence.gpu == read_trace(source / "b1.sqlite").info.gpu
+
+
+@pytest.mark.parametrize("name", ["b1", "b2"])
+def test_a_trace_of_another_batch_size_is_known_by_its_hash(folder, name):
+    assert warning(folder(FLOAT16, **{name: FLOAT16 / "b8.sqlite"})) == (
+        f"evidence.json is of a different recording than {name}.sqlite; it is not used."
+    )
 
 
 def test_a_manifest_of_another_gpu_than_the_traces_is_not_of_their_capture(folder):
-    put = folder(FLOAT16, {"traces": {}})
+    put = folder(FLOAT16, {"traces": {}, "gpu": None})
     manifest = json.loads((put / "manifest.json").read_text())
     (put / "manifest.json").write_text(json.dumps({**manifest, "gpu": "NVIDIA H100"}))
     assert "is of GPU NVIDIA H100, the traces of NVIDIA H200" in warning(put)

@@ -11,9 +11,12 @@ pytestmark = pytest.mark.torch
 import torch  # noqa: E402
 
 from tests.measure import toy  # noqa: E402
+from tests.profiles import FLOAT16  # noqa: E402
 from tracediff.cli.last_words import what_was_found  # noqa: E402
+from tracediff.files import sha256_of  # noqa: E402
 from tracediff.measure import step, worker  # noqa: E402
 from tracediff.measure.step import EvidenceJob  # noqa: E402
+from tracediff.measured import read_evidence  # noqa: E402
 from tracediff.model.spec import ModelSpec  # noqa: E402
 from tracediff.processes import Finished  # noqa: E402
 
@@ -55,6 +58,14 @@ def test_it_writes_evidence_and_logits_from_a_process_of_its_own(tmp_path):
     assert [pair["batches"] for pair in evidence["pairs"]] == [[1, 2]]
     assert "model.layers.0.mlp.down_proj" in evidence["pairs"][0]["modules"]["prefill"]
     assert str(tmp_path) not in json.dumps(evidence)
+
+
+def test_it_names_the_traces_that_the_evidence_belongs_to(tmp_path, monkeypatch):
+    traces = {batch: FLOAT16 / f"b{batch}.sqlite" for batch in (1, 2)}
+    evidence = run_here(monkeypatch, job(tmp_path, traces=traces)).evidence
+    assert evidence.traces == {batch: sha256_of(trace) for batch, trace in traces.items()}
+    assert (evidence.weights, evidence.gpu) == ("random", None)
+    assert read_evidence(tmp_path / "evidence.json") == evidence
 
 
 def test_activations_are_written_where_they_are_asked_for(tmp_path, monkeypatch):

@@ -129,6 +129,9 @@ EVIDENCE = st.builds(
     repeats=st.none() | WHOLE,
     unstable=st.just(()),
     steady_attentions=st.none() | st.lists(NAME, max_size=2).map(tuple),
+    weights=st.none() | NAME,
+    gpu=st.none() | NAME,
+    traces=st.dictionaries(WHOLE, NAME, max_size=2),
 )
 
 

@@ -83,7 +83,7 @@ def _of_the_phases(evidence: Evidence, phases: frozenset[str]) -> Iterator[str]:
 def _of_the_file(expected: str, side: Side) -> Iterator[str]:
     path = Path(side.info.path)
     if path.is_file() and sha256_of(path) != expected:
-        yield f"is of another recording than {shorten(path.name, _LONGEST)}"
+        yield f"is of a different recording than {shorten(path.name, _LONGEST)}"
 
 
 def _of_the_batch(diff: TraceDiff, label: str) -> Iterator[str]:
