@@ -33,9 +33,8 @@ def own_length():
 
 
 def test_the_page_holds_what_the_script_makes(counted, own_length):
-    assert script("document_flips").tables(counted, own_length) in (ROOT / "docs" / "tokens.md").read_text(
-        encoding="utf-8"
-    )
+    page = (ROOT / "docs" / "tokens.md").read_text(encoding="utf-8")
+    assert script("document_flips").tables(counted, own_length) in page
 
 
 def test_every_prompt_was_searched_in_both_precisions(counted):
