@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tracediff.findings.flips import BatchSteps, Flip, FlipsResult, PromptSteps, Search, margin_unit
 from tracediff.measured import is_near_tie, typical_change
@@ -146,9 +147,6 @@ def summary_of(search: Search, prompts: Sequence[PromptSteps], base: int, batch:
     flips = [flip for prompt in prompts for flip in prompt.flips if flip.batch == batch]
     steps = sum(len(prompt.chosen) for prompt, _ in pairs)
     first = tuple(_first_flip(prompt, batch) for prompt, _ in pairs)
-    distances = [
-        distance for prompt, other in pairs for distance in zip(prompt.to_reference, other.to_reference, strict=True)
-    ]
     changes = [
         (change, change / ulp)
         for prompt, other in pairs
@@ -183,19 +181,30 @@ def summary_of(search: Search, prompts: Sequence[PromptSteps], base: int, batch:
         largest_gap=None if widest is None else widest.least_gap,
         largest_gap_ulp=None if widest is None else widest.least_gap / _ulp_of_top(search, widest),
         by_margin=_by_margin(prompts, batch),
-        nearer_base=sum(a < b for a, b in distances) if distances else None,
-        nearer_other=sum(b < a for a, b in distances) if distances else None,
-        as_near=sum(a == b for a, b in distances) if distances else None,
-        error_base=sum(a for a, _ in distances) / len(distances) if distances else None,
-        error_other=sum(b for _, b in distances) / len(distances) if distances else None,
-        reference_base=sum(flip.reference == flip.base.token for flip in flips) if distances else None,
-        reference_other=sum(flip.reference == flip.other.token for flip in flips) if distances else None,
+        **_beside_reference(pairs, flips),
         rows_agree=all(other.rows_agree for _, other in pairs),
         divergence=sum(divergences) / len(divergences) if divergences else None,
         largest_divergence=max(divergences, default=None),
         ratio_outside=sum(not RATIO_RANGE[0] <= ratio <= RATIO_RANGE[1] for ratio in ratios) if ratios else None,
         noise=_noise(pairs),
     )
+
+
+def _beside_reference(pairs: Sequence[tuple[PromptSteps, BatchSteps]], flips: Sequence[Flip]) -> dict[str, Any]:
+    """Return the fields of a summary that compare both batch sizes with the float32 reference."""
+    distances = [
+        distance for prompt, other in pairs for distance in zip(prompt.to_reference, other.to_reference, strict=True)
+    ]
+    found: dict[str, int | float] = {
+        "nearer_base": sum(a < b for a, b in distances),
+        "nearer_other": sum(b < a for a, b in distances),
+        "as_near": sum(a == b for a, b in distances),
+        "error_base": sum(a for a, _ in distances) / max(1, len(distances)),
+        "error_other": sum(b for _, b in distances) / max(1, len(distances)),
+        "reference_base": sum(flip.reference == flip.base.token for flip in flips),
+        "reference_other": sum(flip.reference == flip.other.token for flip in flips),
+    }
+    return {name: value if distances else None for name, value in found.items()}
 
 
 def _typical_change(pairs: Sequence[tuple[PromptSteps, BatchSteps]]) -> float | None:

@@ -32,7 +32,7 @@ def flip_figures(result: FlipsResult) -> dict[str, Any]:
 
 
 def top_logits_figures(result: FlipsResult) -> dict[str, Any]:
-    """Return a figure of the largest logits at each of the nearest ties that flipped, by file stem."""
+    """Return a figure of the largest logits at the nearest tie that flipped of each precision, by file stem."""
     figures = {}
     for search, flip in nearest_flips(result)[:_DRAWN_FLIPS]:
         stem = f"top_logits_{search.dtype}{'_tf32' if search.tf32 else ''}_p{flip.prompt}_s{flip.step}_b{flip.batch}"
