@@ -122,7 +122,7 @@ def diff(
     )
     modules = None if module is None else _chosen(many, module)
     view = View(everything=everything, unfold=unfold, kernels=kernels, sort=Sort(sort.value), modules=modules)
-    write_outputs(many, (a, *compared), outputs, view)
+    write_outputs(many, outputs, view)
     if outputs.on_screen_alone and len(compared) == 1:
         _suggest_report([a, *others], between)
     if open_report and outputs.report is not None:

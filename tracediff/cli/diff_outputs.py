@@ -114,11 +114,11 @@ def refuse_what_does_not_fit(context: typer.Context, outputs: Outputs, inputs: t
         refuse_to_overwrite(path, outputs.force, inputs=inputs)
 
 
-def write_outputs(many: ManyDiff, traces: tuple[Path, ...], outputs: Outputs, view: View) -> None:
+def write_outputs(many: ManyDiff, outputs: Outputs, view: View) -> None:
     """Write the page and the SQLite file, then the result; warnings go to standard error, whatever the form."""
     _say_warnings(many, outputs)
     if outputs.report is not None:
-        _write_page(many, traces, outputs.report, outputs.force, view)
+        _write_page(many, outputs.report, outputs.force, view)
     if outputs.save is not None:
         from tracediff.report.diff.sqlite import save_diffs
 
@@ -142,14 +142,16 @@ def _say_warnings(many: ManyDiff, outputs: Outputs) -> None:
             say(f"Warning: {f'{number}: ' if len(many.diffs) > 1 else ''}{warning}")
 
 
-def _write_page(many: ManyDiff, traces: tuple[Path, ...], report: Path, force: bool, view: View) -> None:
+def _write_page(many: ManyDiff, report: Path, force: bool, view: View) -> None:
     from tracediff.files import write_text
-    from tracediff.findings.captured_flips import flips_beside
+    from tracediff.findings.captured_flips import flips_of
     from tracediff.report.diff.html import render_html
     from tracediff.report.diff.html.many import render_many
 
     only = len(many.diffs) == 1
-    page = render_html(many.diffs[0], flips_beside(*traces), view.modules) if only else render_many(many, view.modules)
+    page = (
+        render_html(many.diffs[0], flips_of(many.diffs[0]), view.modules) if only else render_many(many, view.modules)
+    )
     write_text(report, page, force)
     say_written(report)
 

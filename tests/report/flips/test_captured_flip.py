@@ -1,5 +1,6 @@
 """A capture of trained weights whose token flips: profiles/tokens/smollm2-capture, from one H100."""
 
+import json
 import re
 import shutil
 
@@ -51,6 +52,31 @@ def test_the_page_shows_the_largest_logits_of_both_sides_and_outlines_what_was_c
     chosen = re.findall(r'<tr class="chosen"><td class="token">(.*?)</td>.*?>(30\.25)<', article)
     assert chosen == [("3725 &#39;```&#39; (chosen)", "30.25"), ("19 &#39;#&#39; (chosen)", "30.25")]
     assert "exact 3-way tie" in article
+
+
+def test_flips_that_are_not_of_the_traces_run_are_not_shown(tmp_path):
+    """Another model's flips beside the traces; or the right ones where there is no evidence of these traces."""
+    for name in ("b1.sqlite", "b2.sqlite", "manifest.json", "evidence.json"):
+        (tmp_path / name).symlink_to(CAPTURE / name)
+    flips = json.loads((CAPTURE / "captured_flips.json").read_text())
+
+    def shown():
+        page = tmp_path / "page.html"
+        run("diff", tmp_path / "b1.sqlite", tmp_path / "b2.sqlite", "--html", page, "--force")
+        return 'class="flip"' in page.read_text(encoding="utf-8")
+
+    def put(**settings):
+        (tmp_path / "captured_flips.json").write_text(
+            json.dumps({**flips, "settings": {**flips["settings"], **settings}})
+        )
+
+    put()
+    assert shown()
+    put(model="another")
+    assert not shown()
+    put()
+    (tmp_path / "evidence.json").unlink()
+    assert not shown()
 
 
 def test_explain_draws_the_growth_and_the_largest_logits_of_every_result_in_the_directory(tmp_path, monkeypatch):

@@ -46,6 +46,7 @@ _ANSWER_TYPES = {
     "measured": int,
     "outcome": str,
     "cause": str,
+    "not_judged": str,
     "settle": str,
 }
 _KERNEL_TYPES = {
@@ -202,6 +203,7 @@ def _answer(diff: TraceDiff) -> dict[str, Any]:
         "measured": found.measured,
         "outcome": found.outcome,
         "cause": found.cause,
+        "not_judged": found.not_judged,
         "settle": found.settle,
     }
 
