@@ -445,6 +445,23 @@ def test_without_a_capture_the_first_search_says_which_model_is_meant(tmp_path):
     assert any("b.json is left out: it is of model llama-3-8b" in note for note in found.notes)
 
 
+def test_traces_that_the_evidence_was_not_measured_of_say_nothing_of_its_origins(tmp_path):
+    capture = PROFILES / "llama-3-8b-float16"
+    for name, source in (
+        ("manifest.json",) * 2,
+        ("evidence.json",) * 2,
+        ("b1.sqlite",) * 2,
+        ("b2.sqlite", "b8.sqlite"),
+    ):
+        (tmp_path / name).symlink_to(capture / source)
+    found = gather(tmp_path)
+    assert {order.batch for order in found.orders} <= {8}
+    assert (
+        "the traces at batch 1 and 2 are left out: evidence.json is of a different recording than b2.sqlite"
+        in found.notes
+    )
+
+
 # -- near ties --------------------------------------------------------------------------------------------------------
 
 

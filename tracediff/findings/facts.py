@@ -9,6 +9,7 @@ from typing import Any
 
 from tracediff.diff import diff_tables
 from tracediff.diff.evidence import attach_evidence
+from tracediff.diff.evidence_fits import why_it_does_not_fit
 from tracediff.errors import TracediffError
 from tracediff.findings import determinism as determinism_result
 from tracediff.findings.determinism import DeterminismResult, read_determinism
@@ -189,7 +190,12 @@ def _orders(evidence: Evidence, manifest: dict[str, Any], directory: Path, notes
         base, batch = pair.batches
         if pair.first_origin is None or not {base, batch} <= traces.keys():
             continue
-        diff = attach_evidence(diff_tables(read_trace(traces[base]), read_trace(traces[batch])))
+        compared = diff_tables(read_trace(traces[base]), read_trace(traces[batch]))
+        objection = why_it_does_not_fit(evidence, compared)
+        if objection is not None:
+            notes.append(f"the traces at batch {base} and {batch} are left out: {EVIDENCE_FILE} {objection}")
+            continue
+        diff = attach_evidence(compared)
         notes += (warning for warning in diff.warnings if warning not in notes)
         for row in diff.rows:
             if row.state is State.ORIGIN:
