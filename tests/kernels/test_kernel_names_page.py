@@ -33,11 +33,23 @@ def test_the_page_holds_each_grammar_as_its_module_states_it(module: str) -> Non
     assert stated in PAGE
 
 
-@pytest.mark.parametrize("module", GRAMMARS)
-def test_the_examples_of_a_grammar_are_read_to_their_end(module: str) -> None:
+def examples_of(module: str) -> list[str]:
+    """The names that a grammar gives as examples."""
     stated = inspect.getdoc(importlib.import_module(f"tracediff.kernels.{module}")) or ""
     _, found, examples = stated.partition("Example")
-    for name in examples.partition("\n\n")[0].split("`")[1::2] if found else []:
-        kernel = parse(name)
-        assert kernel.family != "other", name
-        assert kernel.unparsed is None, name
+    return examples.partition("\n\n")[0].split("`")[1::2] if found else []
+
+
+EXAMPLES = [(module, name) for module in GRAMMARS for name in examples_of(module)]
+
+
+def test_grammars_have_examples() -> None:
+    assert len({module for module, _ in EXAMPLES}) >= 6
+    assert len(EXAMPLES) >= 10
+
+
+@pytest.mark.parametrize(("module", "name"), EXAMPLES)
+def test_an_example_of_a_grammar_is_read_to_its_end(module: str, name: str) -> None:
+    kernel = parse(name)
+    assert kernel.family == module or kernel.family != "other", name
+    assert kernel.unparsed is None, name

@@ -18,9 +18,9 @@ from tracediff.measured import ControlResult, State, decode_evidence, encode_evi
 TRIES = 5
 
 
-def evidence_of(batches=(1, 2), recorded_hashes=None, **faults):
-    """Measure a toy model with faults, and read the evidence as a file gives it."""
-    measured = measure(
+def measured_of(batches=(1, 2), recorded_hashes=None, **faults):
+    """Measure a toy model with faults."""
+    return measure(
         toy.Toy(**faults),
         toy.PROMPT,
         batches,
@@ -29,7 +29,11 @@ def evidence_of(batches=(1, 2), recorded_hashes=None, **faults):
         dtype="float32",
         recorded_hashes=recorded_hashes,
     )
-    evidence = to_evidence(measured)
+
+
+def evidence_of(batches=(1, 2), recorded_hashes=None, **faults):
+    """Measure a toy model with faults, and read the evidence as a file gives it."""
+    evidence = to_evidence(measured_of(batches, recorded_hashes, **faults))
     assert decode_evidence(encode_evidence(evidence)).unstable == evidence.unstable
     return evidence
 
@@ -144,11 +148,14 @@ def test_where_noise_alone_moves_logits_no_repair_is_sought():
 
 
 def test_logits_that_move_are_told_with_their_scale_and_the_margin_of_the_token():
-    moves = evidence_of(second1=toy.Reorders).pairs[0].moves
+    measured = measured_of(second1=toy.Reorders)
+    moves = measured.pairs[0].moves
     assert set(moves) == {"prefill", "decode[0]", "decode[1]"}
-    for move in moves.values():
+    for phase, move in moves.items():
         assert 0 < move.max_abs < move.scale
-        assert min(move.margins) >= 0
+        for batch, margin in zip((1, 2), move.margins, strict=True):
+            largest = sorted(measured.logits[f"{batch}/{phase}"].tolist(), reverse=True)
+            assert margin == pytest.approx(largest[0] - largest[1])
         assert max(move.top_changes) <= 2 * move.max_abs
     assert evidence_of().pairs[0].moves["prefill"].max_abs == 0
 

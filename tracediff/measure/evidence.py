@@ -139,30 +139,16 @@ def measure(
     """
     start = time.monotonic()
     others = tuple(batch for batch in dict.fromkeys(batches) if batch != 1)
-    phases = (PREFILL, *(decode_phase(step) for step in range(len(decode_tokens))))
-
-    def run(tokens: torch.Tensor) -> list[torch.Tensor]:
-        return forward(model, tokens, decode_tokens)
-
-    recording, alone = _recorded(model, run, prompt)
-    subject = Subject(
-        model=model,
-        run=run,
-        prompt=prompt,
-        phases=phases,
-        vocabulary=alone[0].shape[-1],
-        recording=recording,
-        noise={batch: _noise(model, run, prompt, recording, batch) for batch in (1, *others)},
-    )
+    subject, alone = _subject(model, prompt, others, decode_tokens)
+    phases = tuple(subject.phases)
     found_by_controls = _controls(subject, others, recorded_hashes)
-    logits = {f"1/{phase}": each[0, -1].cpu() for phase, each in zip(phases, alone, strict=True)}
+    logits = _last_logits(1, phases, alone)
     pairs = []
     for batch in others:
         pair, together = _pair(subject, batch, alone, activations)
         pairs.append(pair)
-        logits |= {f"{batch}/{phase}": each[0, -1].cpu() for phase, each in zip(phases, together, strict=True)}
+        logits |= _last_logits(batch, phases, together)
         del together
-    unstable = tuple(each for noise in subject.noise.values() for each in noise.unstable(phases))
     repeats_itself = found_by_controls["run_to_run"].equal is not False
     return Measured(
         model=name,
@@ -173,13 +159,39 @@ def measure(
         phases=phases,
         pairs=tuple(pairs),
         controls=found_by_controls,
-        unstable=unstable,
+        unstable=tuple(each for noise in subject.noise.values() for each in noise.unstable(phases)),
         steady_attentions=None if repeats_itself else _steady_attentions(subject, (1, *others), attention),
         logits=logits,
         seconds=time.monotonic() - start,
         activations=_activations(pairs, phases) if activations else None,
         gpu=torch.cuda.get_device_name(prompt.device) if prompt.device.type == "cuda" else None,
     )
+
+
+def _subject(
+    model: nn.Module, prompt: torch.Tensor, others: Sequence[int], decode_tokens: Sequence[int]
+) -> tuple[Subject, list[torch.Tensor]]:
+    """Record batch 1, look for noise at every batch size, and return what is measured and batch 1's logits."""
+
+    def run(tokens: torch.Tensor) -> list[torch.Tensor]:
+        return forward(model, tokens, decode_tokens)
+
+    recording, alone = _recorded(model, run, prompt)
+    subject = Subject(
+        model=model,
+        run=run,
+        prompt=prompt,
+        phases=(PREFILL, *(decode_phase(step) for step in range(len(decode_tokens)))),
+        vocabulary=alone[0].shape[-1],
+        recording=recording,
+        noise={batch: _noise(model, run, prompt, recording, batch) for batch in (1, *others)},
+    )
+    return subject, alone
+
+
+def _last_logits(batch: int, phases: Sequence[str], logits: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return row 0's logits of each phase's last position, by `batch/phase`."""
+    return {f"{batch}/{phase}": each[0, -1].cpu() for phase, each in zip(phases, logits, strict=True)}
 
 
 def _controls(

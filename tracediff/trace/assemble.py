@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,10 @@ from tracediff.trace.columns import LONGEST_TIME_NS, NULL, count_codes, first_pl
 from tracediff.trace.graphs import Capture
 from tracediff.trace.logged import Moments, log_lines, logged_algorithms
 from tracediff.trace.naming import Naming, name_ranges, number_by_place
-from tracediff.trace.nvtx import Events, Ranges, find_ranges, named, range_texts
+from tracediff.trace.nvtx import Events, Marks, Ranges, find_ranges, named, range_texts
 from tracediff.trace.ranges import NONE
 from tracediff.trace.steps import shapes_of_steps, shared_by_steps_of_a_shape
-from tracediff.trace.table import Coverage, Int32, Int64, KernelTable, RangeKey, TraceInfo
+from tracediff.trace.table import Bool, Coverage, Int32, Int64, KernelTable, RangeKey, TraceInfo
 from tracediff.trace.unnamed import Attributed, place_unnamed
 
 
@@ -43,13 +44,55 @@ class Kernels(Struct, kw_only=True):
     launch: Int64
 
 
+class _Named(Struct, frozen=True, kw_only=True):
+    """What a trace's events say.
+
+    Attributes:
+        ranges: The ranges that may be phases and modules, nested.
+        marks: cuBLASLt's log.
+        libraries: Ranges of libraries.
+        layer: The user's regex for the number of a layer.
+        notes: What was left out, one sentence each.
+    """
+
+    ranges: Ranges
+    marks: Marks
+    libraries: Events
+    layer: re.Pattern[str] | None
+    notes: tuple[str, ...]
+
+
+class _Launched(Struct, frozen=True, kw_only=True):
+    """Kernels in the order of launch, and what each was attributed to.
+
+    Attributes:
+        columns: Columns of the kernel table by name.
+        thread: Code of the thread that launched each, -1 for none.
+        launch_ns: Start of its launch; of a kernel without one its own start.
+        without_launch: Whether the trace has no launch of it.
+        innermost: The range around it.
+        key, iteration, step_shape: As in `Attribution`.
+        capture: Where kernels of CUDA graphs were captured.
+    """
+
+    columns: dict[str, npt.NDArray[Any]]
+    thread: Int32
+    launch_ns: Int64
+    without_launch: Bool
+    innermost: Int64
+    key: Int32
+    iteration: Int32
+    step_shape: Int64
+    capture: Capture
+
+
 def assemble(
     kernels: Kernels, events: Events, capture: Capture, info: TraceInfo, notes: list[str], naming: Naming
 ) -> KernelTable:
     """Attribute kernels to ranges and make the kernel table.
 
     Args:
-        kernels: What the trace says of its kernels.
+        kernels: What the trace says of its kernels; its dictionary of columns is put in order in place.
         events: Its ranges and marks.
         capture: Where kernels of CUDA graphs were captured.
         info: Where the trace comes from.
@@ -59,75 +102,108 @@ def assemble(
     Raises:
         TracediffError: Times that cannot be, or a pattern of the user's that matches no range.
     """
-    columns, thread, launch = kernels.columns, kernels.thread, kernels.launch
-    if columns["duration_ns"].sum(dtype=np.float64) > LONGEST_TIME_NS:
+    if kernels.columns["duration_ns"].sum(dtype=np.float64) > LONGEST_TIME_NS:
         raise TracediffError(f"{info.path}: its kernels last longer than 127 years together", "record it again")
-    separated = separate_annotations(events, naming)
-    names = name_ranges(separated.events.texts, range_texts(separated.events), naming)
-    if names.unmatched:
-        hint = "`tracediff show` without it names the phases and modules"
-        raise TracediffError(f"{info.path}: no range matches {' or '.join(names.unmatched)}", hint)
-    ranges = find_ranges(named(separated.events, names.of_text), names.phases)
-    marks = log_lines(separated.events)
-    libraries, annotation_notes = separated.libraries, separated.notes
-    del events, separated  # the events of a large trace take as much room as its ranges
-    found = attribute(ranges, thread, kernels.threads, launch, capture, names.layer)
-    notes = [*notes, *ranges.notes, *annotation_notes, *names.notes, *_attribution_notes(found)]
-    outside = _why_outside(found, ranges, libraries, thread, kernels.threads, launch)
-    # From here on a kernel without a launch counts from its own start.
-    without_launch = launch == NULL
-    launch_ns = launch
-    np.copyto(launch_ns, columns["start_ns"], where=without_launch)
-    order = _launch_order(launch_ns, capture, columns["start_ns"])
-    innermost, key, iteration, step_shape = found.innermost, found.key, found.iteration, found.shape
-    if order is not None:
-        for name in columns:  # one after the other: a single column is held twice
-            columns[name] = columns[name][order]
-        thread, launch_ns, without_launch = thread[order], launch_ns[order], without_launch[order]
-        innermost, key, iteration = innermost[order], key[order], iteration[order]
-        step_shape = step_shape[order] if len(step_shape) else step_shape
-        capture = replace(capture, kernel=np.argsort(order)[capture.kernel]) if len(capture.kernel) else capture
+    texts, threads = kernels.texts, kernels.threads
+    said = _named(events, info, naming)
+    del events  # those of a large trace take as much room as its ranges
+    found = attribute(said.ranges, kernels.thread, threads, kernels.launch, capture, said.layer)
+    notes = [*notes, *said.notes, *_attribution_notes(found)]
+    outside = _why_outside(found, said, kernels)
+    launched = _in_order_of_launch(kernels, found, capture)
+    del kernels
 
-    parsed = tuple(parse(text) for text in kernels.texts)
-    by_ranges = Attributed(keys=found.keys, key=key, iteration=iteration, around_captures=found.around_captures)
-    placed = place_unnamed(by_ranges, parsed, columns, launch_ns, thread)
-    notes += placed.notes
-    keys, key = _in_order_of_launch(placed.keys, placed.key)
+    columns = launched.columns
+    parsed = tuple(parse(text) for text in texts)
+    by_ranges = Attributed(
+        keys=found.keys, key=launched.key, iteration=launched.iteration, around_captures=found.around_captures
+    )
+    placed = place_unnamed(by_ranges, parsed, columns, launched.launch_ns, launched.thread)
+    keys, key = _by_first_launch(placed.keys, placed.key)
     keys, key = _distinct(number_by_place(keys), key)
     is_gemm = np.array([each.role == "gemm" for each in parsed], dtype=bool)[columns["name"]]
-    launches = Moments(thread=thread, time=launch_ns, around=innermost)
-    algorithms, algorithm = logged_algorithms(marks, ranges, kernels.threads, launches, capture, is_gemm)
-    shapes, shape = shapes_of_steps(step_shape, columns["process"])
+    moments = Moments(thread=launched.thread, time=launched.launch_ns, around=launched.innermost)
+    algorithms, algorithm = logged_algorithms(said.marks, said.ranges, threads, moments, launched.capture, is_gemm)
+    shapes, shape = shapes_of_steps(launched.step_shape, columns["process"])
     if shapes and algorithms:
         algorithm = shared_by_steps_of_a_shape(algorithm, np.flatnonzero(is_gemm), shape, key, columns)
+    covered = _coverage(keys, key, launched.without_launch, found)
     return KernelTable(
         info=info,
-        coverage=replace(_coverage(keys, key, without_launch, found), by_repetition=placed.placed, **outside),
-        names=kernels.texts,
+        coverage=replace(covered, by_repetition=placed.placed, **outside),
+        names=texts,
         parsed=parsed,
         keys=keys,
         algorithms=algorithms,
         key=key,
         algorithm=algorithm,
         iteration=placed.iteration,
-        launch_ns=launch_ns,
+        launch_ns=launched.launch_ns,
         shapes=shapes,
         shape=shape,
-        notes=tuple(notes),
+        notes=(*notes, *placed.notes),
         **columns,
     )
 
 
-def _why_outside(
-    found: Attribution, ranges: Ranges, libraries: Events, thread: Int32, threads: list[int], launch: Int64
-) -> dict[str, int]:
+def _named(events: Events, info: TraceInfo, naming: Naming) -> _Named:
+    """Tell phases, modules and libraries apart.
+
+    Raises:
+        TracediffError: A pattern of the user's matches no range.
+    """
+    separated = separate_annotations(events, naming)
+    names = name_ranges(separated.events.texts, range_texts(separated.events), naming)
+    if names.unmatched:
+        hint = "`tracediff show` without it names the phases and modules"
+        raise TracediffError(f"{info.path}: no range matches {' or '.join(names.unmatched)}", hint)
+    ranges = find_ranges(named(separated.events, names.of_text), names.phases)
+    return _Named(
+        ranges=ranges,
+        marks=log_lines(separated.events),
+        libraries=separated.libraries,
+        layer=names.layer,
+        notes=(*ranges.notes, *separated.notes, *names.notes),
+    )
+
+
+def _in_order_of_launch(kernels: Kernels, found: Attribution, capture: Capture) -> _Launched:
+    """Put kernels and what they were attributed to in the order of launch."""
+    columns = kernels.columns
+    without_launch = kernels.launch == NULL
+    launch_ns = np.where(without_launch, columns["start_ns"], kernels.launch)
+    order = _launch_order(launch_ns, capture, columns["start_ns"])
+    if order is not None and len(capture.kernel):
+        capture = replace(capture, kernel=np.argsort(order)[capture.kernel])
+    for name in () if order is None else columns:  # one after the other: a single column is held twice
+        columns[name] = columns[name][order]
+    return _Launched(
+        columns=columns,
+        thread=_taken(kernels.thread, order),
+        launch_ns=_taken(launch_ns, order),
+        without_launch=_taken(without_launch, order),
+        innermost=_taken(found.innermost, order),
+        key=_taken(found.key, order),
+        iteration=_taken(found.iteration, order),
+        step_shape=_taken(found.shape, order) if len(found.shape) else found.shape,
+        capture=capture,
+    )
+
+
+def _taken(column: npt.NDArray[Any], order: Int64 | None) -> npt.NDArray[Any]:
+    """Return a column in a new order; None leaves it as it is."""
+    return column if order is None else column[order]
+
+
+def _why_outside(found: Attribution, said: _Named, kernels: Kernels) -> dict[str, int]:
     """Count kernels outside every range by what would give them to one."""
+    launch = kernels.launch
     left = np.flatnonzero((found.innermost == NONE) & (launch != NULL))
     counts = {"several_threads": found.several_threads, "in_library_ranges": 0, "before_ranges": 0}
-    if len(left) and len(ranges.start):
-        counts["before_ranges"] = int((launch[left] < ranges.start.min()).sum())
-    if len(left) and len(libraries.start):
-        around = find_ranges(libraries).innermost(thread[left], threads, launch[left])
+    if len(left) and len(said.ranges.start):
+        counts["before_ranges"] = int((launch[left] < said.ranges.start.min()).sum())
+    if len(left) and len(said.libraries.start):
+        around = find_ranges(said.libraries).innermost(kernels.thread[left], kernels.threads, launch[left])
         counts["in_library_ranges"] = int((around != NONE).sum())
     return counts
 
@@ -158,7 +234,7 @@ def _launch_order(launch_ns: Int64, capture: Capture, start: Int64) -> Int64 | N
     return order[np.argsort(launch_ns[order], kind="stable")]
 
 
-def _in_order_of_launch(keys: tuple[RangeKey, ...], key: Int32) -> tuple[tuple[RangeKey, ...], Int32]:
+def _by_first_launch(keys: tuple[RangeKey, ...], key: Int32) -> tuple[tuple[RangeKey, ...], Int32]:
     """Return the keys that kernels have, in order of first launch, and each kernel's."""
     first = first_places(key, len(keys))
     by_launch = np.argsort(first, kind="stable")

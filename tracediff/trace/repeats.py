@@ -140,8 +140,8 @@ def _runs_of_best_period(sequence: KernelSequence, free: Bool) -> tuple[list[Run
             best[period] = spans
     if not best:
         return [], 0
-    weight = _weight(sequence, free)
-    covered = {period: sum(int(weight[start:end].sum()) for start, end in spans) for period, spans in best.items()}
+    counts = _counts(sequence, free)
+    covered = {period: sum(int(counts[start:end].sum()) for start, end in spans) for period, spans in best.items()}
     most = max(covered.values())
     period = min(each for each, count in covered.items() if count >= _NEARLY * most)
     runs = _follow_from(sequence, free, best[period], period)
@@ -201,7 +201,7 @@ def _walls(sequence: KernelSequence, free: Bool, period: int) -> Int64:
     return np.unique(np.concatenate(walls))
 
 
-def _weight(sequence: KernelSequence, free: Bool) -> Bool:
+def _counts(sequence: KernelSequence, free: Bool) -> Bool:
     """Return which kernels count when periods are compared: those that every block has and little else."""
     if sequence.is_attention[free].any():
         return sequence.is_attention

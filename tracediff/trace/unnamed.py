@@ -18,13 +18,13 @@ from tracediff.text import count
 from tracediff.trace.columns import Codes
 from tracediff.trace.naming import is_operator
 from tracediff.trace.ranges import key_of
-from tracediff.trace.table import Int32, Int64, RangeKey
+from tracediff.trace.table import Bool, Int32, Int64, RangeKey
 
 if TYPE_CHECKING:
     from tracediff.trace.blocks import Blocks
 
 STEP = "step"
-_MOST_THREADS = 1 << 32
+_MOST_THREADS = _MOST_PROCESSES = 1 << 32
 #: So many products and attentions must be in no module, and such a share of all, for blocks to be looked for.
 _FEWEST, _LEAST_SHARE = 6, 0.2
 #: So much of a step's blocks must be in one execution of a phase (other ranges may be around a kernel here and there).
@@ -67,6 +67,39 @@ def place_unnamed(
         launch_ns: Start of each kernel's launch.
         thread: Code of the thread that launched it.
     """
+    kernels = _in_no_module(given)
+    if not _compute_enough(parsed, columns["name"], kernels):
+        return given
+    unnamed = _unnamed(given, kernels)
+    blocks = _blocks_of(unnamed, parsed, columns, launch_ns, thread)
+    if blocks is None:
+        return given
+    taken = _in_execution_of_its_step(blocks, unnamed.execution)
+    return _given_to_blocks(given, unnamed, blocks, taken, columns["process"]) if len(taken) else given
+
+
+class _Unnamed(Struct, frozen=True, kw_only=True):
+    """Kernels in no module.
+
+    Attributes:
+        kernels: Their indices.
+        phases: Names of the phases they are in; outside every range `STEP`.
+        phase: Code of each one's phase.
+        is_outside: Whether each is outside every range.
+        iteration: Which occurrence of its phase, -1 outside every range.
+        execution: A number for that occurrence of that phase, -1 outside every range.
+    """
+
+    kernels: Int64
+    phases: list[str]
+    phase: Int64
+    is_outside: Bool
+    iteration: Int32
+    execution: Int64
+
+
+def _in_no_module(given: Attributed) -> Int64:
+    """Return the kernels in no module, in an operator's range, or in that of the capture of a whole CUDA graph."""
     # A module is in every step's keys, and looked at once.
     unnamed = {module for module in {key.module for key in given.keys} if not module or is_operator(module)}
     without_module = np.array(
@@ -76,47 +109,74 @@ def place_unnamed(
         ],
         dtype=np.bool_,
     )
-    kernels = np.flatnonzero(without_module[given.key])
-    if not _compute_enough(parsed, columns["name"], kernels):
-        return given
-    from tracediff.trace.blocks import find_blocks  # noqa: PLC0415 -- a trace with ranges need not look for blocks
+    return np.flatnonzero(without_module[given.key])
 
+
+def _unnamed(given: Attributed, kernels: Int64) -> _Unnamed:
     names = [STEP if key.phase is None else key.phase for key in given.keys]
-    known = list(dict.fromkeys(names))
-    phase = np.array([known.index(name) for name in names], dtype=np.int64)[given.key[kernels]]
+    phases = list(dict.fromkeys(names))
+    phase = np.array([phases.index(name) for name in names], dtype=np.int64)[given.key[kernels]]
     is_outside = np.array([key.phase is None for key in given.keys], dtype=np.bool_)[given.key[kernels]]
     iteration = given.iteration[kernels]
-    execution = np.where(is_outside, np.int64(-1), phase * (int(iteration.max(initial=0)) + 1) + iteration)
-    blocks = find_blocks(
+    iterations = int(iteration.max(initial=0)) + 1
+    return _Unnamed(
+        kernels=kernels,
+        phases=phases,
+        phase=phase,
+        is_outside=is_outside,
+        iteration=iteration,
+        execution=np.where(is_outside, np.int64(-1), phase * iterations + iteration),
+    )
+
+
+def _blocks_of(
+    unnamed: _Unnamed,
+    parsed: tuple[KernelName, ...],
+    columns: dict[str, npt.NDArray[Any]],
+    launch_ns: Int64,
+    thread: Int32,
+) -> Blocks | None:
+    """Return the blocks in which the kernels repeat, None where they do not."""
+    from tracediff.trace.blocks import find_blocks  # noqa: PLC0415 -- a trace with ranges need not look for blocks
+
+    kernels = unnamed.kernels
+    return find_blocks(
         parsed,
         columns["name"][kernels],
         (columns["grid"][kernels], columns["block"][kernels]),
         np.r_[0, np.cumsum(np.diff(launch_ns[kernels]) != 0)],
-        execution,
+        unnamed.execution,
         # Kernels without a launch have no thread: those of one process are then a sequence.
         thread[kernels] + columns["process"][kernels].astype(np.int64) * _MOST_THREADS,
     )
-    if blocks is None:
-        return given
-    taken = _in_execution_of_its_step(blocks, execution)
-    if not len(taken):
-        return given
-    width, distinct = len(blocks.modules), Codes()
-    code = distinct.of(phase[taken] * width + blocks.module[taken])
-    key, iterations = given.key.copy(), given.iteration.copy()
+
+
+def _given_to_blocks(given: Attributed, unnamed: _Unnamed, blocks: Blocks, taken: Int64, process: Int32) -> Attributed:
+    """Return the kernels with those that were taken given to their blocks.
+
+    Args:
+        given: All kernels.
+        unnamed: Those in no module.
+        blocks: What these repeat in.
+        taken: Those that blocks take, as indices into `unnamed`.
+        process: Code of each kernel's process.
+    """
+    kernels, width, distinct = unnamed.kernels, len(blocks.modules), Codes()
+    code = distinct.of(unnamed.phase[taken] * width + blocks.module[taken])
+    key, iteration = given.key.copy(), given.iteration.copy()
     key[kernels[taken]] = code + len(given.keys)
     # Phases of each process on their own: ranks run the same phases at the same time.
-    which = phase * (1 << 32) + columns["process"][kernels]
+    which = unnamed.phase * _MOST_PROCESSES + process[kernels]
     is_taken = np.zeros(len(kernels), dtype=np.bool_)
     is_taken[taken] = True
-    which[is_outside & ~is_taken] = -1
-    iterations[kernels] = _count_steps(blocks.step, is_taken, which, iteration)
-    note = _note(blocks, len(kernels), len(taken))
+    which[unnamed.is_outside & ~is_taken] = -1
+    iteration[kernels] = _count_steps(blocks.step, is_taken, which, unnamed.iteration)
+    added = [key_of(unnamed.phases[each // width], blocks.modules[each % width]) for each in distinct.values]
     return Attributed(
-        keys=(*given.keys, *(key_of(known[each // width], blocks.modules[each % width]) for each in distinct.values)),
+        keys=(*given.keys, *added),
         key=key,
-        iteration=iterations,
-        notes=(*given.notes, note),
+        iteration=iteration,
+        notes=(*given.notes, _note(blocks, len(kernels), len(taken))),
         placed=len(taken),
     )
 
