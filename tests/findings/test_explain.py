@@ -28,6 +28,7 @@ from tracediff.measured import (
     Repair,
 )
 from tracediff.report.explain.terminal import explanation_to_markdown
+from tracediff.report.flips.words import warnings as flip_warnings
 
 PROFILES = Path(__file__).parents[2] / "profiles"
 
@@ -489,6 +490,9 @@ def test_a_margin_that_logits_do_not_bridge_elsewhere_is_no_near_tie(gap, reply)
     if reply is Reply.NO:
         assert asked.because.startswith("1 of 27 flips had a margin larger than logits move where no token flips: ")
         assert f"{gap:.3g} (" in asked.because
+    ((_, found),) = planted(gap)
+    warned = [sentence for sentence in flip_warnings(found) if "no near tie" in sentence]
+    assert len(warned) == (reply is Reply.NO)
 
 
 def test_every_stored_flip_is_a_near_tie():

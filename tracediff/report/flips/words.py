@@ -167,6 +167,11 @@ def _about_controls(result: FlipsResult, summaries: tuple[Summary, ...]) -> list
                 f"{_pair(summary)}: in {count(summary.unexplained, 'flip')} the gap is larger than what the two logits "
                 "moved, so the chosen token was not the largest logit at one of the batch sizes"
             )
+        if summary.far:
+            sentences.append(
+                f"{_pair(summary)}: {count(summary.far, 'flip')} with a margin of more than twice what logits "
+                "typically move where no token flips: no near tie, so look for a fault"
+            )
         if not summary.rows_agree:
             sentences.append(
                 f"{summary.precision}, batch {summary.batch}: rows that hold the same prompt differ in bits, so a "
