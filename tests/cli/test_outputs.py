@@ -132,3 +132,27 @@ def test_a_manifest_that_is_a_pipe_is_none(tmp_path):
     os.mkfifo(tmp_path / "manifest.json")
     (tmp_path / "report.html").write_text("old")
     assert run("diff", B1, B2, "--html", tmp_path / "report.html", "--force", timeout=60).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["show", B1, "--format", "csv", "--save", "-"],
+        ["map", MAP, "--format", "json", "--csv", "-"],
+        ["flips", FLIPS, "--format", "json", "--html", "-"],
+        ["determinism", DETERMINISM, "--format", "json", "--out", "-"],
+        ["remedies", REMEDIES, "--format", "csv", "--out", "-"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_format_that_would_not_be_printed_is_refused(words):
+    done = run(*words)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"--format has nothing to print" in done.stderr
+
+
+@pytest.mark.parametrize("option", [["--format", "json"], ["--phase", "prefill"], ["--save", "x"], ["--unfold"]])
+def test_an_option_that_the_coverage_does_not_heed_is_refused(option):
+    done = run("show", B1, "--explain-coverage", *option)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert f"{option[0]} means nothing with --explain-coverage".encode() in done.stderr

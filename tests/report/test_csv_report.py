@@ -3,7 +3,9 @@
 import csv
 import io
 
+import tracediff
 from tests.diff.tables import table
+from tests.profiles import FLOAT16
 from tracediff.diff import diff_tables
 from tracediff.report.diff.csv import diff_to_csv
 
@@ -46,3 +48,15 @@ def test_control_characters_are_written_out():
     a = table([("prefill", "m", "bad\x1b[31m\x00name\nnext")])
     (line,) = lines(diff_tables(a, a))
     assert line["name_a"] == r"bad\x1b[31m\x00name\nnext"
+
+
+def test_the_bits_that_were_measured_of_a_module_stand_beside_its_pairs():
+    result = tracediff.diff(FLOAT16 / "b1.sqlite", FLOAT16 / "b2.sqlite")
+    measured = {(line["phase"], line["module"]): (line["bits_equal"], line["state"]) for line in lines(result.result)}
+    expected = {
+        (row.phase, row.module): ("" if row.bits_equal is None else str(row.bits_equal), row.state or "")
+        for row in result.result.rows
+    }
+    assert measured == expected
+    assert {bits for bits, _ in measured.values()} == {"True", "False", ""}
+    assert measured["prefill", "model.layers.0.self_attn.q_proj"] == ("False", "origin")

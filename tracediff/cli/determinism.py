@@ -13,6 +13,7 @@ from tracediff.cli.options import (
     TableJson,
     emit,
     refuse_ignored_options,
+    refuse_lost_format,
     say_written,
     stdout_console,
     stdout_is_free,
@@ -61,6 +62,7 @@ def determinism(
     from tracediff.files import refuse_to_overwrite, write_text
     from tracediff.text import json_text
 
+    refuse_lost_format(context, out)
     if out is not None:
         refuse_to_overwrite(out, force, () if result_file is None else (result_file,))
     if result_file is not None:

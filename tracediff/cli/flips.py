@@ -15,6 +15,7 @@ from tracediff.cli.options import (
     emit,
     free_name,
     refuse_ignored_options,
+    refuse_lost_format,
     say,
     say_written,
     stdout_console,
@@ -92,6 +93,8 @@ def flips(
     Example: tracediff flips --batch 1 2 --dtypes float16 bfloat16 float32 --out flips.json
     """
     from tracediff.files import refuse_to_overwrite
+
+    refuse_lost_format(context, html, out)
 
     if html is not None:
         refuse_to_overwrite(html, force, () if result_file is None else (result_file,))

@@ -16,6 +16,7 @@ from tracediff.cli.options import (
     emit,
     free_name,
     refuse_ignored_options,
+    refuse_lost_format,
     say,
     say_written,
     stdout_console,
@@ -72,6 +73,8 @@ def map_rows(
     Example: tracediff map --out map.json --html map.html
     """
     from tracediff.files import refuse_to_overwrite
+
+    refuse_lost_format(context, out, html, csv, parquet)
 
     inputs = () if result_file is None else (result_file,)
     for path in (out, html, csv, parquet):

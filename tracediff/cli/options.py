@@ -155,6 +155,16 @@ def refuse_ignored_options(context: typer.Context, heeded: Collection[str], why:
             raise TracediffError(f"{parameter.opts[0]} {why}", "leave it out")
 
 
+def refuse_lost_format(context: typer.Context, *files: Path | None) -> None:
+    """Refuse a format that was asked for where a file takes standard output, so that nothing is printed.
+
+    Raises:
+        TracediffError: It is so.
+    """
+    if given(context, "output_format") and not stdout_is_free(*files):
+        raise TracediffError("--format has nothing to print: a file takes standard output", "leave one of them out")
+
+
 def write_again(document: dict[str, Any], out: Path | None, force: bool) -> None:
     """Write the JSON form of a finished result that was read back, where a file was asked for."""
     if out is not None:

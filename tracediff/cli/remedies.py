@@ -15,6 +15,7 @@ from tracediff.cli.options import (
     command_line,
     emit,
     refuse_ignored_options,
+    refuse_lost_format,
     say,
     say_written,
     stdout_console,
@@ -85,6 +86,7 @@ def remedies(
         raise TracediffError(
             f"one result is shown at a time, not {len(words)}", "name one file; --apply takes a command"
         )
+    refuse_lost_format(context, out)
     if out is not None:
         refuse_to_overwrite(out, force, map(Path, words))
     if words:

@@ -6,19 +6,42 @@ from typing import Annotated
 import typer
 
 from tracediff.cli.load import Device, Iteration, LayerPattern, PhasePattern, RangePattern, Rank
-from tracediff.cli.options import FORMAT_OPTION, TableJsonCsv, emit, say, say_written, stdout_console, stdout_is_free
+from tracediff.cli.options import (
+    FORMAT_OPTION,
+    TableJsonCsv,
+    emit,
+    refuse_ignored_options,
+    refuse_lost_format,
+    say,
+    say_written,
+    stdout_console,
+    stdout_is_free,
+)
 from tracediff.cli.short_lived import start_quickly
 
 app = typer.Typer(add_completion=False)
 
+#: What may be asked where only the coverage is told.
+_OF_COVERAGE = (
+    "trace",
+    "coverage",
+    "rank",
+    "device",
+    "iteration",
+    "range_pattern",
+    "phase_pattern",
+    "layer_pattern",
+)
+
 
 @app.command()
 def show(
+    context: typer.Context,
     trace: Path = typer.Argument(
         readable=False, help="A trace: nsys export (SQLite, Parquet folder) or report, PyTorch profiler JSON."
     ),
     output_format: Annotated[TableJsonCsv, FORMAT_OPTION] = TableJsonCsv.TABLE,
-    phase: list[str] = typer.Option([], help="Show only this phase; may be repeated."),
+    phase: list[str] = typer.Option([], help="Show only this phase, called as on the screen; may be repeated."),
     rank: Rank = None,
     device: Device = None,
     iteration: Iteration = None,
@@ -36,6 +59,9 @@ def show(
 
     Example: tracediff show b1.sqlite --phase prefill
     """
+    if coverage:
+        refuse_ignored_options(context, _OF_COVERAGE, "means nothing with --explain-coverage")
+    refuse_lost_format(context, save)
     start_quickly()
     from tracediff import api
     from tracediff.diff.show import show_table
