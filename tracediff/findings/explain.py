@@ -11,11 +11,11 @@ from typing import Any
 
 from tracediff.diff.judgement import CONTROL_NAMES, Judgement, judge_evidence
 from tracediff.diff.words import listing
+from tracediff.findings.explain_near_ties import flips_are_near_ties
 from tracediff.findings.explain_questions import (
     KEEPS_BITS,
     Question,
     Reply,
-    flips_are_near_ties,
     logits_differ,
     order_changed,
     origin_was_found,
