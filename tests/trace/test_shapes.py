@@ -33,7 +33,7 @@ def step(export, start, batch, tokens, *, name="Net", split_k=None, kernel=GEMM)
     if split_k is not None:
         text = LOG.format(split_k)
         export.add("NVTX_EVENTS", start=start + 15, eventType=34, text=text, globalTid=THREAD, domainId=OWN)
-    export.kernel(kernel, start, start + 20)
+    export.kernel(kernel, start, start + 20, end=start + 40)
     return export.kernel(f"after {name}", start + 1, start + 60)
 
 
@@ -91,6 +91,21 @@ def test_the_root_that_takes_longest_steps(export, tmp_path):
     step(export, 100, 4, 1)
     export.range("Sampler", 160, 165, domainId=OWN, int64Value=(4 << 32) + 128256).kernel("sample", 9, 161)
     assert shapes(read(export, tmp_path)) == ["4x1", "4x1", "4x1"]
+
+
+def test_the_root_that_takes_the_gpu_longest_steps_though_another_is_called_more_often(export, tmp_path):
+    """vLLM replays whole graphs without calling its model, and calls its sampler after each."""
+    step(export, 100, 4, 1)
+    node = {"start": 120, "end": 121, "eventClass": 1, "globalTid": THREAD, "nameId": 1, "graphNodeId": 71}
+    export.add("CUDA_GRAPH_NODE_EVENTS", **node)
+    for number in range(9):
+        begin = 1000 * (number + 1)
+        export.call(50 + number, begin).kernel(
+            "replayed", 50 + number, None, start=begin, end=begin + 300, graphNodeId=71
+        )
+        export.range("Sampler", begin + 400, begin + 900, domainId=OWN, int64Value=(4 << 32) + 128256)
+        export.kernel("sample", 70 + number, begin + 500)
+    assert set(shapes(read(export, tmp_path))) == {"4x1"}
 
 
 def test_a_replayed_kernel_has_the_shape_that_was_captured(export, tmp_path):

@@ -107,7 +107,8 @@ def assemble(
     texts, threads = kernels.texts, kernels.threads
     said = _named(events, info, naming)
     del events  # those of a large trace take as much room as its ranges
-    found = attribute(said.ranges, kernels.thread, threads, kernels.launch, capture, said.layer)
+    duration = kernels.columns["duration_ns"]
+    found = attribute(said.ranges, kernels.thread, threads, kernels.launch, capture, duration, said.layer)
     notes = [*notes, *said.notes, *_attribution_notes(found)]
     outside = _why_outside(found, said, kernels)
     launched = _in_order_of_launch(kernels, found, capture)

@@ -51,6 +51,7 @@ def attribute(
     threads: list[int],
     launch: Int64,
     capture: Capture,
+    duration: Int64,
     layer: re.Pattern[str] | None = None,
 ) -> Attribution:
     """Attribute kernels.
@@ -61,6 +62,7 @@ def attribute(
         threads: globalTid of each code.
         launch: Start of the launch call in ns, `NULL` for none.
         capture: Where kernels of graphs were captured.
+        duration: Of each kernel, in ns.
         layer: The user's pattern for layers.
     """
     innermost = ranges.innermost(thread, threads, launch)
@@ -72,9 +74,6 @@ def attribute(
     phase = ranges.text[ranges.phase].astype(np.int64) if len(itself) else itself
     keys = _Keys(ranges.texts)
     key = np.append(keys.of(phase, module), np.int32(0))[innermost]
-    shapes = _shapes(ranges)
-    shape = shapes[innermost] if len(shapes) else shapes
-
     replays = _replays(ranges, capture, innermost)
     around = executed = innermost
     if len(replays.kernel):
@@ -89,9 +88,11 @@ def attribute(
         is_same = is_around & (text[replays.captured_in] == phase[replays.around])
         name = np.where(is_phase | is_same, module[replays.captured_in], text[replays.captured_in])
         key[replays.kernel] = keys.of(phase[replays.around], name, is_around & replays.is_whole(launch))
-        if len(shape):
-            captured = shapes[replays.captured_in]
-            shape[replays.kernel] = np.where(captured == NULL, shapes[replays.around], captured)
+    shapes = _shapes(ranges, around, duration)
+    shape = shapes[innermost] if len(shapes) else shapes
+    if len(replays.kernel) and len(shape):
+        captured = shapes[replays.captured_in]
+        shape[replays.kernel] = np.where(captured == NULL, shapes[replays.around], captured)
     iteration = _iterations(ranges, executed)
     if len(replays.kernel):
         _count_replays(iteration, replays.outside, np.append(phase, NONE)[around], launch)
@@ -252,18 +253,29 @@ def _look_beyond_the_thread(
     return int((innermost[left] != NONE).sum()), several
 
 
-def _shapes(ranges: Ranges) -> Int64:
+def _shapes(ranges: Ranges, around: Int64, duration: Int64) -> Int64:
     """Return the shape of the step around each range, and `NULL` behind the last, for no range; empty without any.
 
-    A program has other root modules too (a sampler, a small model that drafts): the one that takes longest steps.
+    A program has other root modules too (a sampler, a small model that drafts): the one that takes the GPU longest
+    steps. A server that replays graphs calls its sampler more often than its model.
+
+    Args:
+        ranges: The trace's ranges.
+        around: The range that says each kernel's phase, -1 for none.
+        duration: Of each kernel, in ns.
     """
     steps = np.flatnonzero(ranges.shape != NULL)
     if not len(steps):
         return np.zeros(0, dtype=np.int64)
-    text = ranges.text[steps]
-    took = np.zeros(len(ranges.texts), dtype=np.int64)
-    np.add.at(took, text, ranges.end[steps] - ranges.start[steps])
-    shape = np.where(ranges.text == took.argmax(), ranges.shape, NULL)
+    count = len(ranges.phase)
+    of_range = np.bincount(np.where(around == NONE, count, around), weights=duration, minlength=count + 1)[:count]
+    of_phase = np.bincount(ranges.phase, weights=of_range, minlength=count)
+    gpu, cpu = (
+        np.bincount(ranges.text[steps], weights=ns[steps], minlength=len(ranges.texts))
+        for ns in (of_phase, ranges.end - ranges.start)
+    )
+    longest = np.lexsort((cpu, gpu))[-1]
+    shape = np.where(ranges.text == longest, ranges.shape, NULL)
     return np.append(shape[ranges.phase], NULL)
 
 
