@@ -1,7 +1,7 @@
 """Part of a trace: a process, a GPU, an iteration; and what became of every kernel."""
 
 import pytest
-from small_exports import DATA, PROCESS, SmallExport, modules
+from small_exports import DATA, PROCESS, SCHEMA, THREAD, SmallExport, modules
 
 from tracediff.api import open as load_trace
 from tracediff.errors import TracediffError
@@ -91,6 +91,16 @@ def test_the_first_lever_is_a_thread_where_several_had_a_range_open(tmp_path):
     assert lever.startswith("first lever, for 3 of them: several other threads had a range open")
     (tmp_path / "lever.sqlite").unlink()
     assert not any("several" in line for line in levers(export, tmp_path, range="a"))
+
+
+def test_a_recording_by_tracediff_is_not_told_to_record_again(tmp_path):
+    export = SmallExport(schema=SCHEMA.replace("domainId INTEGER)", "domainId INTEGER, int64Value INTEGER)"))
+    export.add("NVTX_EVENTS", start=0, eventType=75, text="tracediff", globalTid=THREAD, domainId=1)
+    export.range("Net", 10, 20, domainId=1, int64Value=1 << 32 | 1).kernel("k", 1, 12).kernel("own", 2, 30)
+    export.kernel("own", 3, 40)
+    (lever,) = levers(export, tmp_path)
+    assert "compiled code calls none" in lever
+    assert "tracediff record" not in lever
 
 
 def test_the_first_lever_is_a_library_where_only_its_ranges_were_open(tmp_path):

@@ -20,6 +20,7 @@ _COLUMNS = (
 )  # fmt: skip
 _SHOWN = 5
 _RECORD = "tracediff record -- COMMAND pushes one for every module"
+_RECORDED = ", though every module that is called has one: compiled code calls none, nor does a program's own work"
 
 
 class Part(Struct, frozen=True, kw_only=True):
@@ -100,7 +101,7 @@ def explain_coverage(table: KernelTable) -> list[str]:
         f"  {covered.no_launch:,} without a launch: the call that started them is not in the trace",
         f"of these, {covered.captured:,} by the capture of their CUDA graph, "
         f"{covered.from_other_threads:,} by a range of another thread, {covered.by_repetition:,} by repetition",
-        *_levers(covered),
+        *_levers(covered, recorded=bool(table.shapes)),
     ]
     phases = Counter[str | None]()
     for key, kernels in zip(table.keys, np.bincount(table.key, minlength=len(table.keys)).tolist(), strict=True):
@@ -118,18 +119,24 @@ def explain_coverage(table: KernelTable) -> list[str]:
     return lines + [f"note: {note}" for note in table.notes]
 
 
-def _levers(covered: Coverage) -> list[str]:
-    """Say what would give most of the kernels that are in no module to one."""
+def _levers(covered: Coverage, recorded: bool) -> list[str]:
+    """Say what would give most of the kernels that are in no module to one, or why nothing would.
+
+    Args:
+        covered: What was attributed.
+        recorded: Whether `tracediff record` made the trace.
+    """
     outside = covered.outside_ranges
     if not outside and covered.in_module >= covered.in_phase_only:
         return []
     nowhere = outside - covered.several_threads - covered.in_library_ranges - covered.before_ranges
+    around, inside = f": put one around what launches them ({_RECORD})", f": record with some ({_RECORD})"
     levers = [
         (covered.several_threads, "several other threads had a range open: choose those of one thread with --range"),
         (covered.in_library_ranges, "a range of a library was open: count it with --range"),
         (covered.before_ranges, "no range had begun yet: most likely set-up, which nothing need be done about"),
-        (nowhere, f"no range was open on any thread: put one around what launches them ({_RECORD})"),
-        (covered.in_phase_only, f"the phase has no ranges inside: record with some ({_RECORD})"),
+        (nowhere, f"no range was open on any thread{_RECORDED if recorded else around}"),
+        (covered.in_phase_only, f"the phase has no ranges inside{_RECORDED if recorded else inside}"),
     ]
     known = sorted((lever for lever in levers if lever[0] > 0), key=lambda lever: -lever[0])
     return [f"first lever, for {kernels:,} of them: {what}" for kernels, what in known[:1]]
