@@ -254,3 +254,10 @@ def test_a_trace_against_itself_is_no_difference():
 def test_a_split_that_differs_alone_is_enough_to_be_told(tmp_path):
     only = replace(diff(tmp_path), rows=(row("m", nvjet(3), nvjet(2), layer=None),))
     assert answer(only).cause == "split-K 3 → 2 in m (prefill)"
+
+
+def test_what_differs_without_a_change_in_the_traces_has_no_reason_of_the_rules_for_a_cause(tmp_path):
+    """The rules' reason says why the module cannot be judged: that is no cause."""
+    alike = replace(measured(tmp_path).rows[2], verdict=Verdict.UNKNOWN, reason="no launch recorded", evidence=ORIGIN)
+    found = answer(replace(measured(tmp_path), rows=(alike,)))
+    assert found.cause == "no change that the traces record in act_fn (prefill)"

@@ -224,13 +224,22 @@ def _changes(groups: Sequence[Group]) -> str:
     by_reason: dict[str, list[Group]] = {}
     # The products and attentions first: a norm that differs in one layer is seldom what a reader looks for.
     for group in sorted(groups, key=lambda group: not sums_products(group.rows[0])):
-        by_reason.setdefault(group.rows[0].reason, []).append(group)
+        by_reason.setdefault(_change(group), []).append(group)
     named = [f"{reason}{_where(members)}{_phases(members)}" for reason, members in list(by_reason.items())[:_CAUSES]]
     told = {group.name for members in list(by_reason.values())[:_CAUSES] for group in members}
     rest = {group.name for members in list(by_reason.values())[_CAUSES:] for group in members} - told
     return "; ".join(named) + (
         f"; more in {listing(sorted(name or 'kernels outside every module' for name in rest), limit=3)}" if rest else ""
     )
+
+
+def _change(group: Group) -> str:
+    """Return what changed; of measured modules whose kernels did not, as far as the traces tell, that nothing did."""
+    row = group.rows[0]
+    measured = group.standing in (Standing.CONTRADICTED, Standing.DIFFERS)
+    if measured and not row.changed and row.verdict is not Verdict.ORDER_CHANGED:
+        return "no change that the traces record"
+    return row.reason
 
 
 def _where(groups: Sequence[Group]) -> str:
