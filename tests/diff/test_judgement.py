@@ -118,36 +118,51 @@ def test_a_contradicted_prediction_is_reported_before_anything_is_concluded():
 
 
 @pytest.mark.parametrize(
-    ("changes", "origins", "question"),
+    ("changes", "origins", "question", "settle"),
     [
-        ({"controls": {**HELD, "position": DIFFERS}}, 1, "the control 'row position' found different bits"),
-        ({"controls": {**HELD, "profiler": DIFFERS}}, 1, "the control 'profiler' found different bits"),
+        (
+            {"controls": {**HELD, "position": DIFFERS}},
+            1,
+            "the control 'row position' found different bits",
+            "an indexing fault",
+        ),
+        (
+            {"controls": {**HELD, "profiler": DIFFERS}},
+            1,
+            "the control 'profiler' found different bits",
+            "capture again",
+        ),
         (
             {"controls": {}},
             1,
             "whether a fault could explain it is open: run to run and neighbours not controlled",
+            HOW,
         ),
         (
             {"controls": {**HELD, "run_to_run": OPEN}},
             1,
             "whether a fault could explain it is open: run to run not controlled",
+            HOW,
         ),
         (
             {"controls": {**HELD, "neighbours": OPEN}},
             1,
             "whether a fault could explain it is open: neighbours not controlled",
+            HOW,
         ),
-        ({}, 0, "yet no replayed module gives different bits"),
+        ({}, 0, "yet no replayed module gives different bits", "between the modules"),
         (
             {"repair": Repair(minimal=(), logits_equal=False, complement_logits_equal=None, tried=9)},
             1,
             "yet computing every module row by row does not make the logits bit-identical",
+            "between the modules",
         ),
     ],
 )
-def test_what_keeps_a_difference_from_being_expected_is_said(changes, origins, question):
-    outcome = f"logits differ, no token flipped; {question}"
-    assert told(replace(RUN, **changes), origins) == (Judgement.CANNOT_TELL, outcome, HOW)
+def test_what_keeps_a_difference_from_being_expected_is_said(changes, origins, question, settle):
+    judgement, outcome, what_would = told(replace(RUN, **changes), origins)
+    assert (judgement, outcome) == (Judgement.CANNOT_TELL, f"logits differ, no token flipped; {question}")
+    assert settle in what_would
 
 
 def test_a_flip_is_expected_only_where_the_top_two_were_a_near_tie():

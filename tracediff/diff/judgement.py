@@ -27,6 +27,14 @@ CONTROL_NAMES = {
 #: Without these two a difference of bits cannot be called expected.
 _NEEDED = ("run_to_run", "neighbours")
 _BY_CAPTURE = "`tracediff capture` on a GPU replays every module on equal inputs and runs the controls"
+#: What a control that found different bits, and is no proof of a fault, leaves to look at.
+_AFTER_CONTROL = {
+    "position": "look at the kernel where it first differs: an indexing fault does this, and so does a kernel that "
+    "treats edge rows differently",
+    "profiler": "capture again: the recorded kernels may not be those of a run without the profiler",
+}
+_BETWEEN_MODULES = "look at what runs between the modules: it is not replayed"
+_AT_THE_FLIP = "look for what moved its two logits: where no token flips, logits of this run move less"
 #: A capture runs a model in transformers: of other programs, with their own kernels, it measures nothing.
 _BY_THE_PROGRAM = (
     "compare the logits or log-probabilities that the program itself returns in both cases, each run twice: "
@@ -116,25 +124,28 @@ def judge_evidence(evidence: RunEvidence, contradicted: int = 0) -> Assessment: 
     if all(bits.equal for bits in known):
         return Assessment(judgement=Judgement.NO_DIFFERENCE, outcome=outcome)
     question = _open_question(evidence, controls)
-    if question:
-        return Assessment(judgement=Judgement.CANNOT_TELL, outcome=f"{outcome}; {question}", settle=_BY_CAPTURE)
+    if question is not None:
+        why, settle = question
+        return Assessment(judgement=Judgement.CANNOT_TELL, outcome=f"{outcome}; {why}", settle=settle)
     return Assessment(judgement=Judgement.EXPECTED, outcome=outcome)
 
 
-def _open_question(evidence: RunEvidence, controls: Mapping[str, ControlResult]) -> str:
-    """Return why a difference of logits cannot be called expected; empty where it can."""
-    for name in ("position", "profiler"):
+def _open_question(evidence: RunEvidence, controls: Mapping[str, ControlResult]) -> tuple[str, str] | None:
+    """Return why a difference of logits cannot be called expected, and what would settle that; None where it can."""
+    for name, settle in _AFTER_CONTROL.items():
         if controls.get(name) is ControlResult.DIFFERS:
-            return f"the control '{CONTROL_NAMES[name]}' found different bits"
+            return f"the control '{CONTROL_NAMES[name]}' found different bits", settle
     missing = [CONTROL_NAMES[name] for name in _NEEDED if controls.get(name) is not ControlResult.EQUAL]
     if missing:
-        return f"whether a fault could explain it is open: {listing(missing)} not controlled"
+        return f"whether a fault could explain it is open: {listing(missing)} not controlled", _BY_CAPTURE
     if not evidence.origins:
-        return "yet no replayed module gives different bits"
+        return "yet no replayed module gives different bits", _BETWEEN_MODULES
     if evidence.repair is not None and not evidence.repair.logits_equal:
-        return "yet computing every module row by row does not make the logits bit-identical"
+        return "yet computing every module row by row does not make the logits bit-identical", _BETWEEN_MODULES
     far = [phase for phase, near in near_ties(evidence.tokens, evidence.moves).items() if near is False]
-    return f"the token that flipped in {listing(far)} was no near tie" if far else ""
+    if far:
+        return f"the token that flipped in {listing(far)} was no near tie", _AT_THE_FLIP
+    return None
 
 
 def _steadier(evidence: RunEvidence) -> str:
