@@ -197,10 +197,11 @@ def test_a_graph_captured_before_the_bounds_keeps_its_modules(export, tmp_path):
     export.range("early", 10, 20, domainId=THEIRS)
     export.call(50, 510).kernel("replayed", 50, None, start=515, graphNodeId=77)
     mark(mark(export, "cudaProfilerStart", 500), "cudaProfilerStop", 600)
-    _, opened = cleaned(export, tmp_path)
+    holds, opened = cleaned(export, tmp_path)
     with opened as connection:
         assert kernels(connection) == ["replayed"]
         assert texts(connection) == ["Net", "layers.0"]
+    assert holds.steps == {}  # it was captured, and ran by replays alone
     table = read_trace(tmp_path / "clean.sqlite")
     assert [(key.phase, key.module) for key in table.keys] == [("Net", "layers.0")]
 

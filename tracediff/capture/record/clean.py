@@ -155,7 +155,7 @@ class _Recording:
         self._forget_foreign_payloads()
         copy.copy_descriptions()
         copy.copy_strings()
-        return self._summary(bounds)
+        return self._summary(bounds, windows)
 
     # --- bounds -------------------------------------------------------------------------------------------------
 
@@ -282,7 +282,7 @@ class _Recording:
 
     # --- what it holds ------------------------------------------------------------------------------------------
 
-    def _summary(self, bounds: str) -> CleanRecording:
+    def _summary(self, bounds: str, windows: list[Window]) -> CleanRecording:
         copy = self._copy
         ranges = f"eventType IN {in_list((PUSH_POP, START_END))}"
         processes = 0
@@ -295,17 +295,19 @@ class _Recording:
             own_ranges=copy.count(NVTX, f"{ranges} AND {self._is_own('')}"),
             marks=copy.count(NVTX, f"eventType = {MARK}"),
             processes=processes,
-            steps=self._shapes(),
+            steps=self._shapes(windows),
             bounds=bounds,
         )
 
-    def _shapes(self) -> dict[str, int]:
+    def _shapes(self, windows: list[Window]) -> dict[str, int]:
+        """Return how many steps of each shape ran; those that were kept for the graphs captured in them did not."""
         if not self._copy.has(NVTX) or not self._has_column(NVTX, "int64Value"):
             return {}
+        ran = " OR ".join(_overlapping(window) for window in windows) or "1"
         rows = self._copy.connection.execute(
             "SELECT COALESCE(text, value) AS name, int64Value, COUNT(*), SUM(COALESCE(end, start) - start) "
             f"FROM main.{NVTX} LEFT JOIN main.StringIds ON id = textId "
-            f"WHERE eventType = {PUSH_POP} AND int64Value IS NOT NULL GROUP BY 1, 2 ORDER BY 3 DESC, 2"
+            f"WHERE eventType = {PUSH_POP} AND int64Value IS NOT NULL AND ({ran}) GROUP BY 1, 2 ORDER BY 3 DESC, 2"
         ).fetchall()
         took = Counter[str]()
         for name, _, _, ns in rows:
