@@ -7,11 +7,15 @@ import sys
 import pytest
 
 import tracediff
-from tests.profiles import FLOAT16
+from tests.profiles import FLOAT16, PROFILES
 from tracediff.api import open_all
 from tracediff.diff import side_by_side
 from tracediff.diff.judgement import Judgement
 from tracediff.errors import TracediffError
+from tracediff.findings.determinism import read_determinism
+from tracediff.findings.flips_file import read_flips
+from tracediff.findings.maps import read_map
+from tracediff.findings.remedies import read_remedies
 
 A, B = FLOAT16 / "b1.sqlite", FLOAT16 / "b2.sqlite"
 
@@ -108,3 +112,16 @@ def test_a_result_is_printed_in_one_line(result):
     for each in (result, result.result, many, result.answer):
         assert result.answer.sentence in repr(each)
     assert "4,385 kernels" in repr(tracediff.open(A))
+
+
+def test_a_part_of_an_answer_and_a_stored_result_are_printed_in_one_line(result):
+    section = result.answer.sections[0]
+    stored = [
+        read_map(PROFILES / "maps" / "llama-3-8b-float16-h100.json"),
+        read_remedies(PROFILES / "remedies" / "llama-3-8b-bfloat16-h100.json"),
+        read_determinism(PROFILES / "tokens" / "determinism.json"),
+        read_flips(PROFILES / "tokens" / "flips_generate.json"),
+    ]
+    for each in (section, section.groups[0], *stored):
+        assert repr(each).startswith(f"<{type(each).__name__} ")
+        assert len(repr(each)) < 200

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from tracediff.diff.places import section_name, short_names
+from tracediff.diff.places import phase_name, section_name, short_names
 from tracediff.diff.result import Pair, Row
 from tracediff.diff.standing import RANK, Standing, standing
+from tracediff.text import count, printable
 
 
 class Group(Struct, frozen=True, kw_only=True):
@@ -23,6 +24,10 @@ class Group(Struct, frozen=True, kw_only=True):
     name: str
     standing: Standing
     rows: tuple[Row, ...]
+
+    def __repr__(self) -> str:
+        """Return one line: the rows hold every kernel."""
+        return printable(f"<Group {self.name}: {count(len(self.rows), 'module')}, {self.standing}>")
 
     @property
     def phases(self) -> tuple[str | None, ...]:
@@ -43,10 +48,8 @@ class Group(Struct, frozen=True, kw_only=True):
     @property
     def mean_duration_ns(self) -> tuple[float, float]:
         """GPU time of one row on each side, the mean over all."""
-        count = len(self.rows)
-        return sum(row.duration_ns[0] for row in self.rows) / count, sum(
-            row.duration_ns[1] for row in self.rows
-        ) / count
+        rows = len(self.rows)
+        return sum(row.duration_ns[0] for row in self.rows) / rows, sum(row.duration_ns[1] for row in self.rows) / rows
 
     @property
     def changed(self) -> bool:
@@ -66,6 +69,10 @@ class Section(Struct, frozen=True, kw_only=True):
     name: str | None
     rows: tuple[Row, ...]
     groups: tuple[Group, ...]
+
+    def __repr__(self) -> str:
+        """Return one line: the rows hold every kernel."""
+        return f"<Section {phase_name(self.name)}: {count(len(self.rows), 'module')}>"
 
     @property
     def phases(self) -> tuple[str | None, ...]:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import msgspec
 
 from tracediff.findings.checked_json import decode_object, read_json
+from tracediff.text import count, printable
 
 SCHEMA = 1
 KIND = "determinism"
@@ -78,6 +79,11 @@ class DeterminismResult:
     machine: dict[str, str | None]
     model: str | None
     rows: tuple[Repeats, ...]
+
+    def __repr__(self) -> str:
+        """Return one line: the rows hold every repeat's hash."""
+        where = self.machine.get("gpu") or self.machine.get("device")
+        return printable(f"<DeterminismResult {self.model or 'no model'} on {where}: {count(len(self.rows), 'row')}>")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""

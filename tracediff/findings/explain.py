@@ -31,6 +31,7 @@ from tracediff.findings.flips_file import flip_to_json
 from tracediff.findings.flips_summary import nearest_flips
 from tracediff.findings.sampler import SamplerReport
 from tracediff.measured import CAPTURED_FLIPS_FILE
+from tracediff.text import printable
 
 #: Gravest first.
 _GRAVITY = (
@@ -60,6 +61,10 @@ class Explanation:
     questions: tuple[Question, ...]
     cannot_know: tuple[str, ...]
     flips: tuple[tuple[str, FlipsResult], ...] = ()
+
+    def __repr__(self) -> str:
+        """Return one line: the questions hold all evidence."""
+        return printable(f"<Explanation {self.headline}>")
 
     @property
     def headline(self) -> str:

@@ -18,6 +18,7 @@ import msgspec
 
 from tracediff.dtypes import FORMATS, TF32, FloatFormat
 from tracediff.findings.remedies_catalog import DEFAULT
+from tracediff.text import count, printable
 
 GENERATE, PREFILL = MODES = ("generate", "prefill")
 #: The key-value cache of decode steps: it grows by one token a step, or has its final size from the start.
@@ -314,6 +315,13 @@ class FlipsResult:
         for search in self.searches:
             if any([batch.batch for batch in prompt.batches] != others for prompt in search.prompts):
                 raise ValueError("a prompt was compared at other batch sizes than the settings'")
+
+    def __repr__(self) -> str:
+        """Return one line: the searches hold every step."""
+        found = count(sum(len(search.flips) for search in self.searches), "flip")
+        return printable(
+            f"<FlipsResult {self.settings.model}, {', '.join(search.dtype for search in self.searches)}: {found}>"
+        )
 
     def flips(self) -> Iterator[tuple[Search, Flip]]:
         """Yield every flip with its search."""

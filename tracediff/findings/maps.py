@@ -18,6 +18,7 @@ import msgspec
 from tracediff.errors import TracediffError
 from tracediff.findings.checked_json import decoded, read_json
 from tracediff.findings.map_head import KIND
+from tracediff.text import count, printable
 
 SCHEMA = 1
 FORWARD = "forward"
@@ -104,6 +105,12 @@ class BatchMap:
     hashed: str
     modules: tuple[ModuleMap, ...]
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        """Return one line: the modules hold every row count's hashes."""
+        where = self.machine.get("gpu") or self.machine.get("device")
+        modules = count(len(self.modules), "module")
+        return printable(f"<BatchMap {self.model} {self.dtype}, {self.setting}, on {where}: {modules}>")
 
     @property
     def forwards(self) -> tuple[ModuleMap, ...]:

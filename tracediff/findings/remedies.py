@@ -16,6 +16,7 @@ import msgspec
 
 from tracediff.findings.checked_json import decode_object, decoded, read_json
 from tracediff.findings.remedies_catalog import DEFAULT
+from tracediff.text import count, printable
 
 SCHEMA = 1
 KIND = "remedies"
@@ -126,6 +127,12 @@ class RemediesResult:
     times: tuple[TimedPoint, ...]
     failed: dict[str, str]
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        """Return one line: the bits are of every batch size."""
+        where = self.machine.get("gpu") or self.machine.get("device")
+        settings = count(len(self.settings), "setting")
+        return printable(f"<RemediesResult {self.model} {self.dtype} on {where}: {settings}>")
 
     @property
     def settings(self) -> tuple[str, ...]:
