@@ -180,7 +180,7 @@ def diff(a: KernelTable | Path | str, b: KernelTable | Path | str, *, phases: Co
 
     Args:
         a, b: Traces, or what `open` returned; `a` is the reference.
-        phases: Only these phases; all when empty.
+        phases: Only the rows of these phases; all when empty. The answer is that of the whole run.
 
     Raises:
         TracediffError: A trace cannot be read, or a named phase is in neither.
