@@ -76,6 +76,10 @@ def info_to_dict(info: TraceInfo) -> dict[str, Any]:
         "dtype": info.dtype,
         "model": info.model,
         "tokens": info.tokens,
+        "attention": info.attention,
+        "weights": info.weights,
+        "layers": info.layers,
+        "seed": info.seed,
         "versions": info.versions,
     }
 
