@@ -51,7 +51,7 @@ class TestBatchInvariance:
             def forward(self, values):
                 return values * (1 + 1e-3 * (len(values) > 1))
 
-        with pytest.raises(AssertionError, match=r"batch 2: .* the first module that gives other bits .* is 1"):
+        with pytest.raises(AssertionError, match=r"batch 2: .* the first module that gives different bits .* is 1"):
             assert_batch_invariant(self.model(FollowsTheBatch()), self.inputs())
 
     def test_a_module_that_does_not_repeat_itself_is_no_verdict_on_the_batch(self):

@@ -75,8 +75,8 @@ def assert_batch_invariant(
         batches: Batch sizes to compare with batch 1.
 
     Raises:
-        AssertionError: Bits change. It names the first module that gives other bits on equal inputs, or the module that
-            does not repeat its own bits, in which case nothing can be said of the batch.
+        AssertionError: Bits change. It names the first module that gives different bits on equal inputs, or the module
+            that does not repeat its own bits, in which case nothing can be said of the batch.
         ValueError: A tensor has more than one row.
     """
     import torch  # noqa: PLC0415 -- only this assertion needs it
@@ -112,10 +112,10 @@ def assert_batch_invariant(
         origins = [
             module for (_, module), found in replay(model, partial(run, batch), recording).items() if not found.equal
         ]
-        first = "no module gives other bits on equal inputs"
+        first = "no module gives different bits on equal inputs"
         if origins:
-            first = f"the first module that gives other bits on equal inputs is {origins[0]}"
-        raise AssertionError(f"batch {batch}: {bits.share:.1%} of the outputs' elements have other bits; {first}")
+            first = f"the first module that gives different bits on equal inputs is {origins[0]}"
+        raise AssertionError(f"batch {batch}: {bits.share:.1%} of the outputs' elements have different bits; {first}")
 
 
 def _repeated(tensor: Any, batch: int) -> Any:

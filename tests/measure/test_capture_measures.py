@@ -107,4 +107,4 @@ def test_capture_exits_1_on_a_leak_after_saying_what_it_wrote(measured, leak, co
     assert "manifest.json" in result.stdout
     assert "warning: before" in result.stderr
     assert "warning: a module could not be replayed" in result.stderr
-    assert ("neighbours\u00a0≠ (first in batch 7, layers.0.mlp)" in result.stdout) is leak
+    assert ("neighbours: different (first in batch 7, layers.0.mlp)" in result.stdout) is leak

@@ -107,13 +107,13 @@ def test_a_clean_model_answers_equal_to_all_that_could_be_compared():
 def test_a_difference_in_modules_that_send_rows_to_experts_is_no_leak():
     control = evidence_of(first1=Expert).controls["neighbours"]
     assert control.answer is ControlResult.CANNOT_TELL
-    assert control.why == "first_proj gave other bits, but with experts the shape of products depends on all rows"
+    assert control.why == "first_proj gave different bits, but with experts the shape of products depends on all rows"
 
 
 def test_a_difference_in_a_kind_of_module_that_varies_elsewhere_is_no_leak():
     control = evidence_of(first0=toy.AddsNoise, first1=toy.Leaks).controls["neighbours"]
     assert control.answer is ControlResult.CANNOT_TELL
-    assert control.why == "first_proj gave other bits, but varies by itself in other places"
+    assert control.why == "first_proj gave different bits, but varies by itself in other places"
 
 
 def test_one_module_that_was_left_out_is_spoken_of_as_one():

@@ -216,7 +216,7 @@ class Search:
         prompts: What was compared.
         mixed: Batch sizes whose rows held different prompts, because a control had shown that a row's bits depend
             neither on its neighbours nor on its place; elsewhere every row of a batch held the same prompt.
-        noisy: Batch sizes at which the same run twice gave other bits, so that each prompt was run twice.
+        noisy: Batch sizes at which the same run twice gave different bits, so that each prompt was run twice.
     """
 
     dtype: str

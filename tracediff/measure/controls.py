@@ -216,9 +216,11 @@ def _why_doubtful(subject: Subject, kinds: set[str]) -> str:
     varying = {kind(module) for noise in subject.noise.values() for _, module in noise.places}
     parts = []
     if listed := sorted(kinds & varying):
-        parts.append(f"{', '.join(listed)} gave other bits, but varies by itself in other places")
+        parts.append(f"{', '.join(listed)} gave different bits, but varies by itself in other places")
     if listed := sorted(kinds - varying):
-        parts.append(f"{', '.join(listed)} gave other bits, but with experts the shape of products depends on all rows")
+        parts.append(
+            f"{', '.join(listed)} gave different bits, but with experts the shape of products depends on all rows"
+        )
     return "; ".join(parts)
 
 
@@ -228,7 +230,7 @@ def _differs(compared: str, first: str, logits: Sequence[Bits]) -> Control:
 
 
 def _differing_modules(subject: Subject, arrangement: _Arrangement) -> tuple[Place | None, set[str]]:
-    """Return the first module that certainly makes other bits of the row, and the kinds of those that perhaps do."""
+    """Return the first module that certainly changes the row's bits, and the kinds of those that perhaps do."""
     noise = subject.noise[arrangement.batch]
     routing = subject.routing_modules
 

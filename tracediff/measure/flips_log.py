@@ -108,7 +108,7 @@ class SearchLog:
         return tuple(sorted({control.batch for control in controls} - alone - {1}))
 
     def noisy_batches(self, search: int) -> tuple[int, ...]:
-        """Return the batch sizes at which the same run twice gave other bits."""
+        """Return the batch sizes at which the same run twice gave different bits."""
         return tuple(sorted({control.batch for control in self._of(search) if not control.repeats}))
 
     def sharing_holds(self, search: int) -> bool:

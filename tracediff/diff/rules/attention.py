@@ -25,7 +25,7 @@ def _warps_along_keys(kernel: Kernel) -> int | None:
 
 
 def varies_from_run_to_run(kernel: Kernel) -> bool:
-    """Whether the same launch on the same input may give other bits: equal launches then promise nothing.
+    """Whether the same launch on the same input may give different bits: equal launches then promise nothing.
 
     cuDNN's kernel that varies is recognised by warps that share one query's keys. A cuDNN kernel whose name
     does not say how its warps are laid out may be one.

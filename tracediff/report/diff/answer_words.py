@@ -13,15 +13,14 @@ from tracediff.diff.places import phase_name
 from tracediff.diff.result import TraceDiff
 from tracediff.diff.words import listing
 from tracediff.measured import ControlResult
-from tracediff.report.diff.signs import CANNOT_TELL, DIFFERENT, EQUAL
 from tracediff.report.diff.subject import side_words
 from tracediff.report.words import duration
 from tracediff.text import count, printable
 
-_SIGNS = {
-    ControlResult.EQUAL: EQUAL,
-    ControlResult.DIFFERS: DIFFERENT,
-    ControlResult.CANNOT_TELL: CANNOT_TELL,
+_RESULTS = {
+    ControlResult.EQUAL: "equal",
+    ControlResult.DIFFERS: "different",
+    ControlResult.CANNOT_TELL: "cannot tell",
 }
 _WHY_LEFT_OUT = {
     LeftOut.OTHER_KIND: "executions that ran different kernels",
@@ -97,16 +96,16 @@ def _named_repairs(kinds: int) -> int:
 
 
 def controls_line(controls: Sequence[ControlAnswer]) -> str:
-    """Return what the controls found, in one line: `run to run =   neighbours ≠ (first in …)`."""
+    """Return what the controls found, in one line: `run to run, profiler: equal; neighbours: different (…)`."""
     # What is said of several controls alike is said once.
     alike: dict[tuple[ControlResult, str], list[ControlAnswer]] = {}
     for control in controls:
         alike.setdefault((control.result, control.detail), []).append(control)
     words = []
-    for (_, detail), members in alike.items():
-        signs = "   ".join(f"{printable(member.name)}\u00a0{_SIGNS[member.result]}" for member in members)
-        words.append(signs + (f" ({printable(detail)})" if detail else ""))
-    return "   ".join(words)
+    for (result, detail), members in alike.items():
+        names = ", ".join(printable(member.name) for member in members)
+        words.append(f"{names}: {_RESULTS[result]}" + (f" ({printable(detail)})" if detail else ""))
+    return "; ".join(words)
 
 
 def section_words(section: Section) -> tuple[str, str]:

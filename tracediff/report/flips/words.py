@@ -156,7 +156,7 @@ def _about_distributions(summaries: tuple[Summary, ...]) -> list[str]:
 
 def _about_controls(result: FlipsResult, summaries: tuple[Summary, ...]) -> list[str]:
     sentences = [
-        f"{search.label}: the same run twice gave other bits; flips between batch sizes mean little until that is found"
+        f"{search.label}: the same run twice gave different bits; until that is found, a flip means little"
         for search in result.searches
         if not search.repeatable
     ]
@@ -189,7 +189,7 @@ def _about_noise(search: Search, summaries: tuple[Summary, ...]) -> str:
     ]
     noisy = ", ".join(map(str, search.noisy))
     return (
-        f"{search.label}, batch {noisy}: the same run twice gives other bits, so each prompt was run twice there; "
+        f"{search.label}, batch {noisy}: the same run twice gives different bits, so each prompt was run twice there; "
         f"steps whose two runs choose different tokens are noise and not counted as flips ({', '.join(counts)}); "
         "another --attention may repeat itself"
     )
