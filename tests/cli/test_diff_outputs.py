@@ -206,3 +206,19 @@ def test_the_gate_of_measured_bits_counts_the_selected_modules_too():
     assert failed.exit_code == 1
     assert "32 modules with different bits on equal inputs (of 96 of 1,264 modules" in failed.stderr
     assert "logits" not in failed.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        (("--module", "(no module)"), "no bits of 1 module (of --module (no module)) were measured of"),
+        (("--phase", "run"), "no bits of run were measured of"),
+    ],
+)
+def test_a_gate_of_bits_that_were_not_measured_is_refused_before_anything_is_written(option, words, tmp_path):
+    page = tmp_path / "report.html"
+    refused = run(*FULL[:2], *option, "--fail-on", "bits", "--html", page)
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert words in refused.stderr
+    assert "other bits were" in refused.stderr
+    assert not page.exists()

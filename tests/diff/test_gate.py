@@ -5,6 +5,7 @@ import pytest
 from tests.changed import replace
 from tests.diff.rules.make import kernel
 from tests.diff.test_attached_evidence import diff, row
+from tracediff.diff.chosen_modules import ChosenModules
 from tracediff.diff.compared import LeftOut, NotCompared
 from tracediff.diff.gate import failures, gates_named
 from tracediff.diff.result import Verdict
@@ -98,9 +99,38 @@ def test_logits_of_phases_that_were_not_asked_for_fail_no_gate(changed):
     assert failures([measured(changed, {"prefill": OTHER, "decode[0]": EQUAL})], ["bits"], False) != ()
 
 
-@pytest.mark.parametrize("logits", [{}, {"prefill": None}, {"decode[0]": OTHER}])
+@pytest.mark.parametrize("logits", [{}, {"prefill": None}])
 def test_bits_of_which_none_were_measured_are_trouble(changed, logits):
     with pytest.raises(TracediffError, match="no bits were measured of"):
-        failures([measured(changed, {"prefill": OTHER}), measured(changed, logits)], ["bits"], False)
+        failures([measured(changed, {"prefill": EQUAL}, EQUAL), measured(changed, logits)], ["bits"], False)
     with pytest.raises(TracediffError, match="no bits were measured of"):
         failures([changed], ["bits"], False)
+
+
+@pytest.mark.parametrize("logits", [{"prefill": None}, {"decode[0]": OTHER}])
+def test_equal_modules_make_no_gate_pass_where_the_logits_of_a_phase_were_not_measured(changed, logits):
+    with pytest.raises(TracediffError, match="no logits of prefill were measured of"):
+        failures([measured(changed, logits, EQUAL, EQUAL)], ["bits"], False)
+
+
+def test_what_is_known_to_differ_fails_the_gate_whatever_was_not_measured(changed):
+    assert failures([measured(changed, {"prefill": None}, OTHER)], ["bits"], False) == (
+        "1 module with different bits on equal inputs",
+    )
+    assert failures([measured(changed, {"prefill": OTHER}), changed], ["bits"], False) == (
+        "logits differ in bits in 1 phase",
+    )
+
+
+def test_of_chosen_modules_each_must_be_measured(changed):
+    chosen = ChosenModules(pattern="proj", paths=frozenset(row.module for row in changed.rows))
+    rows = len(changed.rows)
+    assert failures([measured(changed, {}, *[EQUAL] * rows)], ["bits"], False, chosen) == ()
+    with pytest.raises(TracediffError, match=r"no bits of 1 module \(of --module proj\) were measured of"):
+        failures([measured(changed, {"prefill": EQUAL}, *[EQUAL] * (rows - 1))], ["bits"], False, chosen)
+
+
+def test_evidence_that_is_not_used_is_why_a_gate_cannot_be_asked(changed):
+    warned = replace(changed, warnings=("evidence.json is of dtype float16; it is not used.",))
+    with pytest.raises(TracediffError, match="--fail-on bits: evidence.json is of dtype float16; it is not used"):
+        failures([warned], ["bits"], False)

@@ -121,13 +121,14 @@ def diff(
         layer_pattern=layer_pattern,
     )
     modules = None if module is None else _chosen(many, module)
+    # First of all: a gate that cannot be answered is refused before anything is written.
+    failed = failures(many.diffs, gates, exit_code, modules)
     view = View(everything=everything, unfold=unfold, kernels=kernels, sort=Sort(sort.value), modules=modules)
     write_outputs(many, outputs, view)
     if outputs.on_screen_alone and len(compared) == 1:
         _suggest_report([a, *others], between)
     if open_report and outputs.report is not None:
         open_in_browser(outputs.report)
-    failed = failures(many.diffs, gates, exit_code, modules)
     if failed:
         say(f"Failed: {', '.join(failed)}")
         raise typer.Exit(GATE_FAILED)

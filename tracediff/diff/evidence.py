@@ -47,5 +47,10 @@ def _attached(diff: TraceDiff, evidence: Evidence, pair: PairEvidence) -> TraceD
     )
 
 
+def unused_evidence(diff: TraceDiff) -> str | None:
+    """Return the warning that evidence lies beside the traces and is not used; None where there is none."""
+    return next((warning for warning in diff.warnings if warning.startswith(EVIDENCE_FILE)), None)
+
+
 def _warned(diff: TraceDiff, warning: str) -> TraceDiff:
     return replace(diff, warnings=(*diff.warnings, warning))
