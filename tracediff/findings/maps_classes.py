@@ -113,6 +113,11 @@ class Padding:
                 found.setdefault(target, []).append(rows)
         return tuple((tuple(rows), target) for target, rows in found.items())
 
+    @property
+    def padded_of_measured(self) -> int:
+        """How many row counts are padded though their own bits are known."""
+        return sum(rows != target and rows not in self.unmeasured for rows, target in self.to.items())
+
 
 def cheapest_padding(module: ModuleMap, wanted: Iterable[int], buckets: Iterable[int] | None = None) -> Padding | None:
     """Return the cheapest padding that gives all wanted row counts the same bits.

@@ -77,7 +77,7 @@ def test_a_copy_and_an_elementwise_kernel_are_two_functions_whichever_comes_firs
 def test_another_elementwise_kernel_may_compute_something_else():
     assert decide(kernel("x", role="elementwise"), kernel("y", role="elementwise")) == (
         Verdict.UNKNOWN,
-        "another elementwise kernel",
+        "a different elementwise kernel",
     )
     assert decide(kernel("x", role="copy"), kernel("y", role="copy")) == (
         Verdict.SAME_ORDER,
@@ -109,7 +109,7 @@ def test_one_function_of_the_elements_keeps_the_order_however_memory_is_walked()
         "elementwise, never reduces",
     )
     add = multiply.replace("MulFunctor", "AddFunctor")
-    assert decide(elementwise(multiply), elementwise(add)) == (Verdict.UNKNOWN, "another elementwise kernel")
+    assert decide(elementwise(multiply), elementwise(add)) == (Verdict.UNKNOWN, "a different elementwise kernel")
 
 
 def test_no_same_order_across_element_types():
@@ -181,14 +181,14 @@ def test_a_warp_that_sums_a_row_keeps_the_order_whatever_the_block_and_another_t
     )
     assert decide(first, named(name.format(64), grid=(4, 1, 1), block=(256, 1, 1))) == (
         Verdict.UNKNOWN,
-        "another reduction kernel",
+        "a different reduction kernel",
     )
 
 
 def test_a_kernel_of_an_unknown_family_with_another_launch_is_unknown():
     assert decide(kernel("x"), kernel("x", grid=(2, 1, 1))) == (
         Verdict.UNKNOWN,
-        "other kernel or launch, family not known",
+        "a different kernel or launch, family not known",
     )
 
 
@@ -439,7 +439,7 @@ def test_a_triton_product_whose_name_hides_its_block_sizes_is_unknown_in_another
     first, second = named("fused_moe_kernel", grid=(8, 1, 1)), named("fused_moe_kernel", grid=(16, 1, 1))
     assert decide(first, second) == (Verdict.UNKNOWN, "Triton GEMM, grid 8×1×1 → 16×1×1")
     assert decide(first, first) == (Verdict.SAME_KERNELS, "same kernel, same launch")
-    assert decide(first, named("fused_moe_kernel_gptq_awq")) == (Verdict.UNKNOWN, "another Triton GEMM")
+    assert decide(first, named("fused_moe_kernel_gptq_awq")) == (Verdict.UNKNOWN, "a different Triton GEMM")
     threads = named("fused_moe_kernel", grid=(8, 1, 1), block=(256, 1, 1))
     assert decide(first, threads) == (Verdict.UNKNOWN, "Triton GEMM, block 128×1×1 → 256×1×1")
 
@@ -591,7 +591,7 @@ def test_the_reasons_that_people_read():
     more = [replace(each, grid=(9, 1, 1)) for each in (mean, most)]
     assert decide(mean, more[0]) == (Verdict.SAME_ORDER, "same block, rows only")
     assert decide(most, more[1]) == (Verdict.SAME_ORDER, "maximum or minimum: nothing is rounded")
-    assert decide(mean, most) == (Verdict.UNKNOWN, "another reduction kernel")
+    assert decide(mean, most) == (Verdict.UNKNOWN, "a different reduction kernel")
     softmax = "void at::native::softmax_warp_forward<float, float, float, 8, false, false>(int)"
     assert decide(named(softmax), named(softmax, block=(32, 8, 1))) == (
         Verdict.SAME_ORDER,
@@ -611,7 +611,7 @@ def test_the_reasons_that_people_read():
         "combines the parts of split-KV, rows only",
     )
     assert decide(combine, replace(combine, block=(64, 1, 1))) == (Verdict.UNKNOWN, "block 128×1×1 → 64×1×1")
-    assert decide(kernel("x"), kernel("y")) == (Verdict.UNKNOWN, "other kernel or launch, family not known")
+    assert decide(kernel("x"), kernel("y")) == (Verdict.UNKNOWN, "a different kernel or launch, family not known")
     assert decide(kernel("x", role="gemm"), kernel("y", role="attention")) == (Verdict.UNKNOWN, "gemm → attention")
     only = {"gemm": "GEMM", "splitk_reduce": "split-K reduction", "other": "kernel"}
     only |= {"reduction": "reduction", "attention": "attention"}
@@ -629,7 +629,7 @@ def test_the_reasons_of_attention():
     )
     tiles = [attention(str(keys), tile=(128, keys, None)) for keys in (64, 128)]
     assert decide(*tiles) == (Verdict.UNKNOWN, "key tile 64 → 128")
-    assert decide(attention("f"), attention("g")) == (Verdict.UNKNOWN, "another attention kernel")
+    assert decide(attention("f"), attention("g")) == (Verdict.UNKNOWN, "a different attention kernel")
     assert decide(attention(), attention(block=(64, 1, 1))) == (
         Verdict.UNKNOWN,
         "same attention kernel, block 128×1×1 → 64×1×1",
@@ -925,5 +925,5 @@ def test_threads_per_row_are_compared_within_one_function_alone():
     assert decide(before, norm("rms_norm_kernel", "float", 512)) == (Verdict.ORDER_CHANGED, "threads per row 256 → 512")
     assert decide(before, norm("fused_add_rms_norm_kernel", "c10::Half", 512)) == (
         Verdict.UNKNOWN,
-        "another reduction kernel",
+        "a different reduction kernel",
     )

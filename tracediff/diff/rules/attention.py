@@ -146,7 +146,7 @@ ATTENTION = (
         name="other kernel",
         when=lambda a, b: not same_name(a, b),
         verdict=Verdict.UNKNOWN,
-        reason="another attention kernel",
+        reason="a different attention kernel",
         source="not measured",
     ),
     Rule(

@@ -49,7 +49,7 @@ def decide(a: Kernel | None, b: Kernel | None) -> tuple[Verdict, str]:
 def _no_rule(a: Kernel, b: Kernel) -> str:
     if a.parsed.role != b.parsed.role:
         return f"{a.parsed.role} → {b.parsed.role}"
-    return "other kernel or launch, family not known"
+    return "a different kernel or launch, family not known"
 
 
 def deciding_rule(a: Kernel, b: Kernel) -> Rule | None:

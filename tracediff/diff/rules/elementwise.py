@@ -87,7 +87,7 @@ ELEMENTWISE = (
         name="other function",
         when=always,
         verdict=Verdict.UNKNOWN,
-        reason="another elementwise kernel",
+        reason="a different elementwise kernel",
         source="another function of the elements, or the same, fused in another way",
     ),
 )

@@ -162,7 +162,7 @@ def triton_reason(a: Kernel, b: Kernel) -> str:
     if a.identity != b.identity:
         if differ(a.parsed.tile, b.parsed.tile):
             return change("Triton GEMM, tile", a.parsed.tile, b.parsed.tile)
-        return "another Triton GEMM"
+        return "a different Triton GEMM"
     if same_launch(a, b) and same_code(a, b):
         return "same Triton GEMM, same launch; an argument may split k"
     return f"Triton GEMM, {launch_change(a, b)}"

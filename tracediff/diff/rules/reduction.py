@@ -145,7 +145,7 @@ REDUCTION = (
         name="other kernel",
         when=lambda a, b: not same_name(a, b),
         verdict=Verdict.UNKNOWN,
-        reason="another reduction kernel",
+        reason="a different reduction kernel",
         source="not measured",
     ),
     Rule(

@@ -30,7 +30,7 @@ def fleet_to_text(fleet: Fleet) -> str:
     if usual == "first":
         lines.append("No group is larger than this one, so none is usual: the others are compared with it.")
     for group in others[:_SHOWN_GROUPS]:
-        lines += ["", f"other kernels in {count(len(group.differences), 'module')}: {_traces(group)}"]
+        lines += ["", f"different kernels in {count(len(group.differences), 'module')}: {_traces(group)}"]
         folded = _folded(group.differences)
         for place, difference in folded[:_SHOWN_PLACES]:
             before, after = _changed(difference)

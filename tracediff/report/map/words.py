@@ -20,12 +20,12 @@ from tracediff.report.measured_on import machine_words, model_words
 from tracediff.text import count
 
 GLYPHS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-VARYING = "≠"
+VARYING = "~"
 _SHOWN_CAUSES = 4
 
 
 def glyph(place: int | None) -> str:
-    """Return the letter of a class; `≠` for counts that vary from run to run, `+` where letters run out."""
+    """Return the letter of a class; `~` for counts that vary from run to run, `+` where letters run out."""
     if place is None:
         return VARYING
     return GLYPHS[place] if place < len(GLYPHS) else "+"
@@ -105,21 +105,34 @@ def _buckets(module: ModuleMap, buckets: Sequence[int]) -> str:
 
 
 def _padding(found: BatchMap, module: ModuleMap, wanted: list[int], buckets: Sequence[int] | None) -> str:
-    what = f"{module.label}: {wanted[0]}–{wanted[-1]} rows"
+    what = f"{module.label}: {ranges_in_words(set(wanted))} rows"
     largest = module.counts[-1].rows
-    if wanted[-1] > largest:
+    if max(wanted) > largest:
         return f"{what}: the map ends at {largest} rows"
     padding = cheapest_padding(module, wanted, buckets)
     if padding is None:
         blocking = list(dict.fromkeys(each.name for each in forbidding(found, wanted, module.keys)))
         by = f"; no padding makes {', '.join(blocking)} equal there" if blocking else ""
         return f"{what}: no padding gives them the same bits{by}"
-    if all(rows == target or rows in padding.unmeasured for rows, target in padding.to.items()):
-        missing = f" at every count measured; {_some(padding.unmeasured)} not measured" if padding.unmeasured else ""
-        return f"{what} have the same bits as they are{missing}"
+    if not padding.steps:
+        return f"{what} have the same bits as they are"
+    if not padding.padded_of_measured:
+        return f"{what}: {_unmeasured(padding)}{_unsteady(module)}"
+    return f"{what} are one class when padded {_steps(padding)}: {_cost(padding)}{_unsteady(module)}"
+
+
+def _unmeasured(padding: Padding) -> str:
+    """Say that the counts that were measured need no padding, and what to do with the others."""
+    padded = f"padded {_steps(padding)}: {padding.more_rows:.0%} more rows"
+    measured = len(padding.to) - len(padding.unmeasured)
+    if not measured:
+        return f"none was measured; they are one class when {padded}"
+    return f"what was measured ({measured} of {len(padding.to)}) has the same bits as it is; the rest has them when {padded}"
+
+
+def _steps(padding: Padding) -> str:
     steps = ", ".join(f"{ranges_in_words(rows)} → {to}" for rows, to in padding.steps[:4])
-    more = "" if len(padding.steps) <= 4 else f", … {len(padding.steps) - 4} more"
-    return f"{what} are one class when padded {steps}{more}: {_cost(padding)}{_unsteady(module)}"
+    return steps if len(padding.steps) <= 4 else f"{steps}, … {len(padding.steps) - 4} more"
 
 
 def _unsteady(module: ModuleMap) -> str:
@@ -128,11 +141,6 @@ def _unsteady(module: ModuleMap) -> str:
     if not varying:
         return ""
     return f"; but {count(varying, 'count varies', 'counts vary')} from run to run, so this promises little"
-
-
-def _some(rows: Sequence[int]) -> str:
-    words = _shortened(ranges_in_words(rows), 4)
-    return f"{words} was" if len(rows) == 1 else f"{words} were"
 
 
 def _cost(padding: Padding) -> str:
