@@ -127,7 +127,8 @@ def _unmeasured(padding: Padding) -> str:
     measured = len(padding.to) - len(padding.unmeasured)
     if not measured:
         return f"none was measured; they are one class when {padded}"
-    return f"what was measured ({measured} of {len(padding.to)}) has the same bits as it is; the rest has them when {padded}"
+    known = f"what was measured ({measured} of {len(padding.to)}) has the same bits as it is"
+    return f"{known}; the rest has them when {padded}"
 
 
 def _steps(padding: Padding) -> str:
