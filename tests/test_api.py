@@ -122,6 +122,7 @@ def test_a_part_of_an_answer_and_a_stored_result_are_printed_in_one_line(result)
         read_determinism(PROFILES / "tokens" / "determinism.json"),
         read_flips(PROFILES / "tokens" / "flips_generate.json"),
     ]
-    for each in (section, section.groups[0], *stored):
+    row = section.groups[0].rows[0]
+    for each in (section, section.groups[0], row, row.a[0], *stored):
         assert repr(each).startswith(f"<{type(each).__name__} ")
         assert len(repr(each)) < 200

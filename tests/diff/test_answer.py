@@ -109,6 +109,19 @@ def test_a_contradicted_prediction_is_told_and_never_expected(tmp_path):
     assert "report" in found.settle
 
 
+def test_why_bits_should_be_equal_is_no_cause_of_a_contradicted_prediction(tmp_path):
+    compared = measured(tmp_path, (CLEAN, ORIGIN, CLEAN))
+    tile = compared.rows[1]
+    assert tile.verdict is Verdict.SAME_ORDER
+    found = answer(compared)
+    assert found.contradicted == ("model.layers.0.mlp.up_proj (prefill)",)
+    assert found.cause == "different kernel (tile 128×8×64 → 128×16×64) in up_proj (prefill)"
+    launched = (kernel("k", grid=(1, 1, 1)), kernel("k", grid=(2, 1, 1)))
+    other = replace(row(tile.module, *launched), evidence=ORIGIN, verdict=Verdict.SAME_ORDER)
+    found = answer(replace(compared, rows=(other,)))
+    assert found.cause == "different launch of the same kernel in up_proj (prefill)"
+
+
 def test_logits_that_differ_without_an_origin_are_not_explained(tmp_path):
     assert judged(tmp_path, (CLEAN, CLEAN, CLEAN)).judgement is Judgement.CANNOT_TELL
 

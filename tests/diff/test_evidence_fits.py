@@ -6,12 +6,13 @@ import shutil
 import pytest
 
 from tests.profiles import BFLOAT16, FLOAT16, LONG, LONG_8B, LONG_FLASH
-from tracediff.diff import diff_tables
+from tracediff.diff import diff_tables, evidence_fits
 from tracediff.diff.answer import answer
 from tracediff.diff.evidence import attach_evidence
 from tracediff.files import sha256_of
+from tracediff.findings.facts import gather
 from tracediff.measured import read_evidence
-from tracediff.trace import read_trace
+from tracediff.trace import Naming, read_trace
 
 
 @pytest.fixture
@@ -72,6 +73,33 @@ def test_evidence_of_another_attention_is_not_used(folder):
 )
 def test_what_evidence_says_of_its_run_is_compared_with_the_traces(folder, changes, words):
     assert warning(folder(FLOAT16, changes)) == f"evidence.json {words}; it is not used."
+
+
+@pytest.mark.parametrize(
+    ("naming", "words"),
+    [
+        (Naming(range="prefill"), "is of a run with decode[0], which a trace does not have as read with --range"),
+        (
+            Naming(range="prefill|decode.*", phase="^run$"),
+            "is of a run with prefill, which a trace does not have as read with --range and --phase-range",
+        ),
+    ],
+)
+def test_what_the_user_chose_not_to_read_is_not_said_to_be_missing_in_the_file(naming, words):
+    changed = attach_evidence(diff_tables(*(read_trace(FLOAT16 / f"b{batch}.sqlite", naming) for batch in (1, 2))))
+    assert f"evidence.json {words}; it is not used." in changed.warnings
+    assert changed.evidence is None
+
+
+def test_each_trace_is_hashed_once_however_many_it_is_compared_with(folder, monkeypatch):
+    hashed = []
+    monkeypatch.setattr(evidence_fits, "sha256_of", lambda path: hashed.append(path.name) or sha256_of(path))
+    put = folder(FLOAT16)
+    shutil.copy(FLOAT16 / "b8.sqlite", put)
+    gather(put)
+    assert sorted(hashed) == ["b1.sqlite", "b2.sqlite", "b8.sqlite"]
+    shutil.copy(FLOAT16 / "b8.sqlite", put / "b1.sqlite")
+    assert "is of a different recording than b1.sqlite" in warning(put)
 
 
 def test_stored_evidence_names_the_hashes_of_its_traces():

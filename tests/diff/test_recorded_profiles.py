@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from tracediff.diff import Verdict, diff_tables
+from tracediff.diff.answer import answer
+from tracediff.diff.judgement import Judgement
 from tracediff.diff.pair_steps import between_traces
 from tracediff.trace import read_trace
 
@@ -46,6 +48,16 @@ def test_nearly_all_kernels_of_the_steps_are_in_modules(generated):
     steps = [generated.keys[code] for code in generated.key.tolist()]
     of_model = [key for key in steps if key.phase == "LlamaForCausalLM"]
     assert sum(bool(key.module) for key in of_model) / len(of_model) >= 0.95
+
+
+@pytest.mark.parametrize("shapes", [("1x20", "1x1"), ("1x1", "1x20")])
+def test_steps_that_the_user_chose_are_judged_whatever_their_numbers_of_tokens(generated, shapes):
+    compared = diff_tables(*between_traces(generated, generated, shapes))
+    assert [side.info.shape for side in (compared.a, compared.b)] == list(shapes)
+    found = answer(compared)
+    assert found.judgement is Judgement.EXPECTED
+    assert found.outcome.startswith("bits can differ")
+    assert not [warning for warning in compared.warnings if "prompt" in warning]
 
 
 def test_one_trace_of_a_server_answers_the_question_of_batch_size():

@@ -12,13 +12,16 @@ from tracediff.diff.compared import NotCompared
 from tracediff.diff.judgement import CONTROL_NAMES, Judgement, judge
 from tracediff.diff.noise import noise_in_words
 from tracediff.diff.overview import Group, Section, overview, sums_products
-from tracediff.diff.result import TraceDiff, Verdict
+from tracediff.diff.result import Row, TraceDiff, Verdict
 from tracediff.diff.standing import Standing
 from tracediff.diff.words import listing
+from tracediff.kernels.compare import differing_fields
 from tracediff.measured import CONTROLS, Control, ControlResult, Repair, RunEvidence
 from tracediff.text import printable
 
 _CAUSES = 2
+#: Changes of a kernel's name that are told.
+_FIELDS = 2
 
 
 class ControlAnswer(Struct, frozen=True, kw_only=True):
@@ -239,7 +242,19 @@ def _change(group: Group) -> str:
     measured = group.standing in (Standing.CONTRADICTED, Standing.DIFFERS)
     if measured and not row.changed and row.verdict is not Verdict.ORDER_CHANGED:
         return "no change that the traces record"
-    return row.reason
+    # The reason of a contradicted row is why its bits should be equal.
+    return _changed_launch(row) if group.standing is Standing.CONTRADICTED else row.reason
+
+
+def _changed_launch(row: Row) -> str:
+    """Name what changed of a row's kernels, whatever it means for bits."""
+    for pair in row.pairs:
+        if pair.a is None or pair.b is None:
+            return "kernels in one trace only"
+        if pair.a.identity != pair.b.identity:
+            fields = differing_fields(pair.a.parsed, pair.b.parsed)[:_FIELDS]
+            return f"different kernel ({', '.join(each.text for each in fields)})" if fields else "different kernel"
+    return "different launch of the same kernel"
 
 
 def _where(groups: Sequence[Group]) -> str:

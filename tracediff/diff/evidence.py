@@ -30,7 +30,17 @@ def attach_evidence(diff: TraceDiff) -> TraceDiff:
     objection = why_it_does_not_fit(evidence, diff.judged)
     if objection is not None:
         return _warned(diff, f"{EVIDENCE_FILE} {objection}; it is not used.")
-    pair = evidence.pair(a.batch, b.batch)
+    return with_evidence(diff, evidence)
+
+
+def with_evidence(diff: TraceDiff, evidence: Evidence) -> TraceDiff:
+    """Return the diff with what was measured of its two batch sizes; unchanged where they were not compared.
+
+    Args:
+        diff: The traces.
+        evidence: Known to be of them.
+    """
+    pair = evidence.pair(diff.a.info.batch, diff.b.info.batch)
     return diff if pair is None else _attached(diff, evidence, pair)
 
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from tracediff.diff.result import Side, TraceDiff
+from tracediff.diff.words import listing
 from tracediff.files import sha256_of
 from tracediff.measured import Evidence
 from tracediff.text import shorten
@@ -34,12 +36,12 @@ def why_it_does_not_fit(evidence: Evidence, diff: TraceDiff) -> str | None:
 def _objections(evidence: Evidence, diff: TraceDiff) -> Iterator[str]:
     for label, side in (("a", diff.a), ("b", diff.b)):
         yield from _of_the_capture(evidence, side)
-        yield from _of_the_phases(evidence, _phases(diff, label))
+        yield from _of_the_phases(evidence, _phases(diff, label), _as_read(side))
         hashed = evidence.traces.get(side.info.batch or 0)
         yield from _of_the_batch(diff, label) if hashed is None else _of_the_file(hashed, side)
     measured = {module for pair in evidence.pairs for modules in pair.modules.values() for module in modules}
     if measured and not any(row.module in measured for row in diff.rows):
-        yield "is of modules that the traces do not name"
+        yield f"is of modules that the traces do not name{_as_read(diff.a) or _as_read(diff.b)}"
 
 
 def _of_the_capture(evidence: Evidence, side: Side) -> Iterator[str]:
@@ -71,19 +73,35 @@ def _phases(diff: TraceDiff, label: str) -> frozenset[str]:
     return frozenset(text for phase in there for text in texts.get(phase, (phase,)))
 
 
-def _of_the_phases(evidence: Evidence, phases: frozenset[str]) -> Iterator[str]:
+def _as_read(side: Side) -> str:
+    """Say by which options the user chose the ranges of a trace: what it then lacks may be in the file."""
+    return f" as read with {listing(side.info.chosen_by)}" if side.info.chosen_by else ""
+
+
+def _of_the_phases(evidence: Evidence, phases: frozenset[str], as_read: str) -> Iterator[str]:
     for phase in evidence.phases:
         if phase not in phases:
-            yield f"is of a run with {shorten(phase, _LONGEST)}, which a trace does not have"
+            yield f"is of a run with {shorten(phase, _LONGEST)}, which a trace does not have{as_read}"
     for phase in sorted(phases - set(evidence.phases)):
         if OWN_PHASE.fullmatch(phase):
-            yield f"is of a run without {phase}, which a trace has"
+            yield f"is of a run without {phase}, which a trace has{as_read}"
 
 
 def _of_the_file(expected: str, side: Side) -> Iterator[str]:
     path = Path(side.info.path)
-    if path.is_file() and sha256_of(path) != expected:
+    if path.is_file() and _hash_of(path) != expected:
         yield f"is of a different recording than {shorten(path.name, _LONGEST)}"
+
+
+def _hash_of(path: Path) -> str:
+    """Return the file's SHA-256: one trace is compared with several."""
+    status = path.stat()
+    return _hash_of_version(path.absolute(), status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _hash_of_version(path: Path, inode: int, size: int, modified_ns: int) -> str:
+    return sha256_of(path)
 
 
 def _of_the_batch(diff: TraceDiff, label: str) -> Iterator[str]:

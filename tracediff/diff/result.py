@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from tracediff.diff.compared import Executions, NotCompared
-from tracediff.diff.places import kind_of
+from tracediff.diff.places import kind_of, module_name, phase_name
 from tracediff.kernels import KernelName
-from tracediff.text import printable
+from tracediff.text import count, printable, shorten
 from tracediff.trace.algorithm import Algorithm
 from tracediff.trace.table import Coverage, TraceInfo
 
 if TYPE_CHECKING:
     from tracediff.measured import Bits, ModuleBits, RunEvidence, State
+
+
+_LONGEST = 60
 
 
 class Verdict(StrEnum):
@@ -59,6 +62,10 @@ class Kernel(Struct, frozen=True, kw_only=True):
     duration_ns: int
     algorithm: Algorithm | None = None
     spelled: str | None = None
+
+    def __repr__(self) -> str:
+        """Return one line: a name alone can be hundreds of characters long."""
+        return printable(f"<Kernel {shorten(self.identity, _LONGEST)}>")
 
     @property
     def identity(self) -> str:
@@ -126,6 +133,12 @@ class Row(Struct, frozen=True, kw_only=True, dict=True):
     verdict: Verdict
     reason: str
     evidence: ModuleBits | None = None
+
+    def __repr__(self) -> str:
+        """Return one line: it holds every kernel twice."""
+        where = f"{phase_name(self.phase)}, {shorten(module_name(self.module), _LONGEST)}"
+        kernels = f"{len(self.a):,} → {count(len(self.b), 'kernel')}"
+        return printable(f"<Row {where}: {kernels}, {self.verdict}>")
 
     @cached_property
     def splitk_reduce(self) -> tuple[int, int]:

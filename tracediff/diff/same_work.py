@@ -84,6 +84,9 @@ def _weights(a: TraceInfo, b: TraceInfo) -> Difference | None:
 
 
 def _prompt(a: TraceInfo, b: TraceInfo) -> Difference | None:
+    if a.shape is not None and b.shape is not None:
+        # The user chose which steps are compared, and their numbers of tokens with them.
+        return None
     lengths = _between("prompt", a.tokens, b.tokens)
     if lengths is not None:
         return Difference(what="prompt", detail=f"{lengths.detail} tokens")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tracediff.diff import diff_tables
-from tracediff.diff.evidence import attach_evidence
+from tracediff.diff.evidence import with_evidence
 from tracediff.diff.evidence_fits import why_it_does_not_fit
 from tracediff.errors import TracediffError
 from tracediff.findings import determinism as determinism_result
@@ -195,7 +195,7 @@ def _orders(evidence: Evidence, manifest: dict[str, Any], directory: Path, notes
         if objection is not None:
             notes.append(f"the traces at batch {base} and {batch} are left out: {EVIDENCE_FILE} {objection}")
             continue
-        diff = attach_evidence(compared)
+        diff = with_evidence(compared, evidence)
         notes += (warning for warning in diff.warnings if warning not in notes)
         for row in diff.rows:
             if row.state is State.ORIGIN:

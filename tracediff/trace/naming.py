@@ -82,6 +82,12 @@ class Naming(Struct, frozen=True, kw_only=True):
     phase: str | None = None
     layer: str | None = None
 
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The options given that choose which ranges count, and as what."""
+        given = (("--range", self.range), ("--phase-range", self.phase))
+        return tuple(option for option, pattern in given if pattern is not None)
+
 
 class Names(Struct, frozen=True, kw_only=True):
     """The names of a trace's range texts.

@@ -36,6 +36,8 @@ def read_trace(
         return replace(table, info=replace(table.info, path=str(path)))
     with unchanged(path):
         table = _read(path, naming)
+    if naming.options:
+        table = replace(table, info=replace(table.info, chosen_by=naming.options))
     # Without it batch, dtype and the evidence are missing: that is said, not guessed at.
     note = manifest_note(path)
     return table if note is None else replace(table, notes=(*table.notes, note))

@@ -45,6 +45,7 @@ def _of_shape(table: KernelTable, keep: Bool, shape: Shape) -> KernelTable:
     info = replace(
         table.info,
         path=f"{table.info.path} [{shape}]",
+        shape=str(shape),
         batch=None if shape.end_to_end else shape.batch,
         tokens=None if shape.end_to_end else shape.tokens,
     )

@@ -46,6 +46,8 @@ class TraceInfo(Struct, frozen=True, kw_only=True):
         prompt: Token ids of the prompt.
         versions: Versions of driver, CUDA, cuBLAS, torch, … as far as known.
         manifest: The manifest entry of this trace, as captured by tracediff; empty for anyone else's trace.
+        chosen_by: Options by which the user says which ranges count, and as what: `--range`, `--phase-range`.
+        shape: The shape of the steps that the user chose (`8x1`); None: all steps.
     """
 
     path: str
@@ -65,6 +67,8 @@ class TraceInfo(Struct, frozen=True, kw_only=True):
     prompt: tuple[int, ...] | None = None
     versions: dict[str, str] = field(default_factory=dict)
     manifest: dict[str, Any] = field(default_factory=dict)
+    chosen_by: tuple[str, ...] = ()
+    shape: str | None = None
 
     @property
     def captured(self) -> bool:
