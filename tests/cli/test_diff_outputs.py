@@ -84,6 +84,19 @@ def test_an_option_that_a_form_does_not_heed_is_refused(form, option):
         assert f"{option[0]} means nothing with {form}" in done.stderr
 
 
+def test_beside_a_gate_or_a_page_the_summary_takes_chosen_modules(tmp_path):
+    chosen = ["--summary", "--module", "self_attn.q_proj"]
+    failed = run(*FULL[:2], *chosen, "--fail-on", "bits")
+    assert failed.exit_code == 1
+    assert "32 modules with different bits on equal inputs" in failed.stderr
+    assert run(*FULL[:2], *chosen, "--exit-code").exit_code == 1
+    page = tmp_path / "report.html"
+    paged = run(*FULL[:2], *chosen, "--html", page)
+    assert paged.exit_code == 0
+    assert paged.stdout == failed.stdout == run(*FULL[:2], "--summary").stdout
+    assert "those of --module self_attn.q_proj" in page.read_text()
+
+
 def test_a_page_on_standard_output_is_not_opened():
     done = run(B1, B2, "--html", "-", "--open")
     assert (done.exit_code, done.stdout) == (2, "")

@@ -111,7 +111,7 @@ def test_flips_alone_are_inconclusive_and_say_what_was_not_measured(tmp_path):
     explanation = explain(gather(tmp_path))
     assert explanation.judgement is Judgement.CANNOT_TELL
     # The search answers two controls by itself: only the third is missing.
-    assert explanation.because.startswith("no module was replayed, and the control of neighbours was not run:")
+    assert explanation.because.startswith("no module was replayed, and the control 'neighbours' was not run:")
 
 
 @pytest.mark.torch

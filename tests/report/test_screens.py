@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections import Counter
 from io import StringIO
 
@@ -37,6 +38,33 @@ def test_the_screen(folder, batch, columns):
     if columns >= 120:
         assert len(screen.splitlines()) <= 41
     assert_golden(screen, f"diff/{folder.name}-b{batch}-{columns}.txt")
+
+
+@pytest.mark.parametrize("columns", [40, 60, 72, 79, 80, 95, 96, 120])
+def test_no_word_of_what_is_counted_of_several_traces_is_broken(columns):
+    screen = run("diff", *(FLOAT16 / f"b{batch}.sqlite" for batch in (1, 2, 8)), columns=columns)
+    counted = screen[screen.index("against trace 0") : screen.index("\nprefill")]
+    words = set(re.findall(r"[A-Za-z][\w-]*", counted))
+    counts = {"kernels", "split-K", "reductions", "time", "ms", "same", "order", "unknown", "changed"}
+    assert words == {"against", "trace"} | counts
+
+
+@pytest.mark.parametrize("form", [(), ("--format", "markdown")])
+def test_signs_are_explained_of_the_modules_that_are_shown(form):
+    shown = run("diff", *traces(FLOAT16, 2), "--module", "lm_head", *form, columns=200)
+    signs = next(line for line in shown.splitlines() if line.lstrip("- ").startswith("signs"))
+    assert "=" in signs
+    assert "≠" not in signs
+
+
+def test_a_label_stands_apart_from_what_it_labels(tmp_path):
+    for name in ("manifest.json", "b1.sqlite", "b2.sqlite"):
+        shutil.copy(FLOAT16 / name, tmp_path / name)
+    evidence = json.loads((FLOAT16 / "evidence.json").read_text())
+    modules = evidence["pairs"][0]["modules"]["prefill"]
+    modules |= {name: [[0.01, 5], [0.5, 9]] for name in modules if name.endswith("k_proj")}
+    (tmp_path / "evidence.json").write_text(json.dumps(evidence))
+    assert "\nbroken rule predicted equal" in run("diff", *traces(tmp_path, 2), columns=120)
 
 
 @every_pair

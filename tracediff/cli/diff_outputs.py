@@ -45,6 +45,8 @@ HEEDED: dict[str, frozenset[Form]] = {
     "unfold": frozenset({Form.TABLE, Form.MARKDOWN, Form.JSON, Form.CSV}),
     "kernels": frozenset({Form.TABLE, Form.JSON, Form.CSV}),
 }
+#: With one of these `--module` means something in every form: gates count the modules, the page shows them.
+_HEEDS_MODULES = ("exit_code", "fail_on", "html", "open_report")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +95,8 @@ def form_of(context: typer.Context, output_format: Format, summary: bool) -> For
         raise TracediffError("--summary is one line of text and has no --format", "leave one of them out")
     form = Form.SUMMARY if summary else Form(f"--format {output_format}")
     heeded = [name for name in context.params if form in HEEDED.get(name, [form])]
+    if any(given(context, name) for name in _HEEDS_MODULES):
+        heeded.append("module")
     refuse_ignored_options(context, heeded, f"means nothing with {form}")
     return form
 

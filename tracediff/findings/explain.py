@@ -163,10 +163,10 @@ def _beyond_the_pairs(runs: Question, exact: Question, margin: Question) -> list
 def _not_replayed(runs: Question, neighbours: Question, place: Question) -> str:
     """Say what a capture with evidence would add: the replay, and the controls that nothing here answers."""
     controls = {"run_to_run": runs, "neighbours": neighbours, "position": place}
-    missing = [CONTROL_NAMES[name] for name, asked in controls.items() if asked.reply is Reply.CANNOT_TELL]
+    missing = [f"'{CONTROL_NAMES[name]}'" for name, asked in controls.items() if asked.reply is Reply.CANNOT_TELL]
     if not missing:
         return "no module was replayed: `tracediff capture --evidence` does it"
-    which = f"the control of {missing[0]} was" if len(missing) == 1 else f"the controls of {listing(missing)} were"
+    which = f"the control {missing[0]} was" if len(missing) == 1 else f"the controls {listing(missing)} were"
     return f"no module was replayed, and {which} not run: `tracediff capture --evidence` does both"
 
 

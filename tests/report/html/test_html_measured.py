@@ -1,6 +1,7 @@
 import pytest
 
 from tests.changed import replace
+from tracediff.diff.chosen_modules import choose_modules
 from tracediff.diff.result import Verdict
 from tracediff.measured import Bits, Control, ModuleBits, Repair, RunEvidence
 from tracediff.report.diff.html.build import build_report
@@ -45,6 +46,16 @@ def test_a_contradiction_stands_on_the_first_screen_in_the_map_and_at_its_module
     page = render_report(report)
     assert page.index("Prediction contradicted by measurement") < page.index("<h1")
     assert "contradicted by measurement in 3 of 3" in page
+
+
+def test_contradictions_of_modules_that_are_not_shown_are_not_announced_below() -> None:
+    broken = blocks(3, verdict=Verdict.SAME_ORDER, reason="other cluster", evidence=DIFFERS)
+    other = row(kernel(), kernel(), module="lm_head", evidence=EQUAL)
+    compared = diff(*broken, other)
+    assert build_report(compared, modules=choose_modules(compared.rows, "lm_head")).contradictions == ()
+    report = build_report(compared, modules=choose_modules(compared.rows, "layers.0"))
+    assert len(report.contradictions) == 1
+    assert "below" not in report.contradictions[0]
 
 
 def test_the_chain_counts_origins_and_names_the_first() -> None:

@@ -29,6 +29,9 @@ from tracediff.text import count, printable
 #: Room that the modules take, and that a trace's column needs to be read.
 _MODULES_WIDTH = 30
 _TRACE_WIDTH = 24
+#: What is counted of each trace.
+_TOTALS = ("", "kernels", "split-K reductions", "time", *(verdict.replace("-", " ") for verdict in Verdict))
+_UNLIMITED = 1000
 
 
 def print_many(many: ManyDiff, console: Console, view: View | None = None) -> None:
@@ -42,7 +45,7 @@ def print_many(many: ManyDiff, console: Console, view: View | None = None) -> No
     view = view or View()
     _print_traces(many, console)
     _print_answers(many, console)
-    console.print(_totals(many))
+    _print_totals(many, console)
     rows = many.rows if view.modules is None else view.modules.rows(many.rows)
     if view.modules is not None:
         console.print(Text(f"\nshown: {printable(view.modules.words(many.rows))}", style="dim"))
@@ -77,14 +80,33 @@ def _print_answers(many: ManyDiff, console: Console) -> None:
     console.print()
 
 
-def _totals(many: ManyDiff) -> Table:
-    """Make the table of what can be counted: a line per trace, verdicts against trace 0."""
+def _print_totals(many: ManyDiff, console: Console) -> None:
+    """Print what can be counted: a table with headings of one line or several, or where none has room, in words."""
+    lines = [_counts(many, number) for number in range(len(many.sides))]
+    for headings in (_TOTALS, [heading.replace(" ", "\n") for heading in _TOTALS]):
+        table = _totals_table(headings, lines)
+        if console.measure(table, options=console.options.update(max_width=_UNLIMITED)).maximum <= console.width:
+            console.print(table)
+            return
+    console.print(Text("against trace 0", style="bold"))
+    for number, *counts in lines:
+        words = Text(", ".join(f"{heading} {each}" for heading, each in zip(_TOTALS[1:], counts, strict=False)))
+        print_hanging(Text.assemble((f"{number}  ", "dim"), words), console)
+
+
+def _counts(many: ManyDiff, number: int) -> list[str]:
+    """Return what is counted of a trace; verdicts are against trace 0, which has none."""
+    side = many.sides[number]
+    verdicts = [str(many.diffs[number - 1].verdicts[verdict]) for verdict in Verdict] if number else []
+    return [str(number), f"{side.kernels:,}", f"{side.splitk_reduce:,}", duration(side.duration_ns), *verdicts]
+
+
+def _totals_table(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> Table:
     table = Table(box=SIMPLE_HEAD, title="against trace 0", title_justify="left", title_style="bold", pad_edge=False)
-    for heading in ("", "kernels", "split-K reductions", "time", *(verdict.replace("-", " ") for verdict in Verdict)):
+    for heading in headings:
         table.add_column(heading, justify="right", overflow="fold")
-    for number, side in enumerate(many.sides):
-        counts = [str(many.diffs[number - 1].verdicts[verdict]) for verdict in Verdict] if number else []
-        table.add_row(str(number), f"{side.kernels:,}", f"{side.splitk_reduce:,}", duration(side.duration_ns), *counts)
+    for line in lines:
+        table.add_row(*line)
     return table
 
 

@@ -36,10 +36,11 @@ def diff_to_markdown(diff: TraceDiff, view: View | None = None) -> str:
     text += [
         f"- {label}: {markdown_text(note)}" for label, side in (("a", diff.a), ("b", diff.b)) for note in side.notes
     ]
-    text.append(f"- signs: {markdown_text(legend(diff.rows))}")
+    shown = sections(diff, found, view)
+    text.append(f"- signs: {markdown_text(legend(row for section in shown for row in section.rows))}")
     if view.modules is not None:
         text.append(f"- shown: {markdown_text(view.modules.words(diff.rows))}")
-    for section in sections(diff, found, view):
+    for section in shown:
         name, numbers = section_words(section)
         text += ["", f"### {markdown_text(name)}", "", markdown_text(numbers), ""]
         lines = open_lines(section, view.sort, view.everything)

@@ -112,7 +112,7 @@ def _print_notes(diff: TraceDiff, console: Console) -> None:
 
 def _print_fact(label: str, text: Text, console: Console) -> None:
     grid = Table.grid(padding=0)
-    grid.add_column(width=_LABEL, style="dim")
+    grid.add_column(width=max(_LABEL, cell_len(label) + 1), style="dim")
     grid.add_column()
     grid.add_row(label, text)
     console.print(grid)
