@@ -75,9 +75,40 @@ def test_a_user_can_ask_for_them_and_a_note_says_so(tmp_path):
     export = domain(SmallExport(), 1, "NCCL").range("ncclAllReduce", 0, 100, domainId=1).kernel("k", 1, 20)
     path = export.write(tmp_path / "t.sqlite")
     assert read_trace(path).notes == (
-        "1 range of libraries (NCCL) not read as phases or modules; --range includes what it matches",
+        "1 range of libraries (NCCL) not read as phases or modules; --range ncclAllReduce includes them",
     )
-    assert modules(read_trace(path, Naming(range="nccl"))) == [("k", "ncclAllReduce", "")]
+    assert modules(read_trace(path, Naming(range="ncclAllReduce"))) == [("k", "ncclAllReduce", "")]
+
+
+@pytest.mark.parametrize(
+    ("texts", "pattern", "left"),
+    [
+        (["cub::DeviceScan::Sum"], "cub::DeviceScan", 0),
+        (["cub::DeviceScan::Sum", "cub::DeviceReduce::Sum"], "cub::Device", 0),
+        (["x" * 300], "x" * 40, 0),
+        (["cub::A", "nccl:send", "nccl:send"], "nccl:send", 1),
+        (["[send] (a+", "[recv] (b+", "[send] (a+"], "send", 1),
+    ],
+)
+def test_the_note_names_a_pattern_that_includes_all_or_the_commonest(texts, pattern, left, tmp_path):
+    path = library_ranges(texts).write(tmp_path / "t.sqlite")
+    (note,) = read_trace(path).notes
+    assert note.endswith(f"; --range {pattern} includes {'some of them' if left else 'them'}")
+    notes = [each for each in read_trace(path, Naming(range=pattern)).notes if "of libraries" in each]
+    assert [int(each.split()[0]) for each in notes] == [left] * bool(left)
+
+
+def test_texts_without_a_word_have_no_pattern_to_name(tmp_path):
+    (note,) = read_trace(library_ranges(["[(+", "[(+"]).write(tmp_path / "t.sqlite")).notes
+    assert note.endswith("; --range includes what it matches")
+
+
+def library_ranges(texts):
+    """Return an export with a range of the program's own around NCCL's ranges of some texts."""
+    export = domain(SmallExport(), 1, "NCCL").range("mine", 0, 100).kernel("k", 1, 90)
+    for number, text in enumerate(texts):
+        export.range(text, 10 * number, 10 * number + 5, domainId=1)
+    return export
 
 
 def test_iterations_belong_to_the_thread_that_ran_them(tmp_path):

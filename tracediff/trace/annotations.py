@@ -8,6 +8,7 @@ would hide the program's own ranges. A user can ask for them by `--range` or `--
 from __future__ import annotations
 
 import re
+from itertools import takewhile
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,9 @@ _LIBRARY_DOMAIN = re.compile(
     r"cu(?:blas|dnn|solver|sparse|fft|rand|tensor)(?:lt|dx|mp|mg|xt|w|net|device)?)(?:[ _-]?v?[\d.]+)?",
     re.IGNORECASE,
 )
+# The beginning of a text that can be typed as a pattern: `cub::DeviceScan`, `nccl:all_reduce`.
+_TYPED = re.compile(r"\w+(?:::?\w+)?")
+_SHORTEST, _LONGEST = 3, 40
 _LIBRARY_TEXT = re.compile(r"(?:nccl|gloo|ucc|mpi):\w+|(?:cub|thrust)::.+", re.DOTALL)
 
 
@@ -60,5 +64,24 @@ def separate_annotations(events: Events, naming: Naming) -> Separated:
     texts = np.unique(events.text[drop & ~in_domain]).tolist()
     names |= {re.split("::?", events.texts[code])[0] for code in texts}
     ranges, whose = count(int(drop.sum()), "range"), ", ".join(sorted(names, key=str.casefold))
-    note = f"{ranges} of libraries ({whose}) not read as phases or modules; --range includes what it matches"
+    note = f"{ranges} of libraries ({whose}) not read as phases or modules; {_how_to_include(libraries_ranges)}"
     return Separated(events=events.take(np.flatnonzero(~drop)), libraries=libraries_ranges, notes=(note,))
+
+
+def _how_to_include(ranges: Events) -> str:
+    """Return the --range that matches all of some ranges, else the commonest of them."""
+    codes, counts = np.unique(ranges.text[ranges.text >= 0], return_counts=True)
+    if not codes.size:
+        return "they have no texts"
+    texts = [ranges.texts[code] for code in codes.tolist()]
+    both = zip(min(texts), max(texts), strict=False)  # what these two begin with, all do
+    shared = _typed("".join(letter for letter, _ in takewhile(lambda pair: pair[0] == pair[1], both)))
+    if shared is not None:
+        return f"--range {shared} includes them"
+    commonest = _typed(texts[int(counts.argmax())])
+    return "--range includes what it matches" if commonest is None else f"--range {commonest} includes some of them"
+
+
+def _typed(text: str) -> str | None:
+    found = _TYPED.search(text)
+    return found[0][:_LONGEST] if found is not None and len(found[0]) >= _SHORTEST else None

@@ -81,6 +81,18 @@ def test_the_environment_is_changed_as_told(tmp_path, monkeypatch):
     assert launched.output.read_text() == "None yes\n"
 
 
+def test_a_process_is_known_by_its_name_and_arguments_until_it_has_ended():
+    process = subprocess.Popen(["sleep", "600", "1"])
+    try:
+        while launcher.name_of(process.pid) != "sleep":
+            time.sleep(0.01)
+        assert launcher.arguments_of(process.pid) == ["sleep", "600", "1"]
+    finally:
+        process.kill()
+        process.wait()
+    assert (launcher.name_of(process.pid), launcher.arguments_of(process.pid)) == ("", [])
+
+
 def test_output_that_is_no_text_passes_through(tmp_path):
     launched = Launched(tmp_path, r"import sys; sys.stdout.buffer.write(bytes(range(256)))")
     launched.process.wait(30)

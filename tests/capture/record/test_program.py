@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -133,32 +132,63 @@ def test_a_second_interrupt_does_not_wait_for_nsys(clock):
     clock.has_stopped = False
     clock.interrupt()
     clock.interrupt()
-    clock.pass_seconds(0.1)
+    clock.pass_seconds(19)
+    assert clock.signals == [signal.SIGINT]
+    clock.interrupt()
     assert clock.signals == [signal.SIGINT, signal.SIGQUIT]
 
 
-@pytest.mark.parametrize(
-    ("prints", "seconds", "has_stopped"),
-    [("echo Generating; sleep 9", 0, True), ("sleep 9", 0, False), ("sleep 9", 9, True)],
-)
-def test_nsys_has_stopped_once_it_says_what_it_writes_or_takes_too_long(
-    monkeypatch, tmp_path, prints, seconds, has_stopped
-):
-    stop = program._Stop(["sh", "-c", prints], dict(os.environ), tmp_path / "log")
-    assert stop.has_ended()
-    stop.has_stopped()
-    started = time.monotonic()
-    while "echo" in prints and not (tmp_path / "log").stat().st_size:
-        assert time.monotonic() < started + 20
-    now = time.monotonic() + seconds
-    monkeypatch.setattr(program.time, "monotonic", lambda: now)
-    assert stop.has_stopped() is has_stopped
-    assert not stop.has_ended()
-    monkeypatch.undo()
-    stop.kill()
-    stop._process.wait()
-    assert stop.has_ended()
-    assert not stop.has_succeeded
+@pytest.mark.parametrize("started", [True, False])
+@pytest.mark.parametrize("has_stopped", [True, False])
+def test_signals_that_come_together_or_before_the_start_are_one_and_leave_time_to_end(clock, has_stopped, started):
+    clock.has_stopped = has_stopped
+    if started:
+        clock.reports("started")
+    clock.caught.end(signal.SIGHUP, None)
+    clock.interrupt(signal.SIGTERM)
+    clock.reports("started")
+    clock.pass_seconds(0.1)
+    assert clock.signals == ([signal.SIGTERM] if has_stopped else [])
+    clock.has_stopped = True
+    for seconds in (0.1, 19):
+        clock.pass_seconds(seconds)
+    assert clock.signals == [signal.SIGTERM]
+    clock.pass_seconds(2)
+    assert clock.signals == [signal.SIGTERM, signal.SIGTERM]
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("has_stopped", [True, False])
+@pytest.mark.parametrize("numbers", [(signal.SIGINT,) * 2, (signal.SIGINT, signal.SIGTERM), (signal.SIGHUP,) * 3])
+def test_what_a_program_recorded_is_kept_after_any_signals_until_its_end(clock, numbers, has_stopped, together):
+    clock.has_stopped = has_stopped
+    clock.reports("started")
+    for number in numbers:
+        clock.caught.end(number, None)
+        if not together:
+            clock.pass_seconds(1)
+    clock.pass_seconds(0.1)
+    clock.reports("ended", "all ended")
+    clock.pass_seconds(60)
+    assert clock.listener.recorded.interrupted
+    with pytest.raises(KeyboardInterrupt):
+        clock.interrupt()
+
+
+def test_signals_that_come_as_the_program_ends_keep_what_it_recorded(clock):
+    clock.reports("started")
+    clock.interrupt()
+    clock.caught.end(signal.SIGINT, None)
+    clock.reports("ended", "all ended")
+    clock.pass_seconds(0.1)
+    assert clock.signals == [signal.SIGINT]
+
+
+def test_an_interrupt_gives_up_an_nsys_that_does_not_start_the_program(clock):
+    clock.interrupt()
+    clock.pass_seconds(19)
+    with pytest.raises(KeyboardInterrupt):
+        clock.pass_seconds(2)
 
 
 def test_a_second_interrupt_kills_at_once(clock):
@@ -183,10 +213,9 @@ def test_the_interrupt_that_ended_the_program_does_not_give_up_collecting(clock)
     assert clock.listener.recorded.interrupted
 
 
-@pytest.mark.parametrize(("name", "seconds", "found"), [("nsys", 1, True), ("nsys-ui", 1, False), ("nsys", 31, False)])
-def test_an_nsys_of_the_programs_own_is_seen_soon_after_its_start(clock, monkeypatch, name, seconds, found):
-    monkeypatch.setattr(program.launcher, "descendants", lambda _: [7, 8])
-    monkeypatch.setattr(program.launcher, "name_of", {7: "python", 8: name}.__getitem__)
+@pytest.mark.parametrize(("seconds", "found"), [(1, True), (31, False)])
+def test_an_nsys_of_the_programs_own_is_seen_soon_after_its_start(clock, monkeypatch, seconds, found):
+    monkeypatch.setattr(program, "starts_own_nsys", lambda process: process == 42)
     clock.listener.look_for_nsys()
     assert not clock.listener.recorded.starts_nsys
     clock.reports("started")

@@ -105,6 +105,15 @@ def name_of(process: int) -> str:
         return ""
 
 
+def arguments_of(process: int) -> list[str]:
+    """Return the command line of a process, program first, empty where it has ended."""
+    try:
+        line = Path(f"/proc/{process}/cmdline").read_text(errors="replace")
+    except OSError:
+        return []
+    return line.removesuffix("\0").split("\0") if line else []
+
+
 def _send(number: int, processes: list[int]) -> None:
     for process in processes:
         with contextlib.suppress(OSError):

@@ -23,7 +23,9 @@ from tracediff.capture.find_nsys import Nsys
 from tracediff.capture.job import ReportReader
 from tracediff.capture.record import launcher
 from tracediff.capture.record.options import RecordOptions
+from tracediff.capture.record.own_nsys import starts_own_nsys
 from tracediff.capture.record.part_of_run import PartOfRun
+from tracediff.capture.record.stop_nsys import SECONDS_WITHOUT_GROWTH, StopNsys
 from tracediff.capture.worker_process import Progress
 from tracediff.errors import TracediffError
 from tracediff.processes import kill_session
@@ -36,8 +38,6 @@ STARTUP_FOLDER = Path(__file__).resolve().parent / "startup"
 _SECONDS_BETWEEN_LOOKS = 0.1
 # How long after its start, and how often, a program is looked at for an nsys of its own. All of /proc is read for that.
 _SECONDS_TO_START_NSYS, _SECONDS_BETWEEN_LOOKS_FOR_NSYS = 30.0, 0.5
-# How long nsys gets to stop recording before the program is told to end.
-_SECONDS_TO_STOP = 5.0
 # How long the program gets to end by itself after an interrupt, and after SIGTERM.
 _SECONDS_TO_END = (20.0, 10.0)
 # Helpers of multiprocessing end a moment after the program does.
@@ -52,7 +52,7 @@ class Recorded:
         code: Its exit code; 128 and the signal's number where a signal ended it.
         interrupted: Whether tracediff was asked to end it.
         torch: What each process said that imported torch.
-        starts_nsys: Whether the program started an nsys of its own.
+        starts_nsys: Whether the program started an nsys of its own that records.
         cuda: The processes in which torch initialised CUDA, and whether each was forked rather than started anew.
         failures: Why ranges could not be opened in a process, one line each.
         stopped: Whether nsys stopped recording before the program was told to end.
@@ -146,17 +146,10 @@ def run_recorded(
     log = temporary / "nsys.log"
     _part(temporary).write_bytes(bytes(1))
     part = PartOfRun(str(_part(temporary)))
+    surrounding = surroundings(options, environment, temporary)
+    stop = StopNsys([str(nsys.path), "stop", f"--session={session}"], surrounding, temporary)
     with _passed_on((0, 1, 2)) as numbers, _signals(part) as caught, log.open("wb") as output:
-        job = {
-            "command": list(options.command),
-            "environment": {"TMPDIR": environment.get("TMPDIR")},
-            "umask": _umask(),
-            **dict(zip(("stdin", "stdout", "stderr"), numbers, strict=True)),
-            "reports": str(_reports(temporary)),
-        }
-        (temporary / "job.json").write_text(json.dumps(job), encoding="utf-8")
-        start = [sys.executable, "-I", str(Path(launcher.__file__).resolve()), str(temporary / "job.json")]
-        surrounding = surroundings(options, environment, temporary)
+        start = _launcher_command(options, temporary, environment, numbers)
         process = subprocess.Popen(
             nsys_command(nsys.path, temporary / "record", session, options.nsys_options, start),
             env=surrounding,
@@ -166,25 +159,8 @@ def run_recorded(
             pass_fds=numbers,
             start_new_session=True,
         )
-        stop = _Stop([str(nsys.path), "stop", f"--session={session}"], surrounding, temporary / "stop.log")
         listener = _Listener(caught, progress, stop)
-        reader = ReportReader(_reports(temporary))
-        try:
-            while process.poll() is None:
-                listener.take(reader.news())
-                listener.look_for_nsys()
-                listener.tell_of_processes_left()
-                listener.end_if_asked()
-                time.sleep(_SECONDS_BETWEEN_LOOKS)
-            listener.take(reader.news())
-            while not stop.has_ended():
-                listener.end_if_asked()
-                time.sleep(_SECONDS_BETWEEN_LOOKS)
-        except BaseException:
-            listener.kill()
-            kill_session(process)
-            stop.kill()
-            raise
+        _listen(process, listener, ReportReader(_reports(temporary)), stop, progress)
     recorded = listener.recorded
     recorded.stopped = stop.has_succeeded
     recorded.switches = caught.switches
@@ -193,6 +169,44 @@ def run_recorded(
         said = next((line.strip() for line in recorded.log.splitlines() if line.strip()), "it says nothing")
         raise TracediffError("nsys did not record the program", printable(said))
     return recorded
+
+
+def _launcher_command(
+    options: RecordOptions, temporary: Path, environment: Mapping[str, str], numbers: tuple[int, ...]
+) -> list[str]:
+    """Write the launcher's job, and return the command that does it."""
+    job = {
+        "command": list(options.command),
+        "environment": {"TMPDIR": environment.get("TMPDIR")},
+        "umask": _umask(),
+        **dict(zip(("stdin", "stdout", "stderr"), numbers, strict=True)),
+        "reports": str(_reports(temporary)),
+    }
+    path = temporary / "job.json"
+    path.write_text(json.dumps(job), encoding="utf-8")
+    return [sys.executable, "-I", str(Path(launcher.__file__).resolve()), str(path)]
+
+
+def _listen(
+    process: subprocess.Popen[bytes], listener: "_Listener", reader: ReportReader, stop: StopNsys, progress: Progress
+) -> None:
+    """Take what is reported, and pass signals on, until nsys has ended; kill everything where that fails."""
+    try:
+        while process.poll() is None or not stop.has_ended():
+            listener.take(reader.news())
+            listener.look_for_nsys()
+            listener.tell_of_processes_left()
+            listener.end_if_asked()
+            if stop.hangs():
+                progress(f"nsys stop wrote nothing for {SECONDS_WITHOUT_GROWTH:.0f} s and was killed")
+                stop.kill()
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+        listener.take(reader.news())
+    except BaseException:
+        listener.kill()
+        kill_session(process)
+        stop.kill()
+        raise
 
 
 class _Caught:
@@ -244,69 +258,22 @@ def _passed_on(numbers: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
             os.close(copy)
 
 
-class _Stop:
-    """Tells nsys to stop recording before the program is told to end.
-
-    nsys holds kernels back for a while. A program that a signal kills leaves it no time to collect them.
-
-    Args:
-        command: What tells nsys.
-        environment: As that of nsys.
-        log: Where what it prints goes.
-    """
-
-    def __init__(self, command: list[str], environment: Mapping[str, str], log: Path) -> None:
-        self._command = command
-        self._environment = environment
-        self._log = log
-        self._process: subprocess.Popen[bytes] | None = None
-        self._until = 0.0
-
-    def has_stopped(self) -> bool:
-        """Return whether nsys has stopped recording, or takes too long; tell it at the first call."""
-        if self._process is None:
-            with self._log.open("wb") as log:
-                self._process = subprocess.Popen(
-                    self._command,
-                    env=self._environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
-            self._until = time.monotonic() + _SECONDS_TO_STOP
-        # It says what it writes once it has collected everything, and goes on writing.
-        return self.has_ended() or self._log.stat().st_size > 0 or time.monotonic() > self._until
-
-    def has_ended(self) -> bool:
-        """Return whether nothing is being written by it."""
-        return self._process is None or self._process.poll() is not None
-
-    @property
-    def has_succeeded(self) -> bool:
-        """Whether nsys was told, and stopped."""
-        return self._process is not None and self._process.returncode == 0
-
-    def kill(self) -> None:
-        """End it."""
-        if self._process is not None:
-            kill_session(self._process)
-
-
 class _Listener:
     """Takes what the launcher and the program's processes report, and ends the program when asked to."""
 
-    def __init__(self, caught: _Caught, progress: Progress, stop: _Stop) -> None:
+    def __init__(self, caught: _Caught, progress: Progress, stop: StopNsys) -> None:
         self.recorded = Recorded()
         self.program_ended = False
+        self._all_ended = False
         self._caught = caught
         self._stop = stop
         self._progress = progress
         self._launcher: int | None = None
         self._started_at = self._looked_at = 0.0
         self._ended_at: float | None = None
+        self._asked_at: float | None = None
         self._sent = 0
-        self._sent_for = 0
+        self._answered = 0  # how many of the user's signals need nothing more
         self._next_at = 0.0
 
     def take(self, news: Iterable[dict[str, Any]]) -> None:
@@ -325,7 +292,9 @@ class _Listener:
                     self.program_ended, self.recorded.code = True, report["code"]
                     self._ended_at = time.monotonic()
                 case "all ended":
-                    self._launcher = None
+                    self._launcher, self._all_ended = None, True
+                    # They asked for an end, and it has come. Only what is asked from here on gives the recording up.
+                    self._answered = len(self._caught.ending)
                     self._progress("collecting what nsys recorded")
                 case "torch":
                     self.recorded.torch.append(report)
@@ -341,8 +310,7 @@ class _Listener:
             return
         if now > self._looked_at + _SECONDS_BETWEEN_LOOKS_FOR_NSYS:
             self._looked_at = now
-            names = map(launcher.name_of, launcher.descendants(self._launcher))
-            self.recorded.starts_nsys = "nsys" in names
+            self.recorded.starts_nsys = starts_own_nsys(self._launcher)
 
     def tell_of_processes_left(self) -> None:
         """Say once that the program ended and left processes that go on."""
@@ -356,31 +324,36 @@ class _Listener:
             )
 
     def end_if_asked(self) -> None:
-        """Send the signal that is due: the user's own, then SIGTERM, then SIGKILL, or SIGKILL at a second interrupt.
+        """Send the signal that is due: the user's own, then SIGTERM, then SIGKILL, or SIGKILL at a further signal.
+
+        Signals that come together, or before the program started, count as one. A further one while nsys stops ends
+        the wait for nsys, not the time that the program gets to end by itself.
 
         Raises:
-            KeyboardInterrupt: The program has ended, and the user does not want to wait for nsys either.
+            KeyboardInterrupt: The program has ended, and the user does not want to wait for nsys either; or nsys does
+                not start the program.
         """
-        asked = len(self._caught.ending)
-        if not asked:
+        asked, now = len(self._caught.ending), time.monotonic()
+        if asked == 0:
             return
-        if self.program_ended and self._launcher is None:
-            if self.recorded.interrupted and asked == self._sent_for:
-                return
-            raise KeyboardInterrupt
+        self._asked_at = now if self._asked_at is None else self._asked_at
         if self._launcher is None:
-            return  # not started yet
-        now = time.monotonic()
+            waited_for_start = not self._all_ended and now > self._asked_at + _SECONDS_TO_END[0]
+            if waited_for_start or (self._all_ended and asked > self._answered):
+                raise KeyboardInterrupt
+            return
         first = signal.Signals(self._caught.ending[0])
         if not self.recorded.interrupted:
-            self.recorded.interrupted, self._sent_for = True, 1
+            self.recorded.interrupted, self._answered = True, asked
             self._progress(f"ending the program ({first.name}); what it recorded is kept")
+        further = asked > self._answered
         if not self._sent:
-            if self._stop.has_stopped() or asked > 1:
+            if self._stop.has_stopped() or further:
                 self._send(signal.SIGINT if first == signal.SIGINT else signal.SIGTERM, now + _SECONDS_TO_END[0])
-        elif asked > self._sent_for:
+                self._answered = asked
+        elif further:
             self._send(signal.SIGQUIT, now + _SECONDS_TO_END[1])
-            self._sent_for = asked
+            self._answered = asked
         elif now > self._next_at:
             self._send(signal.SIGTERM if self._sent == 1 else signal.SIGQUIT, now + _SECONDS_TO_END[1])
 

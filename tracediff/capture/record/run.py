@@ -190,7 +190,8 @@ def _no_report(options: RecordOptions, nsys: Nsys, temporary: Path, recorded: Re
     recordings = sorted(temporary.glob("*.qdstrm"))
     if not recordings:
         ended = f"; the program ended with {recorded.code}" if recorded.code else ""
-        return TracediffError(f"nsys recorded nothing{ended}", last_words(recorded.log))
+        why = f"{_OWN_NSYS}: {_WITHOUT_OWN_NSYS}" if recorded.starts_nsys else last_words(recorded.log)
+        return TracediffError(f"nsys recorded nothing{ended}", why)
     problem, hint = why_no_import(nsys.path, recorded.log)
     kept = [keep_privately(path, options.folder / path.name) for path in recordings]
     return TracediffError(problem, f"{hint}; {where_kept(kept)}")
@@ -202,21 +203,21 @@ def _nothing(folder: Path, recorded: Recorded, lost: Sequence[str]) -> RecordRes
     Raises:
         TracediffError: It did not fail.
     """
-    if not recorded.code and recorded.starts_nsys:
-        raise TracediffError(f"nothing was recorded: {_OWN_NSYS}", _WITHOUT_OWN_NSYS)
-    if not recorded.code and lost:
-        raise TracediffError("nothing was recorded", lost[0])
+    own_nsys = f"{_OWN_NSYS}: {_WITHOUT_OWN_NSYS}" if recorded.starts_nsys else None
+    by_signal = {128 + each: each.name for each in signal.Signals}.get(recorded.code)
+    if not recorded.code and (own_nsys or lost):
+        raise TracediffError("nothing was recorded", own_nsys or lost[0])
     if not recorded.code:
         raise TracediffError(
             "nothing was recorded: the program used no GPU and opened no range",
             "is the GPU's work done in another program, which this one only asks for it?",
         )
-    by_signal = {128 + each: each.name for each in signal.Signals}.get(recorded.code)
-    why = (
-        "it used no GPU and opened no range until then"
-        if by_signal is None or recorded.stopped
-        else f"{by_signal} leaves nsys no time to collect what was not collected by then"
-    )
+    if own_nsys is not None:
+        why = own_nsys
+    elif by_signal is not None and not recorded.stopped:
+        why = f"{by_signal} leaves nsys no time to collect what was not collected by then"
+    else:
+        why = lost[0] if lost else "it used no GPU and opened no range until then"
     warning = f"nothing was recorded: the program ended with {recorded.code}; {why}"
     return RecordResult(folder=folder, traces=(), code=recorded.code, warnings=(warning,))
 
