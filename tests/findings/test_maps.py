@@ -105,7 +105,8 @@ def test_what_padding_costs_is_told_of_the_counts_that_were_timed():
     found = cheapest_padding(module("aba", rows=[1, 3, 4], ns=[10, 15, 20]), [1, 2, 3, 4])
     assert found.to == {1: 1, 2: 4, 3: 4, 4: 4}
     assert found.unmeasured == (2,)
-    assert found.padded_of_measured == 1
+    assert found.pads_measured
+    assert not cheapest_padding(module("aa", rows=[1, 4]), [1, 2, 4]).pads_measured
     assert found.more_time == pytest.approx(50 / 45 - 1)
     assert found.timed == 3
 

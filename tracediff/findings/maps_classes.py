@@ -114,9 +114,9 @@ class Padding:
         return tuple((tuple(rows), target) for target, rows in found.items())
 
     @property
-    def padded_of_measured(self) -> int:
-        """How many row counts are padded though their own bits are known."""
-        return sum(rows != target and rows not in self.unmeasured for rows, target in self.to.items())
+    def pads_measured(self) -> bool:
+        """Whether row counts are padded whose own bits are known."""
+        return any(rows != target and rows not in self.unmeasured for rows, target in self.to.items())
 
 
 def cheapest_padding(module: ModuleMap, wanted: Iterable[int], buckets: Iterable[int] | None = None) -> Padding | None:

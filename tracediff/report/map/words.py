@@ -116,7 +116,7 @@ def _padding(found: BatchMap, module: ModuleMap, wanted: list[int], buckets: Seq
         return f"{what}: no padding gives them the same bits{by}"
     if not padding.steps:
         return f"{what} have the same bits as they are"
-    if not padding.padded_of_measured:
+    if not padding.pads_measured:
         return f"{what}: {_unmeasured(padding)}{_unsteady(module)}"
     return f"{what} are one class when padded {_steps(padding)}: {_cost(padding)}{_unsteady(module)}"
 
